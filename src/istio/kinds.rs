@@ -1,0 +1,106 @@
+//! The kinds and API versions, newest first as discovery prefers them.
+
+use std::fmt;
+
+/// A resource of the API: group, version, kind and plural.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// API group.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Plural, as in paths.
+    pub plural: &'static str,
+}
+
+impl Kind {
+    /// `group/version`.
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", self.group, self.version)
+    }
+
+    /// The name by which kubectl prints an object: `peerauthentication.security.istio.io/default`.
+    pub fn object_name(&self, name: &str) -> String {
+        format!("{}.{}/{name}", self.kind.to_ascii_lowercase(), self.group)
+    }
+}
+
+/// The generation of the policy kind (the server's half of mutual TLS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PolicyApi {
+    /// `security.istio.io/v1` PeerAuthentication.
+    #[value(name = "v1")]
+    V1,
+    /// `security.istio.io/v1beta1` PeerAuthentication.
+    #[value(name = "v1beta1")]
+    V1beta1,
+    /// `authentication.istio.io/v1alpha1` Policy (Istio 1.0 to 1.5, OpenShift Service Mesh 1.x).
+    #[value(name = "v1alpha1")]
+    Legacy,
+}
+
+impl PolicyApi {
+    /// In order of preference.
+    pub const ALL: [Self; 3] = [Self::V1, Self::V1beta1, Self::Legacy];
+
+    /// Group, version, kind and plural.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::V1 => PEER_AUTHENTICATION,
+            Self::V1beta1 => Kind { version: "v1beta1", ..PEER_AUTHENTICATION },
+            Self::Legacy => {
+                Kind { group: "authentication.istio.io", version: "v1alpha1", kind: "Policy", plural: "policies" }
+            }
+        }
+    }
+}
+
+const PEER_AUTHENTICATION: Kind =
+    Kind { group: "security.istio.io", version: "v1", kind: "PeerAuthentication", plural: "peerauthentications" };
+
+/// The cluster-scoped policy of the legacy API.
+pub const MESH_POLICY: Kind =
+    Kind { group: "authentication.istio.io", version: "v1alpha1", kind: "MeshPolicy", plural: "meshpolicies" };
+
+/// The version of DestinationRule (the client's half).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RuleApi {
+    /// `networking.istio.io/v1`.
+    #[value(name = "v1")]
+    V1,
+    /// `networking.istio.io/v1beta1`.
+    #[value(name = "v1beta1")]
+    V1beta1,
+    /// `networking.istio.io/v1alpha3`.
+    #[value(name = "v1alpha3")]
+    V1alpha3,
+}
+
+impl RuleApi {
+    /// In order of preference.
+    pub const ALL: [Self; 3] = [Self::V1, Self::V1beta1, Self::V1alpha3];
+
+    /// Group, version, kind and plural.
+    pub const fn kind(self) -> Kind {
+        let version = match self {
+            Self::V1 => "v1",
+            Self::V1beta1 => "v1beta1",
+            Self::V1alpha3 => "v1alpha3",
+        };
+        Kind { group: "networking.istio.io", version, kind: "DestinationRule", plural: "destinationrules" }
+    }
+}
+
+impl fmt::Display for PolicyApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind().api_version(), self.kind().kind)
+    }
+}
+
+impl fmt::Display for RuleApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind().api_version(), self.kind().kind)
+    }
+}

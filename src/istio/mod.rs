@@ -1,0 +1,4 @@
+//! The Istio objects that the tool reads and writes: their kinds, shapes and conversions to and from the domain.
+
+pub mod kinds;
+pub mod read;
