@@ -9,5 +9,77 @@
 //! ```
 //! Arrows are `use`; nothing points upwards, and `tests/architecture.rs` holds that table.
 
+pub mod cli;
+pub mod cluster;
+pub mod commands;
 pub mod domain;
+pub mod env;
+pub mod exit;
 pub mod istio;
+pub mod progress;
+pub mod report;
+pub mod sanitize;
+pub mod settings;
+pub mod signal;
+pub mod ui;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use commands::Context;
+use exit::ExitStatus;
+use std::ffi::OsString;
+
+/// Runs the tool with these arguments and returns its exit code.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, the rest to stderr with 2.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage.code() } else { ExitStatus::Success.code() };
+        }
+    };
+    let settings = settings::resolve(&cli.global, env::read());
+    let printer = ui::printer::Printer::new(settings.quiet, settings.color);
+    // The one provider of cryptography; an error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let result = runtime.block_on(dispatch(cli.command, settings, printer));
+            // A request that is still under way must not delay the exit.
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(status) => status.code(),
+        Err(error) => {
+            let (status, hint) = exit::of_error(&error);
+            printer.error(&format!("{error:#}"), hint.as_deref());
+            status.code()
+        }
+    }
+}
+
+async fn dispatch(
+    command: Command,
+    settings: settings::Settings,
+    printer: ui::printer::Printer,
+) -> anyhow::Result<ExitStatus> {
+    let shutdown = signal::listen(move |_| {
+        printer.warn("left at once: a probe pod may still be there; remove it with `secure-traffic cleanup`");
+    })?;
+    let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
+    let timeout = settings.timeout;
+    let context = Context { settings, printer, progress, shutdown };
+    let work = async {
+        match &command {
+            Command::Probe(args) => commands::probe::run(&context, args).await,
+            _ => anyhow::bail!("not yet"),
+        }
+    };
+    work.await
+}

@@ -1,0 +1,104 @@
+//! The command line: clap types and help texts. Parsing only collects; [`crate::settings`] resolves.
+
+pub mod global;
+pub mod probe;
+pub mod switch;
+pub mod values;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; or the answer is as expected (probe without --expect: accepted or rejected)
+  1  the answer is the contrary of what was expected; a check stopped the run; answered \"no\"; --diff found differences
+  2  usage; or a confirmation was needed and there is no terminal (see --yes)
+  3  inconclusive; or not in force within --wait-timeout
+  4  cluster, API, permission, field conflict
+  5  done, but something could not be removed or restored
+  130, 143  interrupted";
+
+/// Turn Istio's strict mutual TLS on and off in a namespace, and prove from outside the mesh whether plaintext still
+/// gets in.
+#[derive(Debug, Parser)]
+#[command(name = "secure-traffic", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Options that every command understands.
+    #[command(flatten)]
+    pub global: global::GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected
+    EnableMtls(switch::EnableArgs),
+    /// Turn it off again (PERMISSIVE), and prove that plaintext is accepted
+    DisableMtls(switch::DisableArgs),
+    /// Ask with a throwaway pod outside the mesh whether plaintext gets in
+    Probe(probe::ProbeArgs),
+    /// The walk-through as a narrated story: probe, enable, probe, disable, probe
+    Demo(DemoArgs),
+    /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
+    Sandbox(SandboxArgs),
+    /// Remove probe pods that an earlier run could not remove
+    Cleanup,
+    /// Print the completion script of a shell
+    #[command(
+        after_help = "Examples:\n  source <(secure-traffic completions bash)\n  secure-traffic completions zsh > \"${fpath[1]}/_secure-traffic\""
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page a command into a directory
+    Man {
+        /// Directory to write the pages into
+        #[arg(long, value_name = "DIR")]
+        directory: Option<std::path::PathBuf>,
+    },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic demo                       # no cluster needed: on the embedded sandbox
+  secure-traffic demo --pause               # wait for Enter before each step
+  secure-traffic demo -n microservices-demo # the same story on the cluster of your kubeconfig")]
+pub struct DemoArgs {
+    /// What to ask for; must be a path of a Service of the namespace
+    #[arg(long, value_name = "TARGET", default_value = "boards:8080/shareditems")]
+    pub target: crate::domain::probe::Target,
+    /// Wait for Enter before each step
+    #[arg(long)]
+    pub pause: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pod: probe::PodArgs,
+    /// Answer yes to the confirmation of each change; needed on a cluster where there is no terminal
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Arguments of `sandbox`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic sandbox --write-kubeconfig sandbox.kubeconfig &
+  export KUBECONFIG=sandbox.kubeconfig
+  kubectl get pods
+  secure-traffic probe boards:8080/shareditems")]
+pub struct SandboxArgs {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Where to write the kubeconfig (mode 0600); otherwise it goes into a new temporary file
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<std::path::PathBuf>,
+    /// The state to start in
+    #[arg(long, value_enum, default_value_t = values::SandboxState::Permissive)]
+    pub state: values::SandboxState,
+}

@@ -1,0 +1,59 @@
+//! Arguments of `probe`, and those that every command with a probe pod shares.
+
+use super::values::{Expect, OutputFormat, duration};
+use crate::domain::probe::Target;
+use clap::Args;
+use std::time::Duration;
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic probe boards:8080/shareditems                  # the walk-through's question
+  secure-traffic probe --expect rejected boards                 # for a CI job: exit 0, 1 or 3
+  secure-traffic probe -n shop                                  # every TCP port of every Service
+  secure-traffic probe -n shop -o json | jq '.results[].verdict'
+  secure-traffic probe --sandbox=strict boards:8080/shareditems # with no cluster at all")]
+pub struct ProbeArgs {
+    /// SERVICE, SERVICE:PORT, SERVICE:PORT/PATH or an http:// URL; none: every TCP port of every Service
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<Target>,
+    /// The answer that is expected; any other makes the exit code 1
+    #[arg(long, value_enum, value_name = "ANSWER")]
+    pub expect: Option<Expect>,
+    /// A row for every endpoint, not only for the target as a whole
+    #[arg(long)]
+    pub per_endpoint: bool,
+    /// Format of the result
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Print the probe pod as YAML instead of running it
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pod: PodArgs,
+}
+
+/// How the probe pod is made and how it asks.
+#[derive(Debug, Args)]
+pub struct PodArgs {
+    /// Image with curl in it
+    #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::cluster::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod")]
+    pub image: String,
+    /// Secret with the credentials for the image; can be repeated
+    #[arg(long, value_name = "SECRET", help_heading = "Probe pod")]
+    pub image_pull_secret: Vec<String>,
+    /// Plaintext samples for each endpoint, each on a fresh connection
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Probe pod")]
+    pub attempts: u32,
+    /// Time for one TCP connection
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Probe pod")]
+    pub connect_timeout: Duration,
+    /// Time for one request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Probe pod")]
+    pub max_time: Duration,
+    /// Time for the probe pod to start
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Probe pod")]
+    pub pod_timeout: Duration,
+}

@@ -1,0 +1,132 @@
+//! Arguments of `enable-mtls` and `disable-mtls`.
+
+use super::probe::PodArgs;
+use super::values::{OutputFormat, duration};
+use crate::istio::kinds::{PolicyApi, RuleApi};
+use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+/// `--dry-run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// Render only; no cluster is contacted.
+    Client,
+    /// Let the API server validate every object; nothing is written.
+    Server,
+}
+
+/// `--destination-rules`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RulesChoice {
+    /// One for every Service, as the walk-through does.
+    Always,
+    /// Only where they are needed: auto mTLS off, or the legacy API.
+    Auto,
+    /// None.
+    Never,
+}
+
+/// `--scope`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScopeChoice {
+    /// One rule a Service.
+    Service,
+    /// One wildcard rule for the namespace.
+    Namespace,
+}
+
+/// `--mode` of `disable-mtls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OffMode {
+    /// Mutual TLS or plaintext.
+    Permissive,
+    /// Plaintext only.
+    Disable,
+}
+
+/// What both directions share.
+#[derive(Debug, Args)]
+pub struct SwitchArgs {
+    /// Services to change and to prove; none: all of the namespace (the policy always holds for the whole namespace)
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Services by name, for --dry-run=client; the same as naming them as arguments
+    #[arg(long = "service", value_name = "SERVICE")]
+    pub more_services: Vec<String>,
+    /// Change without asking; needed where there is no terminal
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Show what would happen: "client" renders without a cluster, "server" lets the API server validate
+    #[arg(long, value_enum, value_name = "WHO", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    pub dry_run: Option<DryRun>,
+    /// Show the changes as a diff and change nothing: exit 0 for none, 1 for some
+    #[arg(long, conflicts_with = "dry_run")]
+    pub diff: bool,
+    /// Format of the result
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Wait until the change is in force and prove it with a probe; =false only applies
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub verify: bool,
+    /// Time for the policy to come into force everywhere
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub wait_timeout: Duration,
+    /// Time for changed rules to reach the clients
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub settle: Duration,
+    /// Go on in spite of checks that would stop the run
+    #[arg(long)]
+    pub force: bool,
+    /// Take fields over from other field managers
+    #[arg(long)]
+    pub force_conflicts: bool,
+    /// The namespace-wide policy to change, where there are several
+    #[arg(long, value_name = "NAME", help_heading = "Rendering")]
+    pub policy: Option<String>,
+    /// When to write DestinationRules
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RulesChoice::Always, help_heading = "Rendering")]
+    pub destination_rules: RulesChoice,
+    /// One rule for each Service, or one for the namespace
+    #[arg(long, value_enum, value_name = "SCOPE", default_value_t = ScopeChoice::Service, help_heading = "Rendering")]
+    pub scope: ScopeChoice,
+    /// Version of the policy kind, for --dry-run=client
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    pub policy_api: Option<PolicyApi>,
+    /// Version of DestinationRule, for --dry-run=client
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    pub destination_rule_api: Option<RuleApi>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub pod: PodArgs,
+}
+
+/// Arguments of `enable-mtls`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic enable-mtls -n shop              # show the plan, ask, apply, wait, prove
+  secure-traffic enable-mtls -n shop --yes        # for scripts
+  secure-traffic enable-mtls -n shop --diff       # what would change
+  secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
+  secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
+pub struct EnableArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub switch: SwitchArgs,
+}
+
+/// Arguments of `disable-mtls`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic disable-mtls -n shop             # PERMISSIVE first, then the rules lose their tls
+  secure-traffic disable-mtls -n shop --yes
+  secure-traffic disable-mtls --sandbox --yes     # with no cluster at all")]
+pub struct DisableArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub switch: SwitchArgs,
+    /// What "off" means
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = OffMode::Permissive, help_heading = "Rendering")]
+    pub mode: OffMode,
+}

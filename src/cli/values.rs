@@ -1,0 +1,210 @@
+//! Values of the command line, parsed with their limits.
+
+use crate::domain::probe::{PortRef, Target};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The state in which a sandbox starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SandboxState {
+    /// As the command needs it.
+    #[value(hide = true)]
+    Auto,
+    /// Plaintext is accepted.
+    Permissive,
+    /// Plaintext is rejected.
+    Strict,
+    /// A cluster with only the legacy Policy API, plaintext accepted.
+    Legacy,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Names only.
+    Name,
+    /// More columns.
+    Wide,
+}
+
+/// `--expect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Expect {
+    /// Plaintext must be rejected.
+    Rejected,
+    /// Plaintext must be accepted.
+    Accepted,
+}
+
+/// A DNS label, which is all that a namespace or Service name can be.
+pub fn namespace(text: &str) -> Result<String, String> {
+    label(text).map(str::to_owned)
+}
+
+fn label(text: &str) -> Result<&str, String> {
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let bytes = text.as_bytes();
+    let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if bytes.len() <= 63 && bytes.iter().all(|c| inner(*c)) && edge(bytes.first()) && edge(bytes.last()) {
+        Ok(text)
+    } else {
+        Err("not a valid name: lower-case letters, digits and '-', at most 63, with a letter or digit at both ends"
+            .into())
+    }
+}
+
+/// A duration as kubectl writes it: `30s`, `1m30s`, `500ms`, `2h`; a bare number is seconds; `0` is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write 30s, 1m30s, 500ms or 2h");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..unit] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+        rest = &rest[unit..];
+    }
+    if text.is_empty() || total > Duration::from_secs(7 * 24 * 3600) { Err(wrong()) } else { Ok(total) }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    /// `SERVICE`, `SERVICE:PORT`, `SERVICE:PORT/PATH`, or an `http://` URL of a Service of the namespace.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = match text.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some((scheme, _)) => {
+                return Err(format!("{scheme}:// is not plaintext HTTP: the question is whether http:// gets in"));
+            }
+            None => text,
+        };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => (&rest[..at], Some(&rest[at..])),
+            None => (rest, None),
+        };
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        };
+        // Of a full name the first label is the Service; the namespace is -n's.
+        let service = host.split('.').next().unwrap_or_default();
+        label(service).map_err(|error| format!("{service:?}: {error}"))?;
+        let port = port.map(port_ref).transpose()?;
+        let port = if text.contains("://") { port.or(Some(PortRef::Number(80))) } else { port };
+        let path = path.map(checked_path).transpose()?;
+        Ok(Self { service: service.to_owned(), port, path })
+    }
+}
+
+fn port_ref(text: &str) -> Result<PortRef, String> {
+    match text.parse::<u32>() {
+        Ok(number) => match u16::try_from(number) {
+            Ok(number) if number > 0 => Ok(PortRef::Number(number)),
+            _ => Err(format!("port {number} is not between 1 and 65535")),
+        },
+        Err(_) => {
+            label(text).map(|name| PortRef::Name(name.to_owned())).map_err(|error| format!("port {text:?}: {error}"))
+        }
+    }
+}
+
+/// A path is sent as it is written, so it must be one: visible ASCII, no fragment.
+fn checked_path(path: &str) -> Result<String, String> {
+    if path.len() > 2048 {
+        return Err("the path is longer than 2048 characters".to_owned());
+    }
+    match path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '#' | '"' | '<' | '>' | '`' | '|' | '^')) {
+        Some(bad) => Err(format!("the path holds {bad:?}, which a URL must write as %XX")),
+        None => Ok(path.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_as_people_write_them() {
+        let number = |port| Some(PortRef::Number(port));
+        let rows: [(&str, &str, Option<PortRef>, Option<&str>); 8] = [
+            ("boards", "boards", None, None),
+            ("boards:8080", "boards", number(8080), None),
+            ("boards:http", "boards", Some(PortRef::Name("http".into())), None),
+            ("boards:8080/shareditems", "boards", number(8080), Some("/shareditems")),
+            ("boards/x?y=1&z=%20", "boards", None, Some("/x?y=1&z=%20")),
+            ("http://boards:8080/shareditems", "boards", number(8080), Some("/shareditems")),
+            ("http://boards", "boards", number(80), None),
+            ("http://boards.demo.svc:8080/", "boards", number(8080), Some("/")),
+        ];
+        for (text, service, port, path) in rows {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target, Target { service: service.into(), port, path: path.map(str::to_owned) }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for text in [
+            "",
+            ":80",
+            "Boards",
+            "boards:0",
+            "boards:65536",
+            "https://boards",
+            "boards:80/a b",
+            "boards:80/#x",
+            "-x",
+            "a_b",
+            "boards:\n",
+            "boards/\u{1b}[31m",
+        ] {
+            assert!(text.parse::<Target>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_as_kubectl_writes_them() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("2h", 7_200_000),
+            ("7", 7000),
+            ("0", 0),
+            ("1.5s", 1500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "5x", "1m30", "-1s", "9999h", "1e9s"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The way to the cluster, as kubectl and oc find it.
+
+use super::error::ClusterError;
+use http::HeaderValue;
+use kube::client::ClientBuilder;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use std::path::PathBuf;
+use std::time::Duration;
+use tower::timeout::TimeoutLayer;
+
+/// What kubectl's global options say about the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    /// `--kubeconfig`; else `KUBECONFIG` (several files merged), else `~/.kube/config`, else the in-cluster account.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// `--cluster`.
+    pub cluster: Option<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `-n/--namespace`.
+    pub namespace: Option<String>,
+    /// `--server`.
+    pub server: Option<String>,
+    /// `--token`; never printed.
+    pub token: Option<String>,
+    /// `--certificate-authority`.
+    pub certificate_authority: Option<PathBuf>,
+    /// `--insecure-skip-tls-verify`.
+    pub insecure: bool,
+    /// `--tls-server-name`.
+    pub tls_server_name: Option<String>,
+    /// `--as`.
+    pub impersonate: Option<String>,
+    /// `--as-group`.
+    pub impersonate_groups: Vec<String>,
+    /// `--as-uid`.
+    pub impersonate_uid: Option<String>,
+    /// `--request-timeout`; none waits without end.
+    pub request_timeout: Option<Duration>,
+}
+
+/// A cluster that answers, and the namespace to work in.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client; every request has a deadline and none is repeated behind our back.
+    pub client: Client,
+    /// The namespace by kubectl's rules.
+    pub namespace: String,
+    /// What a person would call the cluster: its server's address, or `sandbox`.
+    pub name: String,
+}
+
+/// Connects. No request is made yet.
+pub async fn connect(connection: &Connection) -> Result<Cluster, ClusterError> {
+    let mut config = configuration(connection).await?;
+    override_with(&mut config, connection)?;
+    // kube repeats 429, 503 and 504 up to 15 times, writes included; see `request` for what we do.
+    config.default_retry = false;
+    config.connect_timeout = Some(connection.request_timeout.unwrap_or(Duration::from_secs(30)));
+    // Log and watch streams may be silent for long; heads of answers have the deadline of the layer below.
+    config.read_timeout = None;
+    let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let name = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let builder = ClientBuilder::try_from(config).map_err(|error| invalid(&error.to_string()))?;
+    let client = match connection.request_timeout {
+        Some(limit) => builder.with_layer(&TimeoutLayer::new(limit)).build(),
+        None => builder.build(),
+    };
+    Ok(Cluster { client, namespace, name })
+}
+
+async fn configuration(connection: &Connection) -> Result<Config, ClusterError> {
+    let options = KubeConfigOptions {
+        context: connection.context.clone(),
+        cluster: connection.cluster.clone(),
+        user: connection.user.clone(),
+    };
+    let read = match &connection.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = match read {
+        Ok(kubeconfig) => kubeconfig,
+        // No file at all: a pod's own account, as kubectl does it, or an address on the command line.
+        Err(error) if connection.kubeconfig.is_none() && is_absent(&error) => return without_file(connection),
+        Err(error) => return Err(invalid(&chain(&error))),
+    };
+    if kubeconfig.current_context.as_deref().unwrap_or_default().is_empty() && options.context.is_none() {
+        if connection.server.is_some() || connection.kubeconfig.is_none() && in_cluster() {
+            return without_file(connection);
+        }
+        return Err(ClusterError::new(
+            "the kubeconfig has no current context",
+            "choose one with --context or `kubectl config use-context`; --sandbox needs none",
+        ));
+    }
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| invalid(&chain(&error)))
+}
+
+fn is_absent(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn in_cluster() -> bool {
+    std::path::Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+}
+
+fn without_file(connection: &Connection) -> Result<Config, ClusterError> {
+    if let Some(server) = &connection.server {
+        return Ok(Config::new(parse_server(server)?));
+    }
+    Config::incluster().map_err(|_| {
+        ClusterError::new(
+            "no kubeconfig found, and this is no pod of a cluster",
+            "set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox",
+        )
+    })
+}
+
+fn parse_server(server: &str) -> Result<http::Uri, ClusterError> {
+    server.parse().map_err(|_| ClusterError::new(format!("--server {server:?} is no URL"), "write https://HOST:PORT"))
+}
+
+/// Options of the command line win over the file.
+fn override_with(config: &mut Config, connection: &Connection) -> Result<(), ClusterError> {
+    if let Some(server) = &connection.server {
+        config.cluster_url = parse_server(server)?;
+    }
+    if let Some(token) = &connection.token {
+        // A token replaces every other credential, as in kubectl.
+        let kept = std::mem::take(&mut config.auth_info);
+        config.auth_info = AuthInfo {
+            token: Some(token.clone().into()),
+            impersonate: kept.impersonate,
+            impersonate_groups: kept.impersonate_groups,
+            ..AuthInfo::default()
+        };
+    }
+    if let Some(path) = &connection.certificate_authority {
+        let pem = std::fs::read(path).map_err(|error| {
+            ClusterError::new(format!("could not read {}: {error}", path.display()), "see --certificate-authority")
+        })?;
+        let text = String::from_utf8_lossy(&pem);
+        config.root_cert = Some(crate::domain::identity::certificates(&text));
+        config.root_cert_file = None;
+    }
+    config.accept_invalid_certs |= connection.insecure;
+    if connection.tls_server_name.is_some() {
+        config.tls_server_name.clone_from(&connection.tls_server_name);
+    }
+    if connection.impersonate.is_some() {
+        config.auth_info.impersonate.clone_from(&connection.impersonate);
+    }
+    if !connection.impersonate_groups.is_empty() {
+        config.auth_info.impersonate_groups = Some(connection.impersonate_groups.clone());
+    }
+    if let Some(uid) = &connection.impersonate_uid {
+        let value = HeaderValue::from_str(uid)
+            .map_err(|_| ClusterError::new(format!("--as-uid {uid:?} cannot be sent"), "use plain text"))?;
+        config.headers.push((http::HeaderName::from_static("impersonate-uid"), value));
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn invalid(what: &str) -> ClusterError {
+    ClusterError::new(
+        format!("the kubeconfig cannot be used: {what}"),
+        "see `kubectl config view`; --kubeconfig names another file",
+    )
+}

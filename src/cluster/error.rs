@@ -1,0 +1,165 @@
+//! A client error → a sentence that names the thing, and a remedy.
+
+use kube::core::Status;
+use std::error::Error as _;
+use std::fmt;
+
+/// Something that the cluster, its API or its permissions did not let us do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterError {
+    /// What was being done and what came of it.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+}
+
+impl ClusterError {
+    /// An error with a remedy.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+/// What a request does to what, for messages and for the grant that it needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// `get`, `list`, `watch`, `create`, `patch` or `delete`.
+    pub verb: &'static str,
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// Plural, with a subresource after a slash: `pods/log`.
+    pub resource: &'a str,
+    /// Namespace; empty for the whole cluster.
+    pub namespace: &'a str,
+    /// Name of the object, where one is meant.
+    pub name: &'a str,
+}
+
+impl<'a> Access<'a> {
+    /// Access to a resource of a namespace.
+    pub const fn new(verb: &'static str, group: &'a str, resource: &'a str, namespace: &'a str) -> Self {
+        Self { verb, group, resource, namespace, name: "" }
+    }
+
+    /// The same, for one object.
+    #[must_use]
+    pub const fn named(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// The two commands that grant it.
+    fn grant(&self) -> String {
+        let (kind, scope) = if self.namespace.is_empty() {
+            ("clusterrole", String::new())
+        } else {
+            ("role", format!(" -n {}", self.namespace))
+        };
+        let resource = match (self.group, self.resource.split_once('/')) {
+            ("", _) => self.resource.to_owned(),
+            (group, None) => format!("{}.{group}", self.resource),
+            (group, Some((resource, sub))) => format!("{resource}.{group}/{sub}"),
+        };
+        format!(
+            "an administrator can grant it: kubectl create {kind} secure-traffic --verb={} --resource={resource}{scope} \
+             && kubectl create {kind}binding secure-traffic --{kind}=secure-traffic --user=<you>{scope}",
+            self.verb
+        )
+    }
+}
+
+impl fmt::Display for Access<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if !self.name.is_empty() {
+            write!(f, " {:?}", self.name)?;
+        }
+        if !self.namespace.is_empty() {
+            write!(f, " in namespace {:?}", self.namespace)?;
+        }
+        Ok(())
+    }
+}
+
+/// Explains a failed request.
+pub fn explain(access: Access<'_>, error: &kube::Error) -> ClusterError {
+    let (what, hint) = match error {
+        kube::Error::Api(status) => (server_words(status), api_hint(access, status)),
+        other => (cause(other), Some(transport_hint(other))),
+    };
+    ClusterError { message: format!("could not {access}: {what}"), hint }
+}
+
+fn server_words(status: &Status) -> String {
+    match (status.reason.as_str(), status.message.as_str()) {
+        ("", "") => format!("the server answered {}", status.code),
+        (reason, "") => reason.to_owned(),
+        ("", message) => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
+    match status.code {
+        401 => Some("the credentials were refused: log in again (oc login, or refresh your kubeconfig)".to_owned()),
+        403 if status.message.contains(" cannot ") => Some(access.grant()),
+        404 if access.resource == "namespaces" => Some("see `kubectl get namespaces`, and name one with -n".to_owned()),
+        429 | 503 | 504 => Some("the API server is busy or not ready: try again in a moment".to_owned()),
+        _ => None,
+    }
+}
+
+fn transport_hint(error: &kube::Error) -> String {
+    if is_timeout(error) {
+        return "the API server is slow or stalls: raise --request-timeout, or check the way to it".to_owned();
+    }
+    if cause(error).to_lowercase().contains("certificate") {
+        return "check --certificate-authority and --tls-server-name against the server's certificate".to_owned();
+    }
+    "check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and \
+     --sandbox needs none"
+        .to_owned()
+}
+
+/// Whether the request ran into its deadline.
+pub fn is_timeout(error: &kube::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if inner.is::<tower::timeout::error::Elapsed>() {
+            return true;
+        }
+        source = inner.source();
+    }
+    false
+}
+
+/// The innermost cause, which is what a person can act upon.
+fn cause(error: &kube::Error) -> String {
+    if is_timeout(error) {
+        return "no answer within the request's deadline".to_owned();
+    }
+    let mut last: &dyn std::error::Error = error;
+    while let Some(inner) = last.source() {
+        last = inner;
+    }
+    last.to_string()
+}
+
+/// The status code of an API error, 0 for any other error.
+pub fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}

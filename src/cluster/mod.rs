@@ -1,0 +1,13 @@
+//! The only code that talks to an API server: connection, discovery, snapshot, writes, the probe pod.
+//!
+//! It decides nothing and prints nothing; what it returns is domain values or a [`error::ClusterError`].
+
+pub mod ask;
+pub mod connect;
+pub mod curl;
+pub mod discover;
+pub mod error;
+pub mod pod_state;
+pub mod probe_pod;
+pub mod request;
+pub mod snapshot;

@@ -1,0 +1,401 @@
+//! The throwaway pod: made, watched, read and removed, whatever happens in between.
+
+use super::connect::Cluster;
+use super::error::{Access, ClusterError, explain};
+use super::pod_state::{CONTAINER, Progress, outside, progress, refusal};
+use super::request::{send, send_optional};
+use crate::domain::mesh::Service;
+use crate::domain::verdict::Reason;
+use crate::signal::{Shutdown, Signal};
+use futures::{AsyncBufRead, StreamExt};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions, WatchEvent, WatchParams};
+use rand::seq::IndexedRandom;
+use serde_json::json;
+use std::time::Duration;
+
+/// The label by which our pods are found again.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=secure-traffic";
+
+/// The image that the probe runs, pinned by tag.
+pub const DEFAULT_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
+
+/// How long the removal of a pod may take before we say that it is left behind.
+const REMOVAL: Duration = Duration::from_secs(20);
+
+/// What the pod is made of.
+#[derive(Debug, Clone)]
+pub struct PodRequest {
+    /// Arguments of curl.
+    pub arguments: Vec<String>,
+    /// Image with curl in it.
+    pub image: String,
+    /// `--image-pull-secret`.
+    pub pull_secrets: Vec<String>,
+    /// Seconds after which the kubelet ends the pod, whatever becomes of us.
+    pub deadline_seconds: u64,
+    /// Seconds that the pod may take to start.
+    pub start_timeout: Duration,
+    /// On OpenShift the namespace's range gives the user id; a fixed one is refused there.
+    pub openshift: bool,
+}
+
+/// Why a probe pod did not do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The API did not let us.
+    Cluster(ClusterError),
+    /// The pod did not come about, or not to its end.
+    Pod(Reason, String),
+    /// A signal came.
+    Interrupted(Signal),
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error)
+    }
+}
+
+/// What came of the work in a pod, and whether the pod is gone.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    /// What the work returned.
+    pub result: Result<T, Failure>,
+    /// Name of a pod whose removal could not be confirmed, and why.
+    pub left_behind: Option<String>,
+}
+
+/// A random word for names and markers, from letters that cannot spell anything.
+pub fn random_word(length: usize) -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = rand::rng();
+    (0..length).filter_map(|_| LETTERS.choose(&mut random).map(|letter| char::from(*letter))).collect()
+}
+
+/// The pod, restricted in every way that Pod Security and OpenShift know, and kept out of the mesh in every way that
+/// Istio knows (DP-7).
+pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
+    let mut security = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": false,
+        "readOnlyRootFilesystem": true,
+        "runAsNonRoot": true,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    if !request.openshift {
+        // The image's own user has no number, which runAsNonRoot refuses.
+        security["runAsUser"] = json!(65532);
+    }
+    let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "app.kubernetes.io/name": "secure-traffic-probe",
+                "app.kubernetes.io/managed-by": "secure-traffic",
+                "sidecar.istio.io/inject": "false",
+                "istio.io/dataplane-mode": "none",
+            },
+            "annotations": {"sidecar.istio.io/inject": "false"},
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": request.deadline_seconds,
+            // curl as PID 1 ignores SIGTERM.
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "imagePullSecrets": secrets,
+            // Full names resolve at the first try.
+            "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": CONTAINER,
+                "image": request.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["curl"],
+                "args": request.arguments,
+                "securityContext": security,
+                "resources": {
+                    "requests": {"cpu": "10m", "memory": "16Mi"},
+                    "limits": {"cpu": "500m", "memory": "64Mi"},
+                },
+            }],
+        },
+    }))
+}
+
+/// Makes the pod, runs `work` with it, and removes it on every way out. The removal is confirmed.
+pub async fn with_pod<T>(
+    cluster: &Cluster,
+    request: &PodRequest,
+    services: &[Service],
+    shutdown: &Shutdown,
+    work: impl AsyncFnOnce(&ProbePod) -> Result<T, Failure>,
+) -> Outcome<T> {
+    let name = format!("secure-traffic-probe-{}", random_word(5));
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let mut probe = ProbePod {
+        api,
+        namespace: cluster.namespace.clone(),
+        name,
+        services: services.to_vec(),
+        start_timeout: request.start_timeout,
+        run_timeout: Duration::from_secs(request.deadline_seconds),
+        created: None,
+    };
+    // Never raced against a signal: a request under way could still make the pod.
+    let created = probe.create(request).await;
+    let result = match created {
+        Ok(()) => match shutdown.race(work(&probe)).await {
+            Ok(result) => result,
+            Err(signal) => Err(Failure::Interrupted(signal)),
+        },
+        Err(failure) => Err(failure),
+    };
+    let left_behind = probe.remove().await.err();
+    Outcome { result, left_behind }
+}
+
+/// A probe pod that exists.
+pub struct ProbePod {
+    api: Api<Pod>,
+    namespace: String,
+    name: String,
+    services: Vec<Service>,
+    start_timeout: Duration,
+    run_timeout: Duration,
+    created: Option<Created>,
+}
+
+/// What became of the request that makes the pod.
+enum Created {
+    Yes(Box<Pod>),
+    /// No answer came; the pod may or may not be there.
+    Unknown,
+}
+
+impl ProbePod {
+    fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
+        Access::new(verb, "", resource, &self.namespace).named(&self.name)
+    }
+
+    async fn create(&mut self, request: &PodRequest) -> Result<(), Failure> {
+        let spec = pod(&self.name, request).map_err(|error| ClusterError {
+            message: format!("the probe pod could not be written: {error}"),
+            hint: None,
+        })?;
+        let access = Access::new("create", "", "pods", &self.namespace);
+        let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
+        let answer = super::request::attempt(access, &mut || self.api.create(&params, &spec)).await;
+        match answer {
+            Ok(pod) => {
+                let verdict = outside(&pod, &self.services);
+                self.created = Some(Created::Yes(Box::new(pod)));
+                verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
+            }
+            // The name is ours alone: a conflict means that an earlier try had arrived.
+            Err(error) if super::error::code(&error) == 409 => {
+                self.created = Some(Created::Unknown);
+                let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
+                let verdict = outside(&pod, &self.services);
+                self.created = Some(Created::Yes(Box::new(pod)));
+                verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
+            }
+            Err(kube::Error::Api(status)) => match refusal(&status) {
+                Some((reason, words)) => Err(Failure::Pod(reason, words)),
+                None => Err(explain(access, &kube::Error::Api(status)).into()),
+            },
+            Err(error) => {
+                self.created = Some(Created::Unknown);
+                Err(explain(access, &error).into())
+            }
+        }
+    }
+
+    /// Watches the pod until `done` says so. One watch, no polling; a watch that ends is begun anew.
+    async fn watch<R>(&self, mut done: impl FnMut(&Pod) -> Option<R>) -> Result<R, Failure> {
+        let mut version = match &self.created {
+            Some(Created::Yes(pod)) => pod.metadata.resource_version.clone().unwrap_or_default(),
+            _ => String::new(),
+        };
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.name)).timeout(290);
+        loop {
+            let events = send(self.access("watch", "pods"), || self.api.watch(&params, &version)).await?;
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+                        version = pod.metadata.resource_version.clone().unwrap_or_default();
+                        if let Some(result) = done(&pod) {
+                            return Ok(result);
+                        }
+                    }
+                    Ok(WatchEvent::Deleted(_)) => {
+                        let words = "somebody deleted the probe pod while it worked".to_owned();
+                        return Err(Failure::Pod(Reason::ProbeFailed, words));
+                    }
+                    Ok(WatchEvent::Bookmark(_)) => {}
+                    // Too old a version, or a stream cut short: look afresh.
+                    Ok(WatchEvent::Error(_)) | Err(_) => break,
+                }
+            }
+            let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
+            version = pod.metadata.resource_version.clone().unwrap_or_default();
+            if let Some(result) = done(&pod) {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Waits until curl runs, or has already ended.
+    pub async fn started(&self) -> Result<(), Failure> {
+        let until_started = self.watch(|pod| match self.checked(pod) {
+            Ok(Progress::Waiting) => None,
+            Ok(Progress::Stuck(reason, words)) => Some(Err(Failure::Pod(reason, words))),
+            Ok(Progress::Running | Progress::Ended(_)) => Some(Ok(())),
+            Err(failure) => Some(Err(failure)),
+        });
+        self.in_time(self.start_timeout, "start (--pod-timeout)", until_started).await?
+    }
+
+    /// Waits until curl has ended; the pod's phase is not asked, it lags.
+    pub async fn ended(&self) -> Result<ContainerStateTerminated, Failure> {
+        let until_ended = self.watch(|pod| match self.checked(pod) {
+            Ok(Progress::Waiting | Progress::Running) => None,
+            Ok(Progress::Stuck(reason, words)) => Some(Err(Failure::Pod(reason, words))),
+            Ok(Progress::Ended(terminated)) => Some(Ok(*terminated)),
+            Err(failure) => Some(Err(failure)),
+        });
+        self.in_time(self.start_timeout + self.run_timeout, "end", until_ended).await?
+    }
+
+    /// Outside at every look: the mesh's CNI can capture a pod after its admission.
+    fn checked(&self, pod: &Pod) -> Result<Progress, Failure> {
+        outside(pod, &self.services).map_err(|(reason, words)| Failure::Pod(reason, words))?;
+        Ok(progress(pod))
+    }
+
+    async fn in_time<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let words = format!("the probe pod did not {what} within {} s", limit.as_secs());
+            Err(Failure::Pod(Reason::ProbeFailed, words))
+        })
+    }
+
+    /// The log of a container that has ended. Short of `records` lines with `marker` it is read again: the
+    /// container's end can be known before its last lines are.
+    pub async fn log(&self, marker: &str, records: usize) -> Result<String, Failure> {
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            limit_bytes: Some(64 * 1024 * 1024),
+            ..LogParams::default()
+        };
+        let mut log = String::new();
+        for pause in [0, 150, 300, 600] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            log = send(self.access("get", "pods/log"), || self.api.logs(&self.name, &params)).await?;
+            if log.lines().filter(|line| line.starts_with(marker)).count() >= records {
+                break;
+            }
+        }
+        Ok(log)
+    }
+
+    /// The log as it is written.
+    pub async fn follow(&self) -> Result<impl AsyncBufRead + use<>, Failure> {
+        let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+        Ok(send(self.access("get", "pods/log"), || self.api.log_stream(&self.name, &params)).await?)
+    }
+
+    /// Deletes the pod and waits until it is gone. The error says what is left.
+    async fn remove(&self) -> Result<(), String> {
+        let Some(created) = &self.created else { return Ok(()) };
+        let attempt = async {
+            let mut absent = 0;
+            loop {
+                match self.delete_once(created).await {
+                    Ok(true) => {
+                        absent += 1;
+                        // A request without an answer may still make the pod a moment later.
+                        let certain = matches!(created, Created::Yes(_));
+                        if certain || absent > 4 {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
+                    Ok(false) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+                }
+            }
+        };
+        tokio::time::timeout(REMOVAL, attempt).await.map_err(|_| format!("pod/{} -n {}", self.name, self.namespace))
+    }
+
+    /// Asks for the deletion and says whether the pod is gone.
+    async fn delete_once(&self, created: &Created) -> Result<bool, kube::Error> {
+        let uid = match created {
+            Created::Yes(pod) => pod.metadata.uid.clone(),
+            Created::Unknown => None,
+        };
+        let ended = match self.api.get_opt(&self.name).await? {
+            None => return Ok(true),
+            Some(pod) => matches!(progress(&pod), Progress::Ended(_)),
+        };
+        let params = DeleteParams {
+            // A container that has ended needs no grace; one that runs gets the second that its pod asks for.
+            grace_period_seconds: ended.then_some(0),
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api.delete(&self.name, &params).await {
+            Ok(_) => Ok(self.api.get_opt(&self.name).await?.is_none()),
+            Err(error) if matches!(super::error::code(&error), 404 | 409) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Which probe pods a sweep removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Every one in the namespace.
+    All,
+    /// Those whose deadline has long passed: no run can still be reading them.
+    Abandoned,
+}
+
+/// Removes probe pods that an earlier run could not remove, and names them.
+pub async fn sweep(cluster: &Cluster, which: Sweep) -> Result<Vec<String>, ClusterError> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let access = Access::new("list", "", "pods", &cluster.namespace);
+    let ours = ListParams::default().labels(MANAGED_BY);
+    let pods = send(access, || api.list(&ours)).await?;
+    let now = jiff::Timestamp::now().as_second();
+    let params = DeleteParams::default().grace_period(0);
+    let mut removed = Vec::new();
+    for pod in pods.items.iter().filter(|pod| which == Sweep::All || abandoned(pod, now)) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let access = Access::new("delete", "", "pods", &cluster.namespace).named(name);
+        send_optional(access, &[404], || api.delete(name, &params)).await?;
+        removed.push(name.to_owned());
+    }
+    Ok(removed)
+}
+
+fn abandoned(pod: &Pod, now: i64) -> bool {
+    const MARGIN: i64 = 120;
+    let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.as_second());
+    let deadline = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).unwrap_or_default();
+    created + deadline + MARGIN < now
+}

@@ -1,0 +1,106 @@
+//! `probe`: look, ask from outside the mesh, judge.
+
+use super::Context;
+use crate::cli::probe::ProbeArgs;
+use crate::cli::values::{Expect, OutputFormat, SandboxState};
+use crate::cluster::ask::Prober;
+use crate::cluster::connect::Cluster;
+use crate::cluster::probe_pod::{Failure, Sweep, sweep};
+use crate::cluster::{discover, snapshot};
+use crate::domain::probe::{Case, cases};
+use crate::exit::{ExitStatus, Interrupted};
+use crate::istio::yaml;
+use crate::report::human::{self, Style};
+use crate::report::model::{self, Frame, ProbeReport};
+use crate::settings::pod_options;
+
+/// Runs the command.
+pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStatus> {
+    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let generation = discover::discover(&cluster).await?;
+    let look = snapshot::look(&cluster, generation, &context.settings.mesh).await?;
+    let (cases, not_probed) = cases(&look.snapshot, &args.targets)?;
+    let options = pod_options(&args.pod);
+    let prober = Prober {
+        cluster: &cluster,
+        openshift: generation.openshift,
+        options: &options,
+        shutdown: &context.shutdown,
+        progress: &*context.progress,
+    };
+    if args.dry_run {
+        let pod = serde_json::to_value(prober.rendered(&cases)?)?;
+        context.printer.result(&yaml::document(&pod)?)?;
+        return Ok(ExitStatus::Success);
+    }
+    context.printer.say(&format!("namespace {}", cluster.namespace));
+    sweep_abandoned(&cluster).await;
+    let frame = Frame {
+        cluster: cluster.name.clone(),
+        namespace: cluster.namespace.clone(),
+        started_at: now(),
+        expected: args.expect.map(expected_word),
+        trust_domain: look.snapshot.mesh.trust_domain.clone(),
+        attempts: options.manner.attempts,
+    };
+    let asked = prober.ask(&look.snapshot, &cases).await;
+    let left_behind = context.report_left_behind(&asked.left_behind);
+    let result = conclusive(asked.result)?;
+    let report = model::probe_report(&frame, &cases, &result, not_probed);
+    let style = Style { wide: args.output == Some(OutputFormat::Wide), per_endpoint: args.per_endpoint };
+    context.printer.result(&render(&report, args.output, style)?)?;
+    if let Some(expected) = frame.expected {
+        say_expectation(context, &report, expected, &cases);
+    }
+    Ok(report.exit_status().and(left_behind))
+}
+
+/// A pod that did not come about is a finding; an API that refuses, or a signal, ends the run.
+pub fn conclusive<T>(result: Result<T, Failure>) -> anyhow::Result<Result<T, Failure>> {
+    match result {
+        Err(Failure::Cluster(error)) => Err(error.into()),
+        Err(Failure::Interrupted(signal)) => Err(Interrupted(signal).into()),
+        other => Ok(other),
+    }
+}
+
+/// Removes what an earlier run, killed at once, has left. Whoever may not list pods has other troubles.
+pub async fn sweep_abandoned(cluster: &Cluster) {
+    let _ = sweep(cluster, Sweep::Abandoned).await;
+}
+
+/// The moment, RFC 3339.
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+fn expected_word(expect: Expect) -> &'static str {
+    match expect {
+        Expect::Rejected => "rejected",
+        Expect::Accepted => "accepted",
+    }
+}
+
+/// The report in the format that was asked for.
+pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> anyhow::Result<String> {
+    Ok(match output {
+        Some(OutputFormat::Json) => serde_json::to_string_pretty(report)? + "\n",
+        Some(OutputFormat::Yaml) => yaml::document(&serde_json::to_value(report)?)?,
+        Some(OutputFormat::Name) => human::names(report),
+        Some(OutputFormat::Wide) | None => human::probe(report, style),
+    })
+}
+
+fn say_expectation(context: &Context, report: &ProbeReport, expected: &str, cases: &[Case]) {
+    let contrary: Vec<&str> = report
+        .results
+        .iter()
+        .filter(|result| result.answer.verdict != expected)
+        .map(|result| result.target.as_str())
+        .collect();
+    if contrary.is_empty() {
+        context.printer.say(&format!("as expected: {} {expected}", human::count(cases.len(), "target")));
+    } else {
+        context.printer.say(&format!("expected {expected}, but not so: {}", contrary.join(", ")));
+    }
+}

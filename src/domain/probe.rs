@@ -1,0 +1,287 @@
+//! What a probe asks and what it sees: targets become cases, cases get observations.
+
+use super::effective::{Effective, legacy_server_mode, server_mode};
+use super::identity::PeerIdentity;
+use super::mesh::{DataPlane, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
+use std::fmt;
+
+/// A Service port by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortRef {
+    /// By number.
+    Number(u16),
+    /// By name.
+    Name(String),
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What a person asks for: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The Service.
+    pub service: String,
+    /// Its port; none means every TCP port.
+    pub port: Option<PortRef>,
+    /// The path, with its leading slash, where one was given.
+    pub path: Option<String>,
+}
+
+/// A target that cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No such Service.
+    #[error("service {service:?} not found in namespace {namespace:?}")]
+    UnknownService {
+        /// As it was asked for.
+        service: String,
+        /// Where it was looked for.
+        namespace: String,
+        /// The Services that are there.
+        known: Vec<String>,
+    },
+    /// No such TCP port.
+    #[error("service {service:?} has no TCP port {port:?}")]
+    UnknownPort {
+        /// The Service.
+        service: String,
+        /// As it was asked for.
+        port: String,
+        /// Its TCP ports.
+        known: Vec<String>,
+    },
+    /// An alias of a name outside the cluster.
+    #[error("service {service:?} is an ExternalName: an alias, with no endpoints of its own to protect")]
+    ExternalName {
+        /// The Service.
+        service: String,
+    },
+}
+
+impl TargetError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownService { known, .. } if known.is_empty() => Some("the namespace has no Services".to_owned()),
+            Self::UnknownService { known, .. } => Some(format!("its Services are: {}", known.join(", "))),
+            Self::UnknownPort { known, .. } if known.is_empty() => Some("it has no TCP port at all".to_owned()),
+            Self::UnknownPort { known, .. } => Some(format!("its TCP ports are: {}", known.join(", "))),
+            Self::ExternalName { .. } => None,
+        }
+    }
+}
+
+/// One ready endpoint of a target, with all that the API says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointCase {
+    /// IP address.
+    pub address: String,
+    /// Target port.
+    pub port: u16,
+    /// Name of the pod, where the EndpointSlice names one.
+    pub pod: Option<String>,
+    /// How the pod takes part in the mesh.
+    pub data_plane: DataPlane,
+    /// Whether the pod's proxy captures the port (BY-1..BY-4).
+    pub captured: bool,
+    /// The mode that the API's objects ask for.
+    pub mode: Effective,
+    /// `/ns/<namespace>/sa/<service account>`: the path of the identity that its certificate must carry.
+    pub identity: Option<String>,
+}
+
+/// One Service port to be probed, with its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// The Service.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The Service port.
+    pub port: u16,
+    /// Name of the port; may be empty.
+    pub port_name: String,
+    /// Path of the request.
+    pub path: String,
+    /// Whether the path was asked for: then the head of the answer's body is shown.
+    pub explicit_path: bool,
+    /// Fully qualified name of the Service.
+    pub host: String,
+    /// Endpoints that must answer for the target.
+    pub endpoints: Vec<EndpointCase>,
+    /// Addresses that are not ready: listed, not counted.
+    pub unready: Vec<String>,
+}
+
+impl Case {
+    /// `boards:8080/shareditems`, as a person would write it.
+    pub fn name(&self) -> String {
+        let path = if self.explicit_path { self.path.as_str() } else { "" };
+        format!("{}:{}{path}", self.service, self.port)
+    }
+}
+
+/// Ports that a probe leaves out, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotProbed {
+    /// `service:port`.
+    pub name: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Turns targets into cases. No targets: every TCP port of every Service.
+pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
+    let mut cases = Vec::new();
+    let mut left_out = Vec::new();
+    if targets.is_empty() {
+        for service in &snapshot.services {
+            if service.kind == ServiceKind::ExternalName {
+                left_out.push(NotProbed { name: service.name.clone(), reason: "ExternalName" });
+                continue;
+            }
+            for port in &service.ports {
+                if port.protocol == Protocol::Tcp {
+                    cases.push(case(snapshot, service, port, None));
+                } else {
+                    let name = format!("{}:{}", service.name, port.port);
+                    left_out.push(NotProbed { name, reason: "not TCP: mutual TLS never covers it" });
+                }
+            }
+        }
+    }
+    for target in targets {
+        let service = snapshot.service(&target.service).ok_or_else(|| TargetError::UnknownService {
+            service: target.service.clone(),
+            namespace: snapshot.namespace.clone(),
+            known: snapshot.services.iter().map(|service| service.name.clone()).collect(),
+        })?;
+        if service.kind == ServiceKind::ExternalName {
+            return Err(TargetError::ExternalName { service: service.name.clone() });
+        }
+        let tcp = || service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        let wanted: Vec<_> = tcp()
+            .filter(|port| match &target.port {
+                None => true,
+                Some(PortRef::Number(number)) => port.port == *number,
+                Some(PortRef::Name(name)) => port.name == *name,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Err(TargetError::UnknownPort {
+                service: service.name.clone(),
+                port: target.port.as_ref().map_or_else(|| "any".to_owned(), PortRef::to_string),
+                known: tcp().map(port_label).collect(),
+            });
+        }
+        cases.extend(wanted.into_iter().map(|port| case(snapshot, service, port, target.path.as_deref())));
+    }
+    cases.dedup();
+    Ok((cases, left_out))
+}
+
+fn port_label(port: &ServicePort) -> String {
+    if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
+}
+
+fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option<&str>) -> Case {
+    let (ready, unready): (Vec<_>, Vec<_>) = service
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| Some((endpoint, service.target_port(port, endpoint)?)))
+        .partition(|(endpoint, _)| endpoint.ready);
+    let endpoints = ready.into_iter().map(|(endpoint, target_port)| {
+        let pod = snapshot.pod_of(endpoint);
+        EndpointCase {
+            address: endpoint.address.clone(),
+            port: target_port,
+            pod: endpoint.pod.clone(),
+            data_plane: pod.map_or(DataPlane::None, |pod| pod.data_plane),
+            captured: pod.is_some_and(|pod| pod.capture.covers(target_port)),
+            mode: mode(snapshot, service, port, pod, target_port),
+            identity: pod.map(|pod| format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
+        }
+    });
+    Case {
+        service: service.name.clone(),
+        namespace: snapshot.namespace.clone(),
+        port: port.port,
+        port_name: port.name.clone(),
+        path: path.unwrap_or("/").to_owned(),
+        explicit_path: path.is_some(),
+        host: service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain),
+        endpoints: endpoints.collect(),
+        unready: unready.into_iter().map(|(endpoint, _)| endpoint.address.clone()).collect(),
+    }
+}
+
+fn mode(snapshot: &Snapshot, service: &Service, port: &ServicePort, pod: Option<&Pod>, target_port: u16) -> Effective {
+    let policies = &snapshot.policies;
+    if policies.legacy_only {
+        let name = (!port.name.is_empty()).then_some(port.name.as_str());
+        return legacy_server_mode(policies, &snapshot.namespace, &service.name, port.port, name);
+    }
+    match pod {
+        Some(pod) => server_mode(policies, pod, target_port),
+        None => Effective { mode: None, chain: Vec::new() },
+    }
+}
+
+/// What one plaintext request met, as curl tells it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sample {
+    /// curl's exit code for this request.
+    pub exit: i32,
+    /// curl's own words.
+    pub message: Option<String>,
+    /// HTTP status; `None` where no status line came back.
+    pub http_status: Option<u16>,
+    /// Bytes of an answer, headers and body.
+    pub bytes: u64,
+    /// Whether the TCP connection was made.
+    pub connected: bool,
+    /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
+    pub from_sidecar: bool,
+    /// Seconds from start to end.
+    pub seconds: f64,
+}
+
+/// What an ordinary TLS hello (no ALPN, no client certificate) met.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hello {
+    /// curl's exit code: shown, never judged (it is a race).
+    pub exit: i32,
+    /// Whether the server asked for a client certificate.
+    pub certificate_requested: bool,
+    /// The certificate chain as DER, leaf first; empty where none came.
+    pub chain: Vec<Vec<u8>>,
+    /// What the chain proves, once verified against the mesh root.
+    pub identity: Option<Result<PeerIdentity, String>>,
+}
+
+/// All that was seen of one case.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Observation {
+    /// Samples through the Service's own address.
+    pub service: Vec<Sample>,
+    /// Samples and hello of each endpoint, in the case's order.
+    pub endpoints: Vec<EndpointObservation>,
+    /// The head of the answer's body, where one was asked for.
+    pub body: Option<String>,
+}
+
+/// What was seen of one endpoint.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EndpointObservation {
+    /// Plaintext samples on fresh connections.
+    pub samples: Vec<Sample>,
+    /// The TLS hello, if its record arrived.
+    pub hello: Option<Hello>,
+}

@@ -1,0 +1,413 @@
+//! The answer to the one question: can something without a certificate get in?
+//!
+//! Three values. `accepted` needs one byte of an answer; `rejected` needs evidence at every ready endpoint that it
+//! was the mesh which refused; all else is `inconclusive`, with a reason and a remedy. The facts behind each row
+//! were measured on a real mesh.
+
+use super::identity::PeerIdentity;
+use super::mesh::{DataPlane, MtlsMode};
+use super::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
+use std::fmt;
+
+/// How plaintext got in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The application answered over HTTP.
+    Http(u16),
+    /// Bytes came back that are not HTTP.
+    NotHttp,
+    /// The mesh let the plaintext in; an authorization policy answered 403.
+    DeniedByAuthorization,
+    /// The sidecar let the plaintext in; the application behind it is down.
+    ApplicationDown(u16),
+    /// The plaintext reached an application that speaks TLS itself.
+    ApplicationSpeaksTls,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => write!(f, "HTTP {status}"),
+            Self::NotHttp => f.write_str("bytes came back, not HTTP"),
+            Self::DeniedByAuthorization => f.write_str("HTTP 403: plaintext got in, denied by authorization"),
+            Self::ApplicationDown(status) => {
+                write!(f, "HTTP {status}: the sidecar let it in, the application is down")
+            }
+            Self::ApplicationSpeaksTls => f.write_str("HTTP 400: the application speaks TLS itself"),
+        }
+    }
+}
+
+/// Why no answer can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The Service's name did not resolve.
+    Dns,
+    /// Nothing listens.
+    Refused,
+    /// No TCP connection came about.
+    ConnectTimeout,
+    /// Connected, sent, and nothing came back in time.
+    ReadTimeout,
+    /// The Service has no ready endpoint.
+    NoEndpoints,
+    /// The probe pod itself was brought into the mesh.
+    ProbeMeshed,
+    /// The probe pod became an endpoint of a Service.
+    ProbeSelected,
+    /// The endpoint has no proxy that could have refused.
+    TargetNotMeshed,
+    /// Reset, and nothing proves that the mesh did it.
+    ResetWithoutEvidence,
+    /// Closed without a reset, which a STRICT sidecar never does.
+    ClosedNotReset,
+    /// The mode depends on objects that could not be read.
+    ModeUnknown,
+    /// The policy and the network say different things.
+    EvidenceDisagrees,
+    /// The application answers TLS itself, with a certificate that is not the mesh's for this pod.
+    ApplicationTls,
+    /// The probe's image could not be pulled.
+    ImagePull,
+    /// The API server refused the probe pod.
+    AdmissionDenied,
+    /// A quota or limit refused the probe pod.
+    Quota,
+    /// No node took the probe pod.
+    Unschedulable,
+    /// The probe pod ended, or was ended, before its work was done.
+    ProbeFailed,
+    /// Samples disagree.
+    NotSteady,
+    /// The probe ran, but records of it are missing.
+    LostOutput,
+    /// curl failed in a way that says nothing of mutual TLS.
+    Unexpected,
+}
+
+impl Reason {
+    /// The word that output and documentation use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ReadTimeout => "read-timeout",
+            Self::NoEndpoints => "no-endpoints",
+            Self::ProbeMeshed => "probe-meshed",
+            Self::ProbeSelected => "probe-selected",
+            Self::TargetNotMeshed => "target-not-meshed",
+            Self::ResetWithoutEvidence => "reset-without-evidence",
+            Self::ClosedNotReset => "closed-not-reset",
+            Self::ModeUnknown => "mode-unknown",
+            Self::EvidenceDisagrees => "evidence-disagrees",
+            Self::ApplicationTls => "application-tls",
+            Self::ImagePull => "image-pull",
+            Self::AdmissionDenied => "admission-denied",
+            Self::Quota => "quota",
+            Self::Unschedulable => "unschedulable",
+            Self::ProbeFailed => "probe-failed",
+            Self::NotSteady => "not-steady",
+            Self::LostOutput => "lost-output",
+            Self::Unexpected => "unexpected",
+        }
+    }
+
+    /// What a person can do about it.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Dns => {
+                "check the name and --cluster-domain, and that the cluster's DNS answers pods of this namespace"
+            }
+            Self::Refused => "check that the application listens on the target port",
+            Self::ConnectTimeout => "check NetworkPolicies between the probe's namespace and the target",
+            Self::ReadTimeout => "a silent or server-first application: raise --max-time, or probe another port",
+            Self::NoEndpoints => "wait until a pod of the Service is ready",
+            Self::ProbeMeshed => {
+                "find the webhook that ignores sidecar.istio.io/inject=false, or exempt the probe from it"
+            }
+            Self::ProbeSelected => "find what adds labels to pods here; the Service selects the probe itself",
+            Self::TargetNotMeshed => {
+                "restart the pod so that it gets a sidecar; without one nothing enforces mutual TLS"
+            }
+            Self::ResetWithoutEvidence => {
+                "check that the application itself works; something other than the mesh may have reset"
+            }
+            Self::ClosedNotReset => "check the application: a STRICT sidecar resets, it never just closes",
+            Self::ModeUnknown => "grant read access to PeerAuthentications in the root namespace",
+            Self::EvidenceDisagrees => {
+                "try again in a moment; if it stays, look at `istioctl proxy-config listeners` of the pod"
+            }
+            Self::ApplicationTls => {
+                "the application speaks TLS of its own: probe a plaintext port, or check it from its own logs"
+            }
+            Self::ImagePull => {
+                "name an image that the nodes can pull with --image, and --image-pull-secret if it needs one"
+            }
+            Self::AdmissionDenied => {
+                "read the refusal above; --namespace must allow pods of Pod Security level restricted"
+            }
+            Self::Quota => "free some of the quota: the probe asks for 10m CPU and 16Mi of memory",
+            Self::Unschedulable => "see why no node takes a small pod of this namespace",
+            Self::ProbeFailed => "see the pod's events above; raise --pod-timeout if the cluster is slow",
+            Self::NotSteady => "probe again once nothing changes, with more --attempts",
+            Self::LostOutput => "probe again; if it stays, look at the node's logging",
+            Self::Unexpected => "see curl's own words above",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The network evidence that the mesh refused, at one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// Address and target port.
+    pub endpoint: String,
+    /// The verified identity of its certificate.
+    pub identity: PeerIdentity,
+    /// The object that asks for STRICT, as `namespace/name`.
+    pub policy: String,
+    /// Plaintext samples that were reset.
+    pub resets: usize,
+}
+
+/// The answer for one endpoint or one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Plaintext got in.
+    Accepted(How),
+    /// The mesh refused it, by this evidence (one entry an endpoint).
+    Rejected(Vec<Evidence>),
+    /// It cannot be told, for this reason, with what was seen.
+    Inconclusive(Reason, String),
+}
+
+impl Verdict {
+    /// `accepted`, `rejected` or `inconclusive`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Rejected(_) => "rejected",
+            Self::Inconclusive(..) => "inconclusive",
+        }
+    }
+}
+
+/// What one plaintext sample shows by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Bytes came back.
+    Answered(How),
+    /// Connected, then reset without a byte.
+    Reset,
+    /// Connected, then closed without a byte.
+    Closed,
+    /// It says nothing of mutual TLS.
+    Blind(Reason),
+}
+
+/// Reads one sample: curl's exit code together with what came back, never the code alone.
+pub fn look(sample: &Sample) -> Look {
+    if let Some(status) = sample.http_status {
+        return Look::Answered(match status {
+            403 if sample.from_sidecar => How::DeniedByAuthorization,
+            502..=504 if sample.from_sidecar => How::ApplicationDown(status),
+            400 => How::ApplicationSpeaksTls,
+            _ => How::Http(status),
+        });
+    }
+    // curl 1: an answer in HTTP/0.9, that is in anything; 8: a header that is none.
+    let unreadable = sample.connected && matches!(sample.exit, 1 | 8);
+    if sample.bytes > 0 || unreadable {
+        return Look::Answered(How::NotHttp);
+    }
+    match (sample.exit, sample.connected) {
+        (55 | 56, true) => Look::Reset,
+        (52, true) => Look::Closed,
+        (6, _) => Look::Blind(Reason::Dns),
+        (7, _) => Look::Blind(Reason::Refused),
+        (28, false) => Look::Blind(Reason::ConnectTimeout),
+        (28, true) => Look::Blind(Reason::ReadTimeout),
+        _ => Look::Blind(Reason::Unexpected),
+    }
+}
+
+/// Judges one endpoint. `samples` must hold what was asked for: fewer records than `attempts` reject nothing.
+pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, attempts: usize, trust_domain: &str) -> Verdict {
+    let looks: Vec<Look> = seen.samples.iter().map(look).collect();
+    if let Some(how) = looks.iter().find_map(answered) {
+        return Verdict::Accepted(how);
+    }
+    let inconclusive = |reason, words: String| Verdict::Inconclusive(reason, words);
+    if looks.is_empty() || looks.len() < attempts {
+        let words = format!("{} of {attempts} records arrived", looks.len());
+        return inconclusive(Reason::LostOutput, words);
+    }
+    let words = describe(&seen.samples);
+    match looks[0] {
+        first if looks.iter().any(|look| *look != first) => {
+            let refusals_only = looks.iter().all(|look| matches!(look, Look::Reset | Look::Closed));
+            inconclusive(if refusals_only { Reason::ClosedNotReset } else { Reason::NotSteady }, words)
+        }
+        Look::Blind(reason) => inconclusive(reason, words),
+        Look::Closed => inconclusive(Reason::ClosedNotReset, words),
+        Look::Reset | Look::Answered(_) => match evidence(case, seen.hello.as_ref(), looks.len(), trust_domain) {
+            Ok(evidence) => Verdict::Rejected(vec![evidence]),
+            Err((reason, why)) => inconclusive(reason, format!("{words}; {why}")),
+        },
+    }
+}
+
+fn answered(look: &Look) -> Option<How> {
+    match look {
+        Look::Answered(how) => Some(*how),
+        _ => None,
+    }
+}
+
+/// What curl said, with counts, for a person.
+fn describe(samples: &[Sample]) -> String {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for sample in samples {
+        let words = match &sample.message {
+            Some(message) => format!("curl: ({}) {message}", sample.exit),
+            None => format!("curl: ({})", sample.exit),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((words, 1)),
+        }
+    }
+    let texts: Vec<String> = groups.into_iter().map(|(words, count)| format!("{words} ({count}×)")).collect();
+    texts.join(", ")
+}
+
+/// Whether it was the mesh that reset: everything must agree.
+fn evidence(
+    case: &EndpointCase,
+    hello: Option<&Hello>,
+    resets: usize,
+    trust_domain: &str,
+) -> Result<Evidence, (Reason, String)> {
+    let mesh_identity = hello.and_then(|hello| hello.identity.as_ref()).and_then(|identity| identity.as_ref().ok());
+    match case.data_plane {
+        DataPlane::None => return Err((Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned())),
+        DataPlane::Ambient | DataPlane::Pending => {
+            let why = "the pod is captured by ztunnel, whose refusal looks like a dead application's from outside";
+            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
+        }
+        DataPlane::Sidecar => {}
+    }
+    if !case.captured {
+        let why = format!("port {} is excluded from the sidecar's capture", case.port);
+        return Err((Reason::ResetWithoutEvidence, why));
+    }
+    match case.mode.mode {
+        Some(MtlsMode::Strict) => {}
+        None => return Err((Reason::ModeUnknown, "policies of the root namespace cannot be read".to_owned())),
+        Some(mode) if mesh_identity.is_some() => {
+            let why = format!("the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}");
+            return Err((Reason::EvidenceDisagrees, why));
+        }
+        Some(mode) => {
+            let why = format!("the mode that applies is {mode}, so it was not the mesh that reset");
+            return Err((Reason::ResetWithoutEvidence, why));
+        }
+    }
+    let Some(hello) = hello else {
+        return Err((Reason::LostOutput, "the record of the TLS hello did not arrive".to_owned()));
+    };
+    let identity = match &hello.identity {
+        Some(Ok(identity)) => identity,
+        Some(Err(why)) => return Err((Reason::ApplicationTls, format!("the certificate {why}"))),
+        None if hello.chain.is_empty() => {
+            let why = "the mode that applies is STRICT, but the endpoint answers a TLS hello with no certificate";
+            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
+        }
+        None => {
+            let why = "the mesh root (ConfigMap istio-ca-root-cert) cannot be read, so the certificate proves nothing";
+            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
+        }
+    };
+    let own = case.identity.as_ref().map(|path| format!("spiffe://{trust_domain}{path}"));
+    if own.as_ref() != Some(&identity.spiffe) {
+        let expected = own.unwrap_or_else(|| "unknown".to_owned());
+        let why = format!("the certificate is {}, the pod's own identity is {expected}", identity.spiffe);
+        return Err((Reason::ApplicationTls, why));
+    }
+    if !hello.certificate_requested {
+        let why = "the mesh's certificate was shown, but no client certificate was asked for";
+        return Err((Reason::EvidenceDisagrees, why.to_owned()));
+    }
+    let policy = case.mode.decided_by().map_or_else(
+        || "mesh default".to_owned(),
+        |step| if step.namespace.is_empty() { step.name.clone() } else { format!("{}/{}", step.namespace, step.name) },
+    );
+    Ok(Evidence { endpoint: format!("{}:{}", case.address, case.port), identity: identity.clone(), policy, resets })
+}
+
+/// The answer for a target, with the answer for each of its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// For the target as a whole.
+    pub verdict: Verdict,
+    /// For each endpoint, in the case's order.
+    pub endpoints: Vec<Verdict>,
+}
+
+/// Judges a target: one endpoint accepted → accepted; else one inconclusive → inconclusive; else rejected.
+///
+/// The Service's own address counts as one more way in, but can never by itself prove a rejection: it leads to one
+/// endpoint at a time.
+pub fn judge(case: &Case, seen: &Observation, attempts: usize, trust_domain: &str) -> Judgement {
+    let nothing = EndpointObservation::default();
+    let endpoints: Vec<Verdict> = case
+        .endpoints
+        .iter()
+        .enumerate()
+        .map(|(index, endpoint)| {
+            judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), attempts, trust_domain)
+        })
+        .collect();
+    let verdict = combine(case, seen, &endpoints);
+    Judgement { verdict, endpoints }
+}
+
+fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict]) -> Verdict {
+    let looks: Vec<Look> = seen.service.iter().map(look).collect();
+    // The Service's own answer first: it is the question that a person asked.
+    if let Some(how) = looks.iter().find_map(answered) {
+        return Verdict::Accepted(how);
+    }
+    if let Some(Verdict::Accepted(how)) = endpoints.iter().find(|verdict| matches!(verdict, Verdict::Accepted(_))) {
+        return Verdict::Accepted(*how);
+    }
+    if endpoints.is_empty() {
+        let words = format!("service {:?} has no ready endpoint for port {}", case.service, case.port);
+        return Verdict::Inconclusive(Reason::NoEndpoints, words);
+    }
+    if let Some(verdict @ Verdict::Inconclusive(..)) =
+        endpoints.iter().find(|verdict| matches!(verdict, Verdict::Inconclusive(..)))
+    {
+        return verdict.clone();
+    }
+    let through_service = || format!("through the Service's address: {}", describe(&seen.service));
+    match looks.iter().find(|look| **look != Look::Reset) {
+        None if looks.is_empty() => {
+            return Verdict::Inconclusive(Reason::LostOutput, "no record of the Service's own address".to_owned());
+        }
+        None => {}
+        Some(Look::Blind(reason)) => return Verdict::Inconclusive(*reason, through_service()),
+        Some(_) => return Verdict::Inconclusive(Reason::ClosedNotReset, through_service()),
+    }
+    let evidence = endpoints.iter().filter_map(|verdict| match verdict {
+        Verdict::Rejected(evidence) => Some(evidence.clone()),
+        _ => None,
+    });
+    Verdict::Rejected(evidence.flatten().collect())
+}

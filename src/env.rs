@@ -1,0 +1,24 @@
+//! The environment variables that are read, all in one place. (`SECURE_TRAFFIC_IMAGE` is read by the parser,
+//! `KUBECONFIG` by the client.)
+
+/// What the environment says about output.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment {
+    /// `NO_COLOR` is set and not empty: <https://no-color.org>.
+    pub no_color: bool,
+    /// `TERM=dumb`.
+    pub dumb: bool,
+    /// `CI` is set: no progress bars, whatever the terminal says.
+    pub ci: bool,
+}
+
+/// Reads it.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn read() -> Environment {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    Environment {
+        no_color: set("NO_COLOR"),
+        dumb: std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
+        ci: set("CI"),
+    }
+}

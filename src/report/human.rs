@@ -1,0 +1,205 @@
+//! Reports for people. Every value that came from the cluster is escaped here, before colour is put on.
+
+use super::model::{Answer, EndpointReport, ProbeReport, TargetReport};
+use super::table;
+use crate::sanitize::{line, text};
+use colored::{Color, Colorize};
+use std::fmt::Write as _;
+
+/// Targets that get a paragraph each; more get a table.
+const PARAGRAPHS: usize = 3;
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// `-o wide`.
+    pub wide: bool,
+    /// `--per-endpoint`.
+    pub per_endpoint: bool,
+}
+
+/// A number with its noun: `1 endpoint`, `2 endpoints`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The whole report.
+pub fn probe(report: &ProbeReport, style: Style) -> String {
+    let mut out = String::new();
+    if report.results.len() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
+        for result in &report.results {
+            paragraph(&mut out, result);
+        }
+    } else {
+        out.push_str(&rows(report, style));
+        remedies(&mut out, report);
+    }
+    if !report.not_probed.is_empty() {
+        let names: Vec<String> =
+            report.not_probed.iter().map(|left| format!("{} ({})", left.name, left.reason)).collect();
+        let _ = writeln!(out, "not probed: {}", line(&names.join(", ")));
+    }
+    out
+}
+
+/// Names only: `-o name`.
+pub fn names(report: &ProbeReport) -> String {
+    report.results.iter().fold(String::new(), |mut out, result| {
+        let _ = writeln!(out, "{} {}", result.target, verdict_word(&result.answer));
+        out
+    })
+}
+
+fn color(verdict: &str) -> Color {
+    match verdict {
+        "rejected" => Color::Green,
+        "accepted" => Color::Yellow,
+        _ => Color::Magenta,
+    }
+}
+
+fn verdict_word(answer: &Answer) -> String {
+    match answer.reason {
+        Some(reason) => format!("{} ({reason})", answer.verdict),
+        None => answer.verdict.to_owned(),
+    }
+}
+
+fn paragraph(out: &mut String, result: &TargetReport) {
+    let word = verdict_word(&result.answer);
+    let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
+    let mut fact = |name: &str, value: &str| {
+        let _ = writeln!(out, "  {name:<10} {}", line(value));
+    };
+    fact("seen", &result.answer.message);
+    for answer in curl_words(result) {
+        fact("curl", &answer);
+    }
+    let mut identities: Vec<String> = result.endpoints.iter().filter_map(identity).collect();
+    identities.dedup();
+    for identity in identities {
+        fact("identity", &identity);
+    }
+    let mut modes: Vec<String> = result.endpoints.iter().map(mode).collect();
+    modes.sort();
+    modes.dedup();
+    for mode in modes {
+        fact("policy", &mode);
+    }
+    if !result.not_ready.is_empty() {
+        fact("not ready", &format!("{} (not counted)", result.not_ready.join(", ")));
+    }
+    if let Some(remedy) = result.answer.remedy {
+        fact("remedy", remedy);
+    }
+    if let Some(body) = result.body.as_deref().filter(|_| result.answer.verdict == "accepted") {
+        fact("body", "");
+        out.push_str(&body_head(body));
+    }
+}
+
+/// The first 2 KiB of an answer, indented.
+fn body_head(body: &str) -> String {
+    const LIMIT: usize = 2048;
+    let end = (0..=LIMIT.min(body.len())).rev().find(|end| body.is_char_boundary(*end)).unwrap_or_default();
+    let mut out = String::new();
+    for row in text(&body[..end]).lines() {
+        let _ = writeln!(out, "    {row}");
+    }
+    if end < body.len() {
+        out.push_str("    …\n");
+    }
+    out
+}
+
+/// curl's own words, as a presenter would show them.
+fn curl_words(result: &TargetReport) -> Vec<String> {
+    let samples = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&result.samples);
+    let mut words: Vec<String> =
+        samples.filter_map(|sample| Some(format!("({}) {}", sample.exit_code, sample.message.as_deref()?))).collect();
+    words.sort();
+    words.dedup();
+    words
+}
+
+fn identity(endpoint: &EndpointReport) -> Option<String> {
+    let hello = endpoint.hello.as_ref()?;
+    let spiffe = hello.spiffe.as_ref()?;
+    let issuer = hello.issuer.as_deref().unwrap_or_default();
+    let expires = hello.expires.as_deref().unwrap_or_default();
+    Some(format!("{spiffe} (verified against the mesh root; issued by {issuer}, expires {expires})"))
+}
+
+fn mode(endpoint: &EndpointReport) -> String {
+    let mode = endpoint.mode.unwrap_or("unknown");
+    let decided = endpoint.policies.iter().rev().find(|policy| policy.mode.is_some());
+    match decided {
+        Some(policy) if policy.namespace.is_empty() => format!("{mode}, by {} ({})", policy.name, policy.level),
+        Some(policy) => format!("{mode}, by {}/{} ({})", policy.namespace, policy.name, policy.level),
+        None if endpoint.mode.is_some() => format!("{mode}, the mesh's default: no policy says otherwise"),
+        None => mode.to_owned(),
+    }
+}
+
+fn rows(report: &ProbeReport, style: Style) -> String {
+    let mut head = vec!["TARGET"];
+    if style.per_endpoint {
+        head.extend(["ENDPOINT", "POD"]);
+    }
+    head.extend(["VERDICT", "MODE", "SEEN"]);
+    if style.wide {
+        head.extend(["POLICY", "IDENTITY"]);
+    }
+    let mut cells: Vec<Vec<String>> = Vec::new();
+    let mut colors = Vec::new();
+    for result in &report.results {
+        let mut modes: Vec<&str> = result.endpoints.iter().map(|endpoint| endpoint.mode.unwrap_or("unknown")).collect();
+        modes.sort_unstable();
+        modes.dedup();
+        let mut row = vec![result.target.clone()];
+        if style.per_endpoint {
+            row.extend(["*".to_owned(), "*".to_owned()]);
+        }
+        row.extend([verdict_word(&result.answer), modes.join(","), result.answer.message.clone()]);
+        if style.wide {
+            let mut policies: Vec<String> = result.endpoints.iter().map(mode).collect();
+            policies.dedup();
+            let mut identities: Vec<&str> = result.endpoints.iter().filter_map(spiffe).collect();
+            identities.dedup();
+            row.extend([policies.join("; "), identities.join(", ")]);
+        }
+        colors.push(color(result.answer.verdict));
+        cells.push(row);
+        for endpoint in result.endpoints.iter().filter(|_| style.per_endpoint) {
+            let pod = endpoint.pod.clone().unwrap_or_default();
+            let mut row = vec![result.target.clone(), endpoint.address.clone(), pod, verdict_word(&endpoint.answer)];
+            row.extend([endpoint.mode.unwrap_or("unknown").to_owned(), endpoint.answer.message.clone()]);
+            if style.wide {
+                row.extend([mode(endpoint), spiffe(endpoint).unwrap_or_default().to_owned()]);
+            }
+            colors.push(color(endpoint.answer.verdict));
+            cells.push(row);
+        }
+    }
+    let cells: Vec<Vec<String>> =
+        cells.into_iter().map(|row| row.iter().map(|cell| line(cell).into_owned()).collect()).collect();
+    let verdict_column = if style.per_endpoint { 3 } else { 1 };
+    table::layout(&head, &cells, |row, column, cell| {
+        if column == verdict_column { cell.color(colors[row]).to_string() } else { cell.to_owned() }
+    })
+}
+
+fn spiffe(endpoint: &EndpointReport) -> Option<&str> {
+    endpoint.hello.as_ref()?.spiffe.as_deref()
+}
+
+/// Each remedy once, under the table.
+fn remedies(out: &mut String, report: &ProbeReport) {
+    let mut known: Vec<(&str, &str)> =
+        report.results.iter().filter_map(|result| Some((result.answer.reason?, result.answer.remedy?))).collect();
+    known.sort_unstable();
+    known.dedup();
+    for (reason, remedy) in known {
+        let _ = writeln!(out, "{reason}: {remedy}");
+    }
+}

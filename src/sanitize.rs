@@ -1,0 +1,56 @@
+//! Text that comes from a cluster is hostile until escaped: a name or a log line could move the cursor, recolour
+//! the verdict or hide what follows it.
+
+use std::borrow::Cow;
+
+/// Escapes everything that a terminal acts upon or does not show; newlines and tabs stay.
+pub fn text(raw: &str) -> Cow<'_, str> {
+    if raw.chars().any(is_hostile) {
+        Cow::Owned(
+            raw.chars().map(|c| if is_hostile(c) { c.escape_default().to_string() } else { c.to_string() }).collect(),
+        )
+    } else {
+        Cow::Borrowed(raw)
+    }
+}
+
+/// The same for a value that belongs on one line.
+pub fn line(raw: &str) -> Cow<'_, str> {
+    if raw.contains(['\n', '\t']) {
+        Cow::Owned(text(&raw.replace('\n', "\\n").replace('\t', "\\t")).into_owned())
+    } else {
+        text(raw)
+    }
+}
+
+/// Controls (C0, C1, DEL), marks that reverse or hide text, invisible and private characters.
+fn is_hostile(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c,
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}'
+            | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_upon_is_shown_instead() {
+        for (attack, raw, shown) in [
+            ("colour", "\u{1b}[32mrejected\u{1b}[0m", "\\u{1b}[32mrejected\\u{1b}[0m"),
+            ("carriage return over the verdict", "accepted\rrejected", "accepted\\rrejected"),
+            ("C1 control sequence introducer", "\u{9b}31m", "\\u{9b}31m"),
+            ("right-to-left override", "a\u{202e}b", "a\\u{202e}b"),
+            ("zero width space", "a\u{200b}b", "a\\u{200b}b"),
+            ("tag characters", "a\u{e0041}", "a\\u{e0041}"),
+            ("bell and backspace", "\u{7}\u{8}", "\\u{7}\\u{8}"),
+        ] {
+            assert_eq!(text(raw), shown, "{attack}");
+        }
+        assert_eq!(text("Grüße, 世界\n\t{}"), "Grüße, 世界\n\t{}");
+        assert_eq!(line("a\nb"), "a\\nb");
+    }
+}

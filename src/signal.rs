@@ -1,0 +1,126 @@
+//! Interruption: the first signal starts the clean-up, the second leaves at once.
+
+use std::fmt;
+use tokio::sync::watch;
+
+/// A signal that asks us to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM, as CI systems and `timeout` send it.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code by convention: 128 and the signal's number.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "terminated",
+        })
+    }
+}
+
+/// Tells whoever works that a signal has come. Clones see the same signal.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    receiver: watch::Receiver<Option<Signal>>,
+}
+
+impl Shutdown {
+    /// One that never comes, for tests.
+    pub fn never() -> Self {
+        Self { receiver: watch::channel(None).1 }
+    }
+
+    /// One that comes when the other half of the channel says so.
+    pub fn from_channel(receiver: watch::Receiver<Option<Signal>>) -> Self {
+        Self { receiver }
+    }
+
+    /// Waits for the first signal; returns at once where it has already come.
+    pub async fn requested(&self) -> Signal {
+        let mut receiver = self.receiver.clone();
+        let seen = receiver.wait_for(Option::is_some).await.map(|signal| *signal);
+        match seen {
+            Ok(Some(signal)) => signal,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Runs `work` until it is done or a signal comes.
+    pub async fn race<T>(&self, work: impl Future<Output = T>) -> Result<T, Signal> {
+        tokio::select! {
+            // Work that is done counts as done.
+            biased;
+            value = work => Ok(value),
+            signal = self.requested() => Err(signal),
+        }
+    }
+}
+
+/// Listens for SIGINT and SIGTERM. On the second one, `last_words` is called and the process ends.
+pub fn listen(last_words: impl Fn(Signal) + Send + 'static) -> std::io::Result<Shutdown> {
+    let (sender, receiver) = watch::channel(None);
+    let mut signals = Signals::new()?;
+    tokio::spawn(async move {
+        let first = signals.next().await;
+        sender.send_replace(Some(first));
+        let second = signals.next().await;
+        last_words(second);
+        leave(second);
+    });
+    Ok(Shutdown { receiver })
+}
+
+#[expect(clippy::exit, reason = "the second signal leaves at once, whatever the work is doing")]
+#[expect(clippy::disallowed_methods, reason = "the one place that may end the process")]
+fn leave(signal: Signal) -> ! {
+    std::process::exit(i32::from(signal.exit_code()))
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        let _ = tokio::signal::ctrl_c().await;
+        Signal::Interrupt
+    }
+}

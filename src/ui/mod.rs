@@ -1,0 +1,5 @@
+//! The only code that writes to the streams. It knows no domain type.
+
+pub mod confirm;
+pub mod printer;
+pub mod progress;

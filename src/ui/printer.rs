@@ -1,0 +1,60 @@
+//! Who may write where: results on stdout, everything else on stderr.
+
+use crate::sanitize;
+use colored::Colorize;
+use std::io::{self, IsTerminal, Write};
+
+/// The streams of a run. Colour is decided once, before it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    quiet: bool,
+}
+
+impl Printer {
+    /// `quiet` leaves results and errors only; `color` is the decision for both streams.
+    pub fn new(quiet: bool, color: bool) -> Self {
+        colored::control::set_override(color);
+        Self { quiet }
+    }
+
+    /// A result. Text from the cluster must have been escaped by whoever wrote it.
+    pub fn result(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match written {
+            // A reader that has seen enough is no error of ours.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Talk: what is being done.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            Self::stderr(&sanitize::text(text));
+        }
+    }
+
+    /// Something that a person should know, though the work goes on.
+    pub fn warn(&self, text: &str) {
+        Self::stderr(&format!("{} {}", "warning:".yellow().bold(), sanitize::text(text)));
+    }
+
+    /// The error that ends the run, with its remedy.
+    pub fn error(&self, text: &str, hint: Option<&str>) {
+        Self::stderr(&format!("{} {}", "error:".red().bold(), sanitize::text(text)));
+        if let Some(hint) = hint {
+            Self::stderr(&format!("{} {}", "hint:".cyan().bold(), sanitize::text(hint)));
+        }
+    }
+
+    /// Nothing can be done about a stderr that does not take it.
+    fn stderr(text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// Whether colour should be used, by the flag, the environment and the terminal.
+pub fn color(always: bool, never: bool, no_color: bool, dumb: bool) -> bool {
+    always || (!never && !no_color && !dumb && io::stdout().is_terminal() && io::stderr().is_terminal())
+}

@@ -1,0 +1,50 @@
+//! What is being done right now, on a terminal only.
+
+use crate::progress::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// A spinner with a line of text and, where the work can be counted, a bar.
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// Hidden unless stderr is a terminal, and in CI, and when talk is off.
+    pub fn new(quiet: bool, ci: bool) -> Self {
+        let visible = !quiet && !ci && std::io::stderr().is_terminal();
+        let target = if visible { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(spinner());
+        Self { bar }
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn counted() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Progress for Bar {
+    fn begin(&self, what: &str, count: Option<u64>) {
+        self.bar.reset();
+        self.bar.set_style(if count.is_some() { counted() } else { spinner() });
+        self.bar.set_length(count.unwrap_or(0));
+        self.bar.set_message(crate::sanitize::line(what).into_owned());
+        self.bar.enable_steady_tick(Duration::from_millis(100));
+    }
+
+    fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    fn end(&self) {
+        self.bar.disable_steady_tick();
+        self.bar.finish_and_clear();
+    }
+}
