@@ -56,6 +56,7 @@ pub async fn look(cluster: &Cluster, generation: Generation, options: &MeshOptio
     let snapshot = Snapshot {
         namespace: namespace.to_owned(),
         policies: domain_policies(generation, &mesh, &policies, root),
+        rules: rules.iter().map(read::destination_rule).collect(),
 
         services: domain_services(services, slices),
         pods: pods.into_iter().map(|pod| domain_pod(&pod)).map(|pod| (pod.name.clone(), pod)).collect(),

@@ -30,7 +30,7 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
     };
     if args.dry_run {
         let pod = serde_json::to_value(prober.rendered(&cases)?)?;
-        context.printer.result(&yaml::document(&pod)?)?;
+        context.printer.result(&yaml::write(&pod)?)?;
         return Ok(ExitStatus::Success);
     }
     context.printer.say(&format!("namespace {}", cluster.namespace));
@@ -85,7 +85,7 @@ fn expected_word(expect: Expect) -> &'static str {
 pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> anyhow::Result<String> {
     Ok(match output {
         Some(OutputFormat::Json) => serde_json::to_string_pretty(report)? + "\n",
-        Some(OutputFormat::Yaml) => yaml::document(&serde_json::to_value(report)?)?,
+        Some(OutputFormat::Yaml) => yaml::write(&serde_json::to_value(report)?)?,
         Some(OutputFormat::Name) => human::names(report),
         Some(OutputFormat::Wide) | None => human::probe(report, style),
     })

@@ -1,5 +1,6 @@
 //! What the cluster holds, in the words of the mesh: the values on which every decision is made.
 
+pub use super::rule::{ClientTls, DestinationRule, PortTls, SubsetTls};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -304,6 +305,8 @@ pub struct Snapshot {
     pub pods: BTreeMap<String, Pod>,
     /// Policies of the namespace and the root namespace.
     pub policies: Policies,
+    /// DestinationRules of the namespace.
+    pub rules: Vec<DestinationRule>,
     /// The mesh's root certificates as PEM, from `istio-ca-root-cert`.
     pub mesh_root_pem: Option<String>,
 }

@@ -1,6 +1,9 @@
 //! API objects as JSON → domain values. Unknown fields are left alone; a wrong shape reads as absent.
 
-use crate::domain::mesh::{LegacyPolicy, LegacyTarget, MtlsMode, PeerAuthentication};
+use super::owners;
+use crate::domain::mesh::{
+    ClientTls, DestinationRule, LegacyPolicy, LegacyTarget, MtlsMode, PeerAuthentication, PortTls, SubsetTls,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -73,5 +76,84 @@ fn legacy_mode(peers: &Value) -> MtlsMode {
         None => MtlsMode::Disable,
         Some(mtls) if mtls["mode"].as_str() == Some("PERMISSIVE") => MtlsMode::Permissive,
         Some(_) => MtlsMode::Strict,
+    }
+}
+
+/// A DestinationRule of `networking.istio.io`, any version: they have one shape.
+pub fn destination_rule(object: &Value) -> DestinationRule {
+    let spec = &object["spec"];
+    let policy = &spec["trafficPolicy"];
+    let settings = policy.as_object();
+    let subsets = spec["subsets"].as_array().into_iter().flatten().map(|subset| SubsetTls {
+        name: subset["name"].as_str().unwrap_or_default().to_owned(),
+        tls: client_tls(&subset["trafficPolicy"]),
+        ports: port_tls(&subset["trafficPolicy"]),
+    });
+    let export_to = spec["exportTo"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    DestinationRule {
+        namespace: metadata(object, "namespace").to_owned(),
+        name: metadata(object, "name").to_owned(),
+        created: created(object),
+        revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
+        host: spec["host"].as_str().unwrap_or_default().to_owned(),
+        export_to: export_to.map(str::to_owned).collect(),
+        workload_selector: spec["workloadSelector"]["matchLabels"].as_object().is_some_and(|labels| !labels.is_empty()),
+        has_traffic_policy: settings.is_some(),
+        has_other_traffic_settings: settings.is_some_and(|keys| keys.keys().any(|key| key != "tls")),
+        tls: client_tls(policy),
+        ports: port_tls(policy),
+        subsets: subsets.collect(),
+        foreign_manager: owners::foreign_tls_manager(object),
+    }
+}
+
+/// DR-15: a `tls` block without a mode is DISABLE; no block is no setting.
+fn client_tls(policy: &Value) -> Option<ClientTls> {
+    policy["tls"].as_object().map(|tls| ClientTls::parse(tls.get("mode").and_then(Value::as_str)))
+}
+
+fn port_tls(policy: &Value) -> Vec<PortTls> {
+    let entries = policy["portLevelSettings"].as_array().into_iter().flatten();
+    entries
+        .map(|entry| PortTls {
+            port: entry["port"]["number"].as_u64().and_then(|number| u16::try_from(number).ok()),
+            tls: client_tls(entry),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_destination_rule_is_read_whole() {
+        let rule = destination_rule(&json!({
+            "metadata": {"namespace": "foo", "name": "web", "creationTimestamp": "1970-01-01T00:00:09Z",
+                         "labels": {"istio.io/rev": "canary"}},
+            "spec": {
+                "host": "web", "exportTo": ["."],
+                "trafficPolicy": {
+                    "tls": {},
+                    "portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}, {"port": {"number": 81}}],
+                },
+                "subsets": [{"name": "v1"}, {"name": "v2", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}],
+            },
+        }));
+        assert_eq!((rule.created, rule.revision.as_deref()), (9, Some("canary")));
+        assert_eq!(rule.tls, Some(ClientTls::Disable), "tls: {{}} is DISABLE");
+        assert_eq!(rule.ports[0], PortTls { port: Some(80), tls: Some(ClientTls::Simple) });
+        assert_eq!(rule.ports[1].tls, None);
+        assert_eq!((rule.subsets[0].tls, rule.subsets[1].tls), (None, Some(ClientTls::IstioMutual)));
+        assert!(rule.has_traffic_policy && rule.has_other_traffic_settings && !rule.workload_selector);
+    }
+
+    #[test]
+    fn wrong_shapes_read_as_absent() {
+        for spec in [json!(null), json!("x"), json!({"host": 3, "trafficPolicy": [], "subsets": {}, "exportTo": "x"})] {
+            let rule = destination_rule(&json!({"metadata": {}, "spec": spec}));
+            assert!(rule.host.is_empty() && !rule.has_traffic_policy && rule.subsets.is_empty(), "{spec}");
+        }
     }
 }

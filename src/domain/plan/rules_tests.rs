@@ -1,0 +1,255 @@
+//! Tables for the client's half of a plan.
+
+use super::super::plan;
+use super::super::samples::{DISABLE, ENABLE, policy, rule, shop};
+use super::*;
+use crate::domain::mesh::DataPlane;
+use crate::domain::rule::{PortTls, SubsetTls};
+use ClientTls::{Disable, IstioMutual, Simple};
+
+const WEB: &str = "web.shop.svc.cluster.local";
+const ALL: &str = "*.shop.svc.cluster.local";
+
+fn summary(plan: &Plan) -> Vec<String> {
+    plan.rules.iter().map(|rule| format!("{} {}", rule.name, rule.action.word())).collect()
+}
+
+fn edits(plan: &Plan, name: &str) -> Vec<Edit> {
+    match plan.rules.iter().find(|rule| rule.name == name).map(|rule| rule.action.clone()) {
+        Some(Action::Edit(edits)) => edits,
+        _ => Vec::new(),
+    }
+}
+
+fn set(place: TlsPlace, from: Option<ClientTls>) -> Edit {
+    Edit::SetTls { place, from }
+}
+
+#[test]
+fn every_service_gets_a_rule_with_its_full_name() {
+    let plan = plan(&shop(&["web", "api"]), &ENABLE);
+    assert_eq!(summary(&plan), ["api created", "web created"]);
+    assert_eq!(plan.rules[1].host.as_deref(), Some(WEB));
+    assert!(!plan.rules_need_settling && plan.warnings.is_empty() && plan.refusals.is_empty());
+}
+
+#[test]
+fn a_rule_that_serves_the_host_is_edited_and_never_doubled() {
+    for (host, tls, expected, settles) in [
+        (WEB, None, "mine configured", false),
+        ("web", Some(Disable), "mine configured", true),
+        ("web", Some(IstioMutual), "mine unchanged", false),
+        (ALL, None, "mine configured", false),
+        ("web.shop", None, "web created", false),
+    ] {
+        let mut snapshot = shop(&["web"]);
+        snapshot.rules.push(rule("mine", host, tls));
+        let plan = plan(&snapshot, &ENABLE);
+        assert_eq!(summary(&plan), [expected], "{host} {tls:?}");
+        assert_eq!(plan.rules_need_settling, settles, "{host} {tls:?}");
+    }
+}
+
+#[test]
+fn whatever_hides_the_top_is_set_too() {
+    let mut snapshot = shop(&["web"]);
+    let mut mine = rule("mine", WEB, Some(IstioMutual));
+    mine.ports = vec![
+        PortTls { port: Some(80), tls: None },
+        PortTls { port: Some(81), tls: Some(IstioMutual) },
+        PortTls { port: Some(82), tls: Some(Disable) },
+    ];
+    let port = |tls| PortTls { port: Some(80), tls };
+    mine.subsets = vec![
+        SubsetTls { name: "inherits".into(), tls: None, ports: vec![port(None)] },
+        SubsetTls { name: "plain".into(), tls: Some(Disable), ports: vec![port(Some(Simple))] },
+    ];
+    snapshot.rules.push(mine);
+    let all = [
+        set(TlsPlace::Port(0), None),
+        set(TlsPlace::Port(2), Some(Disable)),
+        set(TlsPlace::Subset(1), Some(Disable)),
+        set(TlsPlace::SubsetPort(0, 0), None),
+        set(TlsPlace::SubsetPort(1, 0), Some(Simple)),
+    ];
+    assert_eq!(edits(&plan(&snapshot, &ENABLE), "mine"), all);
+    // Auto mTLS fills what is missing; only the contrary is changed.
+    let auto = Wish { destination_rules: RuleChoice::Auto, ..ENABLE };
+    assert_eq!(edits(&plan(&snapshot, &auto), "mine"), [all[1], all[2], all[4]]);
+    snapshot.mesh.auto_mtls = false;
+    assert_eq!(edits(&plan(&snapshot, &auto), "mine"), all);
+}
+
+#[test]
+fn how_rules_are_chosen() {
+    for (choice, auto_mtls, legacy, expected) in [
+        (RuleChoice::Always, true, false, &["web created"][..]),
+        (RuleChoice::Auto, true, false, &[]),
+        (RuleChoice::Auto, false, false, &["web created"]),
+        (RuleChoice::Auto, true, true, &["web created"]),
+        (RuleChoice::Never, false, true, &[]),
+    ] {
+        let mut snapshot = shop(&["web"]);
+        snapshot.mesh.auto_mtls = auto_mtls;
+        snapshot.policies.legacy_only = legacy;
+        let plan = plan(&snapshot, &Wish { destination_rules: choice, ..ENABLE });
+        assert_eq!(summary(&plan), expected, "{choice:?} {auto_mtls} {legacy}");
+    }
+    let mut snapshot = shop(&["web"]);
+    snapshot.rules.push(rule("web", WEB, Some(Disable)));
+    let never = plan(&snapshot, &Wish { destination_rules: RuleChoice::Never, ..ENABLE });
+    assert_eq!(never.warnings, [Warning::Contrary { rule: "web".into(), host: WEB.into(), tls: Disable }]);
+}
+
+#[test]
+fn of_several_rules_the_one_in_force_is_edited_with_a_warning() {
+    let mut snapshot = shop(&["web"]);
+    let mut young = rule("young", "web", Some(Disable));
+    young.created = 2;
+    snapshot.rules = vec![young, rule("old", WEB, Some(Disable))];
+    let plan = plan(&snapshot, &ENABLE);
+    assert_eq!(summary(&plan), ["old configured", "young unchanged"]);
+    let warning = Warning::SeveralRules { host: WEB.into(), in_force: vec!["old".into()], idle: vec!["young".into()] };
+    assert_eq!(plan.warnings, [warning]);
+}
+
+#[test]
+fn a_rule_for_some_clients_does_not_serve_the_others() {
+    let mut snapshot = shop(&["web"]);
+    let mut some = rule("some", WEB, Some(Disable));
+    some.workload_selector = true;
+    snapshot.rules.push(some);
+    assert_eq!(summary(&plan(&snapshot, &ENABLE)), ["some configured", "web created"]);
+}
+
+#[test]
+fn a_taken_name_gets_a_number() {
+    let mut snapshot = shop(&["web", "web-2"]);
+    snapshot.rules.push(rule("web", "elsewhere.example.com", None));
+    let plan = plan(&snapshot, &ENABLE);
+    let names: Vec<_> = plan.rules.iter().map(|rule| (rule.name.as_str(), rule.host.as_deref())).collect();
+    assert_eq!(names, [("web-2", Some(WEB)), ("web-2-2", Some("web-2.shop.svc.cluster.local"))]);
+}
+
+#[test]
+fn services_that_would_break_are_left_out_with_the_reason() {
+    let mut snapshot = shop(&["alias", "manual", "naked", "web"]);
+    snapshot.services[0].kind = ServiceKind::ExternalName;
+    snapshot.services[1].selector.clear();
+    snapshot.pods.get_mut("naked-0").expect("a pod").data_plane = DataPlane::None;
+    let skip = |service: &str, reason| Skipped { service: service.into(), reason };
+    let mut expected = vec![
+        skip("alias", SkipReason::ExternalName),
+        skip("manual", SkipReason::NoSelector),
+        skip("naked", SkipReason::OutsideMesh(vec!["naked-0".into()])),
+    ];
+    let careful = plan(&snapshot, &ENABLE);
+    assert_eq!((summary(&careful), careful.skipped), (vec!["web created".to_owned()], expected.clone()));
+    let forced = plan(&snapshot, &Wish { force: true, ..ENABLE });
+    expected.pop();
+    assert_eq!(forced.skipped, expected);
+    assert_eq!(summary(&forced), ["naked created", "web created"]);
+
+    let mut default = shop(&["kubernetes"]);
+    default.namespace = "default".into();
+    assert_eq!(plan(&default, &ENABLE).skipped, [skip("kubernetes", SkipReason::ApiServer)]);
+}
+
+#[test]
+fn a_named_service_must_exist() {
+    let snapshot = shop(&["web", "api"]);
+    let wish =
+        |names: &[&str]| Wish { services: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..ENABLE };
+    assert_eq!(summary(&plan(&snapshot, &wish(&["web", "web"]))), ["web created"]);
+    let exist = vec!["api".to_owned(), "web".to_owned()];
+    assert_eq!(plan(&snapshot, &wish(&["wbe"])).refusals, [Refusal::UnknownService { name: "wbe".into(), exist }]);
+}
+
+#[test]
+fn a_wildcard_is_changed_only_where_it_harms_nobody() {
+    let mut snapshot = shop(&["naked", "web"]);
+    snapshot.rules.push(rule("wide", "*.local", None));
+    let refused = plan(&snapshot, &ENABLE);
+    assert_eq!(refused.refusals, [Refusal::WildcardTooWide { rule: "wide".into(), host: "*.local".into() }]);
+    assert!(plan(&snapshot, &Wish { force: true, ..ENABLE }).refusals.is_empty());
+
+    snapshot.rules = vec![rule("all", ALL, None)];
+    snapshot.pods.get_mut("naked-0").expect("a pod").data_plane = DataPlane::None;
+    let reason = SkipReason::OutsideMesh(vec!["naked-0".into()]);
+    let breaks = Refusal::WildcardBreaks { rule: "all".into(), service: "naked".into(), reason };
+    assert_eq!(plan(&snapshot, &ENABLE).refusals, [breaks]);
+    snapshot.rules.push(rule("naked", "naked", Some(Disable)));
+    assert!(plan(&snapshot, &ENABLE).refusals.is_empty(), "it has a rule of its own");
+
+    let mut snapshot = shop(&["api", "web"]);
+    snapshot.rules.push(rule("all", ALL, None));
+    let one = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..ENABLE });
+    assert_eq!(one.warnings, [Warning::WildcardReachesMore { rule: "all".into(), services: vec!["api".into()] }]);
+}
+
+#[test]
+fn the_scope_of_a_namespace_is_one_rule() {
+    let wish = Wish { scope: Scope::Namespace, ..ENABLE };
+    let mut snapshot = shop(&["api", "web"]);
+    let one = plan(&snapshot, &wish);
+    assert_eq!(summary(&one), ["secure-traffic created"]);
+    assert_eq!(one.rules[0].host.as_deref(), Some(ALL));
+    // An exact rule hides the wildcard from its host, so it is set as well (DR-2).
+    snapshot.rules.push(rule("api", "api", None));
+    assert_eq!(summary(&plan(&snapshot, &wish)), ["api configured", "secure-traffic created"]);
+    snapshot.services[1].selector.clear();
+    assert!(plan(&snapshot, &wish).refusals.is_empty(), "nobody is left to be served by a wildcard");
+    snapshot.services.push(shop(&["more"]).services.remove(0));
+    snapshot.pods.extend(shop(&["more"]).pods);
+    let breaks = Refusal::WildcardBreaks {
+        rule: "secure-traffic".into(),
+        service: "web".into(),
+        reason: SkipReason::NoSelector,
+    };
+    assert_eq!(plan(&snapshot, &wish).refusals, [breaks]);
+}
+
+#[test]
+fn the_way_back_takes_only_istio_mutual_and_deletes_nothing() {
+    let mut snapshot = shop(&["api", "web"]);
+    let mut web = rule("web", "web", Some(IstioMutual));
+    web.ports =
+        vec![PortTls { port: Some(80), tls: Some(IstioMutual) }, PortTls { port: Some(81), tls: Some(Disable) }];
+    let mut idle = rule("idle", WEB, Some(IstioMutual));
+    idle.created = 5;
+    snapshot.rules =
+        vec![web, idle, rule("api", "api", Some(Simple)), rule("far", "far.example.com", Some(IstioMutual))];
+    let back = plan(&snapshot, &DISABLE);
+    assert_eq!(summary(&back), ["api unchanged", "idle configured", "web configured"]);
+    let removals = [Edit::RemoveTls { place: TlsPlace::Top }, Edit::RemoveTls { place: TlsPlace::Port(0) }];
+    assert_eq!(edits(&back, "web"), removals);
+    assert!(back.rules_need_settling && back.warnings.is_empty() && back.skipped.is_empty());
+}
+
+#[test]
+fn rules_of_others_are_left_and_named_on_the_way_back() {
+    let mut snapshot = shop(&["web"]);
+    let mut web = rule("web", "web", Some(IstioMutual));
+    web.foreign_manager = Some("flux".into());
+    snapshot.rules = vec![web, rule("wide", "*.local", Some(IstioMutual))];
+    let left = Warning::WildcardLeft { rule: "wide".into(), host: "*.local".into() };
+    let foreign = Warning::ForeignTls { rule: "web".into(), manager: "flux".into() };
+    let back = plan(&snapshot, &DISABLE);
+    assert_eq!((summary(&back), back.warnings), (Vec::new(), vec![foreign.clone(), left.clone()]));
+    let taken = plan(&snapshot, &Wish { force_conflicts: true, ..DISABLE });
+    assert_eq!((summary(&taken), taken.warnings), (vec!["web configured".to_owned()], vec![left.clone()]));
+    let plaintext = plan(&snapshot, &Wish::new(Direction::Disable { mode: MtlsMode::Disable }));
+    let still = |rule: &str, host: &str| Warning::StillMutual { rule: rule.into(), host: host.into() };
+    assert_eq!(plaintext.warnings, [foreign, left, still("web", WEB), still("wide", "*.local")]);
+}
+
+#[test]
+fn the_way_back_of_one_service_leaves_the_wildcard() {
+    let mut snapshot = shop(&["api", "web"]);
+    snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
+    snapshot.rules = vec![rule("all", ALL, Some(IstioMutual)), rule("web", "web", Some(IstioMutual))];
+    let back = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..DISABLE });
+    assert_eq!(summary(&back), ["web configured"]);
+    assert_eq!(back.warnings, [Warning::WildcardLeft { rule: "all".into(), host: ALL.into() }]);
+    assert_eq!(summary(&plan(&snapshot, &DISABLE)), ["all configured", "web configured"]);
+}

@@ -1,0 +1,308 @@
+//! DestinationRules: what clients of the mesh are told to send, and which of several rules is in force.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The TLS mode of a DestinationRule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientTls {
+    /// Plaintext; also what `tls: {}` says (DR-15).
+    Disable,
+    /// TLS to a server outside the mesh.
+    Simple,
+    /// TLS with the user's own client certificate.
+    Mutual,
+    /// The mesh's mutual TLS.
+    IstioMutual,
+}
+
+impl ClientTls {
+    /// The mode of a `tls` block; an absent or unknown word is DISABLE, the enum's zero value (DR-15).
+    pub fn parse(mode: Option<&str>) -> Self {
+        match mode {
+            Some("SIMPLE") => Self::Simple,
+            Some("MUTUAL") => Self::Mutual,
+            Some("ISTIO_MUTUAL") => Self::IstioMutual,
+            _ => Self::Disable,
+        }
+    }
+
+    /// The word that the API uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "DISABLE",
+            Self::Simple => "SIMPLE",
+            Self::Mutual => "MUTUAL",
+            Self::IstioMutual => "ISTIO_MUTUAL",
+        }
+    }
+}
+
+impl fmt::Display for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One `portLevelSettings` entry: it replaces the whole policy for that Service port (DR-12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortTls {
+    /// The Service port.
+    pub port: Option<u16>,
+    /// Its `tls`; without one the port has none, it does not inherit.
+    pub tls: Option<ClientTls>,
+}
+
+/// One subset, as far as TLS is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubsetTls {
+    /// Name of the subset.
+    pub name: String,
+    /// `trafficPolicy.tls` of the subset; without one the rule's own is inherited (DR-12).
+    pub tls: Option<ClientTls>,
+    /// Its `portLevelSettings`, in the order of the object.
+    pub ports: Vec<PortTls>,
+}
+
+/// A DestinationRule with what decides whether it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationRule {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
+    /// Seconds since the epoch.
+    pub created: i64,
+    /// Label `istio.io/rev` (DR-10).
+    pub revision: Option<String>,
+    /// `host` as written.
+    pub host: String,
+    /// `exportTo` as written; empty is the mesh's default (DR-4).
+    pub export_to: Vec<String>,
+    /// Whether it selects only some client pods (DR-5).
+    pub workload_selector: bool,
+    /// Whether it has a `trafficPolicy` at all: of merged rules the first that has one counts whole (DR-6).
+    pub has_traffic_policy: bool,
+    /// Whether that policy says more than TLS: pools, outlier detection, load balancing.
+    pub has_other_traffic_settings: bool,
+    /// `trafficPolicy.tls`.
+    pub tls: Option<ClientTls>,
+    /// `trafficPolicy.portLevelSettings`, in the order of the object.
+    pub ports: Vec<PortTls>,
+    /// `subsets`, in the order of the object.
+    pub subsets: Vec<SubsetTls>,
+    /// The field manager, neither this tool nor a person's client, that owns a `tls` of this rule.
+    pub foreign_manager: Option<String>,
+}
+
+/// A place in a DestinationRule at which a `tls` block can stand; numbers are indices of the object's lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsPlace {
+    /// `trafficPolicy.tls`.
+    Top,
+    /// `trafficPolicy.portLevelSettings[i].tls`.
+    Port(usize),
+    /// `subsets[i].trafficPolicy.tls`.
+    Subset(usize),
+    /// `subsets[i].trafficPolicy.portLevelSettings[j].tls`.
+    SubsetPort(usize, usize),
+}
+
+impl TlsPlace {
+    /// Whether a missing `tls` at this place inherits the rule's own (DR-12: only a subset's does).
+    pub const fn inherits(self) -> bool {
+        matches!(self, Self::Subset(_))
+    }
+}
+
+impl DestinationRule {
+    /// The key by which the control plane orders rules: oldest first (DR-6).
+    pub fn age_key(&self) -> (i64, &str, &str) {
+        (self.created, &self.name, &self.namespace)
+    }
+
+    /// The host that Istio understands: a name without a dot is short for a Service of the rule's namespace (DR-1).
+    pub fn resolved_host(&self, cluster_domain: &str) -> String {
+        if self.host.contains('.') || self.host == "*" || self.host.parse::<std::net::IpAddr>().is_ok() {
+            return self.host.clone();
+        }
+        format!("{}.{}.svc.{cluster_domain}", self.host, self.namespace)
+    }
+
+    /// Whether the host is a pattern.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.starts_with('*')
+    }
+
+    /// Whether clients of the rule's own namespace see it (DR-4, DR-5).
+    pub fn visible_at_home(&self) -> bool {
+        self.workload_selector
+            || self.export_to.is_empty()
+            || self.export_to.iter().any(|name| name == "*" || name == "." || *name == self.namespace)
+    }
+
+    /// Every place at which a `tls` block stands or could hide the rule's own, with what is there.
+    pub fn places(&self) -> Vec<(TlsPlace, Option<ClientTls>)> {
+        let mut places = vec![(TlsPlace::Top, self.tls)];
+        places.extend(self.ports.iter().enumerate().map(|(index, port)| (TlsPlace::Port(index), port.tls)));
+        places.extend(self.subset_places());
+        places
+    }
+
+    /// The places of the subsets alone: subsets of merged rules add up, even where the policy is another rule's (DR-6).
+    pub fn subset_places(&self) -> Vec<(TlsPlace, Option<ClientTls>)> {
+        let mut places = Vec::new();
+        for (index, subset) in self.subsets.iter().enumerate() {
+            places.push((TlsPlace::Subset(index), subset.tls));
+            let ports = subset.ports.iter().enumerate();
+            places.extend(ports.map(|(port, entry)| (TlsPlace::SubsetPort(index, port), entry.tls)));
+        }
+        places
+    }
+
+    /// `exportTo` as a set, with the rule's own namespace as `.`; a rule with a selector is always private (DR-5).
+    fn audience(&self) -> Vec<&str> {
+        if self.workload_selector {
+            return vec!["."];
+        }
+        let mut audience: Vec<&str> =
+            self.export_to.iter().map(|name| if *name == self.namespace { "." } else { name }).collect();
+        audience.sort_unstable();
+        audience.dedup();
+        audience
+    }
+}
+
+/// Whether `pattern` (a resolved host) covers `host`: equal, or a pure suffix match after the star (DR-2).
+pub fn covers(pattern: &str, host: &str) -> bool {
+    pattern.strip_prefix('*').map_or(pattern == host, |suffix| host.ends_with(suffix))
+}
+
+/// The rules that serve one host: those of the most specific host that covers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving<'a> {
+    /// The resolved host that they share: the host itself or a wildcard.
+    pub host: String,
+    /// Per audience the rule whose policy counts, the oldest first (DR-5, DR-6, DR-7).
+    pub in_force: Vec<&'a DestinationRule>,
+    /// The others; of them only subsets count.
+    pub idle: Vec<&'a DestinationRule>,
+}
+
+/// Which of a namespace's rules serve `host`, or `None` where no rule does.
+pub fn serving<'a>(rules: &'a [DestinationRule], host: &str, cluster_domain: &str) -> Option<Serving<'a>> {
+    let resolved = |rule: &DestinationRule| rule.resolved_host(cluster_domain);
+    // DR-2: exact first, else the longest wildcard. No pattern is as long as an exact host that it covers and still a star.
+    let best = rules
+        .iter()
+        .map(resolved)
+        .filter(|pattern| covers(pattern, host))
+        .max_by_key(|pattern| (!pattern.starts_with('*'), pattern.len()))?;
+    let mut same: Vec<&DestinationRule> = rules.iter().filter(|rule| resolved(rule) == best).collect();
+    same.sort_by(|left, right| {
+        (!left.workload_selector, left.age_key()).cmp(&(!right.workload_selector, right.age_key()))
+    });
+    let mut groups: BTreeMap<(bool, Vec<&str>), Vec<&DestinationRule>> = BTreeMap::new();
+    let (mut in_force, mut idle) = (Vec::new(), Vec::new());
+    for rule in same {
+        if rule.workload_selector {
+            // DR-5: each speaks for the clients that it selects.
+            in_force.push(rule);
+        } else {
+            groups.entry((rule.visible_at_home(), rule.audience())).or_default().push(rule);
+        }
+    }
+    for group in groups.into_values() {
+        // DR-6: the policy of the first that has one, whole.
+        let chosen = group.iter().position(|rule| rule.has_traffic_policy).unwrap_or(0);
+        for (index, rule) in group.into_iter().enumerate() {
+            if index == chosen { &mut in_force } else { &mut idle }.push(rule);
+        }
+    }
+    in_force.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+    idle.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+    Some(Serving { host: best, in_force, idle })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, host: &str, created: i64) -> DestinationRule {
+        DestinationRule {
+            namespace: "foo".into(),
+            name: name.into(),
+            created,
+            revision: None,
+            host: host.into(),
+            export_to: Vec::new(),
+            workload_selector: false,
+            has_traffic_policy: true,
+            has_other_traffic_settings: false,
+            tls: None,
+            ports: Vec::new(),
+            subsets: Vec::new(),
+            foreign_manager: None,
+        }
+    }
+
+    const WEB: &str = "web.foo.svc.cluster.local";
+
+    #[test]
+    fn hosts_resolve_as_istio_resolves_them() {
+        for (host, expected) in [
+            ("web", WEB),
+            ("web.foo", "web.foo"),
+            ("web.foo.svc", "web.foo.svc"),
+            (WEB, WEB),
+            ("*", "*"),
+            ("*.local", "*.local"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(rule("r", host, 0).resolved_host("cluster.local"), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_host_serves() {
+        for (hosts, expected) in [
+            (&["*", "*.local", "web"][..], Some(WEB)),
+            (&["*", "*.local", "*.foo.svc.cluster.local"], Some("*.foo.svc.cluster.local")),
+            (&["*", "web.foo"], Some("*")),
+            (&["web.foo", "api"], None),
+            (&["*eb.foo.svc.cluster.local", "*.foo.svc.cluster.local"], Some("*eb.foo.svc.cluster.local")),
+        ] {
+            let rules: Vec<_> = hosts.iter().enumerate().map(|(i, host)| rule(&format!("r{i}"), host, 0)).collect();
+            let found = serving(&rules, WEB, "cluster.local").map(|serving| serving.host);
+            assert_eq!(found.as_deref(), expected, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_rules_the_oldest_with_a_policy_counts() {
+        let mut bare = rule("bare", "web", 1);
+        bare.has_traffic_policy = false;
+        let rules = [rule("young", WEB, 3), rule("old", "web", 2), bare];
+        let serving = serving(&rules, WEB, "cluster.local").expect("a rule serves");
+        assert_eq!(serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["old"]);
+        assert_eq!(serving.idle.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["bare", "young"]);
+    }
+
+    #[test]
+    fn each_audience_has_its_own() {
+        let mut private = rule("private", "web", 2);
+        private.export_to = vec!["foo".into()];
+        let mut also_private = rule("also-private", "web", 3);
+        also_private.export_to = vec![".".into()];
+        let mut selected = rule("selected", "web", 4);
+        selected.workload_selector = true;
+        let rules = [selected, also_private, private, rule("public", "web", 1)];
+        let serving = serving(&rules, WEB, "cluster.local").expect("a rule serves");
+        assert_eq!(
+            serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
+            ["public", "private", "selected"]
+        );
+        assert_eq!(serving.idle.len(), 1);
+    }
+}

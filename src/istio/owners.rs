@@ -1,0 +1,333 @@
+//! Who owns the fields that an edit changes, by `metadata.managedFields`, and who else looks after the object.
+
+use super::patch::{is_legacy, policy_path};
+use crate::domain::mesh::ClientTls;
+use crate::domain::plan::Edit;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The field manager of this tool.
+pub const FIELD_MANAGER: &str = "secure-traffic";
+
+/// Managers behind which a person types: what they own is covered by the confirmation.
+const PERSONS: [&str; 3] = ["kubectl", "oc", "before-first-apply"];
+
+/// What kind of manager owns a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// This tool.
+    Ours,
+    /// kubectl or oc: a person, who is asked.
+    Person,
+    /// A controller, which would write its own value again.
+    Other,
+}
+
+/// The kind of a manager, by its name.
+pub fn classify(manager: &str) -> Class {
+    if manager == FIELD_MANAGER {
+        return Class::Ours;
+    }
+    // kubectl's own names are `kubectl`, `kubectl-edit`, `kubectl-client-side-apply`, …; oc names itself alike.
+    let is_person =
+        |name: &&str| manager.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    if PERSONS.iter().any(|name| is_person(&name)) { Class::Person } else { Class::Other }
+}
+
+/// A manager that owns a field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Name of the manager.
+    pub manager: String,
+    /// What kind of manager it is.
+    pub class: Class,
+    /// The API version through which it wrote, where it did so by an update; an apply has none in kubectl's words.
+    pub updated_by: Option<String>,
+    /// The field, as kubectl writes it: `.spec.mtls.mode`.
+    pub field: String,
+}
+
+/// Every owner of a field that `edits` change, ordered by manager.
+pub fn owners(object: &Value, edits: &[Edit]) -> Vec<Owner> {
+    let fields: BTreeSet<Vec<String>> = edits.iter().map(|edit| field(object, edit)).collect();
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut owners: Vec<Owner> =
+        entries.flat_map(|entry| fields.iter().filter_map(move |field| owner(entry, field))).collect();
+    owners.sort();
+    owners.dedup();
+    owners
+}
+
+/// The field of an edit. Lists of these kinds are owned whole: who changes one port entry takes all of them.
+fn field(object: &Value, edit: &Edit) -> Vec<String> {
+    let tokens = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>();
+    let place = match edit {
+        Edit::SetMode { .. } if is_legacy(object) => return tokens(&["spec", "peers"]),
+        Edit::SetMode { .. } => return tokens(&["spec", "mtls", "mode"]),
+        Edit::SetTls { place, .. } | Edit::RemoveTls { place } => *place,
+    };
+    let mut path = policy_path(place);
+    path.push("tls".to_owned());
+    let list = path.iter().position(|token| token == "portLevelSettings" || token == "subsets");
+    path.truncate(list.map_or(path.len(), |position| position + 1));
+    path
+}
+
+fn owner(entry: &Value, field: &[String]) -> Option<Owner> {
+    let mut node = &entry["fieldsV1"];
+    for (depth, token) in field.iter().enumerate() {
+        match node.get(format!("f:{token}")) {
+            Some(next) => node = next,
+            // A parent that is owned as one value: `f:trafficPolicy: {}`.
+            None if depth > 0 && node.as_object().is_some_and(serde_json::Map::is_empty) => break,
+            None => return None,
+        }
+    }
+    let manager = entry["manager"].as_str().unwrap_or("unknown");
+    let is_update = entry["operation"].as_str() == Some("Update");
+    Some(Owner {
+        manager: manager.to_owned(),
+        class: classify(manager),
+        updated_by: is_update.then(|| entry["apiVersion"].as_str().unwrap_or_default().to_owned()),
+        field: format!(".{}", field.join(".")),
+    })
+}
+
+/// The managers, neither ours nor a person's, that own an ISTIO_MUTUAL of a DestinationRule: the first by name.
+pub fn foreign_tls_manager(object: &Value) -> Option<String> {
+    let entries = object["metadata"]["managedFields"].as_array()?;
+    let spec = &object["spec"];
+    let mutual = |policy: &Value| {
+        policy["tls"]["mode"].as_str().map(|mode| ClientTls::parse(Some(mode))) == Some(ClientTls::IstioMutual)
+    };
+    let any = |list: &Value, test: &dyn Fn(&Value) -> bool| list.as_array().into_iter().flatten().any(test);
+    let ports = |policy: &Value| any(&policy["portLevelSettings"], &mutual);
+    let policy = &spec["trafficPolicy"];
+    let subsets = any(&spec["subsets"], &|subset| mutual(&subset["trafficPolicy"]) || ports(&subset["trafficPolicy"]));
+    let fields = [
+        (mutual(policy), &["spec", "trafficPolicy", "tls"][..]),
+        (ports(policy), &["spec", "trafficPolicy", "portLevelSettings"]),
+        (subsets, &["spec", "subsets"]),
+    ];
+    let fields: Vec<Vec<String>> = fields
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, tokens)| tokens.iter().map(|token| (*token).to_owned()).collect())
+        .collect();
+    let owners = entries.iter().flat_map(|entry| fields.iter().filter_map(move |field| owner(entry, field)));
+    owners.filter(|owner| owner.class == Class::Other).map(|owner| owner.manager).min()
+}
+
+/// Fields of other managers, in kubectl's words with its three remedies; `None` where nobody else owns any.
+pub fn conflict(object: &Value, edits: &[Edit]) -> Option<String> {
+    let others: Vec<Owner> = owners(object, edits).into_iter().filter(|owner| owner.class == Class::Other).collect();
+    let title = |owner: &Owner| match &owner.updated_by {
+        Some(version) => format!("\"{}\" using {version}", owner.manager),
+        None => format!("\"{}\"", owner.manager),
+    };
+    let text = match &others[..] {
+        [] => return None,
+        [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", title(one), one.field),
+        many => {
+            let mut text = format!("Apply failed with {} conflicts: ", many.len());
+            for group in many.chunk_by(|left, right| title(left) == title(right)) {
+                let fields: Vec<String> = group.iter().map(|owner| format!("- {}\n", owner.field)).collect();
+                text += &format!("conflicts with {}:\n{}", title(&group[0]), fields.concat());
+            }
+            text.trim_end().to_owned()
+        }
+    };
+    Some(format!("{text}\n{REMEDIES}"))
+}
+
+/// kubectl's remedies, for a tool that has no manifest to edit.
+const REMEDIES: &str = "\
+Please review the fields above--they currently have other managers. Here
+are the ways you can resolve this warning:
+* If you intend to manage all of these fields, please re-run the
+  command with the `--force-conflicts` flag.
+* If you do not intend to manage all of the fields, please leave them out:
+  name other services, or use `--destination-rules=never` or `--policy NAME`.
+* You may co-own fields by changing them where their manager takes them
+  from to the value that this command would write; then nothing is left to change.
+See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts";
+
+/// Somebody who looks after an object and may put its former fields back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keeper {
+    /// Argo CD, with the application as it is marked.
+    ArgoCd(String),
+    /// Flux, with its Kustomization or HelmRelease.
+    Flux(String),
+    /// A Helm release.
+    Helm(String),
+    /// OpenShift Service Mesh's operator, with the control plane.
+    Maistra(String),
+    /// Istio's own operator or another one that labels what it made.
+    Operator(String),
+    /// An owner reference, as `Kind/name`.
+    Owner(String),
+}
+
+impl fmt::Display for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (who, where_to) = match self {
+            Self::ArgoCd(name) => (format!("Argo CD ({name})"), "change its source, or pause its sync"),
+            Self::Flux(name) => (format!("Flux ({name})"), "change its source, or suspend it"),
+            Self::Helm(name) => (format!("Helm release {name}"), "the next upgrade may put it back; change its values"),
+            Self::Maistra(name) => {
+                (format!("the Service Mesh operator ({name})"), "change the control plane's resource")
+            }
+            Self::Operator(name) => (format!("an operator ({name})"), "change the resource that it works from"),
+            Self::Owner(name) => (name.clone(), "its controller may put it back; change the owner"),
+        };
+        write!(f, "is kept by {who}: {where_to}")
+    }
+}
+
+/// Everybody who has left a mark on the object.
+pub fn keepers(object: &Value) -> Vec<Keeper> {
+    let metadata = &object["metadata"];
+    let mark = |group: &str, key: &str| metadata[group][key].as_str().map(str::to_owned);
+    let label = |key| mark("labels", key);
+    let annotation = |key| mark("annotations", key);
+    let mut keepers: Vec<Keeper> = [
+        label("argocd.argoproj.io/instance")
+            .or_else(|| annotation("argocd.argoproj.io/tracking-id"))
+            .map(Keeper::ArgoCd),
+        label("kustomize.toolkit.fluxcd.io/name").map(Keeper::Flux),
+        label("helm.toolkit.fluxcd.io/name").map(Keeper::Flux),
+        annotation("meta.helm.sh/release-name").map(Keeper::Helm),
+        label("maistra.io/owner").map(Keeper::Maistra),
+        label("install.operator.istio.io/owning-resource").map(Keeper::Operator),
+        label("olm.owner").map(Keeper::Operator),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
+        let text = |key: &str| owner[key].as_str().unwrap_or_default();
+        keepers.push(Keeper::Owner(format!("{}/{}", text("kind"), text("name"))));
+    }
+    keepers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::mesh::MtlsMode;
+    use crate::domain::plan::TlsPlace;
+    use serde_json::json;
+
+    #[test]
+    fn managers_are_told_apart() {
+        for (manager, class) in [
+            ("secure-traffic", Class::Ours),
+            ("kubectl", Class::Person),
+            ("kubectl-client-side-apply", Class::Person),
+            ("kubectl-edit", Class::Person),
+            ("oc", Class::Person),
+            ("before-first-apply", Class::Person),
+            ("argocd-controller", Class::Other),
+            ("octopus", Class::Other),
+            ("kubectlx", Class::Other),
+            ("secure-traffic-fork", Class::Other),
+            ("", Class::Other),
+        ] {
+            assert_eq!(classify(manager), class, "{manager}");
+        }
+    }
+
+    fn managed(entries: &[(&str, &str, Value)]) -> Value {
+        let entries: Vec<Value> = entries
+            .iter()
+            .map(|(manager, operation, fields)| {
+                json!({"manager": manager, "operation": operation, "apiVersion": "networking.istio.io/v1", "fieldsV1": fields})
+            })
+            .collect();
+        json!({"apiVersion": "networking.istio.io/v1", "metadata": {"managedFields": entries}})
+    }
+
+    #[test]
+    fn a_list_is_owned_whole_and_a_leaf_alone() {
+        let object = managed(&[
+            (
+                "flux",
+                "Apply",
+                json!({"f:spec": {"f:host": {}, "f:subsets": {}, "f:trafficPolicy": {"f:portLevelSettings": {}}}}),
+            ),
+            ("editor", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {".": {}, "f:mode": {}}}}})),
+            ("atomic", "Apply", json!({"f:spec": {"f:trafficPolicy": {}}})),
+        ]);
+        let owned = |place| {
+            let owners = owners(&object, &[Edit::SetTls { place, from: None }]);
+            owners.into_iter().map(|owner| format!("{} {}", owner.manager, owner.field)).collect::<Vec<_>>()
+        };
+        assert_eq!(owned(TlsPlace::Top), ["atomic .spec.trafficPolicy.tls", "editor .spec.trafficPolicy.tls"]);
+        let lists = [".spec.trafficPolicy.portLevelSettings", ".spec.subsets"];
+        assert_eq!(owned(TlsPlace::Port(3)), [format!("atomic {}", lists[0]), format!("flux {}", lists[0])]);
+        assert_eq!(owned(TlsPlace::Subset(0)), [format!("flux {}", lists[1])]);
+        assert_eq!(owned(TlsPlace::SubsetPort(0, 1)), [format!("flux {}", lists[1])]);
+    }
+
+    #[test]
+    fn conflicts_are_told_in_the_words_of_kubectl() {
+        let edits = [
+            Edit::SetTls { place: TlsPlace::Top, from: None },
+            Edit::SetTls { place: TlsPlace::Subset(0), from: None },
+        ];
+        let person = ("kubectl-client-side-apply", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {}}}}));
+        assert_eq!(conflict(&managed(std::slice::from_ref(&person)), &edits), None);
+        let flux = ("flux", "Apply", json!({"f:spec": {"f:subsets": {}}}));
+        let one = conflict(&managed(&[person, flux.clone()]), &edits).expect("a conflict");
+        assert!(
+            one.starts_with("Apply failed with 1 conflict: conflict with \"flux\": .spec.subsets\nPlease review"),
+            "{one}"
+        );
+        let editor = ("editor", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {"f:mode": {}}}}}));
+        let two = conflict(&managed(&[flux, editor]), &edits).expect("conflicts");
+        let expected = "Apply failed with 2 conflicts: conflicts with \"editor\" using networking.istio.io/v1:\n\
+             - .spec.trafficPolicy.tls\nconflicts with \"flux\":\n- .spec.subsets\nPlease review";
+        assert!(two.starts_with(expected), "{two}");
+        assert_eq!(two.matches("\n* ").count(), 3, "three remedies");
+    }
+
+    #[test]
+    fn a_policy_is_owned_by_its_mode_or_its_peers() {
+        let edit = [Edit::SetMode { from: None, to: MtlsMode::Strict }];
+        let mut object = managed(&[("flux", "Apply", json!({"f:spec": {"f:mtls": {"f:mode": {}}, "f:peers": {}}}))]);
+        assert_eq!(owners(&object, &edit)[0].field, ".spec.mtls.mode");
+        object["apiVersion"] = json!("authentication.istio.io/v1alpha1");
+        assert_eq!(owners(&object, &edit)[0].field, ".spec.peers");
+        assert_eq!(owners(&json!({"metadata": {}}), &edit), []);
+    }
+
+    #[test]
+    fn a_foreign_manager_counts_only_where_istio_mutual_is() {
+        let owned = json!({"f:spec": {"f:host": {}, "f:trafficPolicy": {"f:tls": {"f:mode": {}}}}});
+        for (manager, mode, expected) in [
+            ("flux", "ISTIO_MUTUAL", Some("flux")),
+            ("flux", "DISABLE", None),
+            ("kubectl", "ISTIO_MUTUAL", None),
+            (FIELD_MANAGER, "ISTIO_MUTUAL", None),
+        ] {
+            let mut object = managed(&[(manager, "Apply", owned.clone())]);
+            object["spec"] = json!({"trafficPolicy": {"tls": {"mode": mode}}});
+            assert_eq!(foreign_tls_manager(&object).as_deref(), expected, "{manager} {mode}");
+        }
+    }
+
+    #[test]
+    fn keepers_are_known_by_their_marks() {
+        let object = json!({"metadata": {
+            "labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "maistra.io/owner": "istio-system"},
+            "annotations": {"argocd.argoproj.io/tracking-id": "shop:a/b", "meta.helm.sh/release-name": "shop"},
+            "ownerReferences": [{"kind": "ServiceMesh", "name": "basic"}],
+        }});
+        let said: Vec<String> = keepers(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 5);
+        assert_eq!(said[0], "is kept by Argo CD (shop:a/b): change its source, or pause its sync");
+        assert_eq!(keepers(&json!({"metadata": {"labels": {"app": "x"}}})), []);
+    }
+}
