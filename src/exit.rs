@@ -70,6 +70,16 @@ pub struct UsageError {
 #[error("{0}")]
 pub struct Interrupted(pub Signal);
 
+/// A check that stopped the run before anything was written.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(pub String);
+
+/// The question could not be answered, or the answer could not be waited for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CouldNotTell(pub String);
+
 /// The status and the remedy of an error that ends a run.
 pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
     if let Some(error) = error.downcast_ref::<ClusterError>() {
@@ -80,6 +90,10 @@ pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
         (ExitStatus::Usage, error.hint())
     } else if let Some(Interrupted(signal)) = error.downcast_ref::<Interrupted>() {
         (ExitStatus::Interrupted(*signal), None)
+    } else if error.is::<Stopped>() {
+        (ExitStatus::Contrary, Some("--force goes on all the same".to_owned()))
+    } else if error.is::<CouldNotTell>() {
+        (ExitStatus::Inconclusive, None)
     } else {
         (ExitStatus::Cluster, None)
     }

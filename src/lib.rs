@@ -24,8 +24,11 @@ pub mod signal;
 pub mod ui;
 
 use clap::Parser;
+use cli::switch::OffMode;
 use cli::{Cli, Command};
 use commands::Context;
+use domain::mesh::MtlsMode;
+use domain::plan::Direction;
 use exit::ExitStatus;
 use std::ffi::OsString;
 
@@ -69,16 +72,29 @@ async fn dispatch(
     settings: settings::Settings,
     printer: ui::printer::Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let shutdown = signal::listen(move |_| {
+    // A sandbox serves, and a demo is told, for as long as a person likes.
+    let endless = matches!(command, Command::Sandbox(_) | Command::Demo(_));
+    let limit = settings.timeout.filter(|_| !endless);
+    let shutdown = signal::listen(limit, move |_| {
         printer.warn("left at once: a probe pod may still be there; remove it with `secure-traffic cleanup`");
     })?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
-    let timeout = settings.timeout;
     let context = Context { settings, printer, progress, shutdown };
     let work = async {
-        match &command {
-            Command::Probe(args) => commands::probe::run(&context, args).await,
-            _ => anyhow::bail!("not yet"),
+        match command {
+            Command::EnableMtls(args) => commands::switch::run(&context, &args.switch, Direction::Enable).await,
+            Command::DisableMtls(args) => {
+                let mode = match args.mode {
+                    OffMode::Permissive => MtlsMode::Permissive,
+                    OffMode::Disable => MtlsMode::Disable,
+                };
+                commands::switch::run(&context, &args.switch, Direction::Disable { mode }).await
+            }
+            Command::Probe(args) => commands::probe::run(&context, &args).await,
+            Command::Cleanup => commands::cleanup::run(&context).await,
+            Command::Completions { shell } => commands::generate::completions(&context, shell),
+            Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),
+            Command::Demo(_) | Command::Sandbox(_) => anyhow::bail!("not yet"),
         }
     };
     work.await

@@ -1,6 +1,7 @@
 //! Interruption: the first signal starts the clean-up, the second leaves at once.
 
 use std::fmt;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// A signal that asks us to stop.
@@ -10,14 +11,17 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM, as CI systems and `timeout` send it.
     Terminate,
+    /// The command's own time is over (`--timeout`).
+    Deadline,
 }
 
 impl Signal {
-    /// The exit code by convention: 128 and the signal's number.
+    /// The exit code by convention: 128 and the signal's number; a deadline is a failure of the cluster to answer.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::Deadline => 4,
         }
     }
 }
@@ -27,6 +31,7 @@ impl fmt::Display for Signal {
         f.write_str(match self {
             Self::Interrupt => "interrupted",
             Self::Terminate => "terminated",
+            Self::Deadline => "the command did not end in time (--timeout)",
         })
     }
 }
@@ -69,12 +74,22 @@ impl Shutdown {
     }
 }
 
-/// Listens for SIGINT and SIGTERM. On the second one, `last_words` is called and the process ends.
-pub fn listen(last_words: impl Fn(Signal) + Send + 'static) -> std::io::Result<Shutdown> {
+/// Listens for SIGINT and SIGTERM, and for the end of the command's time. On the second signal, `last_words` is
+/// called and the process ends.
+pub fn listen(limit: Option<Duration>, last_words: impl Fn(Signal) + Send + 'static) -> std::io::Result<Shutdown> {
     let (sender, receiver) = watch::channel(None);
     let mut signals = Signals::new()?;
     tokio::spawn(async move {
-        let first = signals.next().await;
+        let time_is_over = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let first = tokio::select! {
+            signal = signals.next() => signal,
+            () = time_is_over => Signal::Deadline,
+        };
         sender.send_replace(Some(first));
         let second = signals.next().await;
         last_words(second);

@@ -57,7 +57,7 @@ impl<'a> Access<'a> {
     }
 
     /// The two commands that grant it.
-    fn grant(&self) -> String {
+    pub fn grant(&self) -> String {
         let (kind, scope) = if self.namespace.is_empty() {
             ("clusterrole", String::new())
         } else {

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing and prints nothing; what it returns is domain values or a [`error::ClusterError`].
 
+pub mod access;
+pub mod apply;
 pub mod ask;
 pub mod connect;
 pub mod curl;
@@ -11,3 +13,4 @@ pub mod pod_state;
 pub mod probe_pod;
 pub mod request;
 pub mod snapshot;
+pub mod stream;

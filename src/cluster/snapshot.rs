@@ -7,8 +7,9 @@ use super::request::{send, send_optional};
 use crate::domain::mesh::{
     Capture, DataPlane, Endpoint, MeshSettings, Pod, Policies, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
+use crate::domain::plan::Target;
 use crate::istio::kinds::{Kind, MESH_POLICY, PolicyApi};
-use crate::istio::read;
+use crate::istio::{read, yaml};
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Namespace};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
@@ -35,6 +36,21 @@ pub struct Look {
     pub policies: Vec<Value>,
     /// DestinationRules of the namespace, whole.
     pub rules: Vec<Value>,
+}
+
+impl Look {
+    /// Puts an object in the place of the one of the same kind and name, or adds it.
+    pub fn put(&mut self, target: Target, object: Value) {
+        let objects = match target {
+            Target::Policy => &mut self.policies,
+            Target::Rule => &mut self.rules,
+        };
+        let name = read::metadata(&object, "name");
+        match objects.iter_mut().find(|known| read::metadata(known, "name") == name) {
+            Some(known) => *known = object,
+            None => objects.push(object),
+        }
+    }
 }
 
 /// Reads everything that a command needs to know of one namespace.
@@ -136,7 +152,7 @@ async fn mesh_settings(
     };
     let map = config_map(cluster, &istio_namespace, &name).await?;
     let text = map.and_then(|map| map.data?.remove("mesh"));
-    let config: Option<Value> = text.as_deref().and_then(|text| serde_yaml::from_str(text).ok());
+    let config = text.as_deref().and_then(|text| yaml::read_all(text).ok()?.into_iter().next());
     let text_of = |field: &str| config.as_ref().and_then(|config| config[field].as_str()).map(str::to_owned);
     let settings = MeshSettings {
         readable: config.is_some(),

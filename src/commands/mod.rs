@@ -1,6 +1,10 @@
 //! One file a command: the story of that command. Formatting is `report`'s, decisions are `domain`'s.
 
+pub mod cleanup;
+pub mod generate;
+pub mod offline;
 pub mod probe;
+pub mod switch;
 
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::{Cluster, connect};

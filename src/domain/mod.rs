@@ -10,3 +10,4 @@ pub mod plan;
 pub mod probe;
 pub mod rule;
 pub mod verdict;
+pub mod wait;

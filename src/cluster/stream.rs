@@ -1,0 +1,174 @@
+//! A probe that keeps asking while the mesh changes: it runs before the write and streams its samples.
+
+use super::curl::USER_AGENT;
+use super::probe_pod::{Failure, ProbePod};
+use crate::domain::probe::Sample;
+use crate::domain::verdict::Reason;
+use crate::domain::wait::Tracker;
+use futures::AsyncBufReadExt;
+use futures::StreamExt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Samples a second for each endpoint.
+const PER_ENDPOINT: u64 = 20;
+
+/// Samples a second in all; with many endpoints each is asked less often.
+const IN_ALL: u64 = 200;
+
+/// Seconds for a connection and for a request of the stream: an endpoint that hangs must not hold the others up.
+const PATIENCE: (&str, &str) = ("1", "2");
+
+/// curl's arguments for asking `endpoints` (address and target port) in turns for `duration`.
+///
+/// The counter stands in the host and the endpoint in the port, because curl's globs vary the rightmost fastest;
+/// `--connect-to` with an empty host leads every synthetic port to its endpoint, so no name is ever looked up.
+pub fn arguments(endpoints: &[(String, u16)], duration: Duration, marker: &str) -> Vec<String> {
+    let rate = (PER_ENDPOINT * endpoints.len() as u64).clamp(1, IN_ALL);
+    let rounds = (duration.as_secs().max(1) * rate).div_ceil(endpoints.len().max(1) as u64);
+    let record = format!(
+        "%{{stderr}}{marker} %{{exitcode}} %{{http_code}} %{{size_download}} %{{size_header}} %{{time_connect}} \
+         %{{num_connects}} %{{url_effective}}\\n"
+    );
+    let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close", "-o", "/dev/null"];
+    let limits =
+        ["--connect-timeout", PATIENCE.0, "--max-time", PATIENCE.1, "--rate", &format!("{rate}/s"), "-w", &record]
+            .map(str::to_owned);
+    let ways = endpoints.iter().enumerate().flat_map(|(index, (address, port))| {
+        let address = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+        ["--connect-to".to_owned(), format!(":{}:{address}:{port}", index + 1)]
+    });
+    let url = format!("http://[1-{rounds}].probe.invalid:[1-{}]/", endpoints.len());
+    fixed.map(str::to_owned).into_iter().chain(limits).chain(ways).chain([url]).collect()
+}
+
+/// One record: which endpoint, and what it met.
+pub fn record(line: &str, marker: &str) -> Option<(usize, Sample)> {
+    let mut fields = line.strip_prefix(marker)?.split_ascii_whitespace();
+    let mut number = || fields.next()?.parse::<f64>().ok();
+    let (exit, status, download, header) = (number()?, number()?, number()?, number()?);
+    let (connected, connects) = (number()? > 0.0, number()?);
+    let port = fields.next()?.strip_prefix("http://")?.split_once(':')?.1;
+    let index = port.trim_end_matches('/').parse::<usize>().ok()?.checked_sub(1)?;
+    let bytes = download + header;
+    if bytes == 0.0 && connected && (connects - 1.0).abs() > f64::EPSILON {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "curl's own small whole numbers")]
+    let sample = Sample {
+        exit: exit as i32,
+        http_status: (status > 0.0).then_some(status as u16),
+        bytes: bytes as u64,
+        connected,
+        ..Sample::default()
+    };
+    Some((index, sample))
+}
+
+/// A running stream of samples.
+pub struct Stream<R> {
+    lines: futures::io::Lines<R>,
+    marker: String,
+}
+
+impl<R: futures::AsyncBufRead + Unpin> Stream<R> {
+    /// Reads the pod's log as it is written.
+    pub fn new(log: R, marker: &str) -> Self {
+        Self { lines: log.lines(), marker: marker.to_owned() }
+    }
+
+    /// The next sample; an end of the stream is an end of the probe.
+    async fn next(&mut self) -> Result<(usize, Sample), Failure> {
+        while let Some(line) = self.lines.next().await {
+            if let Some(sample) = line.ok().and_then(|line| record(&line, &self.marker)) {
+                return Ok(sample);
+            }
+        }
+        Err(Failure::Pod(Reason::LostOutput, "the stream of samples ended".to_owned()))
+    }
+
+    /// Does other work and goes on reading meanwhile, so that what was seen before its end is not taken for what
+    /// came after. A stream that ends does not cut the work short; the next wait will tell.
+    pub async fn during<T>(&mut self, tracker: &mut Tracker, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut work => return value,
+                sample = self.next() => match sample {
+                    Ok((index, sample)) => tracker.see(index, &sample, start.elapsed()),
+                    Err(_) => return work.await,
+                },
+            }
+        }
+    }
+
+    /// Feeds the tracker until it is satisfied or the limit has passed; says how long it took.
+    pub async fn until(
+        &mut self,
+        tracker: &mut Tracker,
+        limit: Duration,
+        satisfied: impl Fn(&Tracker, Duration) -> bool,
+    ) -> Result<Option<Duration>, Failure> {
+        let start = Instant::now();
+        let reading = async {
+            loop {
+                let (index, sample) = self.next().await?;
+                let elapsed = start.elapsed();
+                tracker.see(index, &sample, elapsed);
+                if satisfied(tracker, elapsed) {
+                    return Ok(elapsed);
+                }
+            }
+        };
+        match tokio::time::timeout(limit, reading).await {
+            Ok(Ok(elapsed)) => Ok(Some(elapsed)),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Waits until the pod's curl runs and returns its stream.
+pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream<impl futures::AsyncBufRead + use<>>, Failure> {
+    probe.started().await?;
+    Ok(Stream::new(Box::pin(probe.follow().await?), marker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_synthetic_port_leads_to_its_endpoint() {
+        let endpoints = [("10.0.0.1".to_owned(), 8080), ("fd00::1".to_owned(), 80)];
+        let arguments = arguments(&endpoints, Duration::from_secs(60), "M");
+        assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":1:10.0.0.1:8080"]));
+        assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":2:[fd00::1]:80"]));
+        assert!(arguments.windows(2).any(|pair| pair == ["--rate", "40/s"]));
+        assert_eq!(arguments.last().map(String::as_str), Some("http://[1-1200].probe.invalid:[1-2]/"));
+    }
+
+    #[test]
+    fn records_name_their_endpoint() {
+        let (index, sample) = record("M 56 000 0 0 0.000512 1 http://7.probe.invalid:2/", "M").unwrap();
+        assert_eq!((index, sample.exit, sample.connected, sample.http_status), (1, 56, true, None));
+        let (_, sample) = record("M 0 200 337 264 0.000396 1 http://7.probe.invalid:1/", "M").unwrap();
+        assert_eq!((sample.http_status, sample.bytes), (Some(200), 601));
+    }
+
+    #[test]
+    fn what_is_no_record_is_left_alone() {
+        for line in [
+            "",
+            "M",
+            "M 56",
+            "x 56 000 0 0 0.1 1 http://1.probe.invalid:1/",
+            "M 56 000 0 0 0.1 0 http://1.p:1/",
+            "M a b c d e f g",
+        ] {
+            assert_eq!(record(line, "M"), None, "{line:?}");
+        }
+    }
+}

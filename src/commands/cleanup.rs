@@ -1,0 +1,18 @@
+//! `cleanup`: removes what an earlier run, killed at once, has left.
+
+use super::Context;
+use crate::cli::values::SandboxState;
+use crate::cluster::probe_pod::{Sweep, sweep};
+use crate::exit::ExitStatus;
+
+/// Runs the command.
+pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
+    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let removed = sweep(&cluster, Sweep::All).await?;
+    let lines: String = removed.iter().map(|name| format!("pod/{name} deleted\n")).collect();
+    context.printer.result(&lines)?;
+    if removed.is_empty() {
+        context.printer.say(&format!("no probe pods in namespace {}", cluster.namespace));
+    }
+    Ok(ExitStatus::Success)
+}

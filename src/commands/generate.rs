@@ -1,0 +1,63 @@
+//! `completions` and `man`: written from the same definitions as the parser.
+
+use super::Context;
+use crate::cli::Cli;
+use crate::exit::ExitStatus;
+use anyhow::Context as _;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use std::path::Path;
+
+/// The completion script of a shell.
+pub fn completion_script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "secure-traffic", &mut script);
+    script
+}
+
+/// Prints it.
+pub fn completions(context: &Context, shell: Shell) -> anyhow::Result<ExitStatus> {
+    context.printer.result(&String::from_utf8_lossy(&completion_script(shell)))?;
+    Ok(ExitStatus::Success)
+}
+
+/// The manual pages, one a command, by file name.
+pub fn manual_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut command = Cli::command();
+    command.build();
+    let mut pages = vec![("secure-traffic.1".to_owned(), page(command.clone())?)];
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let name = format!("secure-traffic-{}", sub.get_name());
+        let sub = sub.clone().name(name.clone()).bin_name(name.replacen('-', " ", 2).replacen(
+            "secure traffic",
+            "secure-traffic",
+            1,
+        ));
+        pages.push((format!("{name}.1"), page(sub)?));
+    }
+    Ok(pages)
+}
+
+fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command).render(&mut text)?;
+    Ok(text)
+}
+
+/// Prints the first page, or writes all of them into a directory.
+pub fn man(context: &Context, directory: Option<&Path>) -> anyhow::Result<ExitStatus> {
+    let pages = manual_pages()?;
+    match directory {
+        None => {
+            let text = pages.first().map(|(_, text)| String::from_utf8_lossy(text)).unwrap_or_default();
+            context.printer.result(&text)?;
+        }
+        Some(directory) => {
+            for (name, text) in &pages {
+                let path = directory.join(name);
+                std::fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
+            }
+        }
+    }
+    Ok(ExitStatus::Success)
+}

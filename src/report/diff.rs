@@ -1,0 +1,35 @@
+//! The difference that a change makes, as `diff -u` shows it.
+
+use super::plan::without_managed_fields;
+use crate::istio::yaml;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+/// The unified diff of an object before and after; empty where nothing differs.
+pub fn unified(name: &str, before: Option<&Value>, after: &Value) -> anyhow::Result<String> {
+    let before = before.map(|object| yaml::write(&comparable(object))).transpose()?.unwrap_or_default();
+    let after = yaml::write(&comparable(after))?;
+    if before == after {
+        return Ok(String::new());
+    }
+    let (old, new) = (format!("live/{name}"), format!("merged/{name}"));
+    let diff = TextDiff::from_lines(&before, &after);
+    let text = diff.unified_diff().context_radius(3).header(&old, &new).to_string();
+    Ok(crate::sanitize::text(&text).into_owned())
+}
+
+/// What the server counts up by itself is no difference.
+fn comparable(object: &Value) -> Value {
+    let mut object = without_managed_fields(object);
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+        metadata.remove("generation");
+        for field in ["uid", "creationTimestamp"] {
+            // A dry run invents them for objects that do not exist yet.
+            if metadata.contains_key(field) {
+                metadata.insert(field.to_owned(), json!("..."));
+            }
+        }
+    }
+    object
+}
