@@ -1,6 +1,6 @@
 //! DestinationRules: what clients of the mesh are told to send, and which of several rules is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// The TLS mode of a DestinationRule.
@@ -134,13 +134,6 @@ impl DestinationRule {
         self.host.starts_with('*')
     }
 
-    /// Whether clients of the rule's own namespace see it (DR-4, DR-5).
-    pub fn visible_at_home(&self) -> bool {
-        self.workload_selector
-            || self.export_to.is_empty()
-            || self.export_to.iter().any(|name| name == "*" || name == "." || *name == self.namespace)
-    }
-
     /// Every place at which a `tls` block stands or could hide the rule's own, with what is there.
     pub fn places(&self) -> Vec<(TlsPlace, Option<ClientTls>)> {
         let mut places = vec![(TlsPlace::Top, self.tls)];
@@ -160,11 +153,8 @@ impl DestinationRule {
         places
     }
 
-    /// `exportTo` as a set, with the rule's own namespace as `.`; a rule with a selector is always private (DR-5).
+    /// `exportTo` as a set, with the rule's own namespace as `.` (DR-4).
     fn audience(&self) -> Vec<&str> {
-        if self.workload_selector {
-            return vec!["."];
-        }
         let mut audience: Vec<&str> =
             self.export_to.iter().map(|name| if *name == self.namespace { "." } else { name }).collect();
         audience.sort_unstable();
@@ -189,39 +179,63 @@ pub struct Serving<'a> {
     pub idle: Vec<&'a DestinationRule>,
 }
 
-/// Which of a namespace's rules serve `host`, or `None` where no rule does.
-pub fn serving<'a>(rules: &'a [DestinationRule], host: &str, cluster_domain: &str) -> Option<Serving<'a>> {
-    let resolved = |rule: &DestinationRule| rule.resolved_host(cluster_domain);
-    // DR-2: exact first, else the longest wildcard. No pattern is as long as an exact host that it covers and still a star.
-    let best = rules
-        .iter()
-        .map(resolved)
-        .filter(|pattern| covers(pattern, host))
-        .max_by_key(|pattern| (!pattern.starts_with('*'), pattern.len()))?;
-    let mut same: Vec<&DestinationRule> = rules.iter().filter(|rule| resolved(rule) == best).collect();
-    same.sort_by(|left, right| {
-        (!left.workload_selector, left.age_key()).cmp(&(!right.workload_selector, right.age_key()))
-    });
-    let mut groups: BTreeMap<(bool, Vec<&str>), Vec<&DestinationRule>> = BTreeMap::new();
-    let (mut in_force, mut idle) = (Vec::new(), Vec::new());
-    for rule in same {
-        if rule.workload_selector {
-            // DR-5: each speaks for the clients that it selects.
-            in_force.push(rule);
-        } else {
-            groups.entry((rule.visible_at_home(), rule.audience())).or_default().push(rule);
+/// The rules of a namespace by host, so that a look-up costs the same however many there are.
+#[derive(Debug, Clone)]
+pub struct RuleIndex<'a> {
+    exact: HashMap<String, Vec<&'a DestinationRule>>,
+    /// The longest pattern first.
+    wildcards: Vec<(String, Vec<&'a DestinationRule>)>,
+}
+
+impl<'a> RuleIndex<'a> {
+    /// Sorts `rules` by their resolved hosts.
+    pub fn new(rules: &'a [DestinationRule], cluster_domain: &str) -> Self {
+        let mut exact: HashMap<String, Vec<&DestinationRule>> = HashMap::new();
+        let mut wildcards: BTreeMap<String, Vec<&DestinationRule>> = BTreeMap::new();
+        for rule in rules {
+            let host = rule.resolved_host(cluster_domain);
+            if rule.is_wildcard() { wildcards.entry(host).or_default() } else { exact.entry(host).or_default() }
+                .push(rule);
         }
+        let mut wildcards: Vec<_> = wildcards.into_iter().collect();
+        wildcards.sort_by_key(|(host, _)| std::cmp::Reverse(host.len()));
+        Self { exact, wildcards }
     }
-    for group in groups.into_values() {
-        // DR-6: the policy of the first that has one, whole.
-        let chosen = group.iter().position(|rule| rule.has_traffic_policy).unwrap_or(0);
-        for (index, rule) in group.into_iter().enumerate() {
-            if index == chosen { &mut in_force } else { &mut idle }.push(rule);
+
+    /// Which rules serve `host`, or `None` where no rule does.
+    pub fn serving(&self, host: &str) -> Option<Serving<'a>> {
+        // DR-2: exact first, else the longest wildcard.
+        if let Some(rules) = self.exact.get(host) {
+            return Some(Serving::of(host, rules));
         }
+        let (pattern, rules) = self.wildcards.iter().find(|(pattern, _)| covers(pattern, host))?;
+        Some(Serving::of(pattern, rules))
     }
-    in_force.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-    idle.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-    Some(Serving { host: best, in_force, idle })
+}
+
+impl<'a> Serving<'a> {
+    fn of(host: &str, rules: &[&'a DestinationRule]) -> Self {
+        let mut rules = rules.to_vec();
+        rules.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+        // DR-5: each rule with a selector speaks for the clients that it selects.
+        let (mut in_force, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.workload_selector);
+        // DR-7: rules for different audiences are not merged, so every audience has one of its own.
+        let mut audiences: BTreeMap<Vec<&str>, Vec<&DestinationRule>> = BTreeMap::new();
+        for rule in general {
+            audiences.entry(rule.audience()).or_default().push(rule);
+        }
+        let mut idle = Vec::new();
+        for rules in audiences.into_values() {
+            // DR-6: the policy of the first that has one, whole.
+            let chosen = rules.iter().position(|rule| rule.has_traffic_policy).unwrap_or(0);
+            for (index, rule) in rules.into_iter().enumerate() {
+                if index == chosen { &mut in_force } else { &mut idle }.push(rule);
+            }
+        }
+        in_force.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+        idle.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+        Self { host: host.to_owned(), in_force, idle }
+    }
 }
 
 #[cfg(test)]
@@ -274,7 +288,7 @@ mod tests {
             (&["*eb.foo.svc.cluster.local", "*.foo.svc.cluster.local"], Some("*eb.foo.svc.cluster.local")),
         ] {
             let rules: Vec<_> = hosts.iter().enumerate().map(|(i, host)| rule(&format!("r{i}"), host, 0)).collect();
-            let found = serving(&rules, WEB, "cluster.local").map(|serving| serving.host);
+            let found = RuleIndex::new(&rules, "cluster.local").serving(WEB).map(|serving| serving.host);
             assert_eq!(found.as_deref(), expected, "{hosts:?}");
         }
     }
@@ -284,7 +298,7 @@ mod tests {
         let mut bare = rule("bare", "web", 1);
         bare.has_traffic_policy = false;
         let rules = [rule("young", WEB, 3), rule("old", "web", 2), bare];
-        let serving = serving(&rules, WEB, "cluster.local").expect("a rule serves");
+        let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
         assert_eq!(serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["old"]);
         assert_eq!(serving.idle.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["bare", "young"]);
     }
@@ -298,7 +312,7 @@ mod tests {
         let mut selected = rule("selected", "web", 4);
         selected.workload_selector = true;
         let rules = [selected, also_private, private, rule("public", "web", 1)];
-        let serving = serving(&rules, WEB, "cluster.local").expect("a rule serves");
+        let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
         assert_eq!(
             serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
             ["public", "private", "selected"]

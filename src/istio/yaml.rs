@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn a_yaml_1_1_reader_reads_the_same() {
         // PyYAML follows YAML 1.1; where it is not installed there is nothing to compare with.
-        let object = json!({"words": NASTY, "keys": NASTY.iter().map(|word| (word.to_string(), json!(1))).collect::<serde_json::Map<_, _>>()});
+        let keys: serde_json::Map<_, _> = NASTY.iter().map(|word| ((*word).to_owned(), json!(1))).collect();
+        let object = json!({"words": NASTY.to_vec(), "keys": keys});
         let script = "import sys, json\ntry:\n import yaml\nexcept ImportError:\n sys.exit(77)\nprint(json.dumps(yaml.safe_load(sys.stdin.buffer.read())))";
         let child = std::process::Command::new("python3")
             .args(["-c", script])
@@ -172,9 +173,8 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn();
         let Ok(mut child) = child else { return };
-        use std::io::Write as _;
         let mut stdin = child.stdin.take().expect("a pipe");
-        stdin.write_all(write(&object).expect("written").as_bytes()).expect("sent");
+        std::io::Write::write_all(&mut stdin, write(&object).expect("written").as_bytes()).expect("sent");
         drop(stdin);
         let output = child.wait_with_output().expect("ended");
         if output.status.code() == Some(77) {

@@ -5,7 +5,8 @@ use super::{
     Wish,
 };
 use crate::domain::mesh::{MtlsMode, Service, ServiceKind, Snapshot};
-use crate::domain::rule::{ClientTls, DestinationRule, Serving, covers, serving};
+use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of the one rule of `Scope::Namespace`.
@@ -30,7 +31,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, wish: &Wish, plan: &mut Plan) -> Vec<&'a S
     let Some(names) = &wish.services else { return services };
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let exist: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
-    for name in names.iter().filter(|name| snapshot.service(name).is_none()) {
+    for name in names.iter().filter(|name| exist.binary_search_by(|other| other.as_str().cmp(name)).is_err()) {
         plan.refusals.push(Refusal::UnknownService { name: (*name).to_owned(), exist: exist.clone() });
     }
     services.retain(|service| names.contains(service.name.as_str()));
@@ -60,7 +61,7 @@ fn exclusion(snapshot: &Snapshot, service: &Service) -> Option<SkipReason> {
 }
 
 /// `name`, or the first of `name-2`, `name-3`, … that is not taken.
-pub(super) fn free_name(name: &str, taken: &BTreeSet<&str>) -> String {
+pub(super) fn free_name<T: Borrow<str> + Ord>(name: &str, taken: &BTreeSet<T>) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name.as_str())).unwrap_or_default()
 }
@@ -73,6 +74,7 @@ struct Enable<'a> {
     explicit: bool,
     /// Places to set by the name of the rule; an empty set is a rule that is right already.
     edits: BTreeMap<&'a str, Places>,
+    rules: RuleIndex<'a>,
     /// Services that no rule serves.
     bare: Vec<&'a Service>,
 }
@@ -85,7 +87,8 @@ impl<'a> Enable<'a> {
             RuleChoice::Auto => without,
             RuleChoice::Never => false,
         };
-        Self { snapshot, wish, plan, explicit, edits: BTreeMap::new(), bare: Vec::new() }
+        let rules = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
+        Self { snapshot, wish, plan, explicit, edits: BTreeMap::new(), rules, bare: Vec::new() }
     }
 
     fn run(mut self, services: &[&'a Service]) {
@@ -119,7 +122,7 @@ impl<'a> Enable<'a> {
     }
 
     fn serving(&self, service: &Service) -> Option<Serving<'a>> {
-        serving(&self.snapshot.rules, &self.host(service), &self.snapshot.mesh.cluster_domain)
+        self.rules.serving(&self.host(service))
     }
 
     /// Notes what the rules that serve a Service lack; whether one serves it for all clients.
@@ -190,11 +193,9 @@ impl<'a> Enable<'a> {
                 });
             }
         }
-        let mut others: Vec<String> = reached
-            .iter()
-            .filter(|service| !asked.iter().any(|asked| asked.name == service.name))
-            .map(|service| service.name.clone())
-            .collect();
+        let asked: BTreeSet<&str> = asked.iter().map(|service| service.name.as_str()).collect();
+        let others = reached.iter().map(|service| service.name.clone()).filter(|name| !asked.contains(name.as_str()));
+        let mut others: Vec<String> = others.collect();
         others.sort_unstable();
         if !others.is_empty() {
             self.plan.warnings.push(Warning::WildcardReachesMore { rule: rule.to_owned(), services: others });
@@ -240,7 +241,7 @@ impl<'a> Enable<'a> {
         // Names are given in the order of the Services, and a new name is taken at once.
         let mut taken: BTreeSet<String> = taken.into_iter().map(str::to_owned).collect();
         for service in &self.bare {
-            let name = free_name(&service.name, &taken.iter().map(String::as_str).collect());
+            let name = free_name(&service.name, &taken);
             taken.insert(name.clone());
             self.plan.rules.push(new(name, self.host(service)));
         }
@@ -270,7 +271,7 @@ fn change(rule: &DestinationRule, action: Action) -> Change {
 fn disable(snapshot: &Snapshot, wish: &Wish, services: &[&Service], mode: MtlsMode, plan: &mut Plan) {
     let domain = &snapshot.mesh.cluster_domain;
     let home = format!(".{}.svc.{domain}", snapshot.namespace);
-    let hosts: Vec<String> = services.iter().map(|service| service.host(&snapshot.namespace, domain)).collect();
+    let hosts: BTreeSet<String> = services.iter().map(|service| service.host(&snapshot.namespace, domain)).collect();
     for rule in snapshot.rules.iter().filter(|rule| rule.namespace == snapshot.namespace) {
         let host = rule.resolved_host(domain);
         let concerned = if wish.services.is_some() { hosts.contains(&host) } else { host.ends_with(&home) };
@@ -295,9 +296,9 @@ fn disable(snapshot: &Snapshot, wish: &Wish, services: &[&Service], mode: MtlsMo
             plan.rules.push(change(rule, Action::of(edits)));
             stays = false;
         }
-        let reaches = concerned || hosts.iter().any(|served| covers(&host, served));
-        if stays && reaches && mode == MtlsMode::Disable {
-            plan.warnings.push(Warning::StillMutual { rule: name, host });
+        let reaches = || concerned || hosts.iter().any(|served| covers(&host, served));
+        if stays && mode == MtlsMode::Disable && reaches() {
+            plan.warnings.push(Warning::StillMutual { rule: name, host: host.clone() });
         }
     }
 }

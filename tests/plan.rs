@@ -1,0 +1,338 @@
+//! Properties of plans over random namespaces: the order of lists does not matter, a second run has nothing to do,
+//! and no host ever gets a second rule. Objects are JSON as the API serves it; changes are applied as the tool does.
+
+use proptest::prelude::*;
+use secure_traffic::domain::mesh::{
+    Capture, DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, Policies, Protocol, Service, ServiceKind, ServicePort,
+    Snapshot,
+};
+use secure_traffic::domain::plan::{Action, Direction, Phase, RuleChoice, Scope, Target, Wish, plan};
+use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
+use secure_traffic::istio::{patch, read, render};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const SERVICES: [&str; 3] = ["api", "db", "web"];
+const HOSTS: [&str; 8] = [
+    "api",
+    "api.shop.svc.cluster.local",
+    "web",
+    "web.shop.svc.cluster.local",
+    "*.shop.svc.cluster.local",
+    "*.local",
+    "web.shop",
+    "far.example.com",
+];
+
+/// Every object of the namespace, as the API serves it.
+#[derive(Debug, Clone)]
+struct Cluster {
+    legacy: bool,
+    auto_mtls: bool,
+    kinds: Vec<(ServiceKind, bool, bool)>,
+    policies: Vec<Value>,
+    rules: Vec<Value>,
+}
+
+impl Cluster {
+    fn snapshot(&self) -> Snapshot {
+        let mut services = Vec::new();
+        let mut pods = BTreeMap::new();
+        for (name, (kind, selects, meshed)) in SERVICES.iter().zip(&self.kinds) {
+            let labels: BTreeMap<_, _> = [("app".to_owned(), (*name).to_owned())].into();
+            services.push(Service {
+                name: (*name).into(),
+                kind: *kind,
+                labels: BTreeMap::new(),
+                selector: if *selects { labels.clone() } else { BTreeMap::new() },
+                ports: vec![ServicePort { name: String::new(), port: 80, protocol: Protocol::Tcp, app_protocol: None }],
+                endpoints: vec![Endpoint {
+                    address: "10.0.0.1".into(),
+                    ready: true,
+                    pod: Some((*name).into()),
+                    ports: BTreeMap::new(),
+                }],
+            });
+            pods.insert(
+                (*name).to_owned(),
+                Pod {
+                    name: (*name).into(),
+                    namespace: "shop".into(),
+                    labels,
+                    service_account: "default".into(),
+                    data_plane: if *meshed { DataPlane::Sidecar } else { DataPlane::None },
+                    revision: None,
+                    ready: true,
+                    capture: Capture::All,
+                },
+            );
+        }
+        let mut policies = Policies {
+            root_namespace: "istio-system".into(),
+            root_readable: true,
+            legacy_only: self.legacy,
+            ..Policies::default()
+        };
+        if self.legacy {
+            policies.legacy = self.policies.iter().map(read::legacy_policy).collect();
+        } else {
+            policies.peer = self.policies.iter().map(read::peer_authentication).collect();
+        }
+        Snapshot {
+            namespace: "shop".into(),
+            mesh: MeshSettings {
+                istio_namespace: "istio-system".into(),
+                readable: true,
+                root_namespace: "istio-system".into(),
+                trust_domain: "cluster.local".into(),
+                auto_mtls: self.auto_mtls,
+                cluster_domain: "cluster.local".into(),
+            },
+            services,
+            pods,
+            policies,
+            rules: self.rules.iter().map(read::destination_rule).collect(),
+            mesh_root_pem: None,
+        }
+    }
+
+    /// Writes a phase as the tool does: objects that it makes, and patches of objects that exist.
+    fn apply(&mut self, phase: &Phase) {
+        let policy = if self.legacy { PolicyApi::Legacy } else { PolicyApi::V1 };
+        let apis = render::Apis { policy, rule: RuleApi::V1 };
+        let objects = if phase.target == Target::Policy { &mut self.policies } else { &mut self.rules };
+        for change in &phase.changes {
+            match &change.action {
+                Action::Unchanged => {}
+                Action::Create => {
+                    let mut object = render::created(apis, change).expect("rendered");
+                    assert!(
+                        objects.iter().all(|other| other["metadata"]["name"] != object["metadata"]["name"]),
+                        "a name twice"
+                    );
+                    object["metadata"]["creationTimestamp"] = json!("2030-01-01T00:00:00Z");
+                    objects.push(object);
+                }
+                Action::Edit(edits) => {
+                    let object = objects.iter_mut().find(|object| object["metadata"]["name"] == change.name.as_str());
+                    let object = object.expect("the object that is changed is there");
+                    let patch = patch::json_patch(object, edits).expect("a patch");
+                    json_patch::patch(object, &patch).expect("it applies");
+                    assert_valid(object);
+                }
+            }
+        }
+    }
+
+    /// How many rules for all clients there are by resolved host and audience.
+    fn rules_by_host(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for rule in self.snapshot().rules.iter().filter(|rule| !rule.workload_selector) {
+            *counts.entry(rule.resolved_host("cluster.local")).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// What the mesh's webhook refuses (VA-3), and `tls: {}`, which it takes and reads as DISABLE.
+fn assert_valid(object: &Value) {
+    let policies = |spec: &Value| {
+        let subsets = spec["subsets"].as_array().cloned().unwrap_or_default();
+        subsets.into_iter().chain([spec.clone()]).map(|holder| holder["trafficPolicy"].clone()).collect::<Vec<_>>()
+    };
+    for policy in policies(&object["spec"]).iter().filter(|policy| !policy.is_null()) {
+        assert_ne!(policy, &json!({}), "{object}");
+        for entry in policy["portLevelSettings"].as_array().into_iter().flatten() {
+            assert!(entry.as_object().is_some_and(|entry| entry.len() > 1), "{object}");
+        }
+        assert_ne!(policy["portLevelSettings"], json!([]), "{object}");
+    }
+    assert!(!object.to_string().contains(r#""tls":{}"#), "{object}");
+}
+
+fn stamp(created: i64) -> String {
+    jiff::Timestamp::from_second(created).expect("a time").to_string()
+}
+
+fn tls() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(json!({"mode": "DISABLE", "sni": "kept"}))),
+        1 => Just(Some(json!({"mode": "SIMPLE"}))),
+        1 => Just(Some(json!({"mode": "ISTIO_MUTUAL"}))),
+    ]
+}
+
+/// A traffic policy that the webhook takes, or none.
+fn traffic_policy() -> impl Strategy<Value = Option<Value>> {
+    let entry = (tls(), any::<bool>()).prop_map(|(tls, pool)| {
+        let mut entry = json!({"port": {"number": 80}});
+        if pool || tls.is_none() {
+            entry["connectionPool"] = json!({"tcp": {"maxConnections": 1}});
+        }
+        if let Some(tls) = tls {
+            entry["tls"] = tls;
+        }
+        entry
+    });
+    (tls(), any::<bool>(), prop::collection::vec(entry, 0..3)).prop_map(|(tls, pool, ports)| {
+        let mut policy = json!({});
+        if let Some(tls) = tls {
+            policy["tls"] = tls;
+        }
+        if pool {
+            policy["loadBalancer"] = json!({"simple": "RANDOM"});
+        }
+        if !ports.is_empty() {
+            policy["portLevelSettings"] = json!(ports);
+        }
+        (policy != json!({})).then_some(policy)
+    })
+}
+
+fn rules() -> impl Strategy<Value = Vec<Value>> {
+    let audience = prop_oneof![4 => Just(json!(null)), 1 => Just(json!(["."])), 1 => Just(json!(["*"])), 1 => Just(json!(["other"]))];
+    let subset = traffic_policy();
+    let rule = (
+        prop::sample::select(&HOSTS[..]),
+        traffic_policy(),
+        prop::collection::vec(subset, 0..3),
+        0..4_i64,
+        audience,
+        0..8_u8,
+    );
+    prop::collection::vec(rule, 0..6).prop_map(|rules| {
+        let build = |(index, (host, policy, subsets, created, audience, selector)): (usize, _)| {
+            let subsets: Vec<Option<Value>> = subsets;
+            let mut spec = json!({"host": host});
+            if let Some(policy) = policy {
+                spec["trafficPolicy"] = policy;
+            }
+            if audience != Value::Null {
+                spec["exportTo"] = audience;
+            }
+            if selector == 0_u8 {
+                spec["workloadSelector"] = json!({"matchLabels": {"app": "some"}});
+            }
+            let subset = |(index, policy): (usize, Option<Value>)| match policy {
+                Some(policy) => json!({"name": format!("v{index}"), "trafficPolicy": policy}),
+                None => json!({"name": format!("v{index}")}),
+            };
+            if !subsets.is_empty() {
+                spec["subsets"] = subsets.into_iter().enumerate().map(subset).collect();
+            }
+            // Some have the names that new rules would take.
+            let name = SERVICES.get(index).map_or_else(|| format!("rule-{index}"), |name| (*name).to_owned());
+            json!({
+                "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+                "metadata": {"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1"},
+                "spec": spec,
+            })
+        };
+        rules.into_iter().enumerate().map(build).collect()
+    })
+}
+
+fn policies(legacy: bool) -> impl Strategy<Value = Vec<Value>> {
+    let mode = prop::sample::select(vec![None, Some("STRICT"), Some("PERMISSIVE"), Some("DISABLE")]);
+    let policy = (mode, 0..3_i64, any::<bool>());
+    prop::collection::vec(policy, 0..3).prop_map(move |policies| {
+        let build = |(index, (mode, created, selects)): (usize, (Option<&str>, i64, bool))| {
+            let metadata = |name: &str| json!({"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1"});
+            if legacy {
+                let peers = match mode {
+                    None | Some("DISABLE") => json!([{"jwt": {"issuer": "x"}}]),
+                    Some(mode) => json!([{"jwt": {"issuer": "x"}}, {"mtls": {"mode": mode}}]),
+                };
+                return json!({"apiVersion": "authentication.istio.io/v1alpha1", "metadata": metadata("default"), "spec": {"peers": peers}});
+            }
+            let mut spec = mode.map_or(json!({}), |mode| json!({"mtls": {"mode": mode}}));
+            if selects {
+                spec["selector"] = json!({"matchLabels": {"app": "web"}});
+            }
+            let name = ["default", "z", "a"][index];
+            json!({"apiVersion": "security.istio.io/v1", "metadata": metadata(name), "spec": spec})
+        };
+        // The legacy API has room for one policy without targets.
+        policies.into_iter().take(if legacy { 1 } else { 3 }).enumerate().map(build).collect()
+    })
+}
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    let kind = prop_oneof![6 => Just(ServiceKind::ClusterIp), 1 => Just(ServiceKind::Headless), 1 => Just(ServiceKind::ExternalName)];
+    let service = (kind, prop::bool::weighted(0.9), prop::bool::weighted(0.8));
+    prop::bool::weighted(0.2).prop_flat_map(move |legacy| {
+        (any::<bool>(), prop::collection::vec(service.clone(), 0..4), policies(legacy), rules())
+            .prop_map(move |(auto_mtls, kinds, policies, rules)| Cluster { legacy, auto_mtls, kinds, policies, rules })
+    })
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let off = |mode| Direction::Disable { mode };
+    let directions = vec![Direction::Enable, Direction::Enable, off(MtlsMode::Permissive), off(MtlsMode::Disable)];
+    (
+        prop::sample::select(directions),
+        prop::option::weighted(0.3, prop::collection::vec(prop::sample::select(&SERVICES[..]), 1..3)),
+        prop::sample::select(vec![RuleChoice::Always, RuleChoice::Auto, RuleChoice::Never]),
+        prop::sample::select(vec![Scope::Service, Scope::Namespace]),
+        any::<bool>(),
+    )
+        .prop_map(|(direction, services, destination_rules, scope, force)| Wish {
+            services: services.map(|names| names.into_iter().map(str::to_owned).collect()),
+            destination_rules,
+            scope,
+            force,
+            ..Wish::new(direction)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_objects_does_not_matter(cluster in cluster(), wish in wish(), turn in 0..6_usize) {
+        let snapshot = cluster.snapshot();
+        let mut other = snapshot.clone();
+        let policies = &mut other.policies;
+        for list in [policies.peer.len(), policies.legacy.len(), other.rules.len(), other.services.len()] {
+            prop_assume!(list < 8);
+        }
+        policies.peer.reverse();
+        other.rules.reverse();
+        other.services.reverse();
+        let rules = other.rules.len().max(1);
+        other.rules.rotate_left(turn % rules);
+        prop_assert_eq!(plan(&snapshot, &wish), plan(&other, &wish));
+    }
+
+    #[test]
+    fn a_second_run_has_nothing_to_do_and_no_host_gets_a_second_rule(cluster in cluster(), wish in wish()) {
+        let mut cluster = cluster;
+        let before = cluster.rules_by_host();
+        let first = plan(&cluster.snapshot(), &wish);
+        for phase in first.phases() {
+            cluster.apply(&phase);
+        }
+        for (host, count) in cluster.rules_by_host() {
+            prop_assert!(count <= before.get(&host).copied().unwrap_or(0).max(1), "{host}: {count}");
+        }
+        let second = plan(&cluster.snapshot(), &wish);
+        prop_assert!(!second.has_writes(), "{second:#?}\nafter {first:#?}");
+    }
+
+    #[test]
+    fn a_plan_never_touches_what_it_does_not_name(cluster in cluster(), wish in wish()) {
+        let mut after = cluster.clone();
+        let first = plan(&cluster.snapshot(), &wish);
+        for phase in first.phases() {
+            after.apply(&phase);
+        }
+        let written: Vec<&str> = first.changes().filter(|change| change.is_write()).map(|change| change.name.as_str()).collect();
+        for (old, new) in cluster.rules.iter().zip(&after.rules) {
+            let name = old["metadata"]["name"].as_str().unwrap_or_default();
+            prop_assert!(written.contains(&name) || old == new, "{name}");
+            prop_assert_eq!(&old["metadata"], &new["metadata"]);
+            prop_assert_eq!(&old["spec"]["host"], &new["spec"]["host"]);
+        }
+    }
+}
