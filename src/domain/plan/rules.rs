@@ -66,6 +66,16 @@ pub(super) fn free_name<T: Borrow<str> + Ord>(name: &str, taken: &BTreeSet<T>) -
     std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name.as_str())).unwrap_or_default()
 }
 
+/// Which clients a rule of the namespace reaches for a Service.
+enum Served {
+    /// All of them.
+    All,
+    /// Those that a rule selects; for the others no wider rule is asked (DR-5).
+    Some,
+    /// None.
+    Nobody,
+}
+
 struct Enable<'a> {
     snapshot: &'a Snapshot,
     wish: &'a Wish,
@@ -75,8 +85,10 @@ struct Enable<'a> {
     /// Places to set by the name of the rule; an empty set is a rule that is right already.
     edits: BTreeMap<&'a str, Places>,
     rules: RuleIndex<'a>,
-    /// Services that no rule serves.
-    bare: Vec<&'a Service>,
+    /// Services that get a rule each.
+    exact: Vec<&'a Service>,
+    /// Services that one rule for the namespace will serve.
+    wide: Vec<&'a Service>,
 }
 
 impl<'a> Enable<'a> {
@@ -88,7 +100,7 @@ impl<'a> Enable<'a> {
             RuleChoice::Never => false,
         };
         let rules = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
-        Self { snapshot, wish, plan, explicit, edits: BTreeMap::new(), rules, bare: Vec::new() }
+        Self { snapshot, wish, plan, explicit, edits: BTreeMap::new(), rules, exact: Vec::new(), wide: Vec::new() }
     }
 
     fn run(mut self, services: &[&'a Service]) {
@@ -100,8 +112,13 @@ impl<'a> Enable<'a> {
                 continue;
             }
             let served = self.serve(service);
-            if !served && self.explicit {
-                self.bare.push(service);
+            if self.explicit {
+                match served {
+                    Served::All => {}
+                    Served::Some => self.exact.push(service),
+                    Served::Nobody if self.wish.scope == Scope::Namespace => self.wide.push(service),
+                    Served::Nobody => self.exact.push(service),
+                }
             }
         }
         if self.wish.destination_rules != RuleChoice::Never {
@@ -125,9 +142,9 @@ impl<'a> Enable<'a> {
         self.rules.serving(&self.host(service))
     }
 
-    /// Notes what the rules that serve a Service lack; whether one serves it for all clients.
-    fn serve(&mut self, service: &Service) -> bool {
-        let Some(serving) = self.serving(service) else { return false };
+    /// Notes what the rules that serve a Service lack.
+    fn serve(&mut self, service: &Service) -> Served {
+        let Some(serving) = self.serving(service) else { return Served::Nobody };
         let name = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
         if serving.in_force.len() + serving.idle.len() > 1 {
             self.plan.warnings.push(Warning::SeveralRules {
@@ -143,7 +160,7 @@ impl<'a> Enable<'a> {
             // DR-6: of a rule that is merged into another only the subsets count.
             self.note(rule, rule.subset_places());
         }
-        serving.in_force.iter().any(|rule| !rule.workload_selector)
+        if serving.in_force.iter().all(|rule| rule.workload_selector) { Served::Some } else { Served::All }
     }
 
     fn note(&mut self, rule: &'a DestinationRule, places: Vec<(TlsPlace, Option<ClientTls>)>) {
@@ -217,33 +234,34 @@ impl<'a> Enable<'a> {
     }
 
     fn write_creations(&mut self) {
-        if self.bare.is_empty() {
+        if self.exact.is_empty() && self.wide.is_empty() {
             return;
         }
         self.plan.rules_need_settling |= self.changes_wire();
-        let taken: BTreeSet<&str> = self.snapshot.rules.iter().map(|rule| rule.name.as_str()).collect();
-        let new = |name: String, host: String| Change {
-            target: Target::Rule,
-            namespace: self.snapshot.namespace.clone(),
-            name,
-            host: Some(host),
-            mode: None,
-            action: Action::Create,
-        };
-        if self.wish.scope == Scope::Namespace {
-            let name = free_name(NAMESPACE_RULE, &taken);
-            let host = format!("*.{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
-            self.plan.rules.push(new(name.clone(), host));
-            let asked = std::mem::take(&mut self.bare);
-            self.judge_reach(&name, None, &asked);
-            return;
+        let mut taken: BTreeSet<String> = self.snapshot.rules.iter().map(|rule| rule.name.clone()).collect();
+        let mut wanted: Vec<(&str, String)> =
+            self.exact.iter().map(|service| (service.name.as_str(), self.host(service))).collect();
+        let everything = format!("*.{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
+        if !self.wide.is_empty() {
+            wanted.push((NAMESPACE_RULE, everything));
         }
-        // Names are given in the order of the Services, and a new name is taken at once.
-        let mut taken: BTreeSet<String> = taken.into_iter().map(str::to_owned).collect();
-        for service in &self.bare {
-            let name = free_name(&service.name, &taken);
+        let mut last = String::new();
+        for (wanted, host) in wanted {
+            let name = free_name(wanted, &taken);
             taken.insert(name.clone());
-            self.plan.rules.push(new(name, self.host(service)));
+            last.clone_from(&name);
+            self.plan.rules.push(Change {
+                target: Target::Rule,
+                namespace: self.snapshot.namespace.clone(),
+                name,
+                host: Some(host),
+                mode: None,
+                action: Action::Create,
+            });
+        }
+        if !self.wide.is_empty() {
+            let asked = std::mem::take(&mut self.wide);
+            self.judge_reach(&last, None, &asked);
         }
     }
 
