@@ -1,5 +1,7 @@
 //! `manifests/` says what the tool renders. `UPDATE_GENERATED=1 cargo test --test generated` writes it anew.
 
+#![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
+
 use secure_traffic::domain::mesh::MtlsMode;
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
 use secure_traffic::istio::{render, yaml};

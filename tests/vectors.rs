@@ -3,6 +3,8 @@
 //! `SECURE_TRAFFIC_VECTORS=FILE` runs the same test on another file of this format; rows of other kinds are not
 //! about the server's mode and are counted, not run.
 
+#![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
+
 use secure_traffic::domain::effective::{Effective, legacy_server_mode, server_mode};
 use secure_traffic::domain::mesh::{Capture, DataPlane, Pod, Policies};
 use secure_traffic::istio::read;

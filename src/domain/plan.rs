@@ -287,7 +287,7 @@ fn namespace_mode(snapshot: &Snapshot) -> Option<MtlsMode> {
         labels: std::collections::BTreeMap::new(),
         service_account: String::new(),
         data_plane: DataPlane::Sidecar,
-        revision,
+        revision: Some(revision),
         ready: true,
         capture: Capture::All,
     };

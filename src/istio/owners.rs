@@ -32,7 +32,7 @@ pub fn classify(manager: &str) -> Class {
     // kubectl's own names are `kubectl`, `kubectl-edit`, `kubectl-client-side-apply`, …; oc names itself alike.
     let is_person =
         |name: &&str| manager.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    if PERSONS.iter().any(|name| is_person(&name)) { Class::Person } else { Class::Other }
+    if PERSONS.iter().any(is_person) { Class::Person } else { Class::Other }
 }
 
 /// A manager that owns a field.
@@ -130,12 +130,11 @@ pub fn conflict(object: &Value, edits: &[Edit]) -> Option<String> {
         [] => return None,
         [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", title(one), one.field),
         many => {
-            let mut text = format!("Apply failed with {} conflicts: ", many.len());
-            for group in many.chunk_by(|left, right| title(left) == title(right)) {
-                let fields: Vec<String> = group.iter().map(|owner| format!("- {}\n", owner.field)).collect();
-                text += &format!("conflicts with {}:\n{}", title(&group[0]), fields.concat());
-            }
-            text.trim_end().to_owned()
+            let groups = many.chunk_by(|left, right| title(left) == title(right)).map(|group| {
+                let fields: Vec<String> = group.iter().map(|owner| format!("\n- {}", owner.field)).collect();
+                format!("conflicts with {}:{}", title(&group[0]), fields.concat())
+            });
+            format!("Apply failed with {} conflicts: {}", many.len(), groups.collect::<Vec<_>>().join("\n"))
         }
     };
     Some(format!("{text}\n{REMEDIES}"))

@@ -27,7 +27,7 @@ pub fn patched(object: &Value, edits: &[Edit]) -> Result<Value, Stale> {
 fn build<'a>(object: &'a Value, edits: &[Edit]) -> Result<Builder<'a>, Stale> {
     let mut builder = Builder { object, work: object.clone(), tests: Vec::new(), operations: Vec::new() };
     if let Some(version) = object["metadata"].get("resourceVersion") {
-        builder.test(Path::of(&["metadata", "resourceVersion"]), version);
+        builder.test(&Path::of(&["metadata", "resourceVersion"]), version);
     }
     let mut edits = edits.to_vec();
     // The last place first: what is removed from a list must not move what comes after it.
@@ -127,7 +127,7 @@ impl Builder<'_> {
             // All of them go: behind the first a second would come into force.
             for position in positions.iter().rev() {
                 let path = list.join(&position.to_string());
-                self.test(path.clone(), &peers[*position]);
+                self.test(&path, &peers[*position]);
                 self.remove_with_empty_parents(path)?;
             }
             return Ok(());
@@ -139,7 +139,7 @@ impl Builder<'_> {
             }
             None if peers.is_empty() => self.write(&list, json!([peer])),
             None => {
-                self.test(list.clone(), &Value::Array(peers));
+                self.test(&list, &Value::Array(peers));
                 self.operate(add(&list.join("-"), peer))
             }
         }
@@ -161,7 +161,7 @@ impl Builder<'_> {
         let path = self.tls_path(place)?;
         expect(tls_at(self.object, &path) == Some(ClientTls::IstioMutual), "its tls")?;
         let former = path.find(self.object).cloned().unwrap_or_default();
-        self.test(path.clone(), &former);
+        self.test(&path, &former);
         self.remove_with_empty_parents(path)
     }
 
@@ -180,7 +180,7 @@ impl Builder<'_> {
     /// Writes a value and the parents that are missing, after a test of what was there.
     fn write(&mut self, path: &Path, value: Value) -> Result<(), Stale> {
         if let Some(former) = path.find(self.object) {
-            self.test(path.clone(), former);
+            self.test(path, former);
             let replace = ReplaceOperation { path: path.pointer(), value };
             return self.operate(PatchOperation::Replace(replace));
         }
@@ -189,7 +189,7 @@ impl Builder<'_> {
             if let Some(parent) = path.find(self.object) {
                 // The root holds the managed fields, which are large and change with every write.
                 if !path.0.is_empty() {
-                    self.test(path.clone(), parent);
+                    self.test(&path, parent);
                 }
                 return self.operate(add(&path.join(&token), value));
             }
@@ -221,7 +221,7 @@ impl Builder<'_> {
         self.operate(PatchOperation::Remove(RemoveOperation { path: path.pointer() }))
     }
 
-    fn test(&mut self, path: Path, value: &Value) {
+    fn test(&mut self, path: &Path, value: &Value) {
         self.tests.push(PatchOperation::Test(TestOperation { path: path.pointer(), value: value.clone() }));
     }
 

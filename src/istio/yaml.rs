@@ -199,7 +199,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x]\n");
         for level in 1..30 {
             let previous = level - 1;
-            write!(bomb, "a{level}: &a{level} [*a{previous}, *a{previous}, *a{previous}]\n").expect("text");
+            writeln!(bomb, "a{level}: &a{level} [*a{previous}, *a{previous}, *a{previous}]").expect("text");
         }
         let flow = format!("a: {}{}", "[".repeat(5_000), "]".repeat(5_000));
         let block = (0..500).fold(String::new(), |text, level| text + &" ".repeat(level) + "a:\n");

@@ -81,12 +81,16 @@ pub(super) fn bridge(change: &Change) -> (Change, Change) {
     )
 }
 
-/// Revisions of the namespace's meshed pods; without such pods, the one that has no label.
-pub(super) fn revisions(snapshot: &Snapshot) -> BTreeSet<Option<String>> {
+/// The revision of an installation that names none, and of pods that name none.
+const DEFAULT_REVISION: &str = "default";
+
+/// Revisions of the namespace's meshed pods; without such pods, the default one.
+pub(super) fn revisions(snapshot: &Snapshot) -> BTreeSet<String> {
     let meshed = snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed());
-    let mut revisions: BTreeSet<_> = meshed.map(|pod| pod.revision.clone()).collect();
+    let revision = |name: Option<&String>| name.map_or(DEFAULT_REVISION, String::as_str).to_owned();
+    let mut revisions: BTreeSet<_> = meshed.map(|pod| revision(pod.revision.as_ref())).collect();
     if revisions.is_empty() {
-        revisions.insert(None);
+        revisions.insert(revision(None));
     }
     revisions
 }
@@ -97,8 +101,8 @@ fn wide<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Wide<'a>> {
     policies.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
     // PA-9: what no proxy of the namespace sees cannot be in force.
     let revisions = revisions(snapshot);
-    let seen_by = |policy: &PeerAuthentication, revision: &Option<String>| {
-        policy.revision.is_none() || policy.revision == *revision
+    let seen_by = |policy: &PeerAuthentication, revision: &String| {
+        policy.revision.as_ref().is_none_or(|labelled| labelled == revision)
     };
     let (seen, unseen): (Vec<_>, Vec<_>) =
         policies.into_iter().partition(|policy| revisions.iter().any(|revision| seen_by(policy, revision)));
@@ -106,10 +110,7 @@ fn wide<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Wide<'a>> {
     for revision in &revisions {
         let obeyed = seen.iter().find(|policy| seen_by(policy, revision)).map(|policy| policy.name.as_str());
         if obeyed != first {
-            plan.warnings.push(Warning::OtherRevision {
-                revision: revision.clone().unwrap_or_default(),
-                obeys: obeyed.map(str::to_owned),
-            });
+            plan.warnings.push(Warning::OtherRevision { revision: revision.clone(), obeys: obeyed.map(str::to_owned) });
         }
     }
     for policy in unseen {
@@ -203,7 +204,10 @@ mod tests {
         selected.selector.insert("app".into(), "web".into());
         let mut elsewhere = policy("elsewhere", 0, Some(Strict));
         elsewhere.namespace = "istio-system".into();
+        let mut labelled = policy("labelled", 1, None);
+        labelled.revision = Some("default".into());
         for (what, policies, wish, expected) in [
+            ("of the default revision", vec![labelled], ENABLE, ("labelled", set(None, Strict))),
             ("none", vec![], ENABLE, ("default", Action::Create)),
             ("none, off", vec![], DISABLE, ("default", Action::Create)),
             ("mesh only", vec![elsewhere], DISABLE, ("default", Action::Create)),

@@ -115,9 +115,8 @@ impl<'a> Enable<'a> {
             if self.explicit {
                 match served {
                     Served::All => {}
-                    Served::Some => self.exact.push(service),
                     Served::Nobody if self.wish.scope == Scope::Namespace => self.wide.push(service),
-                    Served::Nobody => self.exact.push(service),
+                    Served::Some | Served::Nobody => self.exact.push(service),
                 }
             }
         }

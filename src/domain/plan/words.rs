@@ -41,7 +41,7 @@ pub enum Warning {
     },
     /// Pods of a revision obey another policy than the one that is changed (PA-9).
     OtherRevision {
-        /// The revision; empty for pods that name none.
+        /// The revision.
         revision: String,
         /// The policy that they obey.
         obeys: Option<String>,
@@ -194,11 +194,7 @@ impl fmt::Display for Warning {
                 list(by_age)
             ),
             Self::OtherRevision { revision, obeys } => {
-                let pods = if revision.is_empty() {
-                    "pods without a revision".into()
-                } else {
-                    format!("pods of revision {revision}")
-                };
+                let pods = format!("pods of revision {revision}");
                 match obeys {
                     Some(name) => {
                         write!(f, "{pods} obey policy {name}, not the one that is changed (--policy {name} changes it)")
@@ -306,9 +302,9 @@ impl fmt::Display for Refusal {
 
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 12;
-    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
-        text += &format!(" and {} more", names.len() - SHOWN);
+        return format!("{text} and {} more", names.len() - SHOWN);
     }
     text
 }
