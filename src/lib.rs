@@ -99,3 +99,4 @@ async fn dispatch(
     };
     work.await
 }
+pub mod sandbox;

@@ -1,0 +1,213 @@
+//! The applications behind the sidecars: the demo's services, and servers that are easily taken for a STRICT sidecar.
+
+use super::now;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The two shared items of the walk-through, byte for byte as the demo's service sends them.
+pub(super) const SHARED_ITEMS: &str = r#"[
+  {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+  {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+]
+"#;
+/// What Envoy says of an application that does not answer.
+const UPSTREAM_DOWN: &str = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused";
+
+/// A connection, plain or with mutual TLS taken off.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Ends it with a TCP reset.
+    fn reset(self: Box<Self>);
+}
+
+/// Any such connection.
+pub(super) type BoxStream = Box<dyn Stream>;
+
+impl Stream for TcpStream {
+    fn reset(self: Box<Self>) {
+        reset(*self);
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn reset(self: Box<Self>) {
+        reset(self.into_inner().0);
+    }
+}
+
+impl Stream for tokio_rustls::client::TlsStream<TcpStream> {
+    fn reset(self: Box<Self>) {
+        reset(self.into_inner().0);
+    }
+}
+
+/// Closes a connection with a reset and without a byte.
+pub(super) fn reset(stream: TcpStream) {
+    // Where the option cannot be set the peer sees a close instead; bytes unread make that a reset all the same.
+    let _ = stream.set_zero_linger();
+    drop(stream);
+}
+
+/// What an application does with a connection.
+#[derive(Debug, Clone)]
+pub(super) enum App {
+    /// HTTP: the shared items under `/shareditems`, small JSON elsewhere.
+    Web(String),
+    /// HTTP: counts of the demo's load client under `/stats`.
+    Stats(Arc<Stats>),
+    /// Sends back every line.
+    Echo,
+    /// Reads and never answers.
+    Silent,
+    /// Reads a byte, then resets.
+    Resetting,
+    /// Mutual TLS of its own, with a certificate of a foreign authority.
+    OwnTls(Arc<ServerConfig>),
+    /// Nothing listens behind the sidecar.
+    Dead,
+}
+
+impl App {
+    /// Answers one connection; `sidecar`: it came through one.
+    pub(super) async fn serve(&self, mut stream: BoxStream, sidecar: bool, http: bool) {
+        match self {
+            Self::Web(_) | Self::Stats(_) => self.serve_http(stream, sidecar).await,
+            Self::Dead if http => self.serve_http(stream, sidecar).await,
+            Self::Dead => stream.reset(),
+            Self::Echo => echo(stream).await,
+            Self::Silent => {
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+            Self::Resetting => {
+                let _ = stream.read(&mut [0; 1024]).await;
+                stream.reset();
+            }
+            Self::OwnTls(config) => own_tls(stream, config).await,
+        }
+    }
+
+    async fn serve_http(&self, stream: BoxStream, sidecar: bool) {
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let mut response = self.answer(&request);
+            if sidecar {
+                response.headers_mut().insert("server", http::HeaderValue::from_static("istio-envoy"));
+            }
+            async move { Ok::<_, Infallible>(response) }
+        });
+        // A client that hangs up or sends no HTTP is no concern of the demo.
+        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        let (status, kind, body) = match self {
+            Self::Stats(stats) => {
+                if path == "/reset" {
+                    stats.clear();
+                }
+                (200, "application/json", if path == "/stats" { stats.to_json() } else { String::new() })
+            }
+            Self::Web(_) if path == "/shareditems" => (200, "application/json", SHARED_ITEMS.to_owned()),
+            Self::Web(pod) => {
+                let version = format!("{:?}", request.version());
+                let body = json!({"pod": pod, "path": path, "proto": version, "client_certificate": ""});
+                (200, "application/json", format!("{body}\n"))
+            }
+            _ => (503, "text/plain", UPSTREAM_DOWN.to_owned()),
+        };
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+        response.headers_mut().insert("content-type", http::HeaderValue::from_static(kind));
+        response
+    }
+}
+
+async fn echo(stream: BoxStream) {
+    let (reader, mut writer) = tokio::io::split(stream);
+    // A line that never ends must not fill the memory.
+    let mut lines = BufReader::new(reader).take(1 << 20);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+        if writer.write_all(&line).await.is_err() {
+            return;
+        }
+        line.clear();
+    }
+    let _ = writer.shutdown().await;
+}
+
+/// Plaintext gets a plain close without a byte, as Go's TLS server does it; rustls would send an alert.
+async fn own_tls(mut stream: BoxStream, config: &Arc<ServerConfig>) {
+    let mut first = [0; 1024];
+    let Ok(read) = stream.read(&mut first).await else { return };
+    if first[0] != 0x16 {
+        let _ = stream.shutdown().await;
+        return;
+    }
+    let (reader, writer) = tokio::io::split(stream);
+    let whole = tokio::io::join(first[..read].chain(reader), writer);
+    if let Ok(mut tls) = TlsAcceptor::from(Arc::clone(config)).accept(whole).await {
+        let _ =
+            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\nhello over TLS\n").await;
+        let _ = tls.shutdown().await;
+    }
+}
+
+/// What the demo's load client counts.
+#[derive(Debug, Default)]
+pub(super) struct Stats(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    ok: u64,
+    failed: u64,
+    reasons: BTreeMap<String, u64>,
+    failures: Vec<String>,
+}
+
+impl Stats {
+    pub(super) fn count(&self, outcome: Result<(), String>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => counts.ok += 1,
+            Err(reason) => {
+                counts.failed += 1;
+                if counts.failures.len() < 100 {
+                    counts.failures.push(format!("{} {reason}", now()));
+                }
+                *counts.reasons.entry(reason).or_default() += 1;
+            }
+        }
+    }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Counts::default();
+    }
+
+    fn to_json(&self) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Counts { ok, failed, reasons, failures } = &*counts;
+        format!("{}\n", json!({"ok": ok, "failed": failed, "reasons": reasons, "failures": failures}))
+    }
+}
+
+/// One call on a fresh connection.
+pub(super) async fn call(mut stream: TcpStream, host: &str, path: &str) -> Result<(), String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
+    let status = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    if status.starts_with(b"HTTP/1.1 200") { Ok(()) } else { Err(String::from_utf8_lossy(status).into_owned()) }
+}

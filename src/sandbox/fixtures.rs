@@ -1,0 +1,309 @@
+//! What stands in the cluster at the start: the demo application of the walk-through, the mesh's own objects, and on
+//! request services that are easily taken for something else.
+
+use super::app::{App, Stats};
+use super::injection::inject;
+use super::mesh::{DataPlane, Endpoint};
+use super::policy::Place;
+use super::resource::{
+    CONFIG_MAP, CRD, DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE as NAMESPACES, POD, Resource, SERVICE, SERVICE_ACCOUNT,
+};
+use super::schema::Schemas;
+use super::store::{Store, Write};
+use super::tasks::Tasks;
+use super::tls::Authority;
+use super::write::new_uid;
+use super::{NAMESPACE, ROOT_NAMESPACE, now};
+use crate::domain::mesh::{Capture, DataPlane as Membership, Pod};
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
+
+/// A service that a careless probe misjudges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookalike {
+    /// `dead-http:8080`: nothing listens behind the sidecar, which answers 503 itself.
+    DeadHttp,
+    /// `dead-tcp:9000`: the same on a TCP port, where the sidecar resets.
+    DeadTcp,
+    /// `resetting:9000`: the application resets every connection, as a STRICT sidecar does.
+    Resetting,
+    /// `forged:9443`: an application with mutual TLS of its own, under its pod's SPIFFE name, by another authority.
+    Forged,
+    /// `half-meshed:8080`: six endpoints, one of them without a sidecar.
+    HalfMeshed,
+    /// `excluded:8080`: the sidecar leaves the port out.
+    Excluded,
+    /// `empty:8080`: no endpoints.
+    Empty,
+    /// `silent:9000`: accepts, reads, and never answers.
+    Silent,
+}
+
+/// What runs in a pod.
+#[derive(Debug, Clone, Copy)]
+enum Program {
+    Web,
+    Stats,
+    Echo,
+    Silent,
+    Resetting,
+    Forged,
+    Dead,
+}
+
+/// A Service with the pods behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spec {
+    name: &'static str,
+    port: u16,
+    port_name: &'static str,
+    program: Program,
+    /// Pods with a sidecar, and pods without.
+    pods: (usize, usize),
+    /// Whether the sidecars leave the port out.
+    excluded: bool,
+}
+
+const fn spec(name: &'static str, port: u16, port_name: &'static str, program: Program) -> Spec {
+    Spec { name, port, port_name, program, pods: (1, 0), excluded: false }
+}
+
+/// The demo application.
+pub(super) const DEMO: [Spec; 5] = [
+    spec("app-ui", 8080, "http", Program::Web),
+    spec("boards", 8080, "http", Program::Web),
+    spec("boards-mongodb", 27017, "mongo", Program::Echo),
+    spec("context-scraper", 9100, "http", Program::Stats),
+    spec("userprofile", 8080, "http", Program::Web),
+];
+
+impl Lookalike {
+    pub(super) const fn spec(self) -> Spec {
+        match self {
+            Self::DeadHttp => spec("dead-http", 8080, "http", Program::Dead),
+            Self::DeadTcp => spec("dead-tcp", 9000, "tcp", Program::Dead),
+            Self::Resetting => spec("resetting", 9000, "tcp", Program::Resetting),
+            Self::Forged => spec("forged", 9443, "tcp", Program::Forged),
+            Self::HalfMeshed => Spec { pods: (5, 1), ..spec("half-meshed", 8080, "http", Program::Web) },
+            Self::Excluded => Spec { excluded: true, ..spec("excluded", 8080, "http", Program::Web) },
+            Self::Empty => Spec { pods: (0, 0), ..spec("empty", 8080, "http", Program::Web) },
+            Self::Silent => spec("silent", 9000, "tcp", Program::Silent),
+        }
+    }
+}
+
+impl Spec {
+    /// The host that a `DestinationRule` names.
+    pub(super) fn host(&self) -> String {
+        format!("{}.{NAMESPACE}.svc.cluster.local", self.name)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// Puts an object of the fixtures into the store, with the metadata that a server gives.
+fn put(store: &Store, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>> {
+    let namespace =
+        if resource.namespaced { object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE) } else { "" }.to_owned();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    object["apiVersion"] = resource.api_version(resource.versions[0]).into();
+    object["kind"] = resource.kind.into();
+    if resource.namespaced {
+        object["metadata"]["namespace"] = namespace.clone().into();
+    }
+    object["metadata"]["uid"] = new_uid().into();
+    object["metadata"]["creationTimestamp"] = now().into();
+    store.write(resource, &namespace, &name, |_| Ok(Write::Put(object))).map_err(|refusal| anyhow!("{refusal:?}"))
+}
+
+/// Namespaces, the mesh's ConfigMaps and the CustomResourceDefinitions.
+pub(super) fn install_mesh(
+    store: &Store,
+    schemas: &Schemas,
+    catalogue: &[&'static Resource],
+    root: &str,
+) -> Result<()> {
+    for (name, injected) in [("default", false), (ROOT_NAMESPACE, false), ("outside", false), (NAMESPACE, true)] {
+        let mut labels = json!({"kubernetes.io/metadata.name": name});
+        if injected {
+            labels["istio-injection"] = "enabled".into();
+        }
+        let object = json!({"metadata": {"name": name, "labels": labels}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        put(store, &NAMESPACES, object)?;
+        put(
+            store,
+            &CONFIG_MAP,
+            json!({"metadata": {"name": "istio-ca-root-cert", "namespace": name}, "data": {"root-cert.pem": root}}),
+        )?;
+        put(store, &SERVICE_ACCOUNT, json!({"metadata": {"name": "default", "namespace": name}}))?;
+    }
+    let mesh = format!(
+        "accessLogFile: /dev/stdout\ndefaultConfig:\n  discoveryAddress: istiod.istio-system.svc:15012\nenablePrometheusMerge: true\nrootNamespace: {ROOT_NAMESPACE}\ntrustDomain: cluster.local"
+    );
+    let labels = json!({"istio.io/rev": "default", "release": "istio"});
+    let data = json!({"mesh": mesh, "meshNetworks": "networks: {}"});
+    put(
+        store,
+        &CONFIG_MAP,
+        json!({"metadata": {"name": "istio", "namespace": ROOT_NAMESPACE, "labels": labels}, "data": data}),
+    )?;
+    for definition in catalogue.iter().filter_map(|resource| schemas.definition(resource)) {
+        put(store, &CRD, definition)?;
+    }
+    Ok(())
+}
+
+/// Makes Services with their pods, their objects and their sockets.
+pub(super) struct Installer<'a> {
+    pub(super) store: &'a Store,
+    pub(super) data_plane: &'a mut DataPlane,
+    pub(super) tasks: &'a Arc<Tasks>,
+    pub(super) authority: &'a Authority,
+    /// Calls itself what the mesh's authority does, and is none.
+    pub(super) foreign: &'a Authority,
+    pub(super) stats: &'a Arc<Stats>,
+    /// Pods made so far.
+    pub(super) pods: u8,
+}
+
+impl Installer<'_> {
+    pub(super) async fn install(&mut self, spec: &Spec, index: u8) -> Result<()> {
+        let cluster_ip = Ipv4Addr::new(10, 96, 0, 10 + index);
+        let labels = json!({"app": spec.name});
+        let mut objects = Vec::new();
+        let mut endpoints = Vec::new();
+        for number in 0..spec.pods.0 + spec.pods.1 {
+            self.pods += 1;
+            let address = Ipv4Addr::new(10, 244, 0, 1 + self.pods);
+            let name = format!("{}-7d9c5b8f46-{:05}", spec.name, self.pods);
+            let meshed = number < spec.pods.0;
+            objects.push((address, put(self.store, &POD, pod_object(spec, &name, address, meshed))?));
+            let endpoint = self.endpoint(spec, &name, meshed)?;
+            if !(matches!(spec.program, Program::Dead) && !meshed) {
+                self.data_plane.add_pod(address, &endpoint, self.tasks).await?;
+            }
+            endpoints.push(endpoint);
+        }
+        self.data_plane.add_service((cluster_ip, spec.port), endpoints, self.tasks).await?;
+        put(self.store, &SERVICE_ACCOUNT, json!({"metadata": {"name": spec.name}}))?;
+        put(self.store, &SERVICE, service_object(spec, cluster_ip))?;
+        put(self.store, &ENDPOINT_SLICE, slice_object(spec, &objects))?;
+        let replicas = objects.len();
+        put(
+            self.store,
+            &DEPLOYMENT,
+            json!({
+                "metadata": {"name": spec.name, "labels": labels},
+                "spec": {"replicas": replicas, "selector": {"matchLabels": labels}},
+                "status": {"replicas": replicas, "readyReplicas": replicas},
+            }),
+        )?;
+        Ok(())
+    }
+
+    fn endpoint(&self, spec: &Spec, name: &str, meshed: bool) -> Result<Arc<Endpoint>> {
+        let spiffe = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", spec.name);
+        let app = match spec.program {
+            Program::Web => App::Web(name.to_owned()),
+            Program::Stats => App::Stats(Arc::clone(self.stats)),
+            Program::Echo => App::Echo,
+            Program::Silent => App::Silent,
+            Program::Resetting => App::Resetting,
+            Program::Forged => App::OwnTls(self.foreign.server(&spiffe)?),
+            Program::Dead => App::Dead,
+        };
+        let pod = Pod {
+            name: name.to_owned(),
+            namespace: NAMESPACE.to_owned(),
+            labels: BTreeMap::from([("app".to_owned(), spec.name.to_owned()), ("version".to_owned(), "v1".to_owned())]),
+            service_account: spec.name.to_owned(),
+            data_plane: if meshed { Membership::Sidecar } else { Membership::None },
+            revision: meshed.then(|| "default".to_owned()),
+            ready: true,
+            capture: if spec.excluded { Capture::AllBut(vec![spec.port]) } else { Capture::All },
+        };
+        let place = Place {
+            pod,
+            service: spec.name.to_owned(),
+            port: spec.port,
+            target_port: spec.port,
+            port_name: spec.port_name.to_owned(),
+        };
+        let identity = self.authority.server(&spiffe)?;
+        Ok(Arc::new(Endpoint { place, http: spec.port_name == "http", app, identity, socket: OnceLock::new() }))
+    }
+}
+
+fn pod_object(spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Value {
+    let mut pod = json!({
+        "metadata": {"name": name, "labels": {"app": spec.name, "version": "v1"}},
+        "spec": {
+            "serviceAccountName": spec.name, "nodeName": "sandbox", "restartPolicy": "Always",
+            "containers": [{"name": spec.name, "image": "sandbox/app", "ports": [{"containerPort": spec.port}]}],
+        },
+    });
+    if meshed {
+        inject(&mut pod);
+    } else {
+        pod["metadata"]["labels"]["sidecar.istio.io/inject"] = "false".into();
+    }
+    if spec.excluded {
+        pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = spec.port.to_string().into();
+    }
+    let condition =
+        |kind: &str| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+    let status = |name: &str| {
+        json!({
+            "name": name, "image": "", "imageID": "", "ready": true, "started": true, "restartCount": 0,
+            "state": {"running": {"startedAt": now()}}, "lastState": {},
+        })
+    };
+    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition);
+    pod["status"] = json!({
+        "phase": "Running", "hostIP": "10.0.0.1", "podIP": address, "podIPs": [{"ip": address}], "startTime": now(),
+        "conditions": conditions,
+        "containerStatuses": [status(spec.name)],
+    });
+    if meshed {
+        pod["status"]["initContainerStatuses"] = json!([status("istio-proxy")]);
+    }
+    pod
+}
+
+fn service_object(spec: &Spec, cluster_ip: Ipv4Addr) -> Value {
+    json!({
+        "metadata": {"name": spec.name, "labels": {"app": spec.name}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "selector": {"app": spec.name},
+            "ports": [{"name": spec.port_name, "port": spec.port, "protocol": "TCP", "targetPort": spec.port}],
+        },
+        "status": {"loadBalancer": {}},
+    })
+}
+
+fn slice_object(spec: &Spec, pods: &[(Ipv4Addr, Arc<Value>)]) -> Value {
+    let endpoints: Vec<Value> = pods
+        .iter()
+        .map(|(address, pod)| {
+            let target = json!({"kind": "Pod", "name": pod["metadata"]["name"], "namespace": NAMESPACE, "uid": pod["metadata"]["uid"]});
+            json!({
+                "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
+                "nodeName": "sandbox", "targetRef": target,
+            })
+        })
+        .collect();
+    let labels = json!({
+        "app": spec.name, "kubernetes.io/service-name": spec.name,
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    });
+    json!({
+        "metadata": {"name": format!("{}-sbx01", spec.name), "labels": labels},
+        "addressType": "IPv4", "endpoints": endpoints,
+        "ports": [{"name": spec.port_name, "port": spec.port, "protocol": "TCP"}],
+    })
+}

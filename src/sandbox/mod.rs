@@ -1,0 +1,240 @@
+//! A cluster in one process: an API server over one store, a node that runs curl, and a mesh of real sockets.
+//!
+//! It is a stage and a test bed, not a second Kubernetes. The tool meets it behind `kube::Client`, as it meets any other
+//! cluster.
+//!
+//! ```text
+//!  kube::Client ──┐                      ┌─ table, discovery, selector
+//!                 ├─▶ api ─▶ verbs, write┼─ fields (who owns what), schema, injection
+//!  serve (HTTPS) ─┘            │         └─ store ──▶ policy (what is in force, a moment later)
+//!                              ▼                         │
+//!                            node ─▶ curl ─▶ sockets ◀─ mesh ─▶ app
+//! ```
+//!
+//! What it has not got: access reviews, exec, attach, port-forward, strategic merge patch, protobuf, garbage collection,
+//! finalizers and a scheduler. A pod in the mesh runs too: its curl goes through a client sidecar that honours
+//! DestinationRules, under the identity of the namespace's `default` service account.
+
+mod api;
+mod app;
+mod curl;
+mod discovery;
+mod fields;
+mod fixtures;
+mod injection;
+mod log;
+mod mesh;
+mod node;
+mod policy;
+mod resource;
+mod schema;
+mod selector;
+mod serve;
+mod status;
+mod store;
+mod table;
+mod tasks;
+mod tls;
+mod verbs;
+mod write;
+
+pub use fixtures::Lookalike;
+pub use serve::Served;
+
+use anyhow::{Result, anyhow};
+use api::{Api, Server};
+use app::Stats;
+use fixtures::{DEMO, Installer, Spec};
+use mesh::DataPlane;
+use node::Node;
+use policy::Config;
+use resource::{Catalogue, DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, Resource};
+use schema::Schemas;
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tasks::Tasks;
+use tls::Authority;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use write::{PatchKind, Target, Validation, Writer};
+
+/// Namespace of the demo application.
+const NAMESPACE: &str = "microservices-demo";
+/// Root namespace of the mesh.
+const ROOT_NAMESPACE: &str = "istio-system";
+/// The demo's load client calls at this interval.
+const LOAD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How the sandbox starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No policy: the mesh takes mutual TLS and plaintext.
+    Permissive,
+    /// As `enable-mtls` leaves it: a STRICT policy, and a rule for each service.
+    Strict,
+    /// The API of Istio up to 1.4, with a PERMISSIVE `MeshPolicy`.
+    Legacy,
+}
+
+/// A sandbox about to start.
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    state: State,
+    specs: Vec<Spec>,
+    delay: Duration,
+}
+
+impl Builder {
+    /// Adds a service that is easily misjudged.
+    pub fn with(mut self, lookalike: Lookalike) -> Self {
+        self.specs.push(lookalike.spec());
+        self
+    }
+
+    /// The time from a write to its being in force; 100 ms unless told.
+    pub fn propagation(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Result<Sandbox> {
+        let tasks = Arc::new(Tasks::new());
+        let store = Arc::new(Store::new());
+        let catalogue = Catalogue::of(self.state);
+        let authority = Authority::new("cluster.local")?;
+        let foreign = Authority::new("cluster.local")?;
+        let stats = Arc::new(Stats::default());
+        let schemas = Schemas::load()?;
+        fixtures::install_mesh(&store, &schemas, &catalogue.0, &authority.pem)?;
+        let writer = Writer { store: Arc::clone(&store), schemas };
+
+        let (sender, in_force) = watch::channel(Arc::new(Config::default()));
+        let identity = authority.client(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default"))?;
+        let mut data_plane = DataPlane::new(in_force, identity)?;
+        let mut installer = Installer {
+            store: &store,
+            data_plane: &mut data_plane,
+            tasks: &tasks,
+            authority: &authority,
+            foreign: &foreign,
+            stats: &stats,
+            pods: 0,
+        };
+        for (spec, index) in self.specs.iter().zip(0..) {
+            installer.install(spec, index).await?;
+        }
+        for (resource, object) in policies(self.state) {
+            applied(&writer, resource, object)?;
+        }
+        sender.send_replace(Arc::new(Config::read(&store, self.state)));
+        tasks.spawn(policy::propagate(Arc::clone(&store), self.state, self.delay, sender));
+
+        let data_plane = Arc::new(data_plane);
+        tasks.spawn(load(Arc::clone(&store), Arc::clone(&data_plane), stats));
+        let node = Arc::new(Node::new(Arc::clone(&store), data_plane, Arc::clone(&tasks))?);
+        let api = Api(Arc::new(Server { store, writer, node, catalogue }));
+        Ok(Sandbox { api, authority, tasks })
+    }
+}
+
+/// A cluster in one process; it ends when this is dropped, with every socket and child process.
+#[derive(Debug)]
+pub struct Sandbox {
+    api: Api,
+    authority: Authority,
+    tasks: Arc<Tasks>,
+}
+
+impl Sandbox {
+    /// Starts a sandbox with the demo application in it.
+    pub async fn start(state: State) -> Result<Self> {
+        Self::builder(state).start().await
+    }
+
+    /// A sandbox with more in it than the demo.
+    pub fn builder(state: State) -> Builder {
+        Builder { state, specs: DEMO.to_vec(), delay: Duration::from_millis(100) }
+    }
+
+    /// A client in this process; to be called within the runtime.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.api.clone(), NAMESPACE)
+    }
+
+    /// Serves the API over HTTPS on `127.0.0.1:port`; 0 takes any free port.
+    pub async fn serve(&self, port: u16) -> Result<Served> {
+        serve::serve(self.api.clone(), &self.authority, &self.tasks, port).await
+    }
+
+    /// The namespace of the demo application.
+    pub fn namespace(&self) -> &'static str {
+        NAMESPACE
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.tasks.end();
+    }
+}
+
+/// The objects that make a state.
+fn policies(state: State) -> Vec<(&'static Resource, Value)> {
+    match state {
+        State::Permissive => Vec::new(),
+        State::Legacy => {
+            let spec = json!({"peers": [{"mtls": {"mode": "PERMISSIVE"}}]});
+            vec![(&MESH_POLICY, json!({"metadata": {"name": "default"}, "spec": spec}))]
+        }
+        State::Strict => {
+            let rule = |spec: &Spec| {
+                let spec_of_rule = json!({"host": spec.host(), "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}});
+                (&DESTINATION_RULE, json!({"metadata": {"name": spec.name()}, "spec": spec_of_rule}))
+            };
+            let policy = json!({"metadata": {"name": "default"}, "spec": {"mtls": {"mode": "STRICT"}}});
+            DEMO.iter().map(rule).chain([(&PEER_AUTHENTICATION, policy)]).collect()
+        }
+    }
+}
+
+/// Applies an object as the tool would have done it.
+fn applied(writer: &Writer, resource: &'static Resource, object: Value) -> Result<()> {
+    let target = Target {
+        resource,
+        version: resource.versions[0].to_owned(),
+        namespace: if resource.namespaced { NAMESPACE.to_owned() } else { String::new() },
+        name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        manager: "secure-traffic".to_owned(),
+        dry_run: false,
+        force: false,
+        validation: Validation::Strict,
+    };
+    let written = writer.patch(&target, PatchKind::Apply, &object);
+    written.map(drop).map_err(|refusal| anyhow!("{refusal:?}"))
+}
+
+/// What `context-scraper` does all day: it calls `boards` through its sidecar, on a fresh connection each time.
+async fn load(store: Arc<Store>, data_plane: Arc<DataPlane>, stats: Arc<Stats>) {
+    let service = store.get(&resource::SERVICE, NAMESPACE, "boards");
+    let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse::<Ipv4Addr>().ok());
+    let Some(socket) = address.and_then(|address| data_plane.socket(address, 8080, true)) else { return };
+    let mut ticks = tokio::time::interval(LOAD_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let outcome = match TcpStream::connect(socket).await {
+            Ok(stream) => app::call(stream, "boards:8080", "/shareditems").await,
+            Err(error) => Err(error.to_string()),
+        };
+        stats.count(outcome);
+    }
+}
+
+/// The time as the API writes it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,116 @@
+//! The mesh's configuration as proxies see it: the API's objects, a moment after they were written.
+
+use super::resource::{DESTINATION_RULE, LEGACY_DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, POLICY};
+use super::store::Store;
+use super::{NAMESPACE, ROOT_NAMESPACE, State};
+use crate::domain::effective::{legacy_server_mode, server_mode};
+use crate::domain::mesh::{MtlsMode, Pod, Policies};
+use crate::istio::read;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// After this time a stream of writes is taken as it is, as istiod does after its longest debounce.
+const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
+
+/// What is in force.
+#[derive(Debug, Default)]
+pub(super) struct Config {
+    policies: Policies,
+    rules: Vec<Arc<Value>>,
+}
+
+/// One Service port at one pod: the place for which a mode is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) pod: Pod,
+    pub(super) service: String,
+    pub(super) port: u16,
+    /// The port of the pod, for which policies are written.
+    pub(super) target_port: u16,
+    pub(super) port_name: String,
+}
+
+impl Config {
+    pub(super) fn read(store: &Store, state: State) -> Self {
+        let legacy_only = state == State::Legacy;
+        let mut policies = Policies {
+            root_namespace: ROOT_NAMESPACE.to_owned(),
+            root_readable: true,
+            legacy_only,
+            ..Policies::default()
+        };
+        let rules = if legacy_only {
+            policies.legacy = store.list(&POLICY, None).0.iter().map(|object| read::legacy_policy(object)).collect();
+            let mesh = store.get(&MESH_POLICY, "", "default");
+            policies.legacy_mesh = mesh.map(|object| read::legacy_policy(&object));
+            store.list(&LEGACY_DESTINATION_RULE, None).0
+        } else {
+            let (objects, _) = store.list(&PEER_AUTHENTICATION, None);
+            policies.peer = objects.iter().map(|object| read::peer_authentication(object)).collect();
+            store.list(&DESTINATION_RULE, None).0
+        };
+        Self { policies, rules }
+    }
+
+    /// The mode that the server side of a place is in.
+    pub(super) fn mode(&self, place: &Place) -> MtlsMode {
+        let effective = if self.policies.legacy_only {
+            let name = Some(place.port_name.as_str());
+            legacy_server_mode(&self.policies, &place.pod.namespace, &place.service, place.port, name)
+        } else {
+            server_mode(&self.policies, &place.pod, place.target_port)
+        };
+        effective.mode.unwrap_or(MtlsMode::Permissive)
+    }
+
+    /// Whether a client in the mesh speaks mutual TLS to a place: its rule says, else automatic mutual TLS does.
+    pub(super) fn client_uses_mtls(&self, place: &Place) -> bool {
+        match self.client_tls(place) {
+            Some(mode) => mode != "DISABLE",
+            None => {
+                !self.policies.legacy_only && place.pod.data_plane.is_meshed() && self.mode(place) != MtlsMode::Disable
+            }
+        }
+    }
+
+    fn client_tls(&self, place: &Place) -> Option<&str> {
+        let names = [
+            format!("{}.{NAMESPACE}.svc.cluster.local", place.service),
+            format!("{}.{NAMESPACE}.svc", place.service),
+            format!("{}.{NAMESPACE}", place.service),
+            place.service.clone(),
+        ];
+        let host = |rule: &Value| rule["spec"]["host"].as_str().unwrap_or_default().to_owned();
+        let local = || self.rules.iter().filter(|rule| rule["metadata"]["namespace"] == NAMESPACE);
+        let exact = local()
+            .filter(|rule| names.contains(&host(rule)))
+            .min_by_key(|rule| (read::created(rule), read::metadata(rule, "name").to_owned()));
+        let wildcard = || {
+            let fits =
+                |rule: &&Arc<Value>| host(rule).strip_prefix('*').is_some_and(|suffix| names[0].ends_with(suffix));
+            local().filter(fits).max_by_key(|rule| host(rule).len())
+        };
+        let policy = &exact.or_else(wildcard)?["spec"]["trafficPolicy"];
+        let ports = policy["portLevelSettings"].as_array().into_iter().flatten();
+        let port =
+            ports.filter(|entry| entry["port"]["number"] == place.port).find_map(|entry| entry["tls"]["mode"].as_str());
+        // An empty `tls` means DISABLE.
+        port.or_else(|| {
+            policy["tls"].as_object().map(|tls| tls.get("mode").and_then(Value::as_str).unwrap_or("DISABLE"))
+        })
+    }
+}
+
+/// Brings what was written into force once writes have paused for `delay`, as istiod's debounce does.
+pub(super) async fn propagate(store: Arc<Store>, state: State, delay: Duration, in_force: watch::Sender<Arc<Config>>) {
+    let mut changes = store.subscribe();
+    while changes.changed().await.is_ok() {
+        let settle =
+            async { while tokio::time::timeout(delay, changes.changed()).await.is_ok_and(|change| change.is_ok()) {} };
+        // A stream that does not pause is taken as it is after a while.
+        let _ = tokio::time::timeout(LONGEST_DEBOUNCE, settle).await;
+        in_force.send_replace(Arc::new(Config::read(&store, state)));
+    }
+}

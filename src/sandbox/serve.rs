@@ -1,0 +1,89 @@
+//! The API over HTTPS on loopback, for other processes: this tool's other commands, and kubectl.
+
+use super::NAMESPACE;
+use super::api::{Api, refused};
+use super::status::Refusal;
+use super::tasks::Tasks;
+use super::tls::Authority;
+use anyhow::{Context, Result};
+use http::{Request, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::ByteString;
+use serde_json::json;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tower::Service;
+
+/// A client that does not finish its handshake does not keep a connection.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A sandbox that is served; it stops when this is dropped.
+#[derive(Debug)]
+pub struct Served {
+    /// Where it is served.
+    pub url: String,
+    /// A kubeconfig for it, as YAML: it holds a token, so a file of it is for its owner only.
+    pub kubeconfig: String,
+    _stop: watch::Sender<()>,
+}
+
+pub(super) async fn serve(api: Api, authority: &Authority, tasks: &Arc<Tasks>, port: u16) -> Result<Served> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    let listener = listener.with_context(|| format!("the sandbox cannot listen on 127.0.0.1:{port}"))?;
+    let url = format!("https://{}", listener.local_addr()?);
+    let token: Arc<str> = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()).into();
+    let kubeconfig = kubeconfig(&url, &token, &authority.pem)?;
+    let acceptor = TlsAcceptor::from(authority.api_server()?);
+    let (stop, stopped) = watch::channel(());
+    let connections = Arc::clone(tasks);
+    let accept = async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let connection = connection(api.clone(), acceptor.clone(), Arc::clone(&token), stream);
+            connections.spawn(until(stopped.clone(), connection));
+        }
+    };
+    tasks.spawn(until(stop.subscribe(), accept));
+    Ok(Served { url, kubeconfig, _stop: stop })
+}
+
+/// Runs until the sender of `stopped` is gone.
+async fn until(mut stopped: watch::Receiver<()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stopped.changed() => {}
+    }
+}
+
+async fn connection(api: Api, acceptor: TlsAcceptor, token: Arc<str>, stream: TcpStream) {
+    // Small answers must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let known = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let known = known.and_then(|value| value.strip_prefix("Bearer ")) == Some(&*token);
+        let mut api = api.clone();
+        async move { if known { api.call(request).await } else { Ok(refused(&Refusal::unauthorized())) } }
+    });
+    // A client that hangs up is no concern of the server.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+fn kubeconfig(url: &str, token: &str, root: &str) -> Result<String> {
+    let name = "secure-traffic-sandbox";
+    let root = ByteString(root.as_bytes().to_vec());
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": url, "certificate-authority-data": root}}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": NAMESPACE}}],
+        "current-context": name,
+    });
+    serde_yaml::to_string(&config).context("the sandbox's kubeconfig")
+}

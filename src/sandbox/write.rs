@@ -1,0 +1,360 @@
+//! What happens to an object on its way into the store: create, update, the patches, apply and delete.
+
+use super::fields::{self, Author};
+use super::resource::{NAMESPACE, POD, Resource};
+use super::schema::{Schemas, is_dns_label};
+use super::status::{Cause, Refusal};
+use super::store::{Store, Write};
+use super::{injection, now};
+use rand::Rng;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// How strictly unknown fields are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// Which object a write is about, and how it is to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) resource: &'static Resource,
+    pub(super) version: String,
+    pub(super) namespace: String,
+    /// Empty for a create.
+    pub(super) name: String,
+    pub(super) manager: String,
+    pub(super) dry_run: bool,
+    pub(super) force: bool,
+    pub(super) validation: Validation,
+}
+
+/// The object as it is now, and what the client is to be told about it.
+pub(super) struct Written {
+    pub(super) object: Arc<Value>,
+    pub(super) created: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The kind of a patch, by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PatchKind {
+    Json,
+    Merge,
+    Apply,
+}
+
+/// The write half of the API server.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) store: Arc<Store>,
+    pub(super) schemas: Schemas,
+}
+
+impl Writer {
+    pub(super) fn create(&self, target: &Target, mut object: Value) -> Result<Written, Refusal> {
+        let name = self.new_name(target, &mut object)?;
+        let mut warnings = Vec::new();
+        let object = self.store.write(target.resource, &target.namespace, &name, |former| {
+            if former.is_some() {
+                return Err(Refusal::already_exists(target.resource, &name));
+            }
+            self.finish(target, None, &mut object, &mut warnings)?;
+            fields::record_update(None, &mut object, &target.author());
+            Ok(target.outcome(object))
+        })?;
+        Ok(Written { object, created: true, warnings })
+    }
+
+    pub(super) fn update(&self, target: &Target, mut object: Value) -> Result<Written, Refusal> {
+        let mut warnings = Vec::new();
+        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
+            let former = former.ok_or_else(|| Refusal::not_found(target.resource, &target.name))?;
+            self.finish(target, Some(former), &mut object, &mut warnings)?;
+            fields::record_update(Some(former), &mut object, &target.author());
+            Ok(target.outcome(object))
+        })?;
+        Ok(Written { object, created: false, warnings })
+    }
+
+    pub(super) fn patch(&self, target: &Target, kind: PatchKind, patch: &Value) -> Result<Written, Refusal> {
+        if kind == PatchKind::Apply {
+            return self.apply(target, patch);
+        }
+        let mut warnings = Vec::new();
+        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
+            let former = former.ok_or_else(|| Refusal::not_found(target.resource, &target.name))?;
+            let mut object = former.clone();
+            object["apiVersion"] = target.api_version().into();
+            patched(&mut object, kind, patch)?;
+            self.finish(target, Some(former), &mut object, &mut warnings)?;
+            fields::record_update(Some(former), &mut object, &target.author());
+            Ok(target.outcome(object))
+        })?;
+        Ok(Written { object, created: false, warnings })
+    }
+
+    fn apply(&self, target: &Target, patch: &Value) -> Result<Written, Refusal> {
+        if target.manager.is_empty() {
+            return Err(Refusal::manager_required());
+        }
+        if !patch["metadata"]["managedFields"].is_null() {
+            return Err(Refusal::bad_request("metadata.managedFields must be nil"));
+        }
+        check_shape(patch)?;
+        let mut applied = patch.clone();
+        let unknown = self.schemas.prune(target.resource, &mut applied);
+        if !unknown.is_empty() {
+            let lines: Vec<String> =
+                unknown.iter().map(|field| format!("  .{field}: field not declared in schema")).collect();
+            let kind = format!("{}, Kind={}", target.api_version(), target.resource.kind);
+            let name = format!("{}/{}", target.namespace, target.name);
+            let lines = lines.join("\n");
+            return Err(Refusal::untyped(format!(
+                "failed to create typed patch object ({name}; {kind}): errors:\n{lines}"
+            )));
+        }
+        check_name(target, &applied)?;
+        if target.resource.namespaced {
+            self.require_namespace(&target.namespace)?;
+        }
+        let mut created = false;
+        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
+            created = former.is_none();
+            let mut object = fields::apply(former, &applied, &target.author(), target.force)?;
+            if let Some(version) = patch["metadata"]["resourceVersion"].as_str() {
+                object["metadata"]["resourceVersion"] = version.into();
+            }
+            object["metadata"]["name"] = target.name.clone().into();
+            self.finish(target, former, &mut object, &mut Vec::new())?;
+            Ok(target.outcome(object))
+        })?;
+        Ok(Written { object, created, warnings: Vec::new() })
+    }
+
+    /// Checks and completes the name of a new object.
+    fn new_name(&self, target: &Target, object: &mut Value) -> Result<String, Refusal> {
+        if target.resource.namespaced {
+            self.require_namespace(&target.namespace)?;
+        }
+        check_shape(object)?;
+        let resource = target.resource;
+        if let Some(prefix) = object["metadata"]["generateName"].as_str()
+            && object["metadata"]["name"].as_str().is_none_or(str::is_empty)
+        {
+            object["metadata"]["name"] = format!("{prefix}{}", random_suffix()).into();
+        }
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if name.is_empty() {
+            let message = "Required value: name or generateName is required".to_owned();
+            let cause = Cause { reason: "FieldValueRequired", message, field: "metadata.name".to_owned() };
+            return Err(Refusal::invalid(resource, "", &[cause]));
+        }
+        let is_subdomain = name.split('.').all(|label| is_dns_label(label) && label == label.to_ascii_lowercase());
+        if !is_subdomain || name.len() > 253 {
+            let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+            let cause = Cause::invalid("metadata.name", format!("\"{name}\": {rule}"));
+            return Err(Refusal::invalid(resource, &name, &[cause]));
+        }
+        Ok(name)
+    }
+
+    fn require_namespace(&self, namespace: &str) -> Result<(), Refusal> {
+        let found = self.store.get(&NAMESPACE, "", namespace);
+        found.map(drop).ok_or_else(|| Refusal::not_found(&NAMESPACE, namespace))
+    }
+
+    /// Everything that holds for every way of writing: preconditions, what the server itself writes, admission, schema.
+    fn finish(
+        &self,
+        target: &Target,
+        former: Option<&Value>,
+        object: &mut Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        check_shape(object)?;
+        if let Some(former) = former {
+            check_name(target, object)?;
+            check_preconditions(target, former, object)?;
+        }
+        object["apiVersion"] = target.api_version().into();
+        object["kind"] = target.resource.kind.into();
+        let unknown = self.schemas.prune(target.resource, object);
+        judge_unknown(target, &unknown, warnings)?;
+        drop_nulls(object);
+        own_metadata(target, former, object);
+        if former.is_none() && std::ptr::eq(target.resource, &POD) {
+            let namespace = self.store.get(&NAMESPACE, "", &target.namespace);
+            injection::admit(namespace.as_deref().unwrap_or(&Value::Null), object);
+        }
+        self.schemas.validate(target.resource, object)
+    }
+}
+
+impl Target {
+    /// One of many that a selector picked for deletion.
+    pub(super) fn to_delete(resource: &'static Resource, namespace: &str, name: &str, dry_run: bool) -> Self {
+        Self {
+            resource,
+            version: resource.versions[0].to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            manager: String::new(),
+            dry_run,
+            force: false,
+            validation: Validation::Ignore,
+        }
+    }
+
+    fn api_version(&self) -> String {
+        self.resource.api_version(&self.version)
+    }
+
+    fn author(&self) -> Author {
+        Author { manager: self.manager.clone(), api_version: self.api_version(), time: now() }
+    }
+
+    fn outcome(&self, object: Value) -> Write {
+        if self.dry_run { Write::Show(object) } else { Write::Put(object) }
+    }
+}
+
+/// What follows may take maps for maps.
+fn check_shape(object: &Value) -> Result<(), Refusal> {
+    let metadata = object.get("metadata").unwrap_or(&Value::Null);
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let labels = ["labels", "annotations"].map(|field| metadata.get(field).unwrap_or(&Value::Null));
+    let lists = ["containers", "initContainers"].map(|field| spec.get(field).unwrap_or(&Value::Null));
+    let is_map = |value: &Value| value.is_null() || value.is_object();
+    let is_list = |value: &Value| value.as_array().map_or(value.is_null(), |items| items.iter().all(Value::is_object));
+    let sound = object.is_object() && is_map(metadata) && labels.into_iter().all(is_map);
+    // Schemas speak for the mesh's kinds; the lists are those of a pod.
+    if sound && (!spec.is_object() || lists.into_iter().all(is_list)) {
+        return Ok(());
+    }
+    Err(Refusal::bad_request("the object provided is not of the shape of a Kubernetes object"))
+}
+
+fn patched(object: &mut Value, kind: PatchKind, patch: &Value) -> Result<(), Refusal> {
+    if kind == PatchKind::Merge {
+        json_patch::merge(object, patch);
+        return Ok(());
+    }
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}")))?;
+    json_patch::patch(object, &patch).map_err(|_| Refusal::patch_failed())
+}
+
+fn check_name(target: &Target, object: &Value) -> Result<(), Refusal> {
+    match object["metadata"]["name"].as_str() {
+        Some(name) if name != target.name => Err(Refusal::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A `resourceVersion` or `uid` that the client sends back must still be the object's.
+fn check_preconditions(target: &Target, former: &Value, object: &Value) -> Result<(), Refusal> {
+    let version = &object["metadata"]["resourceVersion"];
+    if version.as_str().is_some_and(|text| !text.is_empty()) && *version != former["metadata"]["resourceVersion"] {
+        return Err(Refusal::modified(target.resource, &target.name));
+    }
+    let uid = &object["metadata"]["uid"];
+    if uid.as_str().is_some_and(|text| !text.is_empty()) && *uid != former["metadata"]["uid"] {
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            uid.as_str().unwrap_or_default(),
+            former["metadata"]["uid"].as_str().unwrap_or_default()
+        );
+        return Err(Refusal::precondition(target.resource, &target.name, &why));
+    }
+    Ok(())
+}
+
+fn judge_unknown(target: &Target, unknown: &[String], warnings: &mut Vec<String>) -> Result<(), Refusal> {
+    let list: Vec<String> = unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    match target.validation {
+        Validation::Strict if !list.is_empty() => Err(Refusal::bad_request(format!(
+            "{kind} in version \"{}\" cannot be handled as a {kind}: strict decoding error: {}",
+            target.version,
+            list.join(", "),
+            kind = target.resource.kind,
+        ))),
+        Validation::Warn => {
+            warnings.extend(list);
+            Ok(())
+        }
+        Validation::Strict | Validation::Ignore => Ok(()),
+    }
+}
+
+/// The real server drops nulls of fields that are not nullable; here only `mtls: null` of the legacy API means something.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, child| !child.is_null() || key == "mtls");
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Metadata that only the server writes.
+fn own_metadata(target: &Target, former: Option<&Value>, object: &mut Value) {
+    let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    let generation = match former {
+        None => 1,
+        Some(former) => {
+            former["metadata"]["generation"].as_i64().unwrap_or(1) + i64::from(content(former) != content(object))
+        }
+    };
+    if object["metadata"].is_null() {
+        object["metadata"] = json!({});
+    }
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    for field in kept {
+        match former.map(|former| &former["metadata"][field]) {
+            Some(value) if !value.is_null() => metadata.insert(field.to_owned(), value.clone()),
+            _ => metadata.remove(field),
+        };
+    }
+    if former.is_none() {
+        metadata.insert("uid".into(), new_uid().into());
+        metadata.insert("creationTimestamp".into(), now().into());
+        metadata.remove("resourceVersion");
+    }
+    if target.resource.namespaced {
+        metadata.insert("namespace".into(), target.namespace.clone().into());
+    }
+    if target.resource.is_custom() || std::ptr::eq(target.resource, &POD) {
+        metadata.insert("generation".into(), generation.into());
+    }
+}
+
+/// What counts for the generation: all but metadata, status and the version it came in.
+fn content(object: &Value) -> Map<String, Value> {
+    let mut map = object.as_object().cloned().unwrap_or_default();
+    for field in ["metadata", "status", "apiVersion", "kind"] {
+        map.remove(field);
+    }
+    map
+}
+
+fn random_suffix() -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = rand::rng();
+    (0..5).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+/// A random UUID.
+pub(super) fn new_uid() -> String {
+    let bits: u128 = rand::rng().random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
