@@ -18,6 +18,7 @@ pub mod exit;
 pub mod istio;
 pub mod progress;
 pub mod report;
+pub mod sandbox;
 pub mod sanitize;
 pub mod settings;
 pub mod signal;
@@ -31,6 +32,7 @@ use domain::mesh::MtlsMode;
 use domain::plan::Direction;
 use exit::ExitStatus;
 use std::ffi::OsString;
+use tokio::sync::OnceCell;
 
 /// Runs the tool with these arguments and returns its exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -79,7 +81,7 @@ async fn dispatch(
         printer.warn("left at once: a probe pod may still be there; remove it with `secure-traffic cleanup`");
     })?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
-    let context = Context { settings, printer, progress, shutdown };
+    let context = Context { settings, printer, progress, shutdown, sandbox: OnceCell::new() };
     let work = async {
         match command {
             Command::EnableMtls(args) => commands::switch::run(&context, &args.switch, Direction::Enable).await,
@@ -94,9 +96,9 @@ async fn dispatch(
             Command::Cleanup => commands::cleanup::run(&context).await,
             Command::Completions { shell } => commands::generate::completions(&context, shell),
             Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),
-            Command::Demo(_) | Command::Sandbox(_) => anyhow::bail!("not yet"),
+            Command::Demo(args) => commands::demo::run(&context, &args).await,
+            Command::Sandbox(args) => commands::sandbox::run(&context, &args).await,
         }
     };
     work.await
 }
-pub mod sandbox;

@@ -36,7 +36,7 @@ pub struct ProbeArgs {
 }
 
 /// How the probe pod is made and how it asks.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PodArgs {
     /// Image with curl in it
     #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::cluster::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod")]

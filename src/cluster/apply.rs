@@ -194,7 +194,8 @@ fn whole(object: &DynamicObject) -> Result<Value, Refused> {
 /// 409: somebody was quicker; 422 with a failed test: the object is not what it was.
 fn refused(access: Access<'_>, error: &kube::Error) -> Refused {
     let explained = explain(access, error);
-    let is_test = explained.message.to_lowercase().contains("test");
+    // A failed test of a JSON patch has no words of its own: the server only says that it rejected the request.
+    let is_test = explained.message.contains("rejected our request");
     match code(error) {
         409 => Refused::Stale(explained.message),
         422 if is_test => Refused::Stale(explained.message),

@@ -1,13 +1,13 @@
 //! `cleanup`: removes what an earlier run, killed at once, has left.
 
 use super::Context;
-use crate::cli::values::SandboxState;
 use crate::cluster::probe_pod::{Sweep, sweep};
 use crate::exit::ExitStatus;
+use crate::sandbox::State;
 
 /// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
-    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let cluster = context.cluster(State::Permissive).await?;
     let removed = sweep(&cluster, Sweep::All).await?;
     let lines: String = removed.iter().map(|name| format!("pod/{name} deleted\n")).collect();
     context.printer.result(&lines)?;

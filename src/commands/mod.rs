@@ -1,18 +1,22 @@
 //! One file a command: the story of that command. Formatting is `report`'s, decisions are `domain`'s.
 
 pub mod cleanup;
+pub mod demo;
 pub mod generate;
 pub mod offline;
 pub mod probe;
+pub mod sandbox;
 pub mod switch;
 
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::{Cluster, connect};
 use crate::exit::ExitStatus;
 use crate::progress::Progress;
+use crate::sandbox::{Sandbox, State};
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::ui::printer::Printer;
+use tokio::sync::OnceCell;
 
 /// What a command is given.
 pub struct Context {
@@ -24,12 +28,27 @@ pub struct Context {
     pub progress: Box<dyn Progress>,
     /// Interruption.
     pub shutdown: Shutdown,
+    /// The sandbox of this run, kept until its end.
+    pub sandbox: OnceCell<Sandbox>,
 }
 
 impl Context {
     /// Connects to the cluster of the kubeconfig, or starts a sandbox in the state that the command needs.
-    pub async fn cluster(&self, _needs: SandboxState) -> anyhow::Result<Cluster> {
-        Ok(connect(&self.settings.connection).await?)
+    pub async fn cluster(&self, needs: State) -> anyhow::Result<Cluster> {
+        let Some(wanted) = self.settings.sandbox else { return Ok(connect(&self.settings.connection).await?) };
+        let state = match wanted {
+            SandboxState::Auto => needs,
+            SandboxState::Permissive => State::Permissive,
+            SandboxState::Strict => State::Strict,
+            SandboxState::Legacy => State::Legacy,
+        };
+        let sandbox = self.sandbox.get_or_try_init(|| Sandbox::start(state)).await?;
+        let namespace = self.settings.connection.namespace.clone();
+        Ok(Cluster {
+            client: sandbox.client(),
+            namespace: namespace.unwrap_or_else(|| sandbox.namespace().to_owned()),
+            name: "the sandbox".to_owned(),
+        })
     }
 
     /// Says which pods are left, and how to remove them.

@@ -2,57 +2,100 @@
 
 use super::Context;
 use crate::cli::probe::ProbeArgs;
-use crate::cli::values::{Expect, OutputFormat, SandboxState};
-use crate::cluster::ask::Prober;
+use crate::cli::values::{Expect, OutputFormat};
+use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::Cluster;
+use crate::cluster::discover::{self, Generation};
 use crate::cluster::probe_pod::{Failure, Sweep, sweep};
-use crate::cluster::{discover, snapshot};
-use crate::domain::probe::{Case, cases};
+use crate::cluster::snapshot;
+use crate::domain::mesh::Snapshot;
+use crate::domain::probe::{Case, NotProbed, cases};
 use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, Frame, ProbeReport};
+use crate::sandbox::State;
 use crate::settings::pod_options;
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStatus> {
-    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let cluster = context.cluster(State::Permissive).await?;
     let generation = discover::discover(&cluster).await?;
     let look = snapshot::look(&cluster, generation, &context.settings.mesh).await?;
     let (cases, not_probed) = cases(&look.snapshot, &args.targets)?;
     let options = pod_options(&args.pod);
-    let prober = Prober {
-        cluster: &cluster,
-        openshift: generation.openshift,
-        options: &options,
-        shutdown: &context.shutdown,
-        progress: &*context.progress,
-    };
     if args.dry_run {
+        let prober = Prober {
+            cluster: &cluster,
+            openshift: generation.openshift,
+            options: &options,
+            shutdown: &context.shutdown,
+            progress: &*context.progress,
+        };
         let pod = serde_json::to_value(prober.rendered(&cases)?)?;
         context.printer.result(&yaml::write(&pod)?)?;
         return Ok(ExitStatus::Success);
     }
     context.printer.say(&format!("namespace {}", cluster.namespace));
     sweep_abandoned(&cluster).await;
-    let frame = Frame {
-        cluster: cluster.name.clone(),
-        namespace: cluster.namespace.clone(),
-        started_at: now(),
+    let question = Question {
+        context,
+        cluster: &cluster,
+        generation,
+        options: &options,
         expected: args.expect.map(expected_word),
-        trust_domain: look.snapshot.mesh.trust_domain.clone(),
-        attempts: options.manner.attempts,
     };
-    let asked = prober.ask(&look.snapshot, &cases).await;
-    let left_behind = context.report_left_behind(&asked.left_behind);
-    let result = conclusive(asked.result)?;
-    let report = model::probe_report(&frame, &cases, &result, not_probed);
+    let (report, left_behind) = question.ask(&look.snapshot, &cases, not_probed).await?;
     let style = Style { wide: args.output == Some(OutputFormat::Wide), per_endpoint: args.per_endpoint };
     context.printer.result(&render(&report, args.output, style)?)?;
-    if let Some(expected) = frame.expected {
+    if let Some(expected) = question.expected {
         say_expectation(context, &report, expected, &cases);
     }
     Ok(report.exit_status().and(left_behind))
+}
+
+/// Who asks, where, and what is expected.
+pub struct Question<'a> {
+    /// The run.
+    pub context: &'a Context,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// What it speaks.
+    pub generation: Generation,
+    /// How probe pods are made.
+    pub options: &'a PodOptions,
+    /// The expected verdict, where there is one.
+    pub expected: Option<&'static str>,
+}
+
+impl Question<'_> {
+    /// Asks every case and judges. The status tells of pods that are left; the report tells the rest.
+    pub async fn ask(
+        &self,
+        snapshot: &Snapshot,
+        cases: &[Case],
+        not_probed: Vec<NotProbed>,
+    ) -> anyhow::Result<(ProbeReport, ExitStatus)> {
+        let prober = Prober {
+            cluster: self.cluster,
+            openshift: self.generation.openshift,
+            options: self.options,
+            shutdown: &self.context.shutdown,
+            progress: &*self.context.progress,
+        };
+        let frame = Frame {
+            cluster: self.cluster.name.clone(),
+            namespace: self.cluster.namespace.clone(),
+            started_at: jiff::Timestamp::now().to_string(),
+            expected: self.expected,
+            trust_domain: snapshot.mesh.trust_domain.clone(),
+            attempts: self.options.manner.attempts,
+        };
+        let asked = prober.ask(snapshot, cases).await;
+        let left_behind = self.context.report_left_behind(&asked.left_behind);
+        let result = conclusive(asked.result)?;
+        Ok((model::probe_report(&frame, cases, &result, not_probed), left_behind))
+    }
 }
 
 /// A pod that did not come about is a finding; an API that refuses, or a signal, ends the run.
@@ -67,11 +110,6 @@ pub fn conclusive<T>(result: Result<T, Failure>) -> anyhow::Result<Result<T, Fai
 /// Removes what an earlier run, killed at once, has left. Whoever may not list pods has other troubles.
 pub async fn sweep_abandoned(cluster: &Cluster) {
     let _ = sweep(cluster, Sweep::Abandoned).await;
-}
-
-/// The moment, RFC 3339.
-pub fn now() -> String {
-    jiff::Timestamp::now().to_string()
 }
 
 fn expected_word(expect: Expect) -> &'static str {

@@ -1,9 +1,9 @@
 //! `enable-mtls` and `disable-mtls`: look, plan, ask, apply in the order that loses no call, wait, prove.
 
 use super::Context;
-use super::probe::{conclusive, now, render, sweep_abandoned};
+use super::probe::{Question, conclusive, render, sweep_abandoned};
 use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
-use crate::cli::values::{OutputFormat, SandboxState};
+use crate::cli::values::OutputFormat;
 use crate::cluster::apply::{Applied, Applier, Ledger, Mode, Refused};
 use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::Cluster;
@@ -20,8 +20,8 @@ use crate::exit::{CouldNotTell, ExitStatus, Interrupted, Stopped, UsageError};
 use crate::istio::owners;
 use crate::istio::render::Apis;
 use crate::report::human::{Style, count};
-use crate::report::model::{self, Frame};
 use crate::report::plan as plan_report;
+use crate::sandbox::State;
 use crate::settings::pod_options;
 use crate::ui::confirm::{self, Answer};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> 
     if args.dry_run == Some(DryRun::Client) {
         return super::offline::run(context, args, direction);
     }
-    let needs = if direction == Direction::Enable { SandboxState::Permissive } else { SandboxState::Strict };
+    let needs = if direction == Direction::Enable { State::Permissive } else { State::Strict };
     let cluster = context.cluster(needs).await?;
     let generation = discover::discover(&cluster).await?;
     run_on(context, args, direction, &cluster, generation).await
@@ -507,18 +507,15 @@ impl Switch<'_> {
             return Ok(status.and(ExitStatus::Inconclusive));
         }
         let expected = if self.plan.direction == Direction::Enable { "rejected" } else { "accepted" };
-        let frame = Frame {
-            cluster: self.cluster.name.clone(),
-            namespace: self.cluster.namespace.clone(),
-            started_at: now(),
+        let question = Question {
+            context: self.context,
+            cluster: self.cluster,
+            generation: self.generation,
+            options: &self.options,
             expected: Some(expected),
-            trust_domain: look.snapshot.mesh.trust_domain.clone(),
-            attempts: self.options.manner.attempts,
         };
-        let asked = self.prober().ask(&look.snapshot, &cases).await;
-        self.left_behind.extend(asked.left_behind);
-        let left = self.context.report_left_behind(&self.left_behind);
-        let report = model::probe_report(&frame, &cases, &conclusive(asked.result)?, Vec::new());
+        let (report, left) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
+        let left = left.and(self.context.report_left_behind(&self.left_behind));
         let text = render(&report, None, Style::default())?;
         // Where objects were asked for on stdout, the proof is talk.
         if self.args.output.is_some() {

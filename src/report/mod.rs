@@ -5,4 +5,5 @@ pub mod diff;
 pub mod human;
 pub mod model;
 pub mod plan;
+pub mod story;
 pub mod table;

@@ -1,0 +1,76 @@
+//! The words of the demo, for a projector and for a log.
+
+use colored::Colorize;
+
+/// One step of the story.
+pub struct Step {
+    /// Its headline.
+    pub title: &'static str,
+    /// What is about to happen, in a sentence or two.
+    pub text: String,
+    /// What a person would have typed.
+    pub commands: Vec<String>,
+}
+
+const WIDTH: usize = 78;
+
+/// A headline, the sentences and the commands.
+pub fn step(number: usize, of: usize, step: &Step) -> String {
+    let title = format!("── {number} of {of} · {} ", step.title);
+    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
+    let commands: String = step.commands.iter().map(|command| format!("  {} {command}\n", "$".dimmed())).collect();
+    format!("\n{}\n{}\n{commands}\n", format!("{title}{rule}").cyan().bold(), step.text)
+}
+
+/// The steps: probe, enable, probe, disable, probe.
+pub fn steps(namespace: &str, target: &str, services: &[String]) -> [Step; 5] {
+    let rogue = || {
+        format!(
+            "oc run curl-rogue -n {namespace} --attach --rm --restart=Never --image=appropriate/curl \\\n      \
+             --labels=sidecar.istio.io/inject=false -- http://{target}"
+        )
+    };
+    let apply = |policy: &str, rules: &str| vec![format!("oc apply -f {policy}"), format!("oc apply -f {rules}")];
+    let names = services.join(", ");
+    [
+        Step {
+            title: "A rogue asks, and is served",
+            text: format!("A pod without the mesh's certificates asks for {target}, in plaintext."),
+            commands: vec![rogue()],
+        },
+        Step {
+            title: "Turn strict mutual TLS on",
+            text: format!(
+                "First every client learns to send mutual TLS ({names}),\nthen the policy makes every server demand it. In this order no call is lost."
+            ),
+            commands: apply("destinationrules-mtls.yaml", "policy-default-enablemtls.yaml"),
+        },
+        Step {
+            title: "The same rogue asks again",
+            text: "Nothing about the rogue has changed. Now the mesh resets its connections, and shows whose\n\
+                   sidecar did it: the certificate is verified, not believed."
+                .to_owned(),
+            commands: vec![rogue()],
+        },
+        Step {
+            title: "Put things back the way they were",
+            text: "The other way round: first the policy lets plaintext in again, then the rules go.".to_owned(),
+            commands: apply("policy-default-disablemtls.yaml", "destinationrules.yaml"),
+        },
+        Step { title: "And the rogue is served again", text: "The last time.".to_owned(), commands: vec![rogue()] },
+    ]
+}
+
+/// The end.
+pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
+    let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());
+    for (when, what) in rows {
+        text.push_str(&format!("  {when:<28} {what}\n"));
+    }
+    if as_told {
+        text.push_str(
+            "\nNo code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.\n",
+        );
+    }
+    text
+}
