@@ -133,7 +133,6 @@ fn the_effective_mode_is_what_istio_says() {
             ));
         }
     }
-    println!("{file}: rows by kind {seen:?}");
     for kind in KINDS {
         assert!(seen.get(kind).is_some_and(|count| *count > 0), "{file} has no row of kind {kind}: {seen:?}");
     }

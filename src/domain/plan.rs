@@ -1,9 +1,11 @@
-//! What a switch changes: one policy of the namespace and the DestinationRules that serve its Services.
+//! What a switch changes: one policy of the namespace and the `DestinationRules` that serve its Services.
 //!
 //! A plan is semantic. It names objects, places and former values; how that becomes JSON is `istio`'s business.
 
 mod policy;
 mod rules;
+#[cfg(test)]
+pub(crate) mod samples;
 mod words;
 
 use super::effective::{legacy_server_mode, server_mode};
@@ -34,7 +36,7 @@ impl Direction {
     }
 }
 
-/// Whether DestinationRules are part of the switch.
+/// Whether `DestinationRules` are part of the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleChoice {
     /// One for every Service, as the walk-through does.
@@ -91,9 +93,9 @@ impl Wish {
 /// Which half of mutual TLS an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// The server's: PeerAuthentication or legacy Policy.
+    /// The server's: `PeerAuthentication` or legacy Policy.
     Policy,
-    /// The client's: DestinationRule.
+    /// The client's: `DestinationRule`.
     Rule,
 }
 
@@ -107,14 +109,14 @@ pub enum Edit {
         /// What it will be.
         to: MtlsMode,
     },
-    /// Make a place say ISTIO_MUTUAL.
+    /// Make a place say `ISTIO_MUTUAL`.
     SetTls {
         /// Where.
         place: TlsPlace,
         /// What it was; `None` is no `tls` block.
         from: Option<ClientTls>,
     },
-    /// Take an ISTIO_MUTUAL `tls` block away, with every parent that would stay behind empty (VA-3).
+    /// Take an `ISTIO_MUTUAL` `tls` block away, with every parent that would stay behind empty (VA-3).
     RemoveTls {
         /// Where.
         place: TlsPlace,
@@ -295,98 +297,6 @@ fn namespace_mode(snapshot: &Snapshot) -> Option<MtlsMode> {
     let modes: Vec<_> = policy::revisions(snapshot).into_iter().map(mode).collect();
     // Where revisions differ the mode that breaks most is the one to plan for.
     modes.iter().flatten().max().copied()
-}
-
-#[cfg(test)]
-pub(crate) mod samples {
-    use super::*;
-    use crate::domain::mesh::{
-        DestinationRule, Endpoint, MeshSettings, PeerAuthentication, Policies, Protocol, Service, ServiceKind,
-        ServicePort,
-    };
-    use std::collections::BTreeMap;
-
-    /// A namespace `shop` of a mesh with auto mTLS and these Services, each with one meshed pod.
-    pub(crate) fn shop(services: &[&str]) -> Snapshot {
-        let mut snapshot = Snapshot {
-            namespace: "shop".into(),
-            mesh: MeshSettings {
-                istio_namespace: "istio-system".into(),
-                readable: true,
-                root_namespace: "istio-system".into(),
-                trust_domain: "cluster.local".into(),
-                auto_mtls: true,
-                cluster_domain: "cluster.local".into(),
-            },
-            services: Vec::new(),
-            pods: BTreeMap::new(),
-            policies: Policies { root_namespace: "istio-system".into(), root_readable: true, ..Policies::default() },
-            rules: Vec::new(),
-            mesh_root_pem: None,
-        };
-        for name in services {
-            let pod = Pod {
-                name: format!("{name}-0"),
-                namespace: "shop".into(),
-                labels: [("app".to_owned(), (*name).to_owned())].into(),
-                service_account: "default".into(),
-                data_plane: DataPlane::Sidecar,
-                revision: None,
-                ready: true,
-                capture: Capture::All,
-            };
-            snapshot.services.push(Service {
-                name: (*name).into(),
-                kind: ServiceKind::ClusterIp,
-                labels: BTreeMap::new(),
-                selector: pod.labels.clone(),
-                ports: vec![ServicePort { name: String::new(), port: 80, protocol: Protocol::Tcp, app_protocol: None }],
-                endpoints: vec![Endpoint {
-                    address: "10.0.0.1".into(),
-                    ready: true,
-                    pod: Some(pod.name.clone()),
-                    ports: [(String::new(), 8080)].into(),
-                }],
-            });
-            snapshot.pods.insert(pod.name.clone(), pod);
-        }
-        snapshot
-    }
-
-    /// A policy of the namespace.
-    pub(crate) fn policy(name: &str, created: i64, mode: Option<MtlsMode>) -> PeerAuthentication {
-        PeerAuthentication {
-            namespace: "shop".into(),
-            name: name.into(),
-            created,
-            revision: None,
-            selector: BTreeMap::new(),
-            mode,
-            ports: BTreeMap::new(),
-        }
-    }
-
-    /// A rule of the namespace that says `tls` and nothing else.
-    pub(crate) fn rule(name: &str, host: &str, tls: Option<ClientTls>) -> DestinationRule {
-        DestinationRule {
-            namespace: "shop".into(),
-            name: name.into(),
-            created: 1,
-            revision: None,
-            host: host.into(),
-            export_to: Vec::new(),
-            workload_selector: false,
-            has_traffic_policy: tls.is_some(),
-            has_other_traffic_settings: false,
-            tls,
-            ports: Vec::new(),
-            subsets: Vec::new(),
-            foreign_manager: None,
-        }
-    }
-
-    pub(crate) const ENABLE: Wish = Wish::new(Direction::Enable);
-    pub(crate) const DISABLE: Wish = Wish::new(Direction::Disable { mode: MtlsMode::Permissive });
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! DestinationRules: what clients of the mesh are told to send, and which of several rules is in force.
+//! `DestinationRules`: what clients of the mesh are told to send, and which of several rules is in force.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// The TLS mode of a DestinationRule.
+/// The TLS mode of a `DestinationRule`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientTls {
     /// Plaintext; also what `tls: {}` says (DR-15).
@@ -64,7 +64,7 @@ pub struct SubsetTls {
     pub ports: Vec<PortTls>,
 }
 
-/// A DestinationRule with what decides whether it is in force.
+/// A `DestinationRule` with what decides whether it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationRule {
     /// Namespace of the object.
@@ -95,7 +95,7 @@ pub struct DestinationRule {
     pub foreign_manager: Option<String>,
 }
 
-/// A place in a DestinationRule at which a `tls` block can stand; numbers are indices of the object's lists.
+/// A place in a `DestinationRule` at which a `tls` block can stand; numbers are indices of the object's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsPlace {
     /// `trafficPolicy.tls`.

@@ -94,7 +94,7 @@ fn owner(entry: &Value, field: &[String]) -> Option<Owner> {
     })
 }
 
-/// The managers, neither ours nor a person's, that own an ISTIO_MUTUAL of a DestinationRule: the first by name.
+/// The managers, neither ours nor a person's, that own an `ISTIO_MUTUAL` of a `DestinationRule`: the first by name.
 pub fn foreign_tls_manager(object: &Value) -> Option<String> {
     let entries = object["metadata"]["managedFields"].as_array()?;
     let spec = &object["spec"];
@@ -157,11 +157,11 @@ See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts"
 pub enum Keeper {
     /// Argo CD, with the application as it is marked.
     ArgoCd(String),
-    /// Flux, with its Kustomization or HelmRelease.
+    /// Flux, with its Kustomization or `HelmRelease`.
     Flux(String),
     /// A Helm release.
     Helm(String),
-    /// OpenShift Service Mesh's operator, with the control plane.
+    /// `OpenShift` Service Mesh's operator, with the control plane.
     Maistra(String),
     /// Istio's own operator or another one that labels what it made.
     Operator(String),

@@ -29,7 +29,7 @@ fn string_map(value: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A PeerAuthentication of `security.istio.io`, any version: they have one shape.
+/// A `PeerAuthentication` of `security.istio.io`, any version: they have one shape.
 pub fn peer_authentication(object: &Value) -> PeerAuthentication {
     let spec = &object["spec"];
     let mode = |value: &Value| value["mode"].as_str().and_then(MtlsMode::parse);
@@ -49,7 +49,7 @@ pub fn peer_authentication(object: &Value) -> PeerAuthentication {
     }
 }
 
-/// A Policy or MeshPolicy of `authentication.istio.io/v1alpha1`.
+/// A Policy or `MeshPolicy` of `authentication.istio.io/v1alpha1`.
 pub fn legacy_policy(object: &Value) -> LegacyPolicy {
     let spec = &object["spec"];
     let targets = spec["targets"].as_array().into_iter().flatten().map(|target| {
@@ -79,7 +79,7 @@ fn legacy_mode(peers: &Value) -> MtlsMode {
     }
 }
 
-/// A DestinationRule of `networking.istio.io`, any version: they have one shape.
+/// A `DestinationRule` of `networking.istio.io`, any version: they have one shape.
 pub fn destination_rule(object: &Value) -> DestinationRule {
     let spec = &object["spec"];
     let policy = &spec["trafficPolicy"];

@@ -1,4 +1,4 @@
-//! The client's half of a plan: DestinationRules that tell clients to send mutual TLS.
+//! The client's half of a plan: `DestinationRules` that tell clients to send mutual TLS.
 
 use super::{
     Action, Change, Direction, Edit, Plan, Refusal, RuleChoice, Scope, SkipReason, Skipped, Target, TlsPlace, Warning,
@@ -283,7 +283,7 @@ fn change(rule: &DestinationRule, action: Action) -> Change {
     }
 }
 
-/// Takes ISTIO_MUTUAL out of every rule that is about the chosen Services: of those not in force too, because one
+/// Takes `ISTIO_MUTUAL` out of every rule that is about the chosen Services: of those not in force too, because one
 /// of them comes into force when the first has no policy left (DR-6).
 fn disable(snapshot: &Snapshot, wish: &Wish, services: &[&Service], mode: MtlsMode, plan: &mut Plan) {
     let domain = &snapshot.mesh.cluster_domain;

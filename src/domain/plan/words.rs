@@ -36,7 +36,7 @@ pub enum Warning {
     SeveralPolicies {
         /// Their names, the one in force first.
         by_age: Vec<String>,
-        /// The one that is changed; empty where a new one is made.
+        /// The one that is changed.
         chosen: String,
     },
     /// Pods of a revision obey another policy than the one that is changed (PA-9).
@@ -98,21 +98,21 @@ pub enum Warning {
         /// What it says.
         tls: ClientTls,
     },
-    /// A rule keeps ISTIO_MUTUAL because somebody else's field manager owns it.
+    /// A rule keeps `ISTIO_MUTUAL` because somebody else's field manager owns it.
     ForeignTls {
         /// Name of the rule.
         rule: String,
         /// The field manager.
         manager: String,
     },
-    /// A wildcard rule keeps ISTIO_MUTUAL because it serves more than was asked for.
+    /// A wildcard rule keeps `ISTIO_MUTUAL` because it serves more than was asked for.
     WildcardLeft {
         /// Name of the rule.
         rule: String,
         /// Its host.
         host: String,
     },
-    /// A rule keeps ISTIO_MUTUAL although the servers will speak plaintext only.
+    /// A rule keeps `ISTIO_MUTUAL` although the servers will speak plaintext only.
     StillMutual {
         /// Name of the rule.
         rule: String,
