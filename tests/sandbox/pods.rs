@@ -1,0 +1,188 @@
+use crate::helpers::{DEMO, apply_policy, curl, pod, run, status};
+use futures::{AsyncReadExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, LogParams, PostParams};
+use secure_traffic::sandbox::{Sandbox, State};
+use serde_json::json;
+use std::time::Duration;
+
+const BOARDS: &str = "http://boards:8080/shareditems";
+
+#[tokio::test]
+async fn plaintext_is_answered_until_the_policy_is_strict_and_reset_from_then_on() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    let open = curl(&client, "open", &["-o", "/dev/termination-log", "-w", "%{http_code}", BOARDS]).await;
+    assert_eq!((open.code, open.log.as_str()), (0, "200"));
+    assert!(open.message.contains("5ccb871cfa5ab60016b33374") && open.message.ends_with("]\n"));
+    assert_eq!(open.phases.last().unwrap(), "Succeeded");
+
+    apply_policy(&client, "STRICT").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let closed = curl(&client, "closed", &[BOARDS]).await;
+    assert_eq!(closed.code, 56, "{}", closed.log);
+    assert_eq!(closed.log, "curl: (56) Recv failure: Connection reset by peer\n");
+    assert_eq!(closed.phases, ["Pending", "Running", "Failed"]);
+}
+
+#[tokio::test]
+async fn the_hello_shows_the_pods_own_certificate() {
+    let sandbox = Sandbox::start(State::Strict).await.unwrap();
+    let hello = curl(
+        &sandbox.client(),
+        "hello",
+        &["-v", "-k", "--http1.1", "--no-alpn", "-o", "/dev/null", "-w", "%{stderr}\nMARK %{json}\n%{certs}", "https://boards:8080/"],
+    )
+    .await;
+    assert!(hello.log.contains("Request CERT (13)"), "{}", hello.log);
+    assert!(hello.log.contains("URI:spiffe://cluster.local/ns/microservices-demo/sa/boards"), "{}", hello.log);
+    assert!(hello.log.contains("issuer: O=cluster.local"), "{}", hello.log);
+    assert!(hello.code != 0);
+}
+
+#[tokio::test]
+async fn endpoints_are_reached_by_their_own_address() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let boards = pods.list(&kube::api::ListParams::default().labels("app=boards")).await.unwrap().items.remove(0);
+    let address = boards.status.unwrap().pod_ip.unwrap();
+    let host = "http://boards.microservices-demo.svc.cluster.local:8080/shareditems#[1-3]";
+    let direct = format!("::{address}:8080");
+    let first = ["-o", "/dev/null", "-w", "%{stderr}%{http_code}\n", "--connect-to", &direct, host, "--next"];
+    let by_port = format!(":1:{address}:8080");
+    let second = ["-sS", "--rate", "100/s", "-o", "/dev/null", "-w", "%{stderr}%{http_code}\n", "--connect-to", &by_port, "http://[1-5].probe.invalid:[1-1]/"];
+    let ended = curl(&client, "direct", &[&first[..], &second[..]].concat()).await;
+    assert_eq!(ended.log, "200\n".repeat(8), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn names_and_ports_fail_as_in_a_cluster() {
+    let sandbox = Sandbox::builder(State::Permissive).with(secure_traffic::sandbox::Lookalike::Empty).start().await.unwrap();
+    let client = sandbox.client();
+    for (name, url, code) in [
+        ("unknown", "http://nosuchname:8080/", 6),
+        ("foreign", "http://example.org/", 6),
+        ("tricky", "http://boards@127.1/", 6),
+        ("port", "http://boards:81/", 7),
+        ("empty", "http://empty:8080/", 7),
+    ] {
+        let ended = curl(&client, name, &[url]).await;
+        assert_eq!(ended.code, code, "{url}: {}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_a_probe_is_run() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    for (index, arguments) in [
+        &["-K", "/etc/passwd", BOARDS][..],
+        &["-o", "/tmp/x", BOARDS],
+        &["-o/tmp/x", BOARDS],
+        &["-T", "/etc/passwd", BOARDS],
+        &["-d", "@/etc/passwd", BOARDS],
+        &["-H", "@/etc/passwd", BOARDS],
+        &["-w", "@/etc/passwd", BOARDS],
+        &["-w", "%output{/tmp/x}hello", BOARDS],
+        &["-x", "http://127.0.0.1:1", BOARDS],
+        &["--unix-socket", "/run/x", BOARDS],
+        &["--output=/tmp/x", BOARDS],
+        &["file:///etc/passwd"],
+        &["http://127.0.0.1:22/"],
+        &["--connect-to", "::127.0.0.1:22", BOARDS],
+        &["--connect-to", "::example.org:80", BOARDS],
+        &["-q"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ended = run(&client, &pod(&format!("refused-{index}"), arguments)).await;
+        assert_eq!(ended.code, 2, "{arguments:?}: {}", ended.log);
+        assert!(ended.log.starts_with("sandbox: "), "{}", ended.log);
+    }
+    let mut shell = pod("shell", &["-c", "id"]);
+    shell.spec.as_mut().unwrap().containers[0].command = Some(vec!["sh".into()]);
+    assert_eq!(run(&client, &shell).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_log_can_be_followed_while_curl_runs_and_deletion_ends_it() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let endless = pod("endless", &["-sS", "--rate", "20/s", "-o", "/dev/null", "-w", "%{stderr}MARK %{http_code}\n", "http://boards:8080/x#[1-10000]"]);
+    pods.create(&PostParams::default(), &endless).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let params = LogParams { follow: true, ..LogParams::default() };
+    let mut log = pods.log_stream("endless", &params).await.unwrap();
+    let mut seen = vec![0; 64];
+    log.read_exact(&mut seen).await.unwrap();
+    assert!(seen.starts_with(b"MARK 200\nMARK 200\n"));
+
+    let gone = pods.delete("endless", &DeleteParams::default()).await.unwrap();
+    assert!(gone.left().unwrap().metadata.deletion_timestamp.is_some());
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(5), log.read_to_end(&mut rest)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while pods.get_opt("endless").await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_pod() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let mut slow = pod("slow", &["-sS", "--rate", "1/s", "-o", "/dev/null", "http://boards:8080/x#[1-100]"]);
+    slow.spec.as_mut().unwrap().active_deadline_seconds = Some(1);
+    let created = pods.create(&PostParams::default(), &slow).await.unwrap();
+    let params = kube::api::WatchParams::default().fields("metadata.name=slow");
+    let mut events = Box::pin(pods.watch(&params, &created.metadata.resource_version.unwrap()).await.unwrap());
+    let ended = async {
+        while let Some(kube::api::WatchEvent::Modified(pod)) = events.try_next().await.unwrap() {
+            let status = pod.status.unwrap();
+            if status.phase.as_deref() == Some("Failed") {
+                return status.reason;
+            }
+        }
+        None
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap().as_deref(), Some("DeadlineExceeded"));
+}
+
+#[tokio::test]
+async fn a_pod_is_injected_unless_it_says_no_and_then_gets_through() {
+    let sandbox = Sandbox::start(State::Strict).await.unwrap();
+    let client = sandbox.client();
+    let mut control = pod("control", &["-sS", "-o", "/dev/null", "-w", "%{http_code}", BOARDS]);
+    control.metadata.labels = None;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let admitted = pods.create(&dry, &control).await.unwrap();
+    assert_eq!(admitted.spec.unwrap().init_containers.unwrap()[0].name, "istio-proxy");
+    let ended = run(&client, &control).await;
+    assert_eq!((ended.code, ended.log.as_str()), (0, "200"));
+}
+
+#[tokio::test]
+async fn logs_are_limited_and_of_known_containers() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let client = sandbox.client();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    pods.create(&PostParams::default(), &pod("p", &["-sS", "http://boards:8080/shareditems"])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let log = pods.logs("p", &LogParams { limit_bytes: Some(1), ..LogParams::default() }).await.unwrap();
+    assert_eq!(log, "[");
+    let log = pods.logs("p", &LogParams { tail_lines: Some(1), ..LogParams::default() }).await.unwrap();
+    assert_eq!(log, "]\n");
+    let wrong = LogParams { container: Some("x".into()), ..LogParams::default() };
+    assert_eq!(status(&pods.logs("p", &wrong).await.unwrap_err()).2, "container x is not valid for pod p");
+    let gone = pods.delete("p", &DeleteParams::default()).await.unwrap();
+    assert!(serde_json::to_value(gone.left().unwrap()).unwrap()["status"]["phase"] == json!("Succeeded"));
+    assert!(pods.get_opt("p").await.unwrap().is_none());
+}
