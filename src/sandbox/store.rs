@@ -100,7 +100,7 @@ impl Store {
         (objects, inner.revision)
     }
 
-    /// Reads, decides and writes without another writer in between.
+    /// Reads, decides and writes without another writer in between: `decide` runs under the lock, and must not come back here.
     pub(super) fn write(
         &self,
         resource: &'static Resource,

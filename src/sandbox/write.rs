@@ -56,13 +56,15 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn create(&self, target: &Target, mut object: Value) -> Result<Written, Refusal> {
-        let name = self.new_name(target, &mut object)?;
+        let namespace = self.namespace(target)?;
+        let name = new_name(target, &mut object)?;
         let mut warnings = Vec::new();
         let object = self.store.write(target.resource, &target.namespace, &name, |former| {
             if former.is_some() {
                 return Err(Refusal::already_exists(target.resource, &name));
             }
             self.finish(target, None, &mut object, &mut warnings)?;
+            admit(target, &namespace, &mut object);
             fields::record_update(None, &mut object, &target.author());
             Ok(target.outcome(object))
         })?;
@@ -118,9 +120,7 @@ impl Writer {
             )));
         }
         check_name(target, &applied)?;
-        if target.resource.namespaced {
-            self.require_namespace(&target.namespace)?;
-        }
+        let namespace = self.namespace(target)?;
         let mut created = false;
         let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
             created = former.is_none();
@@ -130,44 +130,24 @@ impl Writer {
             }
             object["metadata"]["name"] = target.name.clone().into();
             self.finish(target, former, &mut object, &mut Vec::new())?;
+            if created {
+                admit(target, &namespace, &mut object);
+            }
             Ok(target.outcome(object))
         })?;
         Ok(Written { object, created, warnings: Vec::new() })
     }
 
-    /// Checks and completes the name of a new object.
-    fn new_name(&self, target: &Target, object: &mut Value) -> Result<String, Refusal> {
-        if target.resource.namespaced {
-            self.require_namespace(&target.namespace)?;
+    /// The namespace of a new object, which must be there. Looked up before the write: the store has one lock.
+    fn namespace(&self, target: &Target) -> Result<Arc<Value>, Refusal> {
+        if !target.resource.namespaced {
+            return Ok(Arc::default());
         }
-        check_shape(object)?;
-        let resource = target.resource;
-        if let Some(prefix) = object["metadata"]["generateName"].as_str()
-            && object["metadata"]["name"].as_str().is_none_or(str::is_empty)
-        {
-            object["metadata"]["name"] = format!("{prefix}{}", random_suffix()).into();
-        }
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if name.is_empty() {
-            let message = "Required value: name or generateName is required".to_owned();
-            let cause = Cause { reason: "FieldValueRequired", message, field: "metadata.name".to_owned() };
-            return Err(Refusal::invalid(resource, "", &[cause]));
-        }
-        let is_subdomain = name.split('.').all(|label| is_dns_label(label) && label == label.to_ascii_lowercase());
-        if !is_subdomain || name.len() > 253 {
-            let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-            let cause = Cause::invalid("metadata.name", format!("\"{name}\": {rule}"));
-            return Err(Refusal::invalid(resource, &name, &[cause]));
-        }
-        Ok(name)
+        let found = self.store.get(&NAMESPACE, "", &target.namespace);
+        found.ok_or_else(|| Refusal::not_found(&NAMESPACE, &target.namespace))
     }
 
-    fn require_namespace(&self, namespace: &str) -> Result<(), Refusal> {
-        let found = self.store.get(&NAMESPACE, "", namespace);
-        found.map(drop).ok_or_else(|| Refusal::not_found(&NAMESPACE, namespace))
-    }
-
-    /// Everything that holds for every way of writing: preconditions, what the server itself writes, admission, schema.
+    /// Everything that holds for every way of writing: preconditions, what the server itself writes, the schema.
     fn finish(
         &self,
         target: &Target,
@@ -186,11 +166,38 @@ impl Writer {
         judge_unknown(target, &unknown, warnings)?;
         drop_nulls(object);
         own_metadata(target, former, object);
-        if former.is_none() && std::ptr::eq(target.resource, &POD) {
-            let namespace = self.store.get(&NAMESPACE, "", &target.namespace);
-            injection::admit(namespace.as_deref().unwrap_or(&Value::Null), object);
-        }
         self.schemas.validate(target.resource, object)
+    }
+}
+
+/// Checks and completes the name of a new object.
+fn new_name(target: &Target, object: &mut Value) -> Result<String, Refusal> {
+    check_shape(object)?;
+    let resource = target.resource;
+    if let Some(prefix) = object["metadata"]["generateName"].as_str()
+        && object["metadata"]["name"].as_str().is_none_or(str::is_empty)
+    {
+        object["metadata"]["name"] = format!("{prefix}{}", random_suffix()).into();
+    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if name.is_empty() {
+        let message = "Required value: name or generateName is required".to_owned();
+        let cause = Cause { reason: "FieldValueRequired", message, field: "metadata.name".to_owned() };
+        return Err(Refusal::invalid(resource, "", &[cause]));
+    }
+    let is_subdomain = name.split('.').all(|label| is_dns_label(label) && label == label.to_ascii_lowercase());
+    if !is_subdomain || name.len() > 253 {
+        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        let cause = Cause::invalid("metadata.name", format!("\"{name}\": {rule}"));
+        return Err(Refusal::invalid(resource, &name, &[cause]));
+    }
+    Ok(name)
+}
+
+/// What admission adds to a new pod.
+fn admit(target: &Target, namespace: &Value, object: &mut Value) {
+    if std::ptr::eq(target.resource, &POD) {
+        injection::admit(namespace, object);
     }
 }
 
