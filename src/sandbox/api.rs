@@ -240,18 +240,21 @@ fn target(scope: &Scope, parts: &Parts, name: &str) -> Result<Target, Refusal> {
         _ => return Err(Refusal::method_not_allowed()),
     };
     let query = &scope.query;
-    let manager = query.get("fieldManager").map(str::to_owned).unwrap_or_else(|| {
-        let is_apply = header(parts, &header::CONTENT_TYPE).starts_with("application/apply-patch");
-        let agent = header(parts, &header::USER_AGENT).split('/').next().unwrap_or_default();
-        // An apply must say who it is; for the others the client's name will do.
-        if is_apply {
-            String::new()
-        } else if agent.is_empty() {
-            "unknown".to_owned()
-        } else {
-            agent.to_owned()
-        }
-    });
+    let manager = query.get("fieldManager").map_or_else(
+        || {
+            let is_apply = header(parts, &header::CONTENT_TYPE).starts_with("application/apply-patch");
+            let agent = header(parts, &header::USER_AGENT).split('/').next().unwrap_or_default();
+            // An apply must say who it is; for the others the client's name will do.
+            if is_apply {
+                String::new()
+            } else if agent.is_empty() {
+                "unknown".to_owned()
+            } else {
+                agent.to_owned()
+            }
+        },
+        str::to_owned,
+    );
     let validation = match query.get("fieldValidation") {
         Some("Strict") => Validation::Strict,
         Some("Ignore") => Validation::Ignore,

@@ -10,7 +10,7 @@ pub(super) fn answer(server: &Server, path: &[&str]) -> Option<Value> {
     let catalogue = &server.catalogue;
     match path {
         ["version"] => Some(json!({
-            "major": "1", "minor": "33", "gitVersion": concat!("v1.33.0+secure-traffic-sandbox.", env!("CARGO_PKG_VERSION")),
+            "major": "1", "minor": "36", "gitVersion": concat!("v1.36.0+secure-traffic-sandbox.", env!("CARGO_PKG_VERSION")),
             "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "",
             "platform": "sandbox",
         })),
@@ -35,15 +35,17 @@ fn index(server: &Server) -> Value {
     };
     add("api/v1".to_owned());
     for (group, versions) in server.catalogue.groups() {
-        versions.iter().for_each(|version| add(format!("apis/{group}/{version}")));
+        for version in versions {
+            add(format!("apis/{group}/{version}"));
+        }
     }
     json!({ "paths": paths })
 }
 
 fn open_api(server: &Server, group: &str, version: &str) -> Value {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
-    let served = |resource: &&&Resource| resource.group == group && resource.versions.contains(&version);
-    for resource in server.catalogue.0.iter().filter(served) {
+    let wanted = |resource: &&&Resource| resource.group == group && resource.versions.contains(&version);
+    for resource in server.catalogue.0.iter().filter(wanted) {
         let kind = json!({"group": group, "version": version, "kind": resource.kind});
         let root = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/{version}") };
         let namespace = if resource.namespaced { "/namespaces/{namespace}" } else { "" };

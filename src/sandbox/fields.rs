@@ -132,10 +132,15 @@ impl Manager {
     }
 
     fn to_json(&self) -> Value {
-        json!({
-            "manager": self.name, "operation": self.operation, "apiVersion": self.api_version, "time": self.time,
+        let mut entry = json!({
+            "manager": self.name, "operation": self.operation, "apiVersion": self.api_version,
             "fieldsType": "FieldsV1", "fieldsV1": to_fields_v1(&self.fields),
-        })
+        });
+        // A client may hand in an entry without a time.
+        if !self.time.is_empty() {
+            entry["time"] = self.time.as_str().into();
+        }
+        entry
     }
 
     /// As messages name it.
@@ -239,7 +244,9 @@ pub(super) fn apply(live: Option<&Value>, applied: &Value, author: &Author, forc
     let former: Set = managers.iter().filter(|manager| is_author(manager)).flat_map(|own| own.fields.clone()).collect();
     let mut kept = claimed.clone();
     kept.extend(managers.iter().filter(|manager| !is_author(manager)).flat_map(|other| other.fields.clone()));
-    for path in former.difference(&kept) {
+    // A map that the author had made stays as long as anything in it does.
+    let is_empty_of_others = |path: &&Path| !kept.iter().any(|other| other.starts_with(path.as_slice()));
+    for path in former.difference(&kept).filter(is_empty_of_others) {
         prune(&mut merged, path, &kept);
     }
     assign(&mut managers, author, "Apply", claimed);

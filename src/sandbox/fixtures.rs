@@ -121,7 +121,7 @@ fn put(store: &Store, resource: &'static Resource, mut object: Value) -> Result<
     store.write(resource, &namespace, &name, |_| Ok(Write::Put(object))).map_err(|refusal| anyhow!("{refusal:?}"))
 }
 
-/// Namespaces, the mesh's ConfigMaps and the CustomResourceDefinitions.
+/// Namespaces, the mesh's configuration and the definitions of its kinds.
 pub(super) fn install_mesh(
     store: &Store,
     schemas: &Schemas,
@@ -184,7 +184,7 @@ impl Installer<'_> {
             let meshed = number < spec.pods.0;
             objects.push((address, put(self.store, &POD, pod_object(spec, &name, address, meshed))?));
             let endpoint = self.endpoint(spec, &name, meshed)?;
-            if !(matches!(spec.program, Program::Dead) && !meshed) {
+            if meshed || !matches!(spec.program, Program::Dead) {
                 self.data_plane.add_pod(address, &endpoint, self.tasks).await?;
             }
             endpoints.push(endpoint);

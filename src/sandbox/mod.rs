@@ -13,7 +13,7 @@
 //!
 //! What it has not got: access reviews, exec, attach, port-forward, strategic merge patch, protobuf, garbage collection,
 //! finalizers and a scheduler. A pod in the mesh runs too: its curl goes through a client sidecar that honours
-//! DestinationRules, under the identity of the namespace's `default` service account.
+//! `DestinationRule`s, under the identity of the namespace's `default` service account.
 
 mod api;
 mod app;
@@ -129,7 +129,7 @@ impl Builder {
             installer.install(spec, index).await?;
         }
         for (resource, object) in policies(self.state) {
-            applied(&writer, resource, object)?;
+            applied(&writer, resource, &object)?;
         }
         sender.send_replace(Arc::new(Config::read(&store, self.state)));
         tasks.spawn(policy::propagate(Arc::clone(&store), self.state, self.delay, sender));
@@ -203,7 +203,7 @@ fn policies(state: State) -> Vec<(&'static Resource, Value)> {
 }
 
 /// Applies an object as the tool would have done it.
-fn applied(writer: &Writer, resource: &'static Resource, object: Value) -> Result<()> {
+fn applied(writer: &Writer, resource: &'static Resource, object: &Value) -> Result<()> {
     let target = Target {
         resource,
         version: resource.versions[0].to_owned(),
@@ -214,7 +214,7 @@ fn applied(writer: &Writer, resource: &'static Resource, object: Value) -> Resul
         force: false,
         validation: Validation::Strict,
     };
-    let written = writer.patch(&target, PatchKind::Apply, &object);
+    let written = writer.patch(&target, PatchKind::Apply, object);
     written.map(drop).map_err(|refusal| anyhow!("{refusal:?}"))
 }
 

@@ -12,7 +12,7 @@ use super::tasks::Tasks;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,7 +157,7 @@ impl Node {
     }
 
     /// Checks what the pod asks for and starts curl with nothing of the host's environment.
-    fn spawn(&self, program: &PathBuf, pod: &Value, message: &PathBuf) -> Result<Child, String> {
+    fn spawn(&self, program: &Path, pod: &Value, message: &Path) -> Result<Child, String> {
         let arguments = self.arguments(pod, message).map_err(|why| why.to_string())?;
         Command::new(program)
             .args(arguments)
@@ -171,7 +171,7 @@ impl Node {
             .map_err(|error| format!("sandbox: curl cannot be started: {error}"))
     }
 
-    fn arguments(&self, pod: &Value, message: &std::path::Path) -> Result<Vec<String>, curl::NotRun> {
+    fn arguments(&self, pod: &Value, message: &Path) -> Result<Vec<String>, curl::NotRun> {
         let own = |name: &&Value| name["name"] != "istio-proxy";
         let containers: Vec<&Value> = pod["spec"]["containers"].as_array().into_iter().flatten().filter(own).collect();
         let others = pod["spec"]["initContainers"].as_array().into_iter().flatten().filter(own).count();
@@ -241,7 +241,7 @@ async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
     }
 }
 
-fn end(status: Option<ExitStatus>, message: &PathBuf, deadline: bool) -> End {
+fn end(status: Option<ExitStatus>, message: &Path, deadline: bool) -> End {
     let code = status.and_then(|status| status.code()).unwrap_or(137);
     let written = std::fs::read(message).ok().filter(|bytes| !bytes.is_empty());
     // The message may not be there, and is not needed once it was read.

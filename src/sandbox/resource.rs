@@ -39,9 +39,13 @@ impl Resource {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    /// Whether a CustomResourceDefinition stands behind it: such kinds have a schema and no strategic merge patch.
+    /// Whether a `CustomResourceDefinition` stands behind it: such kinds have a schema and no strategic merge patch.
     pub(super) fn is_custom(&self) -> bool {
         self.group.ends_with(".istio.io")
+    }
+
+    pub(super) fn is_pod(&self) -> bool {
+        self.kind == "Pod"
     }
 
     fn discovery(&self) -> Vec<Value> {
@@ -51,7 +55,7 @@ impl Resource {
             "name": self.plural, "singularName": self.singular, "namespaced": self.namespaced, "kind": self.kind,
             "verbs": verbs, "shortNames": self.short,
         })];
-        if self.kind == "Pod" {
+        if self.is_pod() {
             entries.push(
                 json!({"name": "pods/log", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get"]}),
             );

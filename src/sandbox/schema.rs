@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 const CRDS: &str = include_str!("crds.yaml");
 
-/// The CustomResourceDefinitions with their schemas, by group and kind.
+/// The definitions of the mesh's kinds with their schemas, by group and kind.
 #[derive(Debug)]
 pub(super) struct Schemas(BTreeMap<(String, String), Schema>);
 
@@ -30,7 +30,7 @@ impl Schemas {
         self.0.get(&(resource.group.to_owned(), resource.kind.to_owned()))
     }
 
-    /// The CustomResourceDefinition of a resource, limited to the versions that are served.
+    /// The `CustomResourceDefinition` of a resource, limited to the versions that are served.
     pub(super) fn definition(&self, resource: &Resource) -> Option<Value> {
         let mut definition = self.of(resource)?.definition.clone();
         let template = definition["spec"]["versions"][0].clone();
@@ -79,7 +79,7 @@ impl Schemas {
         unknown
     }
 
-    /// Checks an object against its schema, the rules of its CustomResourceDefinition and those of istiod.
+    /// Checks an object against its schema, the rules of its definition and those of istiod.
     pub(super) fn validate(&self, resource: &Resource, object: &Value) -> Result<(), Refusal> {
         let Some(schema) = self.of(resource) else { return Ok(()) };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -232,7 +232,7 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The CEL rules of PeerAuthentication (VA-2).
+/// The CEL rules of `PeerAuthentication` (VA-2).
 fn peer_authentication(spec: &Value) -> Result<(), (&'static str, &'static str)> {
     let labels = spec["selector"]["matchLabels"].as_object();
     if labels.into_iter().flatten().any(|(key, _)| key.contains('*')) {
@@ -254,7 +254,7 @@ fn peer_authentication(spec: &Value) -> Result<(), (&'static str, &'static str)>
     Ok(())
 }
 
-/// The webhook's rules for DestinationRule (VA-3), as far as mutual TLS meets them.
+/// The webhook's rules for `DestinationRule` (VA-3), as far as mutual TLS meets them.
 fn destination_rule(spec: &Value) -> Result<(), String> {
     let host = spec["host"].as_str().unwrap_or_default();
     let labels = host.strip_prefix("*.").unwrap_or(host);

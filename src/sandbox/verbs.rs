@@ -116,14 +116,17 @@ impl Server {
     pub(super) fn watch(self: &Arc<Self>, scope: &Scope) -> Result<Answer, Refusal> {
         let selector = scope.selector()?;
         let mut queue = VecDeque::new();
-        let cursor = match scope.query.number("resourceVersion").filter(|version| *version > 0) {
-            Some(version) => version,
-            None => {
-                let (objects, revision) = self.store.list(scope.resource, scope.namespace.as_deref());
-                let matching = objects.iter().filter(|object| selector.matches(object));
-                queue.extend(matching.map(|object| line(Change::Added.as_str(), &shown(scope, object))));
-                revision
+        let wanted = scope.query.number("resourceVersion").filter(|version| *version > 0);
+        let cursor = if let Some(version) = wanted.filter(|_| !scope.query.is("sendInitialEvents")) {
+            version
+        } else {
+            let (objects, revision) = self.store.list(scope.resource, scope.namespace.as_deref());
+            let matching = objects.iter().filter(|object| selector.matches(object));
+            queue.extend(matching.map(|object| line(Change::Added.as_str(), &shown(scope, object))));
+            if scope.query.is("sendInitialEvents") {
+                queue.push_back(line("BOOKMARK", &bookmark(scope, revision)));
             }
+            revision
         };
         let seconds = scope.query.number("timeoutSeconds").unwrap_or(LONGEST_WATCH).min(LONGEST_WATCH);
         let scope = Scope {
@@ -187,7 +190,7 @@ impl Server {
             agrees(&object)?;
             return Ok(deleted(resource, scope, &object));
         }
-        if std::ptr::eq(resource, &POD) {
+        if resource.is_pod() {
             return self.delete_pod(scope, target, options);
         }
         let object = self.store.remove(resource, &target.namespace, &target.name, agrees)?;
@@ -281,6 +284,14 @@ fn check_preconditions(resource: &Resource, object: &Value, wanted: &Value) -> R
 fn shown(scope: &Scope, object: &Value) -> Value {
     let object = scope.present(object);
     if scope.table { table::of(scope.resource, &[&object], &json!({})) } else { object }
+}
+
+/// The end of the initial events, for clients that list by watching: newer kubectl waits for it.
+fn bookmark(scope: &Scope, revision: u64) -> Value {
+    json!({
+        "kind": scope.resource.kind, "apiVersion": scope.resource.api_version(&scope.version),
+        "metadata": {"resourceVersion": revision.to_string(), "annotations": {"k8s.io/initial-events-end": "true"}},
+    })
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {

@@ -1,7 +1,7 @@
 //! What happens to an object on its way into the store: create, update, the patches, apply and delete.
 
 use super::fields::{self, Author};
-use super::resource::{NAMESPACE, POD, Resource};
+use super::resource::{NAMESPACE, Resource};
 use super::schema::{Schemas, is_dns_label};
 use super::status::{Cause, Refusal};
 use super::store::{Store, Write};
@@ -196,7 +196,7 @@ fn new_name(target: &Target, object: &mut Value) -> Result<String, Refusal> {
 
 /// What admission adds to a new pod.
 fn admit(target: &Target, namespace: &Value, object: &mut Value) {
-    if std::ptr::eq(target.resource, &POD) {
+    if target.resource.is_pod() {
         injection::admit(namespace, object);
     }
 }
@@ -339,7 +339,7 @@ fn own_metadata(target: &Target, former: Option<&Value>, object: &mut Value) {
     if target.resource.namespaced {
         metadata.insert("namespace".into(), target.namespace.clone().into());
     }
-    if target.resource.is_custom() || std::ptr::eq(target.resource, &POD) {
+    if target.resource.is_custom() || target.resource.is_pod() {
         metadata.insert("generation".into(), generation.into());
     }
 }

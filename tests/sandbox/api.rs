@@ -1,6 +1,9 @@
 use crate::helpers::{apply_policy, dynamic, policies, policy, rules, status};
 use futures::StreamExt;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective, WatchEvent, WatchParams};
+use kube::api::{
+    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective,
+    WatchEvent, WatchParams,
+};
 use secure_traffic::sandbox::{Sandbox, State};
 use serde_json::{Value, json};
 
@@ -61,7 +64,10 @@ async fn create_get_list_and_delete() {
     let (code, reason, _) = status(&policies.create(&params, &object).await.unwrap_err());
     assert_eq!((code, reason.as_str()), (409, "AlreadyExists"));
 
-    let wrong = DeleteParams { preconditions: Some(Preconditions { uid: Some("other".into()), ..Preconditions::default() }), ..DeleteParams::default() };
+    let wrong = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some("other".into()), ..Preconditions::default() }),
+        ..DeleteParams::default()
+    };
     assert_eq!(status(&policies.delete("default", &wrong).await.unwrap_err()).0, 409);
     policies.delete("default", &DeleteParams::default()).await.unwrap();
     assert!(policies.get_opt("default").await.unwrap().is_none());
@@ -88,7 +94,10 @@ async fn apply_owns_leaves_and_conflicts_in_the_servers_words() {
         json!({"f:spec": {"f:mtls": {"f:mode": {}}}})
     );
     let again = policies.patch("default", &mine, &Patch::Apply(policy("STRICT"))).await.unwrap();
-    assert_eq!(first.metadata.resource_version, again.metadata.resource_version, "an apply that changes nothing writes nothing");
+    assert_eq!(
+        first.metadata.resource_version, again.metadata.resource_version,
+        "an apply that changes nothing writes nothing"
+    );
 
     let theirs = PatchParams::apply("theirs");
     let refused = policies.patch("default", &theirs, &Patch::Apply(policy("PERMISSIVE"))).await.unwrap_err();
@@ -99,7 +108,8 @@ async fn apply_owns_leaves_and_conflicts_in_the_servers_words() {
     assert_eq!((cause.reason.as_str(), cause.field.as_str()), ("FieldManagerConflict", ".spec.mtls.mode"));
 
     let forced = policies.patch("default", &theirs.clone().force(), &Patch::Apply(policy("PERMISSIVE"))).await.unwrap();
-    let owners: Vec<_> = forced.metadata.managed_fields.unwrap().into_iter().filter_map(|entry| entry.manager).collect();
+    let owners: Vec<_> =
+        forced.metadata.managed_fields.unwrap().into_iter().filter_map(|entry| entry.manager).collect();
     assert_eq!(owners, ["theirs"]);
 }
 
@@ -133,11 +143,14 @@ async fn a_json_patch_tests_before_it_changes() {
     let policies = policies(&client);
     let version = policies.get("default").await.unwrap().metadata.resource_version.unwrap();
     let patch = async |mode: &str, version: &str| {
-        json_patch(&client, &json!([
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "test", "path": "/spec/mtls/mode", "value": mode},
-            {"op": "replace", "path": "/spec/mtls/mode", "value": "PERMISSIVE"},
-        ]))
+        json_patch(
+            &client,
+            &json!([
+                {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+                {"op": "test", "path": "/spec/mtls/mode", "value": mode},
+                {"op": "replace", "path": "/spec/mtls/mode", "value": "PERMISSIVE"},
+            ]),
+        )
         .await
     };
     for (mode, version) in [("DISABLE", version.as_str()), ("STRICT", "1")] {
@@ -147,7 +160,13 @@ async fn a_json_patch_tests_before_it_changes() {
     }
     let patched = patch("STRICT", &version).await.unwrap();
     assert_eq!(patched.metadata.generation, Some(2));
-    let owners: Vec<_> = patched.metadata.managed_fields.unwrap().into_iter().map(|entry| (entry.manager.unwrap(), entry.operation.unwrap())).collect();
+    let owners: Vec<_> = patched
+        .metadata
+        .managed_fields
+        .unwrap()
+        .into_iter()
+        .map(|entry| (entry.manager.unwrap(), entry.operation.unwrap()))
+        .collect();
     assert_eq!(owners, [("c".to_owned(), "Update".to_owned())]);
 }
 
@@ -183,15 +202,36 @@ async fn invalid_objects_are_refused_as_the_real_server_refuses_them() {
     let create = async |kind: &str, spec: Value| {
         let api = if kind == "PeerAuthentication" { policies(&client) } else { rules(&client) };
         let object = json!({"metadata": {"name": "x"}, "spec": spec});
-        let (code, _, message) = status(&api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap_err());
+        let (code, _, message) =
+            status(&api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap_err());
         (code, message)
     };
     let cases = [
-        ("PeerAuthentication", json!({"mtls": {"mode": "X"}}), 422, "spec.mtls.mode: Unsupported value: \"X\": supported values: \"UNSET\", \"DISABLE\", \"PERMISSIVE\", \"STRICT\""),
-        ("PeerAuthentication", json!({"mtls": "X"}), 422, "spec.mtls: Invalid value: \"string\": spec.mtls in body must be of type object: \"string\""),
-        ("PeerAuthentication", json!({"portLevelMtls": {"80": {}}}), 422, "spec: Invalid value: portLevelMtls requires selector"),
+        (
+            "PeerAuthentication",
+            json!({"mtls": {"mode": "X"}}),
+            422,
+            "spec.mtls.mode: Unsupported value: \"X\": supported values: \"UNSET\", \"DISABLE\", \"PERMISSIVE\", \"STRICT\"",
+        ),
+        (
+            "PeerAuthentication",
+            json!({"mtls": "X"}),
+            422,
+            "spec.mtls: Invalid value: \"string\": spec.mtls in body must be of type object: \"string\"",
+        ),
+        (
+            "PeerAuthentication",
+            json!({"portLevelMtls": {"80": {}}}),
+            422,
+            "spec: Invalid value: portLevelMtls requires selector",
+        ),
         ("DestinationRule", json!({"trafficPolicy": {"tls": {"mode": "DISABLE"}}}), 422, "spec.host: Required value"),
-        ("DestinationRule", json!({"host": "a", "trafficPolicy": {}}), 400, "traffic policy must have at least one field"),
+        (
+            "DestinationRule",
+            json!({"host": "a", "trafficPolicy": {}}),
+            400,
+            "traffic policy must have at least one field",
+        ),
         ("DestinationRule", json!({"host": "a_b!"}), 400, "domain name \"a_b!\" invalid"),
     ];
     for (kind, spec, code, text) in cases {
@@ -213,7 +253,10 @@ async fn unknown_fields_are_refused_when_validation_is_strict_and_dropped_otherw
     assert_eq!(policies.get("default").await.unwrap().data["spec"], json!({}));
     let (code, _, message) = status(&policies.patch("default", &params, &Patch::Merge(&object)).await.unwrap_err());
     assert_eq!(code, 400);
-    assert_eq!(message, "PeerAuthentication in version \"v1\" cannot be handled as a PeerAuthentication: strict decoding error: unknown field \"spec.mtlz\"");
+    assert_eq!(
+        message,
+        "PeerAuthentication in version \"v1\" cannot be handled as a PeerAuthentication: strict decoding error: unknown field \"spec.mtlz\""
+    );
 }
 
 #[tokio::test]
@@ -250,4 +293,22 @@ async fn lists_come_in_pages_and_by_selector() {
     let one = rules.list(&ListParams::default().fields("metadata.name=boards")).await.unwrap();
     assert_eq!(one.items.len(), 1);
     assert!(rules.list(&ListParams::default().fields("spec.host=x")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_apply_after_a_client_side_apply_keeps_what_it_claims() {
+    let sandbox = sandbox(State::Permissive).await;
+    let client = sandbox.client();
+    let policies = policies(&client);
+    let params = PostParams { field_manager: Some("kubectl-client-side-apply".into()), ..PostParams::default() };
+    policies.create(&params, &serde_json::from_value(policy("STRICT")).unwrap()).await.unwrap();
+    // kubectl hands the maps that it had made to its own apply manager.
+    let entry = json!([{
+        "manager": "kubectl", "operation": "Apply", "apiVersion": "security.istio.io/v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {".": {}, "f:mtls": {".": {}, "f:mode": {}}}},
+    }]);
+    json_patch(&client, &json!([{"op": "replace", "path": "/metadata/managedFields", "value": entry}])).await.unwrap();
+    let applied =
+        policies.patch("default", &PatchParams::apply("kubectl"), &Patch::Apply(policy("STRICT"))).await.unwrap();
+    assert_eq!(applied.data["spec"]["mtls"]["mode"], "STRICT");
 }

@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const ALL: [Lookalike; 6] = [
-    Lookalike::DeadHttp, Lookalike::DeadTcp, Lookalike::Resetting, Lookalike::Forged, Lookalike::Excluded, Lookalike::HalfMeshed,
+    Lookalike::DeadHttp,
+    Lookalike::DeadTcp,
+    Lookalike::Resetting,
+    Lookalike::Forged,
+    Lookalike::Excluded,
+    Lookalike::HalfMeshed,
 ];
 
 async fn with_all(state: State) -> Sandbox {
@@ -29,7 +34,12 @@ async fn lookalikes_under_permissive() {
         assert_eq!(ended.code, code, "{url}: {}", ended.log);
         assert!(ended.log.starts_with(status) || ended.log.ends_with(status), "{url}: {}", ended.log);
     }
-    let forged = curl(&client, "hello", &["-v", "-k", "--max-time", "2", "-o", "/dev/null", "-w", "%{certs}", "https://forged:9443/"]).await;
+    let forged = curl(
+        &client,
+        "hello",
+        &["-v", "-k", "--max-time", "2", "-o", "/dev/null", "-w", "%{certs}", "https://forged:9443/"],
+    )
+    .await;
     assert!(forged.log.contains("Request CERT (13)") && forged.log.contains("sa/forged"), "{}", forged.log);
     let http = curl(&client, "http-hello", &["-k", "-o", "/dev/null", "https://boards:8080/"]).await;
     assert_eq!(http.code, 35, "{}", http.log);
@@ -53,7 +63,12 @@ async fn lookalikes_under_strict() {
     let mut codes = Vec::new();
     for (index, pod) in six.iter().enumerate() {
         let to = format!("::{}:8080", pod.status.as_ref().unwrap().pod_ip.as_ref().unwrap());
-        let ended = curl(&client, &format!("half-{index}"), &["-o", "/dev/null", "--connect-to", &to, "http://half-meshed:8080/"]).await;
+        let ended = curl(
+            &client,
+            &format!("half-{index}"),
+            &["-o", "/dev/null", "--connect-to", &to, "http://half-meshed:8080/"],
+        )
+        .await;
         codes.push(ended.code);
     }
     codes.sort_unstable();
@@ -97,7 +112,10 @@ async fn a_workload_policy_holds_for_its_port_alone() {
     exception["metadata"]["name"] = "exception".into();
     exception["spec"]["selector"] = json!({"matchLabels": {"app": "userprofile"}});
     exception["spec"]["portLevelMtls"] = json!({"8080": {"mode": "PERMISSIVE"}});
-    crate::helpers::policies(&client).patch("exception", &PatchParams::apply("tests"), &Patch::Apply(&exception)).await.unwrap();
+    crate::helpers::policies(&client)
+        .patch("exception", &PatchParams::apply("tests"), &Patch::Apply(&exception))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(curl(&client, "open", &["-o", "/dev/null", "http://userprofile:8080/"]).await.code, 0);
     assert_eq!(curl(&client, "closed", &["-o", "/dev/null", "http://boards:8080/"]).await.code, 56);

@@ -31,7 +31,17 @@ async fn the_hello_shows_the_pods_own_certificate() {
     let hello = curl(
         &sandbox.client(),
         "hello",
-        &["-v", "-k", "--http1.1", "--no-alpn", "-o", "/dev/null", "-w", "%{stderr}\nMARK %{json}\n%{certs}", "https://boards:8080/"],
+        &[
+            "-v",
+            "-k",
+            "--http1.1",
+            "--no-alpn",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{stderr}\nMARK %{json}\n%{certs}",
+            "https://boards:8080/",
+        ],
     )
     .await;
     assert!(hello.log.contains("Request CERT (13)"), "{}", hello.log);
@@ -51,14 +61,26 @@ async fn endpoints_are_reached_by_their_own_address() {
     let direct = format!("::{address}:8080");
     let first = ["-o", "/dev/null", "-w", "%{stderr}%{http_code}\n", "--connect-to", &direct, host, "--next"];
     let by_port = format!(":1:{address}:8080");
-    let second = ["-sS", "--rate", "100/s", "-o", "/dev/null", "-w", "%{stderr}%{http_code}\n", "--connect-to", &by_port, "http://[1-5].probe.invalid:[1-1]/"];
+    let second = [
+        "-sS",
+        "--rate",
+        "100/s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{stderr}%{http_code}\n",
+        "--connect-to",
+        &by_port,
+        "http://[1-5].probe.invalid:[1-1]/",
+    ];
     let ended = curl(&client, "direct", &[&first[..], &second[..]].concat()).await;
     assert_eq!(ended.log, "200\n".repeat(8), "{}", ended.log);
 }
 
 #[tokio::test]
 async fn names_and_ports_fail_as_in_a_cluster() {
-    let sandbox = Sandbox::builder(State::Permissive).with(secure_traffic::sandbox::Lookalike::Empty).start().await.unwrap();
+    let sandbox =
+        Sandbox::builder(State::Permissive).with(secure_traffic::sandbox::Lookalike::Empty).start().await.unwrap();
     let client = sandbox.client();
     for (name, url, code) in [
         ("unknown", "http://nosuchname:8080/", 6),
@@ -111,7 +133,19 @@ async fn a_log_can_be_followed_while_curl_runs_and_deletion_ends_it() {
     let sandbox = Sandbox::start(State::Permissive).await.unwrap();
     let client = sandbox.client();
     let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
-    let endless = pod("endless", &["-sS", "--rate", "20/s", "-o", "/dev/null", "-w", "%{stderr}MARK %{http_code}\n", "http://boards:8080/x#[1-10000]"]);
+    let endless = pod(
+        "endless",
+        &[
+            "-sS",
+            "--rate",
+            "20/s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{stderr}MARK %{http_code}\n",
+            "http://boards:8080/x#[1-10000]",
+        ],
+    );
     pods.create(&PostParams::default(), &endless).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let params = LogParams { follow: true, ..LogParams::default() };
@@ -185,4 +219,78 @@ async fn logs_are_limited_and_of_known_containers() {
     let gone = pods.delete("p", &DeleteParams::default()).await.unwrap();
     assert!(serde_json::to_value(gone.left().unwrap()).unwrap()["status"]["phase"] == json!("Succeeded"));
     assert!(pods.get_opt("p").await.unwrap().is_none());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_dropped_sandbox_leaves_no_curl_behind() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let marker = "left-behind-by-the-sandbox";
+    let url = format!("http://boards:8080/{marker}#[1-10000]");
+    let endless = pod("endless", &["-sS", "--rate", "5/s", "-o", "/dev/null", &url]);
+    let pods: Api<Pod> = Api::namespaced(sandbox.client(), DEMO);
+    pods.create(&PostParams::default(), &endless).await.unwrap();
+    let running = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+        lines.filter(|line| line.contains(marker)).count()
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(running(), 1);
+    drop(sandbox);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(running(), 0);
+}
+
+#[tokio::test]
+async fn a_whole_probe_runs_in_one_pod() {
+    let sandbox = Sandbox::start(State::Strict).await.unwrap();
+    let format = "%{stderr}\nMARKER %{json}\n";
+    let host = "boards.microservices-demo.svc.cluster.local:8080";
+    let common = [
+        "-q",
+        "-v",
+        "-sS",
+        "--noproxy",
+        "*",
+        "-A",
+        "secure-traffic-probe/0.1.0",
+        "-H",
+        "Connection: close",
+        "-w",
+        format,
+    ];
+    let plain = format!("http://{host}/shareditems#[1-3]");
+    let hello = format!("https://{host}/");
+    let body = format!("http://{host}/shareditems");
+    let to = ["--connect-to", "::10.244.0.3:8080"];
+    let times = ["--connect-timeout", "2", "--max-time", "2"];
+    let arguments = [
+        &common[..],
+        &times,
+        &["-o", "/dev/null"],
+        &to,
+        &[&plain, "--next"],
+        &common,
+        &times,
+        &["-k", "--http1.1", "--no-alpn", "-o", "/dev/null"],
+        &to,
+        &[&hello, "--next"],
+        &common,
+        &times,
+        &["-o", "/dev/termination-log", "--limit-rate", "4096"],
+        &to,
+        &[&body],
+    ]
+    .concat();
+    let ended = run(&sandbox.client(), &pod("probe", &arguments)).await;
+    let records: Vec<serde_json::Value> = ended
+        .log
+        .lines()
+        .filter_map(|line| line.strip_prefix("MARKER "))
+        .map(|record| serde_json::from_str(record).unwrap())
+        .collect();
+    let codes: Vec<_> = records.iter().map(|record| record["exitcode"].as_u64().unwrap()).collect();
+    assert_eq!((codes.len(), &codes[..3], codes[4]), (5, &[56, 56, 56][..], 56), "{}", ended.log);
+    assert!(codes[3] != 0 && records[3]["certs"].to_string().contains("sa/boards"), "{}", records[3]);
 }

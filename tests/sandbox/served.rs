@@ -35,7 +35,12 @@ async fn the_kubeconfig_leads_to_the_same_cluster() {
 async fn a_wrong_token_is_unauthorized() {
     let sandbox = Sandbox::start(State::Permissive).await.unwrap();
     let served = sandbox.serve(0).await.unwrap();
-    let broken: String = served.kubeconfig.lines().map(|line| if line.trim_start().starts_with("token:") { "    token: wrong" } else { line }).collect::<Vec<_>>().join("\n");
+    let broken: String = served
+        .kubeconfig
+        .lines()
+        .map(|line| if line.trim_start().starts_with("token:") { "    token: wrong" } else { line })
+        .collect::<Vec<_>>()
+        .join("\n");
     let client = client(&broken).await;
     let services: Api<Service> = Api::default_namespaced(client);
     let (code, reason, _) = status(&services.list(&ListParams::default()).await.unwrap_err());
