@@ -109,8 +109,7 @@ impl Prober<'_> {
 
 async fn observe(probe: &ProbePod, cases: &[Case], manner: Manner, marker: &str) -> Result<Vec<Observation>, Failure> {
     let ended = probe.ended().await?;
-    let records = cases.iter().map(|case| case.endpoints.len() * (manner.attempts + 1) + manner.attempts).sum();
-    let log = probe.log(marker, records).await?;
+    let log = probe.log(marker, curl::records(cases, manner)).await?;
     let mut observations = curl::parse(cases, &log, marker);
     let body_of = cases.iter().rposition(|case| case.explicit_path);
     if let Some(observation) = body_of.and_then(|index| observations.get_mut(index)) {

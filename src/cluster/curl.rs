@@ -5,7 +5,8 @@
 //! curl 7.88.
 
 use crate::domain::identity::certificates;
-use crate::domain::probe::{Case, EndpointObservation, Hello, Observation, Sample};
+use crate::domain::mesh::MtlsMode;
+use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
 use serde_json::Value;
 
 /// How a probe asks.
@@ -46,6 +47,9 @@ pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
             plain.extend(["-o", "/dev/null", "--connect-to", &way].map(str::to_owned));
             plain.push(url("http", case, manner.attempts));
             sections.push(plain);
+            if !needs_hello(endpoint) {
+                continue;
+            }
             let hello = Manner { connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS, ..manner };
             let mut hello = section(marker, &format!("{index}.{number}.hello"), hello);
             hello.extend(["-k", "--http1.1", "--no-alpn", "-o", "/dev/null", "--connect-to", &way].map(str::to_owned));
@@ -69,6 +73,19 @@ pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
         }
     }
     sections.join(&"--next".to_owned())
+}
+
+/// Only under STRICT, or where the mode is not known, can a hello make a rejection; anywhere else it would only hang at
+/// ports that echo.
+fn needs_hello(endpoint: &EndpointCase) -> bool {
+    endpoint.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
+}
+
+/// Records that a complete log holds.
+pub fn records(cases: &[Case], manner: Manner) -> usize {
+    let endpoints = cases.iter().flat_map(|case| &case.endpoints);
+    let of_endpoints: usize = endpoints.map(|endpoint| manner.attempts + usize::from(needs_hello(endpoint))).sum();
+    of_endpoints + cases.len() * manner.attempts
 }
 
 /// The options that every section repeats, because `--next` forgets them.

@@ -231,7 +231,6 @@ impl ProbePod {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
-                        version = pod.metadata.resource_version.clone().unwrap_or_default();
                         if let Some(result) = done(&pod) {
                             return Ok(result);
                         }

@@ -405,7 +405,10 @@ impl Switch<'_> {
         let mut tracker = Tracker::new(Awaited::from(self.plan.direction.mode()), watched.len());
         // Before anything is written the stream must show every endpoint.
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
-        for phase in self.plan.phases() {
+        let phases = self.plan.phases();
+        for (index, phase) in phases.iter().enumerate() {
+            // Rules get their time so that the next phase finds clients that follow them; the last one has no next.
+            let is_last = index + 1 == phases.len();
             let applied = {
                 let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
                 stream.during(&mut tracker, work).await
@@ -415,7 +418,7 @@ impl Switch<'_> {
                 return Ok(Err(stop));
             }
             if phase.target == Target::Rule {
-                if wrote && phase.needs_settle {
+                if wrote && phase.needs_settle && !is_last {
                     self.context.progress.begin("letting the clients take the rules over", None);
                     stream.during(&mut tracker, tokio::time::sleep(self.args.settle)).await;
                     self.context.printer.say(&format!("settled for {:.1} s", self.args.settle.as_secs_f64()));

@@ -1,6 +1,7 @@
 //! The words of the demo, for a projector and for a log.
 
 use colored::Colorize;
+use std::fmt::Write as _;
 
 /// One step of the story.
 pub struct Step {
@@ -64,8 +65,9 @@ pub fn steps(namespace: &str, target: &str, services: &[String]) -> [Step; 5] {
 /// The end.
 pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
     let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());
+    let width = rows.iter().map(|(when, _)| when.chars().count()).max().unwrap_or_default();
     for (when, what) in rows {
-        text.push_str(&format!("  {when:<28} {what}\n"));
+        let _ = writeln!(text, "  {when:<width$}   {what}");
     }
     if as_told {
         text.push_str(
