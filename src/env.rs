@@ -1,6 +1,8 @@
 //! The environment variables that are read, all in one place. (`SECURE_TRAFFIC_IMAGE` is read by the parser,
 //! `KUBECONFIG` by the client.)
 
+use std::path::PathBuf;
+
 /// What the environment says about output.
 #[derive(Debug, Clone, Copy)]
 pub struct Environment {
@@ -10,6 +12,13 @@ pub struct Environment {
     pub dumb: bool,
     /// `CI` is set: no progress bars, whatever the terminal says.
     pub ci: bool,
+}
+
+/// Where a program of the host is, by `PATH`.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Reads it.

@@ -8,6 +8,7 @@ use crate::cluster::connect::Connection;
 use crate::cluster::curl::Manner;
 use crate::cluster::snapshot::MeshOptions;
 use crate::env::Environment;
+use crate::ui::printer;
 use std::time::Duration;
 
 /// What every command needs.
@@ -57,12 +58,11 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
         sandbox: args.sandbox,
         timeout: limit(args.timeout),
         quiet: args.quiet,
-        color: crate::ui::printer::color(
-            args.color == ColorChoice::Always,
-            args.color == ColorChoice::Never,
-            environment.no_color,
-            environment.dumb,
-        ),
+        color: match args.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => !environment.no_color && !environment.dumb && printer::is_terminal(),
+        },
         ci: environment.ci,
     }
 }

@@ -46,6 +46,7 @@ pub enum OffMode {
 
 /// What both directions share.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct SwitchArgs {
     /// Services to change and to prove; none: all of the namespace (the policy always holds for the whole namespace)
     #[arg(value_name = "SERVICE")]

@@ -91,7 +91,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
         rest = &rest[unit..];
     }
-    if text.is_empty() || total > Duration::from_secs(7 * 24 * 3600) { Err(wrong()) } else { Ok(total) }
+    if text.is_empty() || total > Duration::from_hours(7 * 24) { Err(wrong()) } else { Ok(total) }
 }
 
 impl FromStr for Target {

@@ -67,8 +67,8 @@ impl Prober<'_> {
                 observe(probe, chunk, self.options.manner, &marker).await
             })
             .await;
+            asked.left_behind.extend(outcome.removal.confirmed().await);
             self.progress.end();
-            asked.left_behind.extend(outcome.left_behind);
             match (&mut asked.result, outcome.result) {
                 (Ok(all), Ok(observations)) => all.extend(observations),
                 (result, Err(failure)) => {

@@ -14,6 +14,7 @@ use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions, 
 use rand::seq::IndexedRandom;
 use serde_json::json;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// The label by which our pods are found again.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=secure-traffic";
@@ -63,8 +64,22 @@ impl From<ClusterError> for Failure {
 pub struct Outcome<T> {
     /// What the work returned.
     pub result: Result<T, Failure>,
-    /// Name of a pod whose removal could not be confirmed, and why.
-    pub left_behind: Option<String>,
+    /// The removal of the pod, which goes on by itself.
+    pub removal: Removal,
+}
+
+/// The removal of a pod, under way.
+#[derive(Debug)]
+pub struct Removal {
+    pod: String,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl Removal {
+    /// Waits for its end; names a pod whose removal could not be confirmed.
+    pub async fn confirmed(self) -> Option<String> {
+        self.task.await.unwrap_or(Err(self.pod)).err()
+    }
 }
 
 /// A random word for names and markers, from letters that cannot spell anything.
@@ -130,7 +145,7 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
     }))
 }
 
-/// Makes the pod, runs `work` with it, and removes it on every way out. The removal is confirmed.
+/// Makes the pod, runs `work` with it, and removes it on every way out. The removal must be waited for.
 pub async fn with_pod<T>(
     cluster: &Cluster,
     request: &PodRequest,
@@ -158,8 +173,8 @@ pub async fn with_pod<T>(
         },
         Err(failure) => Err(failure),
     };
-    let left_behind = probe.remove().await.err();
-    Outcome { result, left_behind }
+    let removal = Removal { pod: probe.reference(), task: tokio::spawn(async move { probe.remove().await }) };
+    Outcome { result, removal }
 }
 
 /// A probe pod that exists.
@@ -183,6 +198,11 @@ enum Created {
 impl ProbePod {
     fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
         Access::new(verb, "", resource, &self.namespace).named(&self.name)
+    }
+
+    /// As kubectl takes it: `pod/NAME -n NAMESPACE`.
+    fn reference(&self) -> String {
+        format!("pod/{} -n {}", self.name, self.namespace)
     }
 
     async fn create(&mut self, request: &PodRequest) -> Result<(), Failure> {
@@ -338,7 +358,7 @@ impl ProbePod {
                 }
             }
         };
-        tokio::time::timeout(REMOVAL, attempt).await.map_err(|_| format!("pod/{} -n {}", self.name, self.namespace))
+        tokio::time::timeout(REMOVAL, attempt).await.map_err(|_| self.reference())
     }
 
     /// Asks for the deletion and says whether the pod is gone.

@@ -57,7 +57,7 @@ impl Look {
 pub async fn look(cluster: &Cluster, generation: Generation, options: &MeshOptions) -> Result<Look, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
-    let (_, services, slices, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
+    let ((), services, slices, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
         namespace_exists(cluster),
         list::<core::Service>(cluster, "services"),
         list::<EndpointSlice>(cluster, "endpointslices"),
@@ -71,7 +71,7 @@ pub async fn look(cluster: &Cluster, generation: Generation, options: &MeshOptio
     let rules = rules.unwrap_or_default();
     let snapshot = Snapshot {
         namespace: namespace.to_owned(),
-        policies: domain_policies(generation, &mesh, &policies, root),
+        policies: domain_policies(generation, &mesh, &policies, &root),
         rules: rules.iter().map(read::destination_rule).collect(),
 
         services: domain_services(services, slices),
@@ -192,7 +192,7 @@ async fn find_istiod(cluster: &Cluster) -> Result<Option<String>, ClusterError> 
     Ok(list.and_then(|list| list.items.into_iter().next()?.metadata.namespace))
 }
 
-fn domain_policies(generation: Generation, mesh: &MeshSettings, own: &[Value], root: Root) -> Policies {
+fn domain_policies(generation: Generation, mesh: &MeshSettings, own: &[Value], root: &Root) -> Policies {
     let legacy_only = generation.policy == PolicyApi::Legacy;
     let root_objects = root.policies.as_deref().unwrap_or_default();
     let all = || own.iter().chain(root_objects);

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn each_synthetic_port_leads_to_its_endpoint() {
         let endpoints = [("10.0.0.1".to_owned(), 8080), ("fd00::1".to_owned(), 80)];
-        let arguments = arguments(&endpoints, Duration::from_secs(60), "M");
+        let arguments = arguments(&endpoints, Duration::from_mins(1), "M");
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":1:10.0.0.1:8080"]));
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":2:[fd00::1]:80"]));
         assert!(arguments.windows(2).any(|pair| pair == ["--rate", "40/s"]));

@@ -9,8 +9,9 @@ use crate::sandbox::State;
 pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
     let removed = sweep(&cluster, Sweep::All).await?;
-    let lines: String = removed.iter().map(|name| format!("pod/{name} deleted\n")).collect();
-    context.printer.result(&lines)?;
+    for name in &removed {
+        context.printer.result(&format!("pod/{name} deleted\n"))?;
+    }
     if removed.is_empty() {
         context.printer.say(&format!("no probe pods in namespace {}", cluster.namespace));
     }

@@ -94,7 +94,7 @@ impl Demo<'_> {
             diff: false,
             output: None,
             verify: true,
-            wait_timeout: Duration::from_secs(60),
+            wait_timeout: Duration::from_mins(1),
             settle: Duration::from_secs(2),
             force: false,
             force_conflicts: false,

@@ -240,7 +240,7 @@ pub fn look(sample: &Sample) -> Look {
 /// Judges one endpoint. `samples` must hold what was asked for: fewer records than `attempts` reject nothing.
 pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, attempts: usize, trust_domain: &str) -> Verdict {
     let looks: Vec<Look> = seen.samples.iter().map(look).collect();
-    if let Some(how) = looks.iter().find_map(answered) {
+    if let Some(how) = looks.iter().copied().find_map(answered) {
         return Verdict::Accepted(how);
     }
     let inconclusive = |reason, words: String| Verdict::Inconclusive(reason, words);
@@ -263,9 +263,9 @@ pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, attempts:
     }
 }
 
-fn answered(look: &Look) -> Option<How> {
+fn answered(look: Look) -> Option<How> {
     match look {
-        Look::Answered(how) => Some(*how),
+        Look::Answered(how) => Some(how),
         _ => None,
     }
 }
@@ -381,7 +381,7 @@ pub fn judge(case: &Case, seen: &Observation, attempts: usize, trust_domain: &st
 fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict]) -> Verdict {
     let looks: Vec<Look> = seen.service.iter().map(look).collect();
     // The Service's own answer first: it is the question that a person asked.
-    if let Some(how) = looks.iter().find_map(answered) {
+    if let Some(how) = looks.iter().copied().find_map(answered) {
         return Verdict::Accepted(how);
     }
     if let Some(Verdict::Accepted(how)) = endpoints.iter().find(|verdict| matches!(verdict, Verdict::Accepted(_))) {

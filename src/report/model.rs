@@ -2,6 +2,7 @@
 
 use crate::cluster::probe_pod::Failure;
 use crate::domain::effective::Effective;
+use crate::domain::mesh::MtlsMode;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation, Sample};
 use crate::domain::verdict::{self, Reason, Verdict};
 use crate::exit::ExitStatus;
@@ -243,7 +244,7 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation) -> TargetReport {
             address: format!("{}:{}", endpoint.address, endpoint.port),
             pod: endpoint.pod.clone(),
             data_plane: endpoint.data_plane.to_string(),
-            mode: endpoint.mode.mode.map(|mode| mode.as_str()),
+            mode: endpoint.mode.mode.map(MtlsMode::as_str),
             policies: policies(&endpoint.mode),
             answer: answer(verdict),
             samples: seen.samples.iter().map(sample).collect(),
@@ -287,7 +288,7 @@ fn policies(mode: &Effective) -> Vec<PolicyReport> {
             level: step.level.to_string(),
             namespace: step.namespace.clone(),
             name: step.name.clone(),
-            mode: step.mode.map(|mode| mode.as_str()),
+            mode: step.mode.map(MtlsMode::as_str),
         })
         .collect()
 }

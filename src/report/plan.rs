@@ -49,10 +49,12 @@ pub fn result_line(name: &str, word: &str, suffix: &str, only_name: bool) -> Str
 
 /// Objects as kubectl prints them with -o: one alone, several in a List; without `managedFields`, as kubectl does.
 pub fn objects(objects: &[Value], as_json: bool) -> anyhow::Result<String> {
-    let clean = objects.iter().map(without_managed_fields);
     let value = match objects {
-        [_] => clean.last().unwrap_or_default(),
-        _ => json!({"apiVersion": "v1", "kind": "List", "items": clean.collect::<Vec<_>>()}),
+        [only] => without_managed_fields(only),
+        many => {
+            let items: Vec<Value> = many.iter().map(without_managed_fields).collect();
+            json!({"apiVersion": "v1", "kind": "List", "items": items})
+        }
     };
     Ok(if as_json { serde_json::to_string_pretty(&value)? + "\n" } else { yaml::write(&value)? })
 }

@@ -19,8 +19,11 @@ const WIDTH: usize = 78;
 pub fn step(number: usize, of: usize, step: &Step) -> String {
     let title = format!("── {number} of {of} · {} ", step.title);
     let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    let commands: String = step.commands.iter().map(|command| format!("  {} {command}\n", "$".dimmed())).collect();
-    format!("\n{}\n{}\n{commands}\n", format!("{title}{rule}").cyan().bold(), step.text)
+    let mut text = format!("\n{}\n{}\n", format!("{title}{rule}").cyan().bold(), step.text);
+    for command in &step.commands {
+        let _ = writeln!(text, "  {} {command}", "$".dimmed());
+    }
+    text + "\n"
 }
 
 /// The steps: probe, enable, probe, disable, probe.

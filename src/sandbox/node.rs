@@ -58,8 +58,7 @@ struct End {
 impl Node {
     pub(super) fn new(store: Arc<Store>, data_plane: Arc<DataPlane>, tasks: Arc<Tasks>) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("secure-traffic-sandbox-").tempdir();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let curl = std::env::split_paths(&path).map(|folder| folder.join("curl")).find(|file| file.is_file());
+        let curl = crate::env::program("curl");
         Ok(Self {
             store,
             data_plane,

@@ -54,7 +54,7 @@ impl Printer {
     }
 }
 
-/// Whether colour should be used, by the flag, the environment and the terminal.
-pub fn color(always: bool, never: bool, no_color: bool, dumb: bool) -> bool {
-    always || (!never && !no_color && !dumb && io::stdout().is_terminal() && io::stderr().is_terminal())
+/// Whether both streams go to a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
 }
