@@ -24,7 +24,7 @@ pub mod settings;
 pub mod signal;
 pub mod ui;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use cli::switch::OffMode;
 use cli::{Cli, Command};
 use commands::Context;
@@ -36,7 +36,11 @@ use tokio::sync::OnceCell;
 
 /// Runs the tool with these arguments and returns its exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.collect();
+    let parsed = cli::command(arguments.first())
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout with 0, the rest to stderr with 2.
@@ -44,8 +48,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { ExitStatus::Usage.code() } else { ExitStatus::Success.code() };
         }
     };
-    let settings = settings::resolve(&cli.global, env::read());
+    let mut settings = settings::resolve(&cli.global, env::read());
     let printer = ui::printer::Printer::new(settings.quiet, settings.color);
+    if settings.verbose {
+        settings.connection.trace = Some(std::sync::Arc::new(move |line| printer.say(line)));
+    }
     // The one provider of cryptography; an error says that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = tokio::runtime::Builder::new_multi_thread()

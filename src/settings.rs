@@ -12,7 +12,7 @@ use crate::ui::printer;
 use std::time::Duration;
 
 /// What every command needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// How to reach the cluster.
     pub connection: Connection,
@@ -24,6 +24,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Results only.
     pub quiet: bool,
+    /// Tell every request to the API server.
+    pub verbose: bool,
     /// Colour on both streams.
     pub color: bool,
     /// No progress bars.
@@ -49,6 +51,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             impersonate_groups: args.impersonate_groups.clone(),
             impersonate_uid: args.impersonate_uid.clone(),
             request_timeout: limit(args.request_timeout),
+            trace: None,
         },
         mesh: MeshOptions {
             istio_namespace: args.istio_namespace.clone(),
@@ -58,6 +61,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
         sandbox: args.sandbox,
         timeout: limit(args.timeout),
         quiet: args.quiet,
+        verbose: args.verbose > 0,
         color: match args.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

@@ -5,7 +5,9 @@ pub mod probe;
 pub mod switch;
 pub mod values;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +30,16 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The definition of the command line. As a plugin (`kubectl-secure_traffic`, which oc finds too) its usage texts say
+/// how a plugin is called.
+pub fn command(called_as: Option<&OsString>) -> clap::Command {
+    let file = called_as.and_then(|path| Path::new(path).file_stem()?.to_str());
+    match file.and_then(|name| name.split_once('-')) {
+        Some((host @ ("kubectl" | "oc"), _)) => Cli::command().bin_name(format!("{host} secure-traffic")),
+        _ => Cli::command(),
+    }
 }
 
 /// The commands.

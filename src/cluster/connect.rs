@@ -1,6 +1,7 @@
 //! The way to the cluster, as kubectl and oc find it.
 
 use super::error::ClusterError;
+use super::trace::{Sink, Trace};
 use http::HeaderValue;
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tower::timeout::TimeoutLayer;
 
 /// What kubectl's global options say about the connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Connection {
     /// `--kubeconfig`; else `KUBECONFIG` (several files merged), else `~/.kube/config`, else the in-cluster account.
     pub kubeconfig: Option<PathBuf>,
@@ -40,6 +41,8 @@ pub struct Connection {
     pub impersonate_uid: Option<String>,
     /// `--request-timeout`; none waits without end.
     pub request_timeout: Option<Duration>,
+    /// Who is told of every request (`-v`).
+    pub trace: Option<Sink>,
 }
 
 /// A cluster that answers, and the namespace to work in.
@@ -65,9 +68,10 @@ pub async fn connect(connection: &Connection) -> Result<Cluster, ClusterError> {
     let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let name = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let builder = ClientBuilder::try_from(config).map_err(|error| invalid(&error.to_string()))?;
+    let traced = builder.with_layer(&Trace(connection.trace.clone()));
     let client = match connection.request_timeout {
-        Some(limit) => builder.with_layer(&TimeoutLayer::new(limit)).build(),
-        None => builder.build(),
+        Some(limit) => traced.with_layer(&TimeoutLayer::new(limit)).build(),
+        None => traced.build(),
     };
     Ok(Cluster { client, namespace, name })
 }
@@ -86,6 +90,7 @@ async fn configuration(connection: &Connection) -> Result<Config, ClusterError> 
         Ok(kubeconfig) => kubeconfig,
         // No file at all: a pod's own account, as kubectl does it, or an address on the command line.
         Err(error) if connection.kubeconfig.is_none() && is_absent(&error) => return without_file(connection),
+        Err(error @ KubeconfigError::Parse(_)) => return Err(invalid(&without_values(&error.to_string()))),
         Err(error) => return Err(invalid(&chain(&error))),
     };
     if kubeconfig.current_context.as_deref().unwrap_or_default().is_empty() && options.context.is_none() {
@@ -169,6 +174,12 @@ fn override_with(config: &mut Config, connection: &Connection) -> Result<(), Clu
     Ok(())
 }
 
+/// What a parser says of a kubeconfig, without the lines and values that it shows: a token may be among them.
+fn without_values(message: &str) -> String {
+    let first = message.lines().next().unwrap_or_default();
+    first.split('"').step_by(2).collect::<Vec<_>>().join("…")
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -187,4 +198,16 @@ fn invalid(what: &str) -> ClusterError {
         format!("the kubeconfig cannot be used: {what}"),
         "see `kubectl config view`; --kubeconfig names another file",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_the_kubeconfig_does_not_print_the_secret_beside_it() {
+        let shown =
+            "line 5 column 9: invalid type: string \"sekrit\", expected a map\n --> <input>\n5 |   token: sekrit\n";
+        assert_eq!(without_values(shown), "line 5 column 9: invalid type: string …, expected a map");
+    }
 }

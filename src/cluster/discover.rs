@@ -1,8 +1,8 @@
 //! Which API generation the cluster speaks.
 
 use super::connect::Cluster;
-use super::error::{Access, ClusterError};
-use super::request::{send, send_optional};
+use super::error::{Access, ClusterError, explain_server};
+use super::request::{attempt, send_optional};
 use crate::istio::kinds::{Kind, PolicyApi, RuleApi};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 
@@ -20,7 +20,11 @@ pub struct Generation {
 /// Asks the API server; two rounds, the second in parallel.
 pub async fn discover(cluster: &Cluster) -> Result<Generation, ClusterError> {
     let access = Access::new("get", "", "apis", "");
-    let groups: APIGroupList = send(access, || cluster.client.list_api_groups()).await?;
+    // The first request of every run: where it fails for want of a way, the message names the server.
+    let groups: APIGroupList = match attempt(access, &mut || cluster.client.list_api_groups()).await {
+        Ok(groups) => groups,
+        Err(error) => return Err(explain_server(&cluster.name, &error)),
+    };
     let served = |kind: &Kind| {
         groups.groups.iter().any(|group| {
             group.name == kind.group && group.versions.iter().any(|version| version.version == kind.version)

@@ -101,6 +101,16 @@ pub fn explain(access: Access<'_>, error: &kube::Error) -> ClusterError {
     ClusterError { message: format!("could not {access}: {what}"), hint }
 }
 
+/// Explains that the server itself could not be talked to.
+pub fn explain_server(server: &str, error: &kube::Error) -> ClusterError {
+    let access = Access::new("get", "", "apis", "");
+    let (what, hint) = match error {
+        kube::Error::Api(status) => (server_words(status), api_hint(access, status)),
+        other => (cause(other), Some(transport_hint(other))),
+    };
+    ClusterError { message: format!("could not ask the API server at {server}: {what}"), hint }
+}
+
 fn server_words(status: &Status) -> String {
     match (status.reason.as_str(), status.message.as_str()) {
         ("", "") => format!("the server answered {}", status.code),

@@ -14,3 +14,4 @@ pub mod probe_pod;
 pub mod request;
 pub mod snapshot;
 pub mod stream;
+pub mod trace;

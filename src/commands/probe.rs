@@ -9,7 +9,7 @@ use crate::cluster::discover::{self, Generation};
 use crate::cluster::probe_pod::{Failure, Sweep, sweep};
 use crate::cluster::snapshot;
 use crate::domain::mesh::Snapshot;
-use crate::domain::probe::{Case, NotProbed, cases};
+use crate::domain::probe::{self, Case, NotProbed, cases};
 use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
@@ -94,7 +94,10 @@ impl Question<'_> {
         let asked = prober.ask(snapshot, cases).await;
         let left_behind = self.context.report_left_behind(&asked.left_behind);
         let result = conclusive(asked.result)?;
-        Ok((model::probe_report(&frame, cases, &result, not_probed), left_behind))
+        let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh);
+        let after = self.context.shutdown.race(look).await.map_err(Interrupted)??;
+        let changed = probe::changed(cases, &after.snapshot);
+        Ok((model::probe_report(&frame, cases, &result, &changed, not_probed), left_behind))
     }
 }
 

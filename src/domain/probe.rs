@@ -187,6 +187,17 @@ pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<
     Ok((cases, left_out))
 }
 
+/// Cases whose endpoints or modes are not any more what they were when the probe began: what it saw of them may not
+/// be all that there is.
+pub fn changed(before: &[Case], after: &Snapshot) -> Vec<bool> {
+    let now = |old: &Case| {
+        let service = after.service(&old.service)?;
+        let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
+        Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
+    };
+    before.iter().map(|old| now(old).is_none_or(|new| new.endpoints != old.endpoints)).collect()
+}
+
 fn port_label(port: &ServicePort) -> String {
     if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
 }

@@ -198,6 +198,17 @@ impl Verdict {
     }
 }
 
+impl Judgement {
+    /// A rejection holds for every endpoint that there is. Where these changed during the probe, it holds no more;
+    /// an acceptance does.
+    pub fn doubt(&mut self) {
+        if matches!(self.verdict, Verdict::Rejected(_)) {
+            let words = "its endpoints, or the policy that applies to them, changed while the probe ran";
+            self.verdict = Verdict::Inconclusive(Reason::NotSteady, words.to_owned());
+        }
+    }
+}
+
 /// What one plaintext sample shows by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {

@@ -191,6 +191,7 @@ pub fn probe_report(
     frame: &Frame,
     cases: &[Case],
     seen: &Result<Vec<Observation>, Failure>,
+    changed: &[bool],
     not_probed: Vec<NotProbed>,
 ) -> ProbeReport {
     let nothing = Observation::default();
@@ -198,7 +199,10 @@ pub fn probe_report(
         .iter()
         .enumerate()
         .map(|(index, case)| match seen {
-            Ok(observations) => judged(frame, case, observations.get(index).unwrap_or(&nothing)),
+            Ok(observations) => {
+                let changed = changed.get(index).copied().unwrap_or_default();
+                judged(frame, case, observations.get(index).unwrap_or(&nothing), changed)
+            }
             Err(failure) => unasked(case, failure),
         })
         .collect();
@@ -235,8 +239,11 @@ fn exit_of(result: &TargetReport, expected: Option<&str>) -> ExitStatus {
     }
 }
 
-fn judged(frame: &Frame, case: &Case, seen: &Observation) -> TargetReport {
-    let judgement = verdict::judge(case, seen, frame.attempts, &frame.trust_domain);
+fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
+    let mut judgement = verdict::judge(case, seen, frame.attempts, &frame.trust_domain);
+    if changed {
+        judgement.doubt();
+    }
     let nothing = EndpointObservation::default();
     let endpoints = case.endpoints.iter().zip(&judgement.endpoints).enumerate().map(|(index, (endpoint, verdict))| {
         let seen = seen.endpoints.get(index).unwrap_or(&nothing);
