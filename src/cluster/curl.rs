@@ -5,8 +5,7 @@
 //! curl 7.88.
 
 use crate::domain::identity::certificates;
-use crate::domain::mesh::MtlsMode;
-use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
+use crate::domain::probe::{Case, EndpointObservation, Hello, Observation, Sample};
 use serde_json::Value;
 
 /// How a probe asks.
@@ -47,7 +46,8 @@ pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
             plain.extend(["-o", "/dev/null", "--connect-to", &way].map(str::to_owned));
             plain.push(url("http", case, manner.attempts));
             sections.push(plain);
-            if !needs_hello(endpoint) {
+            // Anywhere else a hello proves nothing, and would hang at ports that echo.
+            if !endpoint.may_be_rejected() {
                 continue;
             }
             let hello = Manner { connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS, ..manner };
@@ -75,16 +75,10 @@ pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
     sections.join(&"--next".to_owned())
 }
 
-/// Only under STRICT, or where the mode is not known, can a hello make a rejection; anywhere else it would only hang at
-/// ports that echo.
-fn needs_hello(endpoint: &EndpointCase) -> bool {
-    endpoint.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
-}
-
 /// Records that a complete log holds.
 pub fn records(cases: &[Case], manner: Manner) -> usize {
     let endpoints = cases.iter().flat_map(|case| &case.endpoints);
-    let of_endpoints: usize = endpoints.map(|endpoint| manner.attempts + usize::from(needs_hello(endpoint))).sum();
+    let of_endpoints: usize = endpoints.map(|endpoint| manner.attempts + usize::from(endpoint.may_be_rejected())).sum();
     of_endpoints + cases.len() * manner.attempts
 }
 

@@ -94,10 +94,17 @@ impl Question<'_> {
         let asked = prober.ask(snapshot, cases).await;
         let left_behind = self.context.report_left_behind(&asked.left_behind);
         let result = conclusive(asked.result)?;
+        let changed = if cases.iter().any(Case::may_be_rejected) { self.changed(cases).await? } else { Vec::new() };
+        Ok((model::probe_report(&frame, cases, &result, &changed, not_probed), left_behind))
+    }
+}
+
+impl Question<'_> {
+    /// A second look: a rejection must hold for what is there now.
+    async fn changed(&self, cases: &[Case]) -> anyhow::Result<Vec<bool>> {
         let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh);
         let after = self.context.shutdown.race(look).await.map_err(Interrupted)??;
-        let changed = probe::changed(cases, &after.snapshot);
-        Ok((model::probe_report(&frame, cases, &result, &changed, not_probed), left_behind))
+        Ok(probe::changed(cases, &after.snapshot))
     }
 }
 

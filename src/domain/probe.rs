@@ -2,7 +2,7 @@
 
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
-use super::mesh::{DataPlane, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
+use super::mesh::{DataPlane, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
 use std::fmt;
 
 /// A Service port by number or by name.
@@ -125,6 +125,21 @@ impl Case {
     pub fn name(&self) -> String {
         let path = if self.explicit_path { self.path.as_str() } else { "" };
         format!("{}:{}{path}", self.service, self.port)
+    }
+}
+
+impl EndpointCase {
+    /// Whether the API's objects allow a rejection here: only under STRICT, or where the mode is not known, can a TLS
+    /// hello be evidence of one.
+    pub fn may_be_rejected(&self) -> bool {
+        self.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
+    }
+}
+
+impl Case {
+    /// Whether a rejection is possible at any endpoint.
+    pub fn may_be_rejected(&self) -> bool {
+        self.endpoints.iter().any(EndpointCase::may_be_rejected)
     }
 }
 
