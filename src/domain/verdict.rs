@@ -385,11 +385,11 @@ pub fn judge(case: &Case, seen: &Observation, attempts: usize, trust_domain: &st
             judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), attempts, trust_domain)
         })
         .collect();
-    let verdict = combine(case, seen, &endpoints);
+    let verdict = combine(case, seen, &endpoints, attempts);
     Judgement { verdict, endpoints }
 }
 
-fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict]) -> Verdict {
+fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usize) -> Verdict {
     let looks: Vec<Look> = seen.service.iter().map(look).collect();
     // The Service's own answer first: it is the question that a person asked.
     if let Some(how) = looks.iter().copied().find_map(answered) {
@@ -409,8 +409,9 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict]) -> Verdict {
     }
     let through_service = || format!("through the Service's address: {}", describe(&seen.service));
     match looks.iter().find(|look| **look != Look::Reset) {
-        None if looks.is_empty() => {
-            return Verdict::Inconclusive(Reason::LostOutput, "no record of the Service's own address".to_owned());
+        None if looks.is_empty() || looks.len() < attempts => {
+            let words = format!("{} of {attempts} records of the Service's own address arrived", looks.len());
+            return Verdict::Inconclusive(Reason::LostOutput, words);
         }
         None => {}
         Some(Look::Blind(reason)) => return Verdict::Inconclusive(*reason, through_service()),
