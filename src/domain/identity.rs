@@ -76,3 +76,7 @@ fn describe(leaf: &[u8]) -> Result<PeerIdentity, String> {
         expires: certificate.validity().not_after.timestamp(),
     })
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -423,3 +423,7 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
     });
     Verdict::Rejected(evidence.flatten().collect())
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

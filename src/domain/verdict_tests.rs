@@ -1,0 +1,540 @@
+//! The reading tables row by row, and what must hold for every observation.
+
+use super::*;
+use crate::domain::effective::{Effective, Level, Step};
+use proptest::prelude::*;
+
+const TRUST_DOMAIN: &str = "cluster.local";
+const ATTEMPTS: usize = 3;
+
+fn identity() -> PeerIdentity {
+    PeerIdentity {
+        spiffe: "spiffe://cluster.local/ns/demo/sa/boards".to_owned(),
+        issuer: "O=cluster.local".to_owned(),
+        expires: 4_102_444_800,
+    }
+}
+
+fn mode(mode: Option<MtlsMode>) -> Effective {
+    let step = Step {
+        level: Level::Namespace,
+        namespace: "demo".to_owned(),
+        name: "default".to_owned(),
+        mode: Some(MtlsMode::Strict),
+    };
+    Effective { mode, chain: if mode == Some(MtlsMode::Strict) { vec![step] } else { Vec::new() } }
+}
+
+/// An endpoint as STRICT wants it: meshed, captured, with a known identity.
+fn endpoint() -> EndpointCase {
+    EndpointCase {
+        address: "10.0.0.1".to_owned(),
+        port: 8080,
+        pod: Some("boards-1".to_owned()),
+        data_plane: DataPlane::Sidecar,
+        captured: true,
+        mode: mode(Some(MtlsMode::Strict)),
+        identity: Some("/ns/demo/sa/boards".to_owned()),
+    }
+}
+
+fn endpoint_in(wanted: MtlsMode) -> EndpointCase {
+    EndpointCase { mode: mode(Some(wanted)), ..endpoint() }
+}
+
+fn case(endpoints: Vec<EndpointCase>) -> Case {
+    Case {
+        service: "boards".to_owned(),
+        namespace: "demo".to_owned(),
+        port: 8080,
+        port_name: "http".to_owned(),
+        path: "/".to_owned(),
+        explicit_path: false,
+        host: "boards.demo.svc.cluster.local".to_owned(),
+        endpoints,
+        unready: Vec::new(),
+    }
+}
+
+/// What curl says where no byte came back.
+fn silent(exit: i32, connected: bool) -> Sample {
+    Sample { exit, connected, ..Sample::default() }
+}
+
+fn reset() -> Sample {
+    Sample { message: Some("Recv failure: Connection reset by peer".to_owned()), ..silent(56, true) }
+}
+
+fn http(status: u16) -> Sample {
+    Sample { http_status: Some(status), bytes: 200, connected: true, ..Sample::default() }
+}
+
+fn from_sidecar(status: u16) -> Sample {
+    Sample { from_sidecar: true, ..http(status) }
+}
+
+/// The hello that a STRICT sidecar answers.
+fn hello() -> Hello {
+    Hello { exit: 16, certificate_requested: true, chain: vec![vec![1]], identity: Some(Ok(identity())) }
+}
+
+/// No certificate came: what anything but STRICT shows.
+fn no_hello() -> Hello {
+    Hello { exit: 35, ..Hello::default() }
+}
+
+/// SPIFFE-named, asks for a client certificate, and is not the mesh's.
+fn forged_hello() -> Hello {
+    Hello { identity: Some(Err("does not verify against the mesh root (UnknownIssuer)".to_owned())), ..hello() }
+}
+
+fn seen(sample: &Sample, hello: Hello) -> EndpointObservation {
+    EndpointObservation { samples: vec![sample.clone(); ATTEMPTS], hello: Some(hello) }
+}
+
+/// The same at the Service's address and at its one endpoint.
+fn everywhere(sample: &Sample, hello: Hello) -> Observation {
+    Observation { service: vec![sample.clone(); ATTEMPTS], endpoints: vec![seen(sample, hello)], body: None }
+}
+
+/// `rejected`, `accepted: …` or `inconclusive: …`, for tables.
+fn word(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Accepted(how) => format!("accepted: {how}"),
+        Verdict::Rejected(_) => "rejected".to_owned(),
+        Verdict::Inconclusive(reason, _) => format!("inconclusive: {reason}"),
+    }
+}
+
+fn judged(case: &Case, seen: &Observation) -> Verdict {
+    judge(case, seen, ATTEMPTS, TRUST_DOMAIN).verdict
+}
+
+const SIDECAR_403: &str = "accepted: HTTP 403: plaintext got in, denied by authorization";
+const SIDECAR_503: &str = "accepted: HTTP 503: the sidecar let it in, the application is down";
+const OWN_TLS_400: &str = "accepted: HTTP 400: the application speaks TLS itself";
+const NOT_HTTP: &str = "accepted: bytes came back, not HTTP";
+
+/// One row a situation that was measured on a real mesh.
+#[test]
+fn situations_as_measured() {
+    use MtlsMode::{Disable, Permissive, Strict};
+    let strict = endpoint_in(Strict);
+    let permissive = endpoint_in(Permissive);
+    let disabled = endpoint_in(Disable);
+    let unmeshed = EndpointCase { data_plane: DataPlane::None, captured: false, ..endpoint() };
+    let excluded = EndpointCase { captured: false, ..endpoint() };
+    let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..endpoint() };
+    let rows: Vec<(&str, &EndpointCase, Sample, Hello, &str)> = vec![
+        ("STRICT, however it came about", &strict, reset(), hello(), "rejected"),
+        ("STRICT, large or HTTP/2 sends", &strict, silent(55, true), hello(), "rejected"),
+        ("PERMISSIVE", &permissive, http(200), no_hello(), "accepted: HTTP 200"),
+        ("DISABLE", &disabled, http(200), no_hello(), "accepted: HTTP 200"),
+        ("no sidecar", &unmeshed, http(200), no_hello(), "accepted: HTTP 200"),
+        ("port excluded from capture under STRICT", &excluded, http(200), no_hello(), "accepted: HTTP 200"),
+        ("authorization DENY under PERMISSIVE, HTTP port", &permissive, from_sidecar(403), no_hello(), SIDECAR_403),
+        (
+            "authorization DENY under PERMISSIVE, TCP port",
+            &permissive,
+            silent(52, true),
+            no_hello(),
+            "inconclusive: closed-not-reset",
+        ),
+        ("dead application under PERMISSIVE, HTTP port", &permissive, from_sidecar(503), no_hello(), SIDECAR_503),
+        (
+            "dead application under PERMISSIVE, TCP port",
+            &permissive,
+            reset(),
+            no_hello(),
+            "inconclusive: reset-without-evidence",
+        ),
+        (
+            "application resets, PERMISSIVE TCP port",
+            &permissive,
+            reset(),
+            no_hello(),
+            "inconclusive: reset-without-evidence",
+        ),
+        ("application resets, no sidecar", &unmeshed, reset(), no_hello(), "inconclusive: target-not-meshed"),
+        ("application closes, no sidecar", &unmeshed, silent(52, true), no_hello(), "inconclusive: closed-not-reset"),
+        ("nothing listens, no sidecar", &unmeshed, silent(7, false), no_hello(), "inconclusive: refused"),
+        ("TCP echo or banner under PERMISSIVE", &permissive, silent(1, true), no_hello(), NOT_HTTP),
+        ("application speaks TLS itself and answers 400", &permissive, http(400), no_hello(), OWN_TLS_400),
+        (
+            "application speaks TLS itself and hangs up",
+            &permissive,
+            silent(52, true),
+            no_hello(),
+            "inconclusive: closed-not-reset",
+        ),
+        (
+            "application asks for client certificates, not SPIFFE",
+            &permissive,
+            silent(52, true),
+            Hello { identity: Some(Err("carries no single SPIFFE name".to_owned())), ..hello() },
+            "inconclusive: closed-not-reset",
+        ),
+        (
+            "application serves its own SPIFFE-named mTLS behind a PERMISSIVE sidecar",
+            &permissive,
+            silent(52, true),
+            forged_hello(),
+            "inconclusive: closed-not-reset",
+        ),
+        ("the same, resetting", &permissive, reset(), forged_hello(), "inconclusive: reset-without-evidence"),
+        ("the same without a sidecar", &unmeshed, reset(), forged_hello(), "inconclusive: target-not-meshed"),
+        ("the same on an excluded port", &excluded, reset(), forged_hello(), "inconclusive: reset-without-evidence"),
+        ("the same where the objects say STRICT", &strict, reset(), forged_hello(), "inconclusive: application-tls"),
+        (
+            "application serves with the very certificate of its pod, PERMISSIVE",
+            &permissive,
+            reset(),
+            hello(),
+            "inconclusive: evidence-disagrees",
+        ),
+        ("the same, closing as measured", &permissive, silent(52, true), hello(), "inconclusive: closed-not-reset"),
+        (
+            "the same on an excluded port, namespace STRICT",
+            &excluded,
+            reset(),
+            hello(),
+            "inconclusive: reset-without-evidence",
+        ),
+        (
+            "captured by ztunnel, STRICT or dead alike",
+            &ambient,
+            reset(),
+            hello(),
+            "inconclusive: reset-without-evidence",
+        ),
+        ("no endpoints or refused", &strict, silent(7, false), no_hello(), "inconclusive: refused"),
+        ("address that leads nowhere", &strict, silent(28, false), no_hello(), "inconclusive: connect-timeout"),
+        ("unknown name", &strict, silent(6, false), no_hello(), "inconclusive: dns"),
+    ];
+    for (situation, endpoint, sample, hello, expected) in rows {
+        let verdict = judged(&case(vec![endpoint.clone()]), &everywhere(&sample, hello));
+        assert_eq!(word(&verdict), expected, "{situation}");
+    }
+}
+
+/// One row a line of the reading table: what one plaintext request at a STRICT, meshed port says.
+#[test]
+fn curls_codes_together_with_what_came_back() {
+    let strict = case(vec![endpoint()]);
+    let rows: Vec<(&str, Sample, Hello, &str)> = vec![
+        ("56, connected, with evidence", reset(), hello(), "rejected"),
+        ("56, connected, without", reset(), no_hello(), "inconclusive: reset-without-evidence"),
+        ("52, connected", silent(52, true), hello(), "inconclusive: closed-not-reset"),
+        ("0, the application's 2xx", http(204), no_hello(), "accepted: HTTP 204"),
+        ("0, the application's 401", http(401), no_hello(), "accepted: HTTP 401"),
+        ("0, the application's 404", http(404), no_hello(), "accepted: HTTP 404"),
+        ("0, the application's own 403", http(403), no_hello(), "accepted: HTTP 403"),
+        ("0, 403 of the sidecar", from_sidecar(403), no_hello(), SIDECAR_403),
+        ("22, 403 of the sidecar", Sample { exit: 22, ..from_sidecar(403) }, no_hello(), SIDECAR_403),
+        ("0, 503 of the sidecar", from_sidecar(503), no_hello(), SIDECAR_503),
+        ("22, 503 of the sidecar", Sample { exit: 22, ..from_sidecar(503) }, no_hello(), SIDECAR_503),
+        ("0, the application's own 503", http(503), no_hello(), "accepted: HTTP 503"),
+        ("0, 400 of a TLS server", http(400), no_hello(), OWN_TLS_400),
+        ("1, bytes of no HTTP", Sample { bytes: 7, ..silent(1, true) }, no_hello(), NOT_HTTP),
+        ("1, HTTP/0.9, nothing counted", silent(1, true), no_hello(), NOT_HTTP),
+        ("8, weird reply", silent(8, true), no_hello(), NOT_HTTP),
+        ("56, reset after some bytes", Sample { bytes: 12, ..reset() }, hello(), NOT_HTTP),
+        ("28, slow answer after some bytes", Sample { bytes: 1, ..silent(28, true) }, hello(), NOT_HTTP),
+        ("56, reset after a status line", Sample { exit: 56, ..http(200) }, hello(), "accepted: HTTP 200"),
+        ("56, never connected", silent(56, false), hello(), "inconclusive: unexpected"),
+        ("52, never connected", silent(52, false), hello(), "inconclusive: unexpected"),
+        ("7", silent(7, false), no_hello(), "inconclusive: refused"),
+        ("28, never connected", silent(28, false), no_hello(), "inconclusive: connect-timeout"),
+        ("28, connected", silent(28, true), hello(), "inconclusive: read-timeout"),
+        ("6", silent(6, false), no_hello(), "inconclusive: dns"),
+        ("35, TLS by mistake", silent(35, true), hello(), "inconclusive: unexpected"),
+        ("126, curl cannot be run", silent(126, false), hello(), "inconclusive: unexpected"),
+        ("127, no curl", silent(127, false), hello(), "inconclusive: unexpected"),
+        ("137, killed", silent(137, true), hello(), "inconclusive: unexpected"),
+        ("139, crashed", silent(139, true), hello(), "inconclusive: unexpected"),
+    ];
+    for (row, sample, hello, expected) in rows {
+        assert_eq!(word(&judged(&strict, &everywhere(&sample, hello))), expected, "{row}");
+    }
+    let nothing = Observation { endpoints: vec![EndpointObservation::default()], ..Observation::default() };
+    assert_eq!(word(&judged(&strict, &nothing)), "inconclusive: lost-output", "no record at all");
+}
+
+/// The evidence, with one piece changed at a time.
+#[test]
+fn each_piece_of_evidence_is_needed() {
+    let sound = endpoint();
+    let other = PeerIdentity { spiffe: "spiffe://cluster.local/ns/demo/sa/other".to_owned(), ..identity() };
+    let domain = PeerIdentity { spiffe: "spiffe://other.domain/ns/demo/sa/boards".to_owned(), ..identity() };
+    let rows: Vec<(&str, EndpointCase, Option<Hello>, &str)> = vec![
+        ("nothing missing", sound.clone(), Some(hello()), "rejected"),
+        (
+            "the mode is unknown",
+            EndpointCase { mode: mode(None), ..endpoint() },
+            Some(hello()),
+            "inconclusive: mode-unknown",
+        ),
+        (
+            "half enrolled in ambient",
+            EndpointCase { data_plane: DataPlane::Pending, ..endpoint() },
+            Some(hello()),
+            "inconclusive: reset-without-evidence",
+        ),
+        ("no record of the hello", sound.clone(), None, "inconclusive: lost-output"),
+        (
+            "no certificate was shown",
+            sound.clone(),
+            Some(Hello { chain: Vec::new(), identity: None, ..hello() }),
+            "inconclusive: reset-without-evidence",
+        ),
+        (
+            "the mesh root cannot be read",
+            sound.clone(),
+            Some(Hello { identity: None, ..hello() }),
+            "inconclusive: reset-without-evidence",
+        ),
+        (
+            "another workload's identity",
+            sound.clone(),
+            Some(Hello { identity: Some(Ok(other)), ..hello() }),
+            "inconclusive: application-tls",
+        ),
+        (
+            "another trust domain",
+            sound.clone(),
+            Some(Hello { identity: Some(Ok(domain)), ..hello() }),
+            "inconclusive: application-tls",
+        ),
+        (
+            "the endpoint's own identity is not known",
+            EndpointCase { identity: None, ..endpoint() },
+            Some(hello()),
+            "inconclusive: application-tls",
+        ),
+        (
+            "no client certificate was asked for",
+            sound,
+            Some(Hello { certificate_requested: false, ..hello() }),
+            "inconclusive: evidence-disagrees",
+        ),
+    ];
+    for (row, endpoint, hello, expected) in rows {
+        let endpoints = vec![EndpointObservation { samples: vec![reset(); ATTEMPTS], hello }];
+        let seen = Observation { service: vec![reset(); ATTEMPTS], endpoints, body: None };
+        assert_eq!(word(&judged(&case(vec![endpoint]), &seen)), expected, "{row}");
+    }
+}
+
+#[test]
+fn several_endpoints_and_the_services_own_address() {
+    let two = case(vec![endpoint(), EndpointCase { address: "10.0.0.2".to_owned(), ..endpoint() }]);
+    let good = || seen(&reset(), hello());
+    let observed = |service: Vec<Sample>, endpoints: Vec<EndpointObservation>| {
+        word(&judged(&two, &Observation { service, endpoints, body: None }))
+    };
+    let resets = || vec![reset(); ATTEMPTS];
+    assert_eq!(observed(resets(), vec![good(), good()]), "rejected");
+    assert_eq!(observed(resets(), vec![good(), seen(&http(200), no_hello())]), "accepted: HTTP 200", "one of two open");
+    assert_eq!(
+        observed(vec![reset(), http(200), reset()], vec![good(), good()]),
+        "accepted: HTTP 200",
+        "the Service leads to something that is none of the endpoints"
+    );
+    assert_eq!(observed(resets(), vec![good()]), "inconclusive: lost-output", "the second endpoint was never asked");
+    assert_eq!(observed(Vec::new(), vec![good(), good()]), "inconclusive: lost-output", "no record of the Service");
+    assert_eq!(
+        observed(vec![reset()], vec![good(), good()]),
+        "inconclusive: lost-output",
+        "one record of three of the Service"
+    );
+    assert_eq!(
+        observed(vec![silent(6, false); ATTEMPTS], vec![good(), good()]),
+        "inconclusive: dns",
+        "the endpoints refuse, the name does not resolve"
+    );
+    let mixed = EndpointObservation { samples: vec![reset(), silent(28, true), reset()], ..good() };
+    assert_eq!(observed(resets(), vec![good(), mixed]), "inconclusive: not-steady");
+    let closing = EndpointObservation { samples: vec![reset(), silent(52, true), reset()], ..good() };
+    assert_eq!(observed(resets(), vec![good(), closing]), "inconclusive: closed-not-reset");
+    assert_eq!(word(&judged(&case(Vec::new()), &Observation::default())), "inconclusive: no-endpoints");
+}
+
+#[test]
+fn a_rejection_carries_the_evidence_of_every_endpoint() {
+    let two = case(vec![endpoint(), EndpointCase { address: "10.0.0.2".to_owned(), ..endpoint() }]);
+    let seen = Observation {
+        service: vec![reset(); ATTEMPTS],
+        endpoints: vec![seen(&reset(), hello()), seen(&reset(), hello())],
+        body: None,
+    };
+    let Verdict::Rejected(evidence) = judged(&two, &seen) else { panic!("not rejected") };
+    let places: Vec<&str> = evidence.iter().map(|one| one.endpoint.as_str()).collect();
+    assert_eq!(places, ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    assert!(evidence.iter().all(|one| one.policy == "demo/default" && one.resets == ATTEMPTS), "{evidence:?}");
+}
+
+fn any_sample() -> impl Strategy<Value = Sample> {
+    let exit = prop_oneof![4 => Just(56), 1 => Just(55), 1 => Just(52), 2 => prop::sample::select(vec![
+        0, 1, 6, 7, 8, 16, 18, 22, 23, 28, 35, 43, 56, 60, 92, 126, 127, 137, 139, -1,
+    ])];
+    let status = prop_oneof![6 => Just(None), 1 => (100u16..600).prop_map(Some)];
+    let bytes = prop_oneof![6 => Just(0u64), 1 => 1u64..5000];
+    (exit, status, bytes, any::<bool>(), any::<bool>()).prop_map(
+        |(exit, http_status, bytes, connected, from_sidecar)| Sample {
+            exit,
+            message: None,
+            http_status,
+            bytes,
+            connected,
+            from_sidecar,
+            seconds: 0.001,
+        },
+    )
+}
+
+/// Mostly resets, so that rejections come about too.
+fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
+    prop_oneof![
+        3 => Just(vec![reset(); ATTEMPTS]),
+        1 => prop::collection::vec(any_sample(), 0..6),
+    ]
+}
+
+fn any_hello() -> impl Strategy<Value = Option<Hello>> {
+    let name = prop_oneof![4 => Just("boards"), 1 => Just("other")];
+    let verified = prop_oneof![
+        4 => name.prop_map(|name| Some(Ok(PeerIdentity {
+            spiffe: format!("spiffe://cluster.local/ns/demo/sa/{name}"), ..identity()
+        }))),
+        1 => Just(Some(Err("cannot be read".to_owned()))),
+        1 => Just(None),
+    ];
+    let requested = prop::bool::weighted(0.8);
+    let one = (verified, requested, any::<bool>()).prop_map(|(identity, certificate_requested, empty)| {
+        let chain = if empty && identity.is_none() { Vec::new() } else { vec![vec![1]] };
+        Hello { exit: 16, certificate_requested, chain, identity }
+    });
+    prop::option::weighted(0.9, one)
+}
+
+fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> {
+    use MtlsMode::{Disable, Permissive, Strict};
+    let plane = prop_oneof![
+        6 => Just(DataPlane::Sidecar), 1 => Just(DataPlane::None), 1 => Just(DataPlane::Ambient), 1 => Just(DataPlane::Pending)
+    ];
+    let wanted =
+        prop_oneof![6 => Just(Some(Strict)), 1 => Just(Some(Permissive)), 1 => Just(Some(Disable)), 1 => Just(None)];
+    let own = prop::option::weighted(0.9, Just("/ns/demo/sa/boards".to_owned()));
+    (plane, prop::bool::weighted(0.9), wanted, own, any_samples(), any_hello()).prop_map(
+        |(data_plane, captured, wanted, identity, samples, hello)| {
+            let case = EndpointCase { data_plane, captured, mode: mode(wanted), identity, ..endpoint() };
+            (case, EndpointObservation { samples, hello })
+        },
+    )
+}
+
+fn any_case() -> impl Strategy<Value = (Case, Observation)> {
+    (prop::collection::vec(any_endpoint(), 0..4), any_samples()).prop_map(|(endpoints, service)| {
+        let (cases, endpoints) = endpoints.into_iter().unzip();
+        (case(cases), Observation { service, endpoints, body: None })
+    })
+}
+
+/// Everything that a rejection of this endpoint stands on, said a second time and without `evidence`.
+fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
+    let resets = seen.samples.iter().all(|sample| {
+        matches!(sample.exit, 55 | 56) && sample.connected && sample.bytes == 0 && sample.http_status.is_none()
+    });
+    let own = case.identity.as_ref().map(|path| format!("spiffe://{TRUST_DOMAIN}{path}"));
+    let shown =
+        seen.hello.as_ref().filter(|hello| hello.certificate_requested).and_then(|hello| hello.identity.clone());
+    resets
+        && seen.samples.len() >= ATTEMPTS
+        && case.data_plane == DataPlane::Sidecar
+        && case.captured
+        && case.mode.mode == Some(MtlsMode::Strict)
+        && own.is_some()
+        && shown.and_then(Result::ok).map(|identity| identity.spiffe) == own
+}
+
+fn is_answer(sample: &Sample) -> bool {
+    sample.http_status.is_some() || sample.bytes > 0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_rejected_without_evidence_at_every_endpoint((case, seen) in any_case()) {
+        if let Verdict::Rejected(evidence) = judged(&case, &seen) {
+            prop_assert!(!case.endpoints.is_empty());
+            prop_assert_eq!(evidence.len(), case.endpoints.len());
+            for (endpoint, seen) in case.endpoints.iter().zip(&seen.endpoints) {
+                prop_assert!(is_proven(endpoint, seen), "{endpoint:?} {seen:?}");
+            }
+            prop_assert!(seen.service.len() >= ATTEMPTS);
+        }
+    }
+
+    #[test]
+    fn evidence_at_every_endpoint_is_enough((case, mut seen) in any_case()) {
+        seen.service = vec![reset(); ATTEMPTS];
+        let proven = case.endpoints.iter().zip(&seen.endpoints).all(|(case, seen)| is_proven(case, seen));
+        // Codes 55 and 56 together are two kinds of one reset.
+        if proven && !case.endpoints.is_empty() {
+            prop_assert_eq!(judged(&case, &seen).as_str(), "rejected");
+        }
+    }
+
+    #[test]
+    fn an_answer_anywhere_is_never_a_rejection((case, seen) in any_case()) {
+        let all = seen.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&seen.service);
+        if all.clone().any(is_answer) {
+            prop_assert_eq!(judged(&case, &seen).as_str(), "accepted");
+        }
+    }
+
+    #[test]
+    fn one_accepted_endpoint_makes_the_target_accepted((case, seen) in any_case()) {
+        let judgement = judge(&case, &seen, ATTEMPTS, TRUST_DOMAIN);
+        if judgement.endpoints.iter().any(|verdict| verdict.as_str() == "accepted") {
+            prop_assert_eq!(judgement.verdict.as_str(), "accepted");
+        }
+        if judgement.verdict.as_str() == "rejected" {
+            prop_assert!(judgement.endpoints.iter().all(|verdict| verdict.as_str() == "rejected"));
+        }
+    }
+
+    #[test]
+    fn the_order_of_samples_and_endpoints_changes_no_verdict((case, seen) in any_case(), turn in 0usize..4) {
+        let mut other_case = case.clone();
+        let mut other = seen.clone();
+        if !other.endpoints.is_empty() {
+            let by = turn % other.endpoints.len();
+            other.endpoints.rotate_left(by);
+            other_case.endpoints.rotate_left(by);
+        }
+        for samples in other.endpoints.iter_mut().map(|endpoint| &mut endpoint.samples).chain([&mut other.service]) {
+            samples.reverse();
+        }
+        prop_assert_eq!(judged(&case, &seen).as_str(), judged(&other_case, &other).as_str());
+    }
+
+    #[test]
+    fn fewer_records_than_asked_reject_nothing((case, mut seen) in any_case(), at in 0usize..8) {
+        let ways = seen.endpoints.len() + 1;
+        match seen.endpoints.get_mut(at % ways) {
+            Some(endpoint) => endpoint.samples.truncate(ATTEMPTS - 1),
+            None => seen.service.truncate(ATTEMPTS - 1),
+        }
+        prop_assert_ne!(judged(&case, &seen).as_str(), "rejected");
+    }
+
+    #[test]
+    fn a_hello_alone_rejects_nothing((case, mut seen) in any_case()) {
+        for endpoint in &mut seen.endpoints {
+            endpoint.samples.clear();
+        }
+        prop_assert_ne!(judged(&case, &seen).as_str(), "rejected");
+    }
+}
