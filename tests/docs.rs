@@ -1,0 +1,84 @@
+//! What the documentation repeats of the tool must be what the tool says.
+
+use clap::CommandFactory;
+use secure_traffic::cli::Cli;
+use secure_traffic::domain::verdict::Reason;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every reason; one that is added does not compile before it stands here.
+fn reasons() -> Vec<Reason> {
+    use Reason::*;
+    let next = |reason: Reason| match reason {
+        Dns => Some(Refused),
+        Refused => Some(ConnectTimeout),
+        ConnectTimeout => Some(ReadTimeout),
+        ReadTimeout => Some(NoEndpoints),
+        NoEndpoints => Some(ProbeMeshed),
+        ProbeMeshed => Some(ProbeSelected),
+        ProbeSelected => Some(TargetNotMeshed),
+        TargetNotMeshed => Some(ResetWithoutEvidence),
+        ResetWithoutEvidence => Some(ClosedNotReset),
+        ClosedNotReset => Some(ModeUnknown),
+        ModeUnknown => Some(EvidenceDisagrees),
+        EvidenceDisagrees => Some(ApplicationTls),
+        ApplicationTls => Some(ImagePull),
+        ImagePull => Some(AdmissionDenied),
+        AdmissionDenied => Some(Quota),
+        Quota => Some(Unschedulable),
+        Unschedulable => Some(ProbeFailed),
+        ProbeFailed => Some(NotSteady),
+        NotSteady => Some(LostOutput),
+        LostOutput => Some(Unexpected),
+        Unexpected => None,
+    };
+    std::iter::successors(Some(Dns), |reason| next(*reason)).collect()
+}
+
+#[test]
+fn verdicts_explain_every_reason_and_no_other() {
+    let page = text("docs/verdicts.md");
+    let table = page.split_once("## Reasons").and_then(|(_, rest)| rest.split_once("\n## ")).expect("the table").0;
+    let documented: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word)).collect();
+    let known: Vec<&str> = reasons().into_iter().map(Reason::as_str).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_readme_has_the_exit_codes_of_the_help() {
+    let help = Cli::command().get_after_help().expect("exit codes").to_string();
+    assert!(text("README.md").contains(help.trim()), "README.md lacks:\n{help}");
+}
+
+#[test]
+fn every_command_is_in_the_guide() {
+    let pages = text("README.md") + &text("docs/guide.md");
+    for command in Cli::command().get_subcommands() {
+        assert!(pages.contains(&format!("secure-traffic {}", command.get_name())), "{}", command.get_name());
+    }
+}
+
+/// Links between the pages, and from them to files of the project.
+#[test]
+fn links_lead_somewhere() {
+    let pages = std::fs::read_dir(root().join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let pages: Vec<PathBuf> = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    for path in pages.into_iter().chain(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name))) {
+        let page = std::fs::read_to_string(&path).expect("text");
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") {
+                let there = path.parent().is_some_and(|directory| directory.join(target).exists());
+                assert!(there, "{}: {link}", path.display());
+            }
+        }
+    }
+}
