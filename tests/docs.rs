@@ -70,8 +70,10 @@ fn every_command_is_in_the_guide() {
 #[test]
 fn links_lead_somewhere() {
     let pages = std::fs::read_dir(root().join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
-    let pages: Vec<PathBuf> = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
-    for path in pages.into_iter().chain(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name))) {
+    let pages: Vec<PathBuf> =
+        pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    for path in pages.into_iter().chain(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name)))
+    {
         let page = std::fs::read_to_string(&path).expect("text");
         for link in page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
             let target = link.split('#').next().unwrap_or_default();

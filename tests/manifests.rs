@@ -57,7 +57,9 @@ fn every_binding_binds_a_role_of_its_file_to_an_account_of_ours() {
     let accounts: Vec<&Value> = all.iter().filter(|object| object["kind"] == "ServiceAccount").collect();
     for path in files("rbac") {
         let (_, objects) = read(&path);
-        for binding in objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding"))) {
+        for binding in
+            objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding")))
+        {
             let role = &binding["roleRef"];
             let there = objects.iter().any(|object| {
                 object["kind"] == role["kind"]
@@ -98,7 +100,11 @@ fn ci_examples_are_yaml_and_ask_for_a_rejection() {
             "github-actions" => assert!(object["jobs"]["plaintext-is-rejected"]["steps"].is_array(), "{name}"),
             "gitlab-ci" => assert!(object["plaintext-is-rejected"]["script"].is_array(), "{name}"),
             "tekton-task" => {
-                assert_eq!((&object["apiVersion"], &object["kind"]), (&"tekton.dev/v1".into(), &"Task".into()), "{name}");
+                assert_eq!(
+                    (&object["apiVersion"], &object["kind"]),
+                    (&"tekton.dev/v1".into(), &"Task".into()),
+                    "{name}"
+                );
                 assert!(object["spec"]["steps"].is_array(), "{name}");
             }
             other => panic!("{other} has no check here"),
