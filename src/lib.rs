@@ -26,6 +26,7 @@ pub mod ui;
 
 use clap::FromArgMatches;
 use cli::switch::OffMode;
+use cli::values::SandboxState;
 use cli::{Cli, Command};
 use commands::Context;
 use domain::mesh::MtlsMode;
@@ -50,6 +51,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let mut settings = settings::resolve(&cli.global, env::read());
     let printer = ui::printer::Printer::new(settings.quiet, settings.color);
+    // A story needs a stage: the sandbox, unless a cluster is named.
+    if matches!(cli.command, Command::Demo(_)) && !settings.connection.names_a_cluster() && settings.sandbox.is_none() {
+        settings.sandbox = Some(SandboxState::Auto);
+    }
     if settings.verbose {
         settings.connection.trace = Some(std::sync::Arc::new(move |line| printer.say(line)));
     }

@@ -51,7 +51,7 @@ pub enum Command {
     DisableMtls(switch::DisableArgs),
     /// Ask with a throwaway pod outside the mesh whether plaintext gets in
     Probe(probe::ProbeArgs),
-    /// The walk-through as a narrated story: probe, enable, probe, disable, probe
+    /// The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe
     Demo(DemoArgs),
     /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
     Sandbox(SandboxArgs),

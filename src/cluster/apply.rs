@@ -14,10 +14,14 @@ use futures::StreamExt;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Requests under way at a time.
 const PARALLEL: usize = 32;
+
+/// How long answers to writes are waited for once no more are begun.
+const LAST_ANSWERS: Duration = Duration::from_secs(40);
 
 /// Whether a request writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +64,11 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Waits until no write is under way. Every write has a deadline, so this ends.
-    pub async fn settled(&self) {
-        let _ = self.under_way.subscribe().wait_for(|count| *count == 0).await;
+    /// Waits until no write is under way, though not for ever: says how many never got an answer.
+    pub async fn settled(&self) -> usize {
+        let mut under_way = self.under_way.subscribe();
+        let _ = tokio::time::timeout(LAST_ANSWERS, under_way.wait_for(|count| *count == 0)).await;
+        *self.under_way.borrow()
     }
 
     /// Objects that were written, with kubectl's word for what became of them.

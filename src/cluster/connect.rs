@@ -45,6 +45,14 @@ pub struct Connection {
     pub trace: Option<Sink>,
 }
 
+impl Connection {
+    /// Whether the command line says which cluster or namespace is meant.
+    pub fn names_a_cluster(&self) -> bool {
+        let named = [&self.context, &self.cluster, &self.namespace, &self.server];
+        self.kubeconfig.is_some() || named.into_iter().any(Option::is_some)
+    }
+}
+
 /// A cluster that answers, and the namespace to work in.
 #[derive(Clone)]
 pub struct Cluster {

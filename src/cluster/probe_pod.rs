@@ -25,6 +25,9 @@ pub const DEFAULT_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
 /// How long the removal of a pod may take before we say that it is left behind.
 const REMOVAL: Duration = Duration::from_secs(20);
 
+/// How long an answer is waited for once a signal has come.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+
 /// What the pod is made of.
 #[derive(Debug, Clone)]
 pub struct PodRequest {
@@ -164,8 +167,7 @@ pub async fn with_pod<T>(
         run_timeout: Duration::from_secs(request.deadline_seconds),
         created: None,
     };
-    // Never raced against a signal: a request under way could still make the pod.
-    let created = probe.create(request).await;
+    let created = create_in_spite_of(shutdown, &mut probe, request).await;
     let result = match created {
         Ok(()) => match shutdown.race(work(&probe)).await {
             Ok(result) => result,
@@ -175,6 +177,25 @@ pub async fn with_pod<T>(
     };
     let removal = Removal { pod: probe.reference(), task: tokio::spawn(async move { probe.remove().await }) };
     Outcome { result, removal }
+}
+
+/// A request under way could still make the pod, so a signal does not cut it off at once; but a server that never
+/// answers must not keep us either.
+async fn create_in_spite_of(shutdown: &Shutdown, probe: &mut ProbePod, request: &PodRequest) -> Result<(), Failure> {
+    let patience = async {
+        let signal = shutdown.requested().await;
+        tokio::time::sleep(LAST_ANSWER).await;
+        signal
+    };
+    let answer = tokio::select! {
+        biased;
+        result = probe.create(request) => Ok(result),
+        signal = patience => Err(signal),
+    };
+    answer.unwrap_or_else(|signal| {
+        probe.created = Some(Created::Unknown);
+        Err(Failure::Interrupted(signal))
+    })
 }
 
 /// A probe pod that exists.

@@ -135,7 +135,12 @@ impl Switch<'_> {
         }
         self.validate(&self.one_of_each_shape()).await?;
         let changed = self.change().await;
-        self.applier.ledger.settled().await;
+        let unanswered = self.applier.ledger.settled().await;
+        if unanswered > 0 {
+            self.context
+                .printer
+                .warn(&format!("{} got no answer: it may or may not have been made", count(unanswered, "write")));
+        }
         if let Err(error) = changed {
             self.account();
             self.removed().await;
