@@ -67,6 +67,11 @@ pub fn progress(pod: &Pod) -> Progress {
 
 fn ended_words(pod_reason: Option<&str>, terminated: &ContainerStateTerminated) -> String {
     let reason = pod_reason.or(terminated.reason.as_deref()).unwrap_or("killed");
+    if matches!(reason, "StartError" | "ContainerCannotRun") {
+        // Only here the message is the runtime's; elsewhere it is the body that curl wrote.
+        let message = terminated.message.as_deref().unwrap_or_default();
+        return format!("the probe could not be started: {reason}: {message}");
+    }
     format!("the probe was ended before its work was done: {reason} (exit code {})", terminated.exit_code)
 }
 
