@@ -250,7 +250,13 @@ impl ProbePod {
             }
             Err(kube::Error::Api(status)) => match refusal(&status) {
                 Some((reason, words)) => Err(Failure::Pod(reason, words)),
-                None => Err(explain(access, &kube::Error::Api(status)).into()),
+                None => {
+                    // A server that gave up on the request (504) may have made the pod all the same.
+                    if status.code >= 500 {
+                        self.created = Some(Created::Unknown);
+                    }
+                    Err(explain(access, &kube::Error::Api(status)).into())
+                }
             },
             Err(error) => {
                 self.created = Some(Created::Unknown);
