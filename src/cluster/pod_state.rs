@@ -120,3 +120,7 @@ pub fn refusal(status: &kube::core::Status) -> Option<(Reason, String)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "pod_state_tests.rs"]
+mod tests;

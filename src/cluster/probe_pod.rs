@@ -445,3 +445,7 @@ fn abandoned(pod: &Pod, now: i64) -> bool {
     let deadline = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).unwrap_or_default();
     created + deadline + MARGIN < now
 }
+
+#[cfg(test)]
+#[path = "probe_pod_tests.rs"]
+mod tests;

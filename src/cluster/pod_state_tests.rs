@@ -1,0 +1,335 @@
+//! Statuses as a kubelet was seen to write them, and refusals as an API server was seen to word them.
+
+use super::*;
+use kube::core::Status;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+fn pod_with(status: &Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+}
+
+/// `waiting`, `running`, `ended 56` or `image-pull: words`.
+fn word(progress: &Progress) -> String {
+    match progress {
+        Progress::Waiting => "waiting".to_owned(),
+        Progress::Running => "running".to_owned(),
+        Progress::Ended(terminated) => format!("ended {}", terminated.exit_code),
+        Progress::Stuck(reason, words) => format!("{reason}: {words}"),
+    }
+}
+
+fn state(phase: &str, state: &Value) -> Value {
+    json!({"phase": phase, "containerStatuses": [{
+        "name": "probe", "state": state, "ready": false, "restartCount": 0, "image": "curl", "imageID": "",
+    }]})
+}
+
+fn waiting(reason: &str, message: &str) -> Value {
+    state("Pending", &json!({"waiting": {"reason": reason, "message": message}}))
+}
+
+fn terminated(phase: &str, exit_code: i32, reason: &str) -> Value {
+    state(
+        phase,
+        &json!({"terminated": {
+            "exitCode": exit_code, "reason": reason, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z",
+        }}),
+    )
+}
+
+fn with(mut status: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else { panic!("an object") };
+    status.as_object_mut().unwrap().extend(fields);
+    status
+}
+
+#[test]
+fn what_the_kubelet_writes_means() {
+    let unschedulable = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to \
+                         deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    let scheduled = |status: &str, reason: &str, message: &str| {
+        json!({"phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": status, "reason": reason, "message": message,
+        }]})
+    };
+    let not_found = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create \
+                     failed: unable to start container process: exec: \"curl\": executable file not found in $PATH: unknown";
+    let mut no_curl = terminated("Failed", 128, "StartError");
+    no_curl["containerStatuses"][0]["state"]["terminated"]["message"] = not_found.into();
+    let mut killed_with_body = terminated("Failed", 137, "OOMKilled");
+    killed_with_body["containerStatuses"][0]["state"]["terminated"]["message"] = "the application's body".into();
+    let mut by_signal = terminated("Failed", 0, "Error");
+    by_signal["containerStatuses"][0]["state"]["terminated"]["signal"] = 9.into();
+    let ended = "probe-failed: the probe was ended before its work was done:";
+    let rows: Vec<(&str, Value, String)> = vec![
+        ("no status yet", json!({}), "waiting".into()),
+        ("not scheduled yet", json!({"phase": "Pending"}), "waiting".into()),
+        ("scheduled", scheduled("True", "", ""), "waiting".into()),
+        (
+            "no node takes it",
+            scheduled("False", "Unschedulable", unschedulable),
+            format!("unschedulable: {unschedulable}"),
+        ),
+        ("held by a scheduling gate", scheduled("False", "SchedulingGated", "gated"), "waiting".into()),
+        ("being created", waiting("ContainerCreating", ""), "waiting".into()),
+        ("init containers run", waiting("PodInitializing", ""), "waiting".into()),
+        (
+            "no such image",
+            waiting("ErrImagePull", "failed to pull and unpack image \"docker.io/no/such:1\": network is unreachable"),
+            "image-pull: ErrImagePull: failed to pull and unpack image \"docker.io/no/such:1\": network is unreachable"
+                .into(),
+        ),
+        (
+            "no such image, again",
+            waiting("ImagePullBackOff", "Back-off pulling image \"docker.io/no/such:1\""),
+            "image-pull: ImagePullBackOff: Back-off pulling image \"docker.io/no/such:1\"".into(),
+        ),
+        (
+            "no image's name",
+            waiting("InvalidImageName", "couldn't parse image name \"Bad//Image\""),
+            "image-pull: InvalidImageName: couldn't parse image name \"Bad//Image\"".into(),
+        ),
+        (
+            "never pulled",
+            waiting("ErrImageNeverPull", "Container image \"x\" is not present with pull policy of Never"),
+            "image-pull: ErrImageNeverPull: Container image \"x\" is not present with pull policy of Never".into(),
+        ),
+        (
+            "a configuration that is not there",
+            waiting("CreateContainerConfigError", "configmap \"nosuch\" not found"),
+            "probe-failed: CreateContainerConfigError: configmap \"nosuch\" not found".into(),
+        ),
+        (
+            "restarted over and over, which our pods never are",
+            waiting("CrashLoopBackOff", "back-off 10s restarting failed container"),
+            "waiting".into(),
+        ),
+        ("running", state("Running", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})), "running".into()),
+        ("curl has ended well", terminated("Succeeded", 0, "Completed"), "ended 0".into()),
+        ("curl was reset", terminated("Failed", 56, "Error"), "ended 56".into()),
+        ("curl has ended, the phase lags", terminated("Running", 56, "Error"), "ended 56".into()),
+        (
+            "no curl in the image",
+            no_curl,
+            format!("probe-failed: the probe could not be started: StartError: {not_found}"),
+        ),
+        ("out of memory", terminated("Failed", 137, "OOMKilled"), format!("{ended} OOMKilled (exit code 137)")),
+        ("out of memory after a body", killed_with_body, format!("{ended} OOMKilled (exit code 137)")),
+        ("ended by a signal", by_signal, format!("{ended} Error (exit code 0)")),
+        (
+            "past its deadline",
+            with(
+                terminated("Failed", 137, "Error"),
+                json!({"reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}),
+            ),
+            format!("{ended} DeadlineExceeded (exit code 137)"),
+        ),
+        (
+            "past its deadline before it ran",
+            json!({"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}),
+            "probe-failed: DeadlineExceeded: Pod was active on the node longer than the specified deadline".into(),
+        ),
+        (
+            "evicted",
+            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}),
+            "probe-failed: Evicted: The node was low on resource: ephemeral-storage.".into(),
+        ),
+        (
+            "preempted while it ran",
+            with(
+                state("Failed", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})),
+                json!({"reason": "Preempting", "message": "Preempted in order to admit critical pod"}),
+            ),
+            "probe-failed: Preempting: Preempted in order to admit critical pod".into(),
+        ),
+        (
+            "another container has ended, ours runs",
+            json!({"phase": "Running", "containerStatuses": [
+                {"name": "other", "state": {"terminated": {"exitCode": 0}}, "ready": false, "restartCount": 0, "image": "", "imageID": ""},
+                {"name": "probe", "state": {"running": {}}, "ready": true, "restartCount": 0, "image": "", "imageID": ""},
+            ]}),
+            "running".into(),
+        ),
+    ];
+    for (row, status, expected) in rows {
+        assert_eq!(word(&progress(&pod_with(&status))), expected, "{row}");
+    }
+    assert_eq!(word(&progress(&Pod::default())), "waiting", "no status at all");
+}
+
+fn service(name: &str, selector: &[(&str, &str)]) -> Service {
+    Service {
+        name: name.to_owned(),
+        kind: crate::domain::mesh::ServiceKind::ClusterIp,
+        labels: BTreeMap::new(),
+        selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        ports: Vec::new(),
+        endpoints: Vec::new(),
+    }
+}
+
+#[test]
+fn only_a_pod_that_nobody_touched_is_outside() {
+    let plain = json!({"containers": [{"name": "probe"}]});
+    let rows: Vec<(&str, Value, Value, Option<(Reason, &str)>)> = vec![
+        ("as we made it", json!({"labels": {"sidecar.istio.io/inject": "false"}}), plain.clone(), None),
+        (
+            "a sidecar as a container",
+            json!({}),
+            json!({"containers": [{"name": "probe"}, {"name": "istio-proxy"}]}),
+            Some((Reason::ProbeMeshed, "(sidecar)")),
+        ),
+        (
+            "a sidecar as an init container that stays",
+            json!({"annotations": {"istio.io/rev": "canary"}}),
+            json!({"initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}], "containers": [{"name": "probe"}]}),
+            Some((Reason::ProbeMeshed, "by revision \"canary\"")),
+        ),
+        (
+            "an init container that only redirects",
+            json!({}),
+            json!({"initContainers": [{"name": "istio-init"}], "containers": [{"name": "probe"}]}),
+            Some((Reason::ProbeMeshed, "\"istio-init\"")),
+        ),
+        (
+            "an annotation of the injector alone",
+            json!({"annotations": {"sidecar.istio.io/status": "{}"}}),
+            plain.clone(),
+            Some((Reason::ProbeMeshed, "brought into the mesh")),
+        ),
+        (
+            "captured by ztunnel",
+            json!({"annotations": {"ambient.istio.io/redirection": "enabled"}}),
+            plain.clone(),
+            Some((Reason::ProbeMeshed, "(ambient)")),
+        ),
+        (
+            "about to be captured by ztunnel",
+            json!({"annotations": {"ambient.istio.io/redirection": "pending"}}),
+            plain.clone(),
+            Some((Reason::ProbeMeshed, "brought into the mesh")),
+        ),
+        (
+            "a label that makes it an endpoint",
+            json!({"labels": {"app": "boards", "version": "v1"}}),
+            plain.clone(),
+            Some((Reason::ProbeSelected, "\"boards\"")),
+        ),
+        ("half of a selector", json!({"labels": {"tier": "web"}}), plain.clone(), None),
+        (
+            "another sidecar than the mesh's",
+            json!({}),
+            json!({"containers": [{"name": "probe"}, {"name": "log-shipper"}]}),
+            None,
+        ),
+    ];
+    let services = [
+        service("by-hand", &[]),
+        service("boards", &[("app", "boards")]),
+        service("web", &[("tier", "web"), ("app", "web")]),
+    ];
+    for (row, metadata, spec, expected) in rows {
+        let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        match (outside(&pod, &services), expected) {
+            (Ok(()), None) => {}
+            (Err((reason, words)), Some((expected, part))) => {
+                assert!(reason == expected && words.contains(part), "{row}: {reason}: {words}");
+            }
+            (seen, _) => panic!("{row}: {seen:?}"),
+        }
+    }
+}
+
+fn refused(code: u16, reason: &str, message: &str) -> Option<Reason> {
+    let status = Status { code, reason: reason.to_owned(), message: message.to_owned(), ..Status::default() };
+    refusal(&status).map(|(reason, words)| {
+        assert_eq!(words, message, "the server's words are kept");
+        reason
+    })
+}
+
+#[test]
+fn refusals_are_sorted_by_who_refused() {
+    let rows = [
+        (
+            "Pod Security",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
+             (container \"probe\" must set securityContext.allowPrivilegeEscalation=false)",
+            Some(Reason::AdmissionDenied),
+        ),
+        (
+            "an exhausted quota",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
+            Some(Reason::Quota),
+        ),
+        (
+            "a quota that demands limits",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: failed quota: q: must specify limits.memory for: probe",
+            Some(Reason::Quota),
+        ),
+        (
+            "a range of limits",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: [minimum memory usage per Container is 128Mi, but request is 16Mi, maximum cpu usage \
+             per Pod is 100m, but limit is 500m]",
+            Some(Reason::Quota),
+        ),
+        (
+            "a missing right",
+            403,
+            "Forbidden",
+            "pods is forbidden: User \"nobody\" cannot create resource \"pods\" in API group \"\" in the namespace \"demo\"",
+            None,
+        ),
+        (
+            "an admission policy",
+            422,
+            "Invalid",
+            "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'signed' with binding 'signed' denied request: only signed images",
+            Some(Reason::AdmissionDenied),
+        ),
+        (
+            "a webhook",
+            400,
+            "BadRequest",
+            "admission webhook \"policy.example.org\" denied the request: no probes here",
+            Some(Reason::AdmissionDenied),
+        ),
+        (
+            "a namespace that goes away",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: unable to create new content in namespace demo because it is being terminated",
+            Some(Reason::AdmissionDenied),
+        ),
+        (
+            "no service account",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: error looking up service account demo/default: serviceaccount \"default\" not found",
+            Some(Reason::AdmissionDenied),
+        ),
+        (
+            "an invalid pod",
+            422,
+            "Invalid",
+            "Pod \"p\" is invalid: spec.containers[0].image: Required value",
+            Some(Reason::AdmissionDenied),
+        ),
+        ("no such namespace", 404, "NotFound", "namespaces \"nosuch\" not found", None),
+        ("credentials", 401, "Unauthorized", "Unauthorized", None),
+        ("a server in trouble", 500, "InternalError", "Internal error occurred: etcdserver: leader changed", None),
+        ("a server without time", 504, "Timeout", "Timeout: request did not complete within requested timeout", None),
+    ];
+    for (row, code, reason, message, expected) in rows {
+        assert_eq!(refused(code, reason, message), expected, "{row}");
+    }
+}

@@ -1,0 +1,422 @@
+//! The life of a probe pod at an API server that misbehaves.
+
+use super::*;
+use http::{Method, Request, Response, StatusCode};
+use kube::client::Body;
+use serde_json::Value;
+use std::sync::{Arc, Mutex};
+use tokio::task::JoinHandle;
+
+/// What the server answers: a status and its body, a connection that broke, or nothing ever.
+enum Answer {
+    Json(u16, Value),
+    Text(String),
+    Broken,
+}
+
+/// One request as the server saw it.
+#[derive(Debug, Clone)]
+struct Seen {
+    /// `create`, `get`, `watch`, `log` or `delete`.
+    what: &'static str,
+    query: String,
+    body: Value,
+}
+
+/// A server that answers by a script of our own; the number counts the requests of that kind, from 1.
+struct Server {
+    cluster: Cluster,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    fn new(mut script: impl FnMut(&Seen, usize) -> Answer + Send + 'static) -> Self {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let record = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Some((request, respond)) = handle.next_request().await {
+                let request = read(request).await;
+                let count = {
+                    let mut seen = record.lock().unwrap();
+                    seen.push(request.clone());
+                    seen.iter().filter(|other| other.what == request.what).count()
+                };
+                let (status, body) = match script(&request, count) {
+                    Answer::Json(status, body) => (status, body.to_string()),
+                    Answer::Text(text) => (200, text),
+                    Answer::Broken => {
+                        respond.send_error(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+                        continue;
+                    }
+                };
+                let status = StatusCode::from_u16(status).unwrap();
+                respond.send_response(Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap());
+            }
+        });
+        let client = kube::Client::new(service, "demo");
+        Self { cluster: Cluster { client, namespace: "demo".to_owned(), name: "a test".to_owned() }, seen, task }
+    }
+
+    fn seen(&self) -> Vec<&'static str> {
+        self.seen.lock().unwrap().iter().map(|request| request.what).collect()
+    }
+
+    fn last(&self, what: &str) -> Seen {
+        self.seen.lock().unwrap().iter().rfind(|request| request.what == what).cloned().unwrap()
+    }
+}
+
+async fn read(request: Request<Body>) -> Seen {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let what = match (request.method().clone(), request.uri().path()) {
+        (Method::POST, _) => "create",
+        (Method::DELETE, _) => "delete",
+        (_, path) if path.ends_with("/log") => "log",
+        _ if query.contains("watch=true") => "watch",
+        _ => "get",
+    };
+    let body = request.into_body().collect_bytes().await.unwrap_or_default();
+    Seen { what, query, body: serde_json::from_slice(&body).unwrap_or_default() }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Answer {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message});
+    Answer::Json(code, body)
+}
+
+fn not_found() -> Answer {
+    status(404, "NotFound", "pods \"secure-traffic-probe\" not found")
+}
+
+fn pod_object(state: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "secure-traffic-probe-xxxxx", "namespace": "demo", "uid": "u-1", "resourceVersion": "7"},
+        "spec": {"containers": [{"name": "probe"}]},
+        "status": {"phase": "Running", "containerStatuses": [{
+            "name": "probe", "state": state, "ready": true, "restartCount": 0, "image": "", "imageID": "",
+        }]},
+    })
+}
+
+fn running() -> Value {
+    pod_object(&json!({"running": {}}))
+}
+
+fn ended() -> Value {
+    pod_object(&json!({"terminated": {"exitCode": 56, "reason": "Error"}}))
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    json!({"type": kind, "object": object}).to_string() + "\n"
+}
+
+fn request() -> PodRequest {
+    PodRequest {
+        arguments: vec!["-q".to_owned()],
+        image: DEFAULT_IMAGE.to_owned(),
+        pull_secrets: Vec::new(),
+        deadline_seconds: 20,
+        start_timeout: Duration::from_secs(10),
+        openshift: false,
+    }
+}
+
+/// What came of the work, and what is left once the removal has ended.
+struct Run<T> {
+    result: Result<T, Failure>,
+    left_behind: Option<String>,
+}
+
+async fn whole<T>(outcome: Outcome<T>) -> Run<T> {
+    Run { result: outcome.result, left_behind: outcome.removal.confirmed().await }
+}
+
+/// Runs curl to its end and reads a log of two records.
+async fn run(server: &Server) -> Run<String> {
+    let work = async |probe: &ProbePod| {
+        probe.ended().await?;
+        probe.log("M", 2).await
+    };
+    whole(with_pod(&server.cluster, &request(), &[], &Shutdown::never(), work).await).await
+}
+
+/// What a healthy server does once the pod is there: it has ended, its log is whole, it can be removed.
+fn healthy(request: &Seen, count: usize) -> Answer {
+    match request.what {
+        "create" => Answer::Json(201, running()),
+        "watch" => Answer::Text(event("MODIFIED", &ended())),
+        "log" => Answer::Text("M a\nM b\n".to_owned()),
+        "delete" => Answer::Json(200, ended()),
+        // Looked at before its deletion, and gone after it.
+        _ if count % 2 == 1 => Answer::Json(200, ended()),
+        _ => not_found(),
+    }
+}
+
+#[tokio::test]
+async fn a_pod_is_made_watched_read_and_removed() {
+    let server = Server::new(healthy);
+    let outcome = run(&server).await;
+    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.left_behind, None);
+    assert_eq!(server.seen(), ["create", "watch", "log", "get", "delete", "get"]);
+    let delete = server.last("delete").body;
+    assert_eq!(delete["preconditions"]["uid"], "u-1", "nobody else's pod of that name");
+    assert_eq!(delete["gracePeriodSeconds"], 0, "a container that has ended needs no grace");
+    assert!(server.last("watch").query.contains("resourceVersion=7"), "{}", server.last("watch").query);
+}
+
+#[tokio::test]
+async fn a_conflict_on_our_own_name_means_that_the_pod_was_made() {
+    let server = Server::new(|request, count| match (request.what, count) {
+        ("create", 1) => status(429, "TooManyRequests", "busy"),
+        ("create", _) => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
+        // One more look than usual: for the pod that was made.
+        ("get", 1) => Answer::Json(200, running()),
+        _ => healthy(request, count + 1),
+    });
+    let outcome = run(&server).await;
+    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.left_behind, None);
+    assert_eq!(server.seen(), ["create", "create", "get", "watch", "log", "get", "delete", "get"]);
+}
+
+/// A request without an answer may have made the pod: it is looked for, and removed.
+async fn removed_after(answer: fn() -> Answer, words: &str) {
+    let mut there = true;
+    let server = Server::new(move |request, _| match request.what {
+        "create" => answer(),
+        "delete" => {
+            there = false;
+            Answer::Json(200, running())
+        }
+        _ if there => Answer::Json(200, running()),
+        _ => not_found(),
+    });
+    let outcome = run(&server).await;
+    let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(error.message.contains("create pods in namespace \"demo\"") && error.message.contains(words), "{error}");
+    assert_eq!(outcome.left_behind, None);
+    let seen = server.seen();
+    assert_eq!(&seen[..4], ["create", "get", "delete", "get"], "the request itself is not repeated");
+    assert!(seen[4..].iter().all(|what| *what == "get") && seen.len() > 4, "absent for a while: {seen:?}");
+    assert!(server.last("delete").body["gracePeriodSeconds"].is_null(), "what runs gets the second that it asks for");
+}
+
+#[tokio::test]
+async fn a_pod_made_by_a_request_without_an_answer_is_removed() {
+    removed_after(|| Answer::Broken, "connection reset").await;
+}
+
+#[tokio::test]
+async fn a_pod_made_by_a_request_that_the_server_gave_up_on_is_removed() {
+    removed_after(|| status(504, "Timeout", "request did not complete within requested timeout"), "did not complete")
+        .await;
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_nothing_to_look_for() {
+    let server = Server::new(|_, _| {
+        status(
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
+        )
+    });
+    let outcome = run(&server).await;
+    assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::Quota, words)) if words.contains("exceeded quota")));
+    assert_eq!(server.seen(), ["create"]);
+    let server = Server::new(|_, _| {
+        let message =
+            "pods is forbidden: User \"x\" cannot create resource \"pods\" in API group \"\" in the namespace \"demo\"";
+        status(403, "Forbidden", message)
+    });
+    let Err(Failure::Cluster(error)) = run(&server).await.result else { panic!("a missing right is no finding") };
+    assert!(error.hint.unwrap().contains("--verb=create --resource=pods"));
+    assert_eq!(server.seen(), ["create"]);
+}
+
+#[tokio::test]
+async fn a_deletion_is_tried_until_it_works() {
+    let mut there = true;
+    let server = Server::new(move |request, count| match (request.what, count) {
+        ("delete", 1) => status(500, "InternalError", "etcdserver: leader changed"),
+        ("delete", 2) => Answer::Broken,
+        ("delete", _) => {
+            there = false;
+            Answer::Json(200, ended())
+        }
+        ("get", _) if there => Answer::Json(200, ended()),
+        ("get", _) => not_found(),
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.left_behind, None);
+    assert_eq!(server.seen().iter().filter(|what| **what == "delete").count(), 3);
+}
+
+#[tokio::test]
+async fn a_pod_that_somebody_put_in_our_place_is_left_alone() {
+    let server = Server::new(|request, count| match request.what {
+        "delete" => status(409, "Conflict", "Precondition failed: UID in precondition: u-1, UID in object meta: u-2"),
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    assert!(outcome.result.is_ok() && outcome.left_behind.is_none());
+    assert_eq!(server.seen().iter().filter(|what| **what == "delete").count(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_early_is_begun_anew() {
+    let expired = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old resource version"});
+    let server = Server::new(move |request, count| match (request.what, count) {
+        ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
+        ("watch", 2) => Answer::Text(event("ERROR", &expired)),
+        ("watch", 3) => Answer::Text("{\"type\":\"MODIFIED\",\"object\":{\"kind\":".to_owned()),
+        ("get", 1..=3) => Answer::Json(200, running()),
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(
+        server.seen()[..8],
+        ["create", "watch", "get", "watch", "get", "watch", "get", "watch"],
+        "after each early end a look, and a watch from there"
+    );
+}
+
+#[tokio::test]
+async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
+    let server = Server::new(|request, count| match request.what {
+        "watch" => {
+            status(403, "Forbidden", "pods is forbidden: User \"x\" cannot watch resource \"pods\" in API group \"\"")
+        }
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(error.message.contains("could not watch pods"), "{error}");
+    assert_eq!(outcome.left_behind, None, "removed all the same");
+}
+
+#[tokio::test]
+async fn a_pod_that_somebody_deletes_is_a_finding() {
+    let server = Server::new(|request, count| match request.what {
+        "watch" => Answer::Text(event("DELETED", &running())),
+        "get" => not_found(),
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    assert!(
+        matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeFailed, words)) if words.contains("somebody deleted"))
+    );
+    assert_eq!(outcome.left_behind, None);
+}
+
+#[tokio::test]
+async fn a_pod_that_admission_changed_is_never_asked() {
+    let server = Server::new(|request, count| {
+        let mut injected = running();
+        injected["spec"]["containers"] = json!([{"name": "probe"}, {"name": "istio-proxy"}]);
+        if request.what == "create" { Answer::Json(201, injected) } else { healthy(request, count) }
+    });
+    let outcome = run(&server).await;
+    assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
+    assert_eq!(server.seen(), ["create", "get", "delete", "get"]);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_captured_later_is_found_out() {
+    let server = Server::new(|request, count| {
+        let mut captured = ended();
+        captured["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": "enabled"});
+        if request.what == "watch" { Answer::Text(event("MODIFIED", &captured)) } else { healthy(request, count) }
+    });
+    let outcome = run(&server).await;
+    assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
+    assert_eq!(outcome.left_behind, None);
+}
+
+#[tokio::test]
+async fn a_log_that_is_short_at_first_is_read_again() {
+    let server = Server::new(|request, count| match (request.what, count) {
+        ("log", 1) => Answer::Text(String::new()),
+        ("log", 2) => Answer::Text("M a\nother\n".to_owned()),
+        _ => healthy(request, count),
+    });
+    assert_eq!(run(&server).await.result.unwrap(), "M a\nM b\n");
+    assert_eq!(server.seen().iter().filter(|what| **what == "log").count(), 3);
+    assert!(server.last("log").query.contains("limitBytes="), "read with a limit");
+}
+
+#[tokio::test]
+async fn a_log_that_stays_short_is_handed_over_as_it_is() {
+    let server = Server::new(|request, count| match request.what {
+        "log" => Answer::Text("M a\n".to_owned()),
+        _ => healthy(request, count),
+    });
+    assert_eq!(run(&server).await.result.unwrap(), "M a\n");
+}
+
+#[tokio::test]
+async fn a_log_that_may_not_be_read_is_named() {
+    let server = Server::new(|request, count| match request.what {
+        "log" => {
+            let message = "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"demo\"";
+            status(403, "Forbidden", message)
+        }
+        _ => healthy(request, count),
+    });
+    let outcome = run(&server).await;
+    let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(error.message.contains("could not get pods/log"), "{error}");
+    assert!(error.hint.unwrap().contains("--verb=get --resource=pods/log -n demo"));
+    assert_eq!(outcome.left_behind, None);
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_work_and_removes_the_pod() {
+    let (sender, receiver) = tokio::sync::watch::channel(None);
+    let server = Server::new(healthy);
+    let work = async |_: &ProbePod| {
+        sender.send_replace(Some(Signal::Interrupt));
+        std::future::pending::<Result<(), Failure>>().await
+    };
+    let outcome = with_pod(&server.cluster, &request(), &[], &Shutdown::from_channel(receiver), work).await;
+    let outcome = whole(outcome).await;
+    assert_eq!(outcome.result.unwrap_err(), Failure::Interrupted(Signal::Interrupt));
+    assert_eq!(outcome.left_behind, None);
+    assert_eq!(server.seen(), ["create", "get", "delete", "get"]);
+}
+
+#[test]
+fn names_and_markers_are_words_of_their_own() {
+    let words: std::collections::BTreeSet<String> = (0..1000).map(|_| random_word(16)).collect();
+    assert_eq!(words.len(), 1000);
+    assert!(words.iter().all(|word| word.len() == 16 && word.chars().all(|c| c.is_ascii_alphanumeric())));
+}
+
+#[test]
+fn a_pod_is_abandoned_only_long_after_its_deadline() {
+    let at = |created: &str, deadline: i64| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"creationTimestamp": created}, "spec": {"containers": [], "activeDeadlineSeconds": deadline},
+        }))
+        .unwrap()
+    };
+    let now = jiff::Timestamp::from_second(1_780_272_000).unwrap();
+    let old = (now - jiff::SignedDuration::from_secs(300)).to_string();
+    assert!(abandoned(&at(&old, 60), now.as_second()));
+    assert!(!abandoned(&at(&old, 290), now.as_second()));
+    assert!(!abandoned(&Pod::default(), now.as_second()), "of unknown age");
+}
