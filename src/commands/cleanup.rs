@@ -1,9 +1,8 @@
 //! `cleanup`: removes what an earlier run, killed at once, has left.
 
-use super::Context;
+use super::{Context, State};
 use crate::cluster::probe_pod::{Sweep, sweep};
 use crate::exit::ExitStatus;
-use crate::sandbox::State;
 
 /// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {

@@ -12,11 +12,14 @@ use crate::cli::values::SandboxState;
 use crate::cluster::connect::{Cluster, connect};
 use crate::exit::ExitStatus;
 use crate::progress::Progress;
-use crate::sandbox::{Sandbox, State};
+use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::ui::printer::Printer;
 use tokio::sync::OnceCell;
+
+/// The state in which a sandbox starts; what a command needs of it is all that most of them know of the sandbox.
+pub use crate::sandbox::State;
 
 /// What a command is given.
 pub struct Context {

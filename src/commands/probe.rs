@@ -1,6 +1,6 @@
 //! `probe`: look, ask from outside the mesh, judge.
 
-use super::Context;
+use super::{Context, State};
 use crate::cli::probe::ProbeArgs;
 use crate::cli::values::{Expect, OutputFormat};
 use crate::cluster::ask::{PodOptions, Prober};
@@ -10,11 +10,11 @@ use crate::cluster::probe_pod::{Failure, Sweep, sweep};
 use crate::cluster::snapshot;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case, NotProbed, cases};
+use crate::domain::verdict::Reason;
 use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, Frame, ProbeReport};
-use crate::sandbox::State;
 use crate::settings::pod_options;
 
 /// Runs the command.
@@ -109,11 +109,12 @@ impl Question<'_> {
 }
 
 /// A pod that did not come about is a finding; an API that refuses, or a signal, ends the run.
-pub fn conclusive<T>(result: Result<T, Failure>) -> anyhow::Result<Result<T, Failure>> {
+pub fn conclusive<T>(result: Result<T, Failure>) -> anyhow::Result<Result<T, (Reason, String)>> {
     match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Failure::Pod(reason, words)) => Ok(Err((reason, words))),
         Err(Failure::Cluster(error)) => Err(error.into()),
         Err(Failure::Interrupted(signal)) => Err(Interrupted(signal).into()),
-        other => Ok(other),
     }
 }
 

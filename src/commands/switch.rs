@@ -3,8 +3,8 @@
 mod phases;
 mod results;
 
-use super::Context;
 use super::probe::{Question, render, sweep_abandoned};
+use super::{Context, State};
 use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::access;
 use crate::cluster::apply::{Applied, Applier, Ledger, Mode, Refused};
@@ -22,7 +22,6 @@ use crate::istio::owners;
 use crate::istio::render::Apis;
 use crate::report::human::{Style, count};
 use crate::report::plan as plan_report;
-use crate::sandbox::State;
 use crate::settings::pod_options;
 use crate::ui::confirm::{self, Answer};
 use std::sync::Arc;

@@ -50,6 +50,15 @@ pub fn read_all(text: &str) -> Result<Vec<Value>, Error> {
         .map_err(|error| Error::Syntax(error.without_snippet().to_string()))
 }
 
+/// The only document of a text.
+pub fn read_one(text: &str) -> Result<Value, Error> {
+    let mut documents = read_all(text)?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        _ => Err(Error::Syntax("one document is expected".to_owned())),
+    }
+}
+
 fn writer() -> SerializerOptions {
     // Folded and literal blocks depend on widths; one form for every text is easier to compare.
     serde_yaml::ser_options! { prefer_block_scalars: false, compact_list_indent: true }

@@ -1,6 +1,5 @@
 //! The report of a probe: versioned, and apart from the domain's types, which may change freely.
 
-use crate::cluster::probe_pod::Failure;
 use crate::domain::effective::Effective;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation, Sample};
@@ -190,7 +189,7 @@ pub struct Frame {
 pub fn probe_report(
     frame: &Frame,
     cases: &[Case],
-    seen: &Result<Vec<Observation>, Failure>,
+    seen: &Result<Vec<Observation>, (Reason, String)>,
     changed: &[bool],
     not_probed: Vec<NotProbed>,
 ) -> ProbeReport {
@@ -203,7 +202,7 @@ pub fn probe_report(
                 let changed = changed.get(index).copied().unwrap_or_default();
                 judged(frame, case, observations.get(index).unwrap_or(&nothing), changed)
             }
-            Err(failure) => unasked(case, failure),
+            Err((reason, words)) => unasked(case, *reason, words),
         })
         .collect();
     let exit = results.iter().fold(ExitStatus::Success, |status, result| status.and(exit_of(result, frame.expected)));
@@ -270,17 +269,12 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
     }
 }
 
-fn unasked(case: &Case, failure: &Failure) -> TargetReport {
-    let (reason, words) = match failure {
-        Failure::Pod(reason, words) => (*reason, words.clone()),
-        Failure::Cluster(error) => (Reason::ProbeFailed, error.message.clone()),
-        Failure::Interrupted(signal) => (Reason::ProbeFailed, signal.to_string()),
-    };
+fn unasked(case: &Case, reason: Reason, words: &str) -> TargetReport {
     TargetReport {
         target: case.name(),
         service: case.service.clone(),
         port: case.port,
-        answer: answer(&Verdict::Inconclusive(reason, words)),
+        answer: answer(&Verdict::Inconclusive(reason, words.to_owned())),
         endpoints: Vec::new(),
         samples: Vec::new(),
         not_ready: case.unready.clone(),

@@ -6,6 +6,7 @@ use super::table;
 use super::verbs::Scope;
 use super::write::{PatchKind, Target, Validation, Writer, Written};
 use super::{discovery, node::Node, store::Store};
+use crate::istio::yaml;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
@@ -311,7 +312,7 @@ fn decode_json(body: &[u8]) -> Result<Value, Refusal> {
 fn decode_yaml(body: &[u8]) -> Result<Value, Refusal> {
     // JSON is YAML, and by far the commonest.
     serde_json::from_slice(body)
-        .or_else(|_| serde_yaml::from_slice(body))
+        .or_else(|_| yaml::read_one(&String::from_utf8_lossy(body)))
         .map_err(|error| Refusal::bad_request(format!("error decoding YAML: {error}")))
 }
 

@@ -2,6 +2,7 @@
 
 use super::resource::Resource;
 use super::status::{Cause, Refusal};
+use crate::istio::yaml;
 use anyhow::Context;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
@@ -117,7 +118,7 @@ const METADATA: [&str; 15] = [
 ];
 
 fn read(document: &str) -> anyhow::Result<((String, String), Schema)> {
-    let definition: Value = serde_yaml::from_str(document).context("the sandbox's own CustomResourceDefinitions")?;
+    let definition = yaml::read_one(document).context("the sandbox's own CustomResourceDefinitions")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let spec = &definition["spec"];
     let structure = spec["versions"][0]["schema"]["openAPIV3Schema"].clone();

@@ -5,6 +5,7 @@ use super::api::{Api, refused};
 use super::status::Refusal;
 use super::tasks::Tasks;
 use super::tls::Authority;
+use crate::istio::yaml;
 use anyhow::{Context, Result};
 use http::{Request, header};
 use hyper::body::Incoming;
@@ -85,5 +86,5 @@ fn kubeconfig(url: &str, token: &str, root: &str) -> Result<String> {
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": NAMESPACE}}],
         "current-context": name,
     });
-    serde_yaml::to_string(&config).context("the sandbox's kubeconfig")
+    yaml::write(&config).context("the sandbox's kubeconfig")
 }

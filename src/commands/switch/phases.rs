@@ -8,6 +8,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::probe_pod::{Failure, ProbePod, random_word, with_pod};
 use crate::cluster::{snapshot, stream};
 use crate::domain::plan::{self, Change, Direction, Phase, Target};
+use crate::domain::verdict::Reason;
 use crate::domain::wait::{self, Awaited, Tracker};
 use crate::exit::{CouldNotTell, Interrupted};
 use crate::report::human::count;
@@ -77,13 +78,12 @@ impl Switch<'_> {
         self.removals.push(outcome.removal);
         match conclusive(outcome.result)? {
             Ok(result) => Ok(result),
-            Err(failure) => self.without_watcher(&failure).await,
+            Err((reason, words)) => self.without_watcher(reason, &words).await,
         }
     }
 
     /// The watching pod did not come about: on the way in that stops the run, the way out stays open.
-    async fn without_watcher(&mut self, failure: &Failure) -> anyhow::Result<Result<(), Stop>> {
-        let Failure::Pod(reason, words) = failure else { return Ok(Ok(())) };
+    async fn without_watcher(&mut self, reason: Reason, words: &str) -> anyhow::Result<Result<(), Stop>> {
         let what = format!("the probe that watches the change failed: {reason}: {words} ({})", reason.remedy());
         let nothing_written = self.applier.ledger.written().is_empty();
         if self.plan.direction == Direction::Enable && nothing_written {
