@@ -2,6 +2,7 @@
 //! the verdict or hide what follows it.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// Escapes everything that a terminal acts upon or does not show; newlines and tabs stay.
 pub fn text(raw: &str) -> Cow<'_, str> {
@@ -21,6 +22,24 @@ pub fn line(raw: &str) -> Cow<'_, str> {
     } else {
         text(raw)
     }
+}
+
+/// JSON that says the same and shows nothing hostile: its strings may say any character as `\uXXXX`.
+pub fn json(written: &str) -> Cow<'_, str> {
+    if !written.chars().any(is_hostile) {
+        return Cow::Borrowed(written);
+    }
+    let mut text = String::with_capacity(written.len());
+    for c in written.chars() {
+        if is_hostile(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// Controls (C0, C1, DEL), marks that reverse or hide text, invisible and private characters.
@@ -52,5 +71,15 @@ mod tests {
         }
         assert_eq!(text("Grüße, 世界\n\t{}"), "Grüße, 世界\n\t{}");
         assert_eq!(line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn json_says_the_same_with_nothing_hostile_in_it() {
+        let value = serde_json::json!({"a\u{202e}": "\u{1b}[31m\u{9b}31m\u{7f}\u{e0041}\n\t ü 世"});
+        let written = serde_json::to_string_pretty(&value).unwrap();
+        let shown = json(&written);
+        assert!(!shown.chars().any(is_hostile), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(json("{\n  \"a\": \"世\"\n}"), "{\n  \"a\": \"世\"\n}");
     }
 }

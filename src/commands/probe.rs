@@ -15,6 +15,7 @@ use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, Frame, ProbeReport};
+use crate::sanitize;
 use crate::settings::pod_options;
 
 /// Runs the command.
@@ -133,7 +134,7 @@ fn expected_word(expect: Expect) -> &'static str {
 /// The report in the format that was asked for.
 pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> anyhow::Result<String> {
     Ok(match output {
-        Some(OutputFormat::Json) => serde_json::to_string_pretty(report)? + "\n",
+        Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
         Some(OutputFormat::Yaml) => yaml::write(&serde_json::to_value(report)?)?,
         Some(OutputFormat::Name) => human::names(report),
         Some(OutputFormat::Wide) | None => human::probe(report, style),

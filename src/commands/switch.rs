@@ -336,7 +336,7 @@ impl Switch<'_> {
         let text = render(&report, None, Style::default())?;
         // Where objects were asked for on stdout, the proof is talk.
         if self.args.output.is_some() {
-            self.context.printer.say(text.trim_end());
+            self.context.printer.say_report(&text);
         } else {
             self.context.printer.result(&text)?;
         }

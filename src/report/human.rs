@@ -45,7 +45,7 @@ pub fn probe(report: &ProbeReport, style: Style) -> String {
 /// Names only: `-o name`.
 pub fn names(report: &ProbeReport) -> String {
     report.results.iter().fold(String::new(), |mut out, result| {
-        let _ = writeln!(out, "{} {}", result.target, verdict_word(&result.answer));
+        let _ = writeln!(out, "{} {}", line(&result.target), verdict_word(&result.answer));
         out
     })
 }
@@ -203,3 +203,7 @@ fn remedies(out: &mut String, report: &ProbeReport) {
         let _ = writeln!(out, "{reason}: {remedy}");
     }
 }
+
+#[cfg(test)]
+#[path = "human_tests.rs"]
+mod tests;

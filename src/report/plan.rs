@@ -2,6 +2,7 @@
 
 use crate::domain::plan::{Action, Change, Edit, TlsPlace};
 use crate::istio::yaml;
+use crate::sanitize;
 use serde_json::{Value, json};
 
 /// One line of the plan: the object, kubectl's word, and what changes in it.
@@ -44,6 +45,7 @@ fn path(place: TlsPlace) -> String {
 
 /// One line of the result, as kubectl prints it.
 pub fn result_line(name: &str, word: &str, suffix: &str, only_name: bool) -> String {
+    let name = sanitize::line(name);
     if only_name { format!("{name}\n") } else { format!("{name} {word}{suffix}\n") }
 }
 
@@ -56,7 +58,11 @@ pub fn objects(objects: &[Value], as_json: bool) -> anyhow::Result<String> {
             json!({"apiVersion": "v1", "kind": "List", "items": items})
         }
     };
-    Ok(if as_json { serde_json::to_string_pretty(&value)? + "\n" } else { yaml::write(&value)? })
+    Ok(if as_json {
+        sanitize::json(&serde_json::to_string_pretty(&value)?).into_owned() + "\n"
+    } else {
+        yaml::write(&value)?
+    })
 }
 
 /// The object without the accounts of its field managers.

@@ -1,5 +1,6 @@
 //! The words of the demo, for a projector and for a log.
 
+use crate::sanitize;
 use colored::Colorize;
 use std::fmt::Write as _;
 
@@ -19,9 +20,9 @@ const WIDTH: usize = 78;
 pub fn step(number: usize, of: usize, step: &Step) -> String {
     let title = format!("── {number} of {of} · {} ", step.title);
     let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    let mut text = format!("\n{}\n{}\n", format!("{title}{rule}").cyan().bold(), step.text);
+    let mut text = format!("\n{}\n{}\n", format!("{title}{rule}").cyan().bold(), sanitize::text(&step.text));
     for command in &step.commands {
-        let _ = writeln!(text, "  {} {command}", "$".dimmed());
+        let _ = writeln!(text, "  {} {}", "$".dimmed(), sanitize::text(command));
     }
     text + "\n"
 }
@@ -70,7 +71,7 @@ pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
     let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());
     let width = rows.iter().map(|(when, _)| when.chars().count()).max().unwrap_or_default();
     for (when, what) in rows {
-        let _ = writeln!(text, "  {when:<width$}   {what}");
+        let _ = writeln!(text, "  {when:<width$}   {}", sanitize::line(what));
     }
     if as_told {
         text.push_str(

@@ -35,6 +35,13 @@ impl Printer {
         }
     }
 
+    /// A report that is talk here: rendered, escaped and coloured already.
+    pub fn say_report(&self, text: &str) {
+        if !self.quiet {
+            Self::stderr(text.trim_end());
+        }
+    }
+
     /// Something that a person should know, though the work goes on.
     pub fn warn(&self, text: &str) {
         Self::stderr(&format!("{} {}", "warning:".yellow().bold(), sanitize::text(text)));

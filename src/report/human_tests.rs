@@ -1,0 +1,120 @@
+//! Whatever a cluster says, no report hands it to a terminal as it is.
+
+use super::*;
+use crate::report::model::{HelloReport, NotProbedReport, PolicyReport, SampleReport};
+
+/// Everything that a terminal could act upon, with a word in it that would be a lie.
+const HOSTILE: &str = "a\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{8}\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}b";
+
+fn report(verdict: &'static str) -> ProbeReport {
+    let hostile = || HOSTILE.to_owned();
+    let answer = |reason| Answer { verdict, reason, message: hostile(), remedy: None };
+    let sample = || SampleReport {
+        exit_code: 56,
+        message: Some(hostile()),
+        http_status: None,
+        connected: true,
+        bytes: 0,
+        seconds: 0.1,
+    };
+    let endpoint = || EndpointReport {
+        address: hostile(),
+        pod: Some(hostile()),
+        data_plane: "sidecar".to_owned(),
+        mode: Some("STRICT"),
+        policies: vec![PolicyReport {
+            level: "namespace".to_owned(),
+            namespace: hostile(),
+            name: hostile(),
+            mode: Some("STRICT"),
+        }],
+        answer: answer(None),
+        samples: vec![sample()],
+        hello: Some(HelloReport {
+            certificate_requested: true,
+            certificates: 2,
+            spiffe: Some(hostile()),
+            issuer: Some(hostile()),
+            expires: Some(hostile()),
+            refused: Some(hostile()),
+        }),
+    };
+    let target = || TargetReport {
+        target: hostile(),
+        service: hostile(),
+        port: 80,
+        answer: answer(Some("reset-without-evidence")),
+        endpoints: vec![endpoint()],
+        samples: vec![sample()],
+        not_ready: vec![hostile()],
+        body: Some(format!("{HOSTILE}\nsecond line")),
+    };
+    ProbeReport {
+        api_version: "v",
+        kind: "ProbeReport",
+        cluster: hostile(),
+        namespace: hostile(),
+        started_at: String::new(),
+        version: "0",
+        expected: None,
+        exit_code: 3,
+        results: vec![target(), target()],
+        not_probed: vec![NotProbedReport { name: hostile(), reason: "ExternalName" }],
+    }
+}
+
+/// No character that a terminal acts upon, once our own colours are taken off.
+fn assert_harmless(shown: &str) {
+    let mut plain = shown.to_owned();
+    for ours in [
+        "\u{1b}[0m",
+        "\u{1b}[1m",
+        "\u{1b}[1;32m",
+        "\u{1b}[1;33m",
+        "\u{1b}[1;35m",
+        "\u{1b}[32m",
+        "\u{1b}[33m",
+        "\u{1b}[35m",
+    ] {
+        plain = plain.replace(ours, "");
+    }
+    assert_eq!(crate::sanitize::text(&plain), plain);
+    assert!(!plain.contains('\t'));
+}
+
+#[test]
+fn nothing_hostile_reaches_a_terminal() {
+    for verdict in ["accepted", "rejected", "inconclusive"] {
+        let report = report(verdict);
+        for (wide, per_endpoint) in [(false, false), (true, false), (false, true), (true, true)] {
+            let shown = probe(&report, Style { wide, per_endpoint });
+            assert!(shown.contains("\\u{1b}[2K\\u{1b}[32mrejected"), "shown, not dropped: {shown}");
+            assert_harmless(&shown);
+        }
+        assert_harmless(&names(&report));
+        assert_eq!(names(&report).lines().count(), 2);
+    }
+}
+
+#[test]
+fn a_body_of_many_lines_stays_indented_and_short() {
+    let long = format!("{}\n", "x".repeat(50)).repeat(100);
+    let shown = body_head(&long);
+    assert!(shown.lines().all(|line| line.starts_with("    ")), "{shown}");
+    assert!(shown.len() < 2600 && shown.ends_with("    …\n"), "{}", shown.len());
+    assert!(body_head("ü".repeat(2000).as_str()).ends_with("…\n"), "cut between characters");
+    assert_eq!(body_head("short"), "    short\n");
+}
+
+#[test]
+fn names_of_objects_and_stories_are_escaped_too() {
+    for only_name in [true, false] {
+        assert_harmless(&crate::report::plan::result_line(HOSTILE, "created", "", only_name));
+    }
+    let steps = crate::report::story::steps(HOSTILE, HOSTILE, &[HOSTILE.to_owned()]);
+    for (index, step) in steps.iter().enumerate() {
+        colored::control::set_override(false);
+        assert_harmless(&crate::report::story::step(index + 1, 5, step));
+    }
+    assert_harmless(&crate::report::story::summary(&[("A rogue asks", HOSTILE.to_owned())], true));
+}
