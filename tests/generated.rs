@@ -1,7 +1,11 @@
-//! `manifests/` says what the tool renders. `UPDATE_GENERATED=1 cargo test --test generated` writes it anew.
+//! What is written by the tool itself and kept in the repository: `manifests/`, `completions/` and `docs/man/`.
+//! `UPDATE_GENERATED=1 cargo test --test generated` writes them anew.
 
 #![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
 
+use clap::ValueEnum;
+use clap_complete::Shell;
+use secure_traffic::commands::generate::{completion_script, manual_pages};
 use secure_traffic::domain::mesh::MtlsMode;
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
 use secure_traffic::istio::{render, yaml};
@@ -112,4 +116,55 @@ fn every_object_names_its_namespace() {
             }
         }
     }
+}
+
+/// Compares the files of a directory, all of them, with what is generated; or writes them.
+fn assert_current(directory: &str, files: &[(String, Vec<u8>)]) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::create_dir_all(&directory).expect("made");
+        for (name, text) in files {
+            std::fs::write(directory.join(name), text).expect("written");
+        }
+    }
+    for (name, text) in files {
+        let found = std::fs::read(directory.join(name)).unwrap_or_default();
+        let same = found == *text;
+        assert!(same, "{} differs; run with UPDATE_GENERATED=1", directory.join(name).display());
+    }
+    let mut found: Vec<String> = std::fs::read_dir(&directory)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    let mut names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(found, names, "{}", directory.display());
+}
+
+#[test]
+fn completions_are_those_of_the_parser() {
+    let files: Vec<(String, Vec<u8>)> = Shell::value_variants()
+        .iter()
+        .map(|shell| {
+            let name = match shell {
+                Shell::Bash => "secure-traffic.bash",
+                Shell::Elvish => "secure-traffic.elv",
+                Shell::Fish => "secure-traffic.fish",
+                Shell::PowerShell => "_secure-traffic.ps1",
+                Shell::Zsh => "_secure-traffic",
+                other => panic!("a name for {other}"),
+            };
+            (name.to_owned(), completion_script(*shell))
+        })
+        .collect();
+    assert_eq!(files.len(), 5);
+    assert_current("completions", &files);
+}
+
+#[test]
+fn manual_pages_are_those_of_the_parser() {
+    let pages = manual_pages().expect("rendered");
+    assert!(pages.iter().any(|(name, _)| name == "secure-traffic-enable-mtls.1"));
+    assert_current("docs/man", &pages);
 }

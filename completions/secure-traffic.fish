@@ -1,0 +1,393 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_secure_traffic_global_optspecs
+    string join \n n/namespace= kubeconfig= context= cluster= user= s/server= token= certificate-authority= insecure-skip-tls-verify tls-server-name= as= as-group= as-uid= request-timeout= timeout= i/istio-namespace= revision= cluster-domain= sandbox= color= q/quiet v/verbose h/help V/version
+end
+
+function __fish_secure_traffic_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_secure_traffic_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_secure_traffic_using_subcommand
+    set -l cmd (__fish_secure_traffic_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "demo" -d 'The walk-through as a narrated story: probe, enable, probe, disable, probe'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l service -d 'Services by name, for --dry-run=client; the same as naming them as arguments' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l dry-run -d 'Show what would happen: "client" renders without a cluster, "server" lets the API server validate' -r -f -a "client\t'Render only; no cluster is contacted'
+server\t'Let the API server validate every object; nothing is written'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s o -l output -d 'Format of the result' -r -f -a "json\t'JSON'
+yaml\t'YAML'
+name\t'Names only'
+wide\t'More columns'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l verify -d 'Wait until the change is in force and prove it with a probe; =false only applies' -r -f -a "true\t''
+false\t''"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
+auto\t'Only where they are needed: auto mTLS off, or the legacy API'
+never\t'None'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
+namespace\t'One wildcard rule for the namespace'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
+v1beta1\t'`security.istio.io/v1beta1` PeerAuthentication'
+v1alpha1\t'`authentication.istio.io/v1alpha1` Policy (Istio 1.0 to 1.5, OpenShift Service Mesh 1.x)'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client' -r -f -a "v1\t'`networking.istio.io/v1`'
+v1beta1\t'`networking.istio.io/v1beta1`'
+v1alpha3\t'`networking.istio.io/v1alpha3`'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l image -d 'Image with curl in it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l service -d 'Services by name, for --dry-run=client; the same as naming them as arguments' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l dry-run -d 'Show what would happen: "client" renders without a cluster, "server" lets the API server validate' -r -f -a "client\t'Render only; no cluster is contacted'
+server\t'Let the API server validate every object; nothing is written'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s o -l output -d 'Format of the result' -r -f -a "json\t'JSON'
+yaml\t'YAML'
+name\t'Names only'
+wide\t'More columns'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l verify -d 'Wait until the change is in force and prove it with a probe; =false only applies' -r -f -a "true\t''
+false\t''"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
+auto\t'Only where they are needed: auto mTLS off, or the legacy API'
+never\t'None'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
+namespace\t'One wildcard rule for the namespace'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
+v1beta1\t'`security.istio.io/v1beta1` PeerAuthentication'
+v1alpha1\t'`authentication.istio.io/v1alpha1` Policy (Istio 1.0 to 1.5, OpenShift Service Mesh 1.x)'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client' -r -f -a "v1\t'`networking.istio.io/v1`'
+v1beta1\t'`networking.istio.io/v1beta1`'
+v1alpha3\t'`networking.istio.io/v1alpha3`'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l image -d 'Image with curl in it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l mode -d 'What "off" means' -r -f -a "permissive\t'Mutual TLS or plaintext'
+disable\t'Plaintext only'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l expect -d 'The answer that is expected; any other makes the exit code 1' -r -f -a "rejected\t'Plaintext must be rejected'
+accepted\t'Plaintext must be accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s o -l output -d 'Format of the result' -r -f -a "json\t'JSON'
+yaml\t'YAML'
+name\t'Names only'
+wide\t'More columns'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l image -d 'Image with curl in it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l connect-timeout -d 'Time for one TCP connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l per-endpoint -d 'A row for every endpoint, not only for the target as a whole'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l dry-run -d 'Print the probe pod as YAML instead of running it'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l target -d 'What to ask for; must be a path of a Service of the namespace' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image -d 'Image with curl in it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l connect-timeout -d 'Time for one TCP connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pause -d 'Wait for Enter before each step'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s y -l yes -d 'Answer yes to the confirmation of each change; needed on a cluster where there is no terminal'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l port -d 'Port on 127.0.0.1; 0 takes a free one' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l write-kubeconfig -d 'Where to write the kubeconfig (mode 0600); otherwise it goes into a new temporary file' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l state -d 'The state to start in' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l directory -d 'Directory to write the pages into' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "demo" -d 'The walk-through as a narrated story: probe, enable, probe, disable, probe'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
