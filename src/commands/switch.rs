@@ -18,7 +18,7 @@ use crate::domain::mesh::Snapshot;
 use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, Target, Wish};
 use crate::domain::probe::{self, Case};
 use crate::exit::{ExitStatus, Interrupted, Stopped, UsageError};
-use crate::istio::owners;
+use crate::istio::owners::{self, Class, Owner};
 use crate::istio::render::Apis;
 use crate::report::human::{Style, count};
 use crate::report::plan as plan_report;
@@ -213,11 +213,21 @@ impl Switch<'_> {
         let phases = self.plan.phases();
         for change in phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()) {
             printer.say(&format!("  {}", plan_report::line(&self.applier.name(change), change)));
+            for owner in self.persons(change) {
+                printer.say(&format!("    {} was set by {:?}", owner.field, owner.manager));
+            }
         }
         if self.args.yes {
             return Ok(Answer::Yes);
         }
         Ok(confirm::ask("Go on?")?)
+    }
+
+    /// Fields of the change that a person set by kubectl or oc: shown, and covered by the confirmation.
+    fn persons(&self, change: &Change) -> Vec<Owner> {
+        let Action::Edit(edits) = &change.action else { return Vec::new() };
+        let Some(object) = crate::cluster::apply::find(&self.look, change) else { return Vec::new() };
+        owners::owners(object, edits).into_iter().filter(|owner| owner.class == Class::Person).collect()
     }
 
     fn needs_yes(&self) -> UsageError {
