@@ -68,6 +68,7 @@ pub struct Cluster {
 pub async fn connect(connection: &Connection) -> Result<Cluster, ClusterError> {
     let mut config = configuration(connection).await?;
     override_with(&mut config, connection)?;
+    check_token(&config.auth_info)?;
     // kube repeats 429, 503 and 504 up to 15 times, writes included; see `request` for what we do.
     config.default_retry = false;
     config.connect_timeout = Some(connection.request_timeout.unwrap_or(Duration::from_secs(30)));
@@ -186,6 +187,18 @@ fn override_with(config: &mut Config, connection: &Connection) -> Result<(), Clu
 fn without_values(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
     first.split('"').step_by(2).collect::<Vec<_>>().join("…")
+}
+
+/// The client would panic on a token that no header can carry, such as one with a line break at its end.
+fn check_token(credentials: &AuthInfo) -> Result<(), ClusterError> {
+    let written = serde_json::to_value(credentials).unwrap_or_default();
+    let token = written["token"].as_str().unwrap_or_default();
+    HeaderValue::from_str(token).map(|_| ()).map_err(|_| {
+        ClusterError::new(
+            "the token cannot be sent: it holds a character that no HTTP header may hold",
+            "look for a line break in --token, or in the token of the kubeconfig",
+        )
+    })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
