@@ -1,0 +1,102 @@
+use crate::helpers::{Answer, Stub, dead_port, run, run_with, shows};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const SECRET: &str = "sekrit-0123456789";
+
+fn probe(stub: &Stub) -> crate::helpers::Run {
+    run(&format!("probe boards --server {}", stub.url))
+}
+
+#[test]
+fn silence_has_its_limit() {
+    let stub = Stub::new(|_, _| None);
+    let begin = Instant::now();
+    shows!(run(&format!("probe boards --request-timeout 1s --server {}", stub.url)), @"");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn refusals_in_the_servers_words() {
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(401, "Unauthorized", "Unauthorized")))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(403, "Forbidden", "forbidden: User \"system:anonymous\" cannot get path \"/apis\"")))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(500, "InternalError", "Internal error occurred: etcdserver: leader changed")))), @"");
+}
+
+#[test]
+fn what_is_no_api_server() {
+    let html = "<!DOCTYPE html><html><body><h1>Sign in to the proxy</h1></body></html>";
+    let page = |status| move |_: &str, _| Some(Answer { status, kind: "text/html", body: html.to_owned() });
+    shows!(probe(&Stub::new(page(200))), @"");
+    shows!(probe(&Stub::new(page(502))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer { status: 200, kind: "application/json", body: "\u{0}garbage".to_owned() }))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "Wrong"}))))), @"");
+}
+
+#[test]
+fn a_server_that_speaks_no_http() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"SSH-2.0-OpenSSH_9.2\r\n");
+        }
+    });
+    for scheme in ["http", "https"] {
+        let run = run(&format!("probe boards --server {scheme}://{address}"));
+        assert_eq!((run.code, run.stdout.as_str()), (Some(4), ""), "{run}");
+        assert!(run.stderr.contains("hint: ") && !run.stderr.contains("panic"), "{run}");
+    }
+}
+
+#[test]
+fn a_cluster_without_a_mesh() {
+    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "APIGroupList", "groups": []}))))), @"");
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let stub = Stub::new(|_, before| {
+        Some(match before {
+            0 | 1 => Answer::status(429, "TooManyRequests", "Too many requests, please try again later."),
+            _ => Answer::json(200, &json!({"kind": "APIGroupList", "groups": []})),
+        })
+    });
+    let run = probe(&stub);
+    assert!(run.stderr.contains("no Istio found"), "{run}");
+    assert_eq!(stub.requests(), 3);
+    let begin = Instant::now();
+    let stub = Stub::new(|_, _| Some(Answer::status(429, "TooManyRequests", "Too many requests")));
+    shows!(probe(&stub), @"");
+    assert!(stub.requests() < 10 && begin.elapsed() < Duration::from_secs(10), "{}", stub.requests());
+}
+
+/// Every way to fail, with a token on the command line: it is shown by none.
+#[test]
+fn a_token_is_never_shown() {
+    let servers = [
+        Stub::new(|_, _| Some(Answer::status(401, "Unauthorized", "Unauthorized"))),
+        Stub::new(|_, _| Some(Answer::status(403, "Forbidden", "forbidden"))),
+        Stub::new(|_, _| Some(Answer { status: 200, kind: "text/html", body: "<html>".to_owned() })),
+        Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "APIGroupList", "groups": []})))),
+    ];
+    let dead = format!("http://127.0.0.1:{}", dead_port());
+    let urls = servers.iter().map(|stub| stub.url.as_str()).chain([dead.as_str(), "https://127.0.0.1:1", "no url"]);
+    for url in urls {
+        for verbose in ["-q", "-v", "-vvv"] {
+            let run = run_with(["probe", "boards", "--server", url, "--token", SECRET, verbose]);
+            assert_eq!(run.code, Some(4), "{run}");
+            assert!(!run.all().contains(SECRET), "{run}");
+        }
+    }
+    for broken in [format!("{SECRET}\n"), format!("{SECRET}\u{1b}[31m"), format!("{SECRET} ü")] {
+        let run = run_with(["probe", "boards", "--server", &dead, "--token", &broken, "-v"]);
+        assert_eq!(run.code, Some(4), "{run}");
+        assert!(!run.all().contains(SECRET), "{run}");
+    }
+    let with = run(&format!("probe --sandbox boards --attempts 1 --token {SECRET} -v -o json"));
+    assert!(with.code == Some(0) && !with.all().contains(SECRET), "{with}");
+    // A mistake on the command line repeats the command line at most without the value.
+    let usage = run(&format!("probe --token {SECRET} --no-such-flag"));
+    assert!(usage.code == Some(2) && !usage.all().contains(SECRET), "{usage}");
+}

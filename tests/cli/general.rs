@@ -1,0 +1,116 @@
+use crate::helpers::{Run, Stage, command, run, run_with, shows};
+use secure_traffic::sandbox::State;
+use std::process::{Command, Stdio};
+
+const COMMANDS: [&str; 8] =
+    ["enable-mtls", "disable-mtls", "probe", "demo", "sandbox", "cleanup", "completions", "man"];
+
+#[test]
+fn help_is_on_stdout_with_examples_and_exit_codes() {
+    let main = run("--help");
+    assert_eq!((main.code, main.stderr.as_str()), (Some(0), ""), "{main}");
+    assert!(main.stdout.contains("Exit codes:") && main.stdout.contains("130, 143  interrupted"), "{main}");
+    for name in COMMANDS {
+        assert!(main.stdout.contains(&format!("  {name} ")), "{name}");
+        let help = run(&format!("{name} --help"));
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{name}");
+        assert!(help.stdout.contains(&format!("Usage: secure-traffic {name}")), "{name}: {help}");
+        assert!(help.stdout.contains("Examples:"), "{name} has no examples");
+        let widest = help.stdout.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(120), "{name}: {widest:?}");
+        assert_eq!(run(&format!("help {name}")).code, Some(0));
+        assert_eq!(run(&format!("{name} --no-such-flag")).code, Some(2), "{name}");
+    }
+}
+
+#[test]
+fn exit_codes_are_in_the_help_of_the_commands_that_have_them() {
+    for name in ["enable-mtls", "disable-mtls", "probe", "demo"] {
+        assert!(run(&format!("{name} --help")).stdout.contains("Exit codes:"), "{name}");
+    }
+}
+
+#[test]
+fn usage_errors_are_2_and_on_stderr() {
+    for arguments in [
+        "",
+        "--no-such-flag",
+        "nosuch",
+        "probe --namespace",
+        "probe -n Not_A_Name",
+        "probe --request-timeout soon",
+        "completions tcsh",
+        "sandbox --port 70000",
+        "cleanup now",
+        "--color sometimes probe",
+    ] {
+        let run = run(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run}");
+        assert!(!run.stderr.is_empty(), "{arguments}");
+    }
+    shows!(run("probe --no-such-flag"), @"");
+    shows!(run("enable-mtl"), @"");
+}
+
+#[test]
+fn the_version() {
+    shows!(run("--version"), @"");
+}
+
+#[test]
+fn completions_and_pages() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = run(&format!("completions {shell}"));
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(run.stdout.contains("enable-mtls") && run.stdout.contains("--expect"), "{shell}");
+    }
+    let page = run("man");
+    assert!(page.code == Some(0) && page.stdout.contains(".TH secure-traffic 1"), "{page}");
+    let directory = tempfile::tempdir().unwrap();
+    let written = run_with(["man", "--directory", directory.path().to_str().unwrap()]);
+    assert_eq!((written.code, written.all().as_str()), (Some(0), ""), "{written}");
+    assert!(directory.path().join("secure-traffic-probe.1").exists());
+    let nowhere = run("man --directory /nonexistent/x");
+    assert_eq!(nowhere.code, Some(4));
+    assert!(nowhere.stderr.contains("could not write /nonexistent/x/secure-traffic.1"), "{nowhere}");
+}
+
+#[test]
+fn cleanup_removes_what_is_left() {
+    let stage = Stage::new(State::Permissive, &[]);
+    shows!(stage.run("cleanup"), @"");
+    let left = stage.run("probe --dry-run boards");
+    let pod = secure_traffic::istio::yaml::read_one(&left.stdout).unwrap();
+    let api = stage.pods();
+    let pod = serde_json::from_value(pod).unwrap();
+    stage.runtime.block_on(api.create(&kube::api::PostParams::default(), &pod)).unwrap();
+    assert_eq!(stage.probe_pods().len(), 1);
+    shows!(stage.run("cleanup"), @"");
+    assert!(stage.probe_pods().is_empty());
+}
+
+/// What is piped into a reader that leaves after one line.
+fn into_head(arguments: &str) -> Run {
+    let program = command().get_program().to_owned();
+    let script = format!("\"$0\" {arguments} | head -n 1; exit \"${{PIPESTATUS[0]}}\"");
+    let mut bash = Command::new("bash");
+    bash.arg("-c").arg(script).arg(program).env("HOME", "/nonexistent").env_remove("KUBECONFIG").stdin(Stdio::null());
+    crate::helpers::finish(bash)
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for arguments in ["completions bash", "man", "--help", "probe --sandbox -o json"] {
+        let run = into_head(arguments);
+        assert_eq!(run.code, Some(0), "{arguments}: {run}");
+        assert!(!run.stderr.contains("panic") && !run.stderr.contains("error"), "{arguments}: {run}");
+        assert_eq!(run.stdout.lines().count(), 1, "{arguments}");
+    }
+}
+
+#[test]
+fn quiet_leaves_results_and_errors() {
+    let run = run("probe --sandbox -q --attempts 1 boards");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run}");
+    assert!(run.stdout.starts_with("boards:8080  accepted\n"), "{run}");
+}

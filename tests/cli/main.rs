@@ -1,0 +1,14 @@
+//! The tool as a person or a script meets it: exit code, stdout and stderr of every command, on the sandbox or at an
+//! API server that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bad_servers;
+mod connection;
+mod demo;
+mod general;
+mod helpers;
+mod hostile;
+mod probe;
+mod sandbox;
+mod signals;
+mod switch;

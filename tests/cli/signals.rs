@@ -1,0 +1,77 @@
+use crate::helpers::{Run, Stage, Stub, command, signal};
+use futures::StreamExt;
+use kube::api::{WatchEvent, WatchParams};
+use secure_traffic::sandbox::{Lookalike, State};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn start(mut command: Command, arguments: &str) -> Child {
+    command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn end(child: Child) -> Run {
+    let output = child.wait_with_output().unwrap();
+    Run {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until a probe pod runs.
+fn until_a_probe_runs(stage: &Stage) {
+    let pods = stage.pods();
+    let params = WatchParams::default().labels("app.kubernetes.io/managed-by=secure-traffic");
+    let running = async {
+        let mut events = pods.watch(&params, "0").await.unwrap().boxed();
+        while let Some(event) = events.next().await {
+            if let Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event
+                && pod.status.and_then(|status| status.phase).as_deref() == Some("Running")
+            {
+                return;
+            }
+        }
+        panic!("the watch ended");
+    };
+    stage.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), running).await.unwrap() });
+}
+
+#[test]
+fn an_interrupted_probe_leaves_nothing() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
+    for (name, code, word) in [("INT", 130, "interrupted"), ("TERM", 143, "terminated")] {
+        let probe = start(stage.command(), "probe silent --max-time 60s");
+        until_a_probe_runs(&stage);
+        let begin = Instant::now();
+        signal(probe.id(), name);
+        let run = end(probe);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(code), ""), "{run}");
+        assert!(run.stderr.contains(word), "{run}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        assert!(stage.probe_pods().is_empty(), "{run}");
+    }
+}
+
+#[test]
+fn the_commands_own_time_ends_it_too() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
+    let run = stage.run("probe silent --max-time 60s --timeout 2s");
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(run.stderr.contains("--timeout"), "{run}");
+    assert!(stage.probe_pods().is_empty(), "{run}");
+}
+
+#[test]
+fn a_server_that_is_silent_does_not_keep_us() {
+    let stub = Stub::new(|_, _| None);
+    let begin = Instant::now();
+    let probe = start(command(), &format!("probe --server {}", stub.url));
+    while stub.requests() == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(probe.id(), "INT");
+    let run = end(probe);
+    assert_eq!(run.code, Some(130), "{run}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
