@@ -35,10 +35,15 @@ pub struct Cli {
 /// The definition of the command line. As a plugin (`kubectl-secure_traffic`, which oc finds too) its usage texts say
 /// how a plugin is called.
 pub fn command(called_as: Option<&OsString>) -> clap::Command {
+    // Every page ends with its examples and what the exit codes mean.
+    let command = Cli::command().mut_subcommands(|sub| {
+        let examples = sub.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+        sub.after_help(format!("{examples}{EXIT_CODES}"))
+    });
     let file = called_as.and_then(|path| Path::new(path).file_stem()?.to_str());
     match file.and_then(|name| name.split_once('-')) {
-        Some((host @ ("kubectl" | "oc"), _)) => Cli::command().bin_name(format!("{host} secure-traffic")),
-        _ => Cli::command(),
+        Some((host @ ("kubectl" | "oc"), _)) => command.bin_name(format!("{host} secure-traffic")),
+        _ => command,
     }
 }
 
@@ -56,6 +61,7 @@ pub enum Command {
     /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
     Sandbox(SandboxArgs),
     /// Remove probe pods that an earlier run could not remove
+    #[command(after_help = "Examples:\n  secure-traffic cleanup -n shop")]
     Cleanup,
     /// Print the completion script of a shell
     #[command(
@@ -66,6 +72,9 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one page a command into a directory
+    #[command(
+        after_help = "Examples:\n  secure-traffic man | man -l -\n  secure-traffic man --directory ~/.local/share/man/man1"
+    )]
     Man {
         /// Directory to write the pages into
         #[arg(long, value_name = "DIR")]

@@ -1,17 +1,16 @@
 //! `completions` and `man`: written from the same definitions as the parser.
 
 use super::Context;
-use crate::cli::Cli;
+use crate::cli;
 use crate::exit::ExitStatus;
 use anyhow::Context as _;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use std::path::Path;
 
 /// The completion script of a shell.
 pub fn completion_script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "secure-traffic", &mut script);
+    clap_complete::generate(shell, &mut cli::command(None), "secure-traffic", &mut script);
     script
 }
 
@@ -23,7 +22,7 @@ pub fn completions(context: &Context, shell: Shell) -> anyhow::Result<ExitStatus
 
 /// The manual pages, one a command, by file name.
 pub fn manual_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = Cli::command();
+    let mut command = cli::command(None);
     command.build();
     let mut pages = vec![("secure-traffic.1".to_owned(), page(command.clone())?)];
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
