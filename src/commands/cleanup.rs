@@ -8,7 +8,7 @@ use crate::report::plan::result_line;
 /// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
-    let removed = sweep(&cluster, Sweep::All).await?;
+    let removed = context.read(sweep(&cluster, Sweep::All)).await?;
     for name in &removed {
         context.printer.result(&result_line(&format!("pod/{name}"), "deleted", "", false))?;
     }

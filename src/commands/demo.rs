@@ -22,8 +22,8 @@ use std::time::Duration;
 /// Runs the command.
 pub async fn run(context: &Context, args: &DemoArgs) -> anyhow::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
-    let generation = discover::discover(&cluster).await?;
-    let look = snapshot::look(&cluster, generation, &context.settings.mesh).await?;
+    let generation = context.read(discover::discover(&cluster)).await?;
+    let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
     // A target that does not exist must not be found out in the middle of the story.
     let (asked, _) = cases(&look.snapshot, std::slice::from_ref(&args.target))?;
     let names: Vec<String> = look.snapshot.services.iter().map(|service| service.name.clone()).collect();
@@ -73,7 +73,8 @@ impl Demo<'_> {
             options: &options,
             expected: Some(expected),
         };
-        let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
+        let look =
+            self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
         let (cases, _) = cases(&look.snapshot, std::slice::from_ref(&self.args.target))?;
         let (report, left_behind) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
         self.context.printer.result(&human::probe(&report, Style::default()))?;

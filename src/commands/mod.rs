@@ -10,7 +10,8 @@ pub mod switch;
 
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::{Cluster, connect};
-use crate::exit::ExitStatus;
+use crate::cluster::error::ClusterError;
+use crate::exit::{ExitStatus, Interrupted};
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
@@ -52,6 +53,11 @@ impl Context {
             namespace: namespace.unwrap_or_else(|| sandbox.namespace().to_owned()),
             name: "the sandbox".to_owned(),
         })
+    }
+
+    /// Waits for reads, which a signal may cut short: nothing has been made yet.
+    pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> anyhow::Result<T> {
+        Ok(self.shutdown.race(work).await.map_err(Interrupted)??)
     }
 
     /// Says which pods are left, and how to remove them.

@@ -21,8 +21,8 @@ use crate::settings::pod_options;
 /// Runs the command.
 pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
-    let generation = discover::discover(&cluster).await?;
-    let look = snapshot::look(&cluster, generation, &context.settings.mesh).await?;
+    let generation = context.read(discover::discover(&cluster)).await?;
+    let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
     let (cases, not_probed) = cases(&look.snapshot, &args.targets)?;
     let options = pod_options(&args.pod);
     if args.dry_run {

@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> 
     }
     let needs = if direction == Direction::Enable { State::Permissive } else { State::Strict };
     let cluster = context.cluster(needs).await?;
-    let generation = discover::discover(&cluster).await?;
+    let generation = context.read(discover::discover(&cluster)).await?;
     run_on(context, args, direction, &cluster, generation).await
 }
 
@@ -45,7 +45,7 @@ pub async fn run_on(
     cluster: &Cluster,
     generation: Generation,
 ) -> anyhow::Result<ExitStatus> {
-    let look = snapshot::look(cluster, generation, &context.settings.mesh).await?;
+    let look = context.read(snapshot::look(cluster, generation, &context.settings.mesh)).await?;
     let wish = wish(args, direction);
     let plan = plan::plan(&look.snapshot, &wish);
     let options = pod_options(&args.pod);
@@ -323,7 +323,8 @@ impl Switch<'_> {
         if !self.args.verify {
             return Ok(status);
         }
-        let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
+        let look =
+            self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
         let (cases, empty): (Vec<Case>, Vec<Case>) =
             self.cases(&look.snapshot)?.into_iter().partition(|case| !case.endpoints.is_empty());
         if !empty.is_empty() {
