@@ -68,10 +68,12 @@ impl<'a> Access<'a> {
             (group, None) => format!("{}.{group}", self.resource),
             (group, Some((resource, sub))) => format!("{resource}.{group}/{sub}"),
         };
+        // What is patched by server-side apply may have to be made.
+        let verb = if self.verb == "patch" { "create,patch" } else { self.verb };
+        let name = format!("secure-traffic-{}", self.resource.replace('/', "-"));
         format!(
-            "an administrator can grant it: kubectl create {kind} secure-traffic --verb={} --resource={resource}{scope} \
-             && kubectl create {kind}binding secure-traffic --{kind}=secure-traffic --user=<you>{scope}",
-            self.verb
+            "an administrator can grant it: kubectl create {kind} {name} --verb={verb} --resource={resource}{scope} \
+             && kubectl create {kind}binding {name} --{kind}={name} --user=<you>{scope}; all that is needed is in manifests/rbac"
         )
     }
 }

@@ -33,7 +33,7 @@ impl fmt::Display for How {
             Self::ApplicationDown(status) => {
                 write!(f, "HTTP {status}: the sidecar let it in, the application is down")
             }
-            Self::ApplicationSpeaksTls => f.write_str("HTTP 400: the application speaks TLS itself"),
+            Self::ApplicationSpeaksTls => f.write_str("HTTP 400, as an application answers that speaks TLS itself"),
         }
     }
 }
@@ -63,6 +63,8 @@ pub enum Reason {
     ClosedNotReset,
     /// The mode depends on objects that could not be read.
     ModeUnknown,
+    /// The mesh's root certificate could not be read, so no certificate proves anything.
+    MeshRootUnknown,
     /// The policy and the network say different things.
     EvidenceDisagrees,
     /// The application answers TLS itself, with a certificate that is not the mesh's for this pod.
@@ -100,6 +102,7 @@ impl Reason {
             Self::ResetWithoutEvidence => "reset-without-evidence",
             Self::ClosedNotReset => "closed-not-reset",
             Self::ModeUnknown => "mode-unknown",
+            Self::MeshRootUnknown => "mesh-root-unknown",
             Self::EvidenceDisagrees => "evidence-disagrees",
             Self::ApplicationTls => "application-tls",
             Self::ImagePull => "image-pull",
@@ -135,6 +138,7 @@ impl Reason {
             }
             Self::ClosedNotReset => "check the application: a STRICT sidecar resets, it never just closes",
             Self::ModeUnknown => "grant read access to PeerAuthentications in the root namespace",
+            Self::MeshRootUnknown => "grant read access to the ConfigMap istio-ca-root-cert in the namespace",
             Self::EvidenceDisagrees => {
                 "try again in a moment; if it stays, look at `istioctl proxy-config listeners` of the pod"
             }
@@ -342,7 +346,7 @@ fn evidence(
         }
         None => {
             let why = "the mesh root (ConfigMap istio-ca-root-cert) cannot be read, so the certificate proves nothing";
-            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
+            return Err((Reason::MeshRootUnknown, why.to_owned()));
         }
     };
     let own = case.identity.as_ref().map(|path| format!("spiffe://{trust_domain}{path}"));

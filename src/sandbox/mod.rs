@@ -41,7 +41,7 @@ mod write;
 pub use fixtures::Lookalike;
 pub use serve::Served;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use api::{Api, Server};
 use app::Stats;
 use fixtures::{DEMO, Installer, Spec};
@@ -56,6 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tasks::Tasks;
+use tempfile::TempDir;
 use tls::Authority;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -136,9 +137,11 @@ impl Builder {
 
         let data_plane = Arc::new(data_plane);
         tasks.spawn(load(Arc::clone(&store), Arc::clone(&data_plane), stats));
-        let node = Arc::new(Node::new(Arc::clone(&store), data_plane, Arc::clone(&tasks))?);
+        let directory = tempfile::Builder::new().prefix("secure-traffic-sandbox-").tempdir();
+        let directory = directory.context("a directory for the sandbox's pods")?;
+        let node = Arc::new(Node::new(Arc::clone(&store), data_plane, Arc::clone(&tasks), directory.path().to_owned()));
         let api = Api(Arc::new(Server { store, writer, node, catalogue }));
-        Ok(Sandbox { api, authority, tasks })
+        Ok(Sandbox { api, authority, tasks, _directory: directory })
     }
 }
 
@@ -148,6 +151,8 @@ pub struct Sandbox {
     api: Api,
     authority: Authority,
     tasks: Arc<Tasks>,
+    /// Holds the termination messages. Kept here and not by the node, which tasks may outlive this value with.
+    _directory: TempDir,
 }
 
 impl Sandbox {

@@ -9,7 +9,7 @@ use super::resource::POD;
 use super::status::Refusal;
 use super::store::{Store, Write};
 use super::tasks::Tasks;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,6 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -40,7 +39,7 @@ pub(super) struct Node {
     data_plane: Arc<DataPlane>,
     tasks: Arc<Tasks>,
     /// Holds the termination messages.
-    directory: TempDir,
+    directory: PathBuf,
     curl: Option<PathBuf>,
     runs: Mutex<HashMap<String, Arc<Run>>>,
     addresses: AtomicU16,
@@ -56,18 +55,9 @@ struct End {
 }
 
 impl Node {
-    pub(super) fn new(store: Arc<Store>, data_plane: Arc<DataPlane>, tasks: Arc<Tasks>) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("secure-traffic-sandbox-").tempdir();
+    pub(super) fn new(store: Arc<Store>, data_plane: Arc<DataPlane>, tasks: Arc<Tasks>, directory: PathBuf) -> Self {
         let curl = crate::env::program("curl");
-        Ok(Self {
-            store,
-            data_plane,
-            tasks,
-            directory: directory.context("a directory for the sandbox's pods")?,
-            curl,
-            runs: Mutex::default(),
-            addresses: AtomicU16::new(0),
-        })
+        Self { store, data_plane, tasks, directory, curl, runs: Mutex::default(), addresses: AtomicU16::new(0) }
     }
 
     fn run_of(&self, pod: &Value) -> Option<Arc<Run>> {
@@ -130,7 +120,7 @@ impl Node {
         };
         self.update(pod, |status| report.waiting(status, "ContainerCreating", ""));
         let started = now();
-        let message = self.directory.path().join(pod["metadata"]["uid"].as_str().unwrap_or("pod"));
+        let message = self.directory.join(pod["metadata"]["uid"].as_str().unwrap_or("pod"));
         let mut child = match self.spawn(program, pod, &message) {
             Ok(child) => child,
             Err(why) => {
@@ -161,7 +151,7 @@ impl Node {
         Command::new(program)
             .args(arguments)
             .env_clear()
-            .current_dir(self.directory.path())
+            .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

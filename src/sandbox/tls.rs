@@ -49,6 +49,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = names;
+        // As long as the mesh's own, and never less than a day.
+        let expires = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48)).to_zoned(jiff::tz::TimeZone::UTC);
+        let (month, day) = (expires.month().unsigned_abs(), expires.day().unsigned_abs());
+        params.not_after = rcgen::date_time_ymd(expires.year().into(), month, day);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer)?;
