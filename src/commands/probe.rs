@@ -38,6 +38,9 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         return Ok(ExitStatus::Success);
     }
     context.printer.say(&format!("namespace {}", cluster.namespace));
+    if cases.is_empty() {
+        context.printer.warn("nothing to probe: no Service of the namespace has a TCP port");
+    }
     sweep_abandoned(&cluster).await;
     let question = Question {
         context,
@@ -148,7 +151,9 @@ fn say_expectation(context: &Context, report: &ProbeReport, expected: &str, case
         .filter(|result| result.answer.verdict != expected)
         .map(|result| result.target.as_str())
         .collect();
-    if contrary.is_empty() {
+    if cases.is_empty() {
+        // Said already; there is nothing that could be as expected.
+    } else if contrary.is_empty() {
         context.printer.say(&format!("as expected: {} {expected}", human::count(cases.len(), "target")));
     } else {
         context.printer.say(&format!("expected {expected}, but not so: {}", contrary.join(", ")));

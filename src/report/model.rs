@@ -205,7 +205,7 @@ pub fn probe_report(
             Err((reason, words)) => unasked(case, *reason, words),
         })
         .collect();
-    let exit = results.iter().fold(ExitStatus::Success, |status, result| status.and(exit_of(result, frame.expected)));
+    let exit = overall(&results, frame.expected);
     ProbeReport {
         api_version: API_VERSION,
         kind: "ProbeReport",
@@ -226,8 +226,14 @@ pub fn probe_report(
 impl ProbeReport {
     /// The exit status that the report asks for, whatever its format.
     pub fn exit_status(&self) -> ExitStatus {
-        self.results.iter().fold(ExitStatus::Success, |status, result| status.and(exit_of(result, self.expected)))
+        overall(&self.results, self.expected)
     }
+}
+
+/// Of nothing, nothing can be told: a namespace without Services must not pass for one that rejects.
+fn overall(results: &[TargetReport], expected: Option<&str>) -> ExitStatus {
+    let start = if results.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
+    results.iter().fold(start, |status, result| status.and(exit_of(result, expected)))
 }
 
 fn exit_of(result: &TargetReport, expected: Option<&str>) -> ExitStatus {
