@@ -112,7 +112,7 @@ fn judged(case: &Case, seen: &Observation) -> Verdict {
 
 const SIDECAR_403: &str = "accepted: HTTP 403: plaintext got in, denied by authorization";
 const SIDECAR_503: &str = "accepted: HTTP 503: the sidecar let it in, the application is down";
-const OWN_TLS_400: &str = "accepted: HTTP 400: the application speaks TLS itself";
+const OWN_TLS_400: &str = "accepted: HTTP 400, as an application answers that speaks TLS itself";
 const NOT_HTTP: &str = "accepted: bytes came back, not HTTP";
 
 /// One row a situation that was measured on a real mesh.
@@ -291,7 +291,7 @@ fn each_piece_of_evidence_is_needed() {
             "the mesh root cannot be read",
             sound.clone(),
             Some(Hello { identity: None, ..hello() }),
-            "inconclusive: reset-without-evidence",
+            "inconclusive: mesh-root-unknown",
         ),
         (
             "another workload's identity",
