@@ -1,70 +1,103 @@
-//! Ctrl-C and SIGTERM at any moment: nothing is left, and no verdict is wrong.
+//! Signals at any moment: nothing is left, and nothing untrue is said.
 
-use crate::support::{Namespace, Run, Workload, cluster, kills, service};
-use std::process::{Command, Stdio};
+use crate::environment::environment;
+use crate::namespace::{Stage, with_namespace};
+use crate::tool::{Kill, Run, assert_evidence, word};
+use crate::workload::{Workload, service};
+use futures::StreamExt;
+use rand::Rng;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-#[test]
-fn killed_at_random_moments_a_probe_leaves_no_pod_and_no_wrong_verdict() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = Namespace::new(&cluster, "kill");
-    let app = Workload { name: "web", labels: "app: web", annotations: "", arguments: &["serve", "-http", ":8080"] };
-    namespace.apply(&(app.manifest(&cluster.app) + &service("web", "app: web", &[("http", 8080)], false)));
-    namespace.policy("STRICT");
-    namespace.ready();
-    namespace.settle();
-    let (mut interrupted, mut finished) = (0, 0);
-    for number in 0..kills() {
-        let mut command = cluster.command(&["probe", "-o", "json", "web:8080", "-n", &namespace.name]);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let signal = if number % 2 == 0 { "INT" } else { "TERM" };
-        if number % 3 == 0 {
-            std::thread::sleep(Duration::from_millis(u64::from(rand::random::<u16>() % 1500)));
-            let pid = child.id().to_string();
-            // It may have ended by itself already.
-            let _ = Command::new("kill").args([&format!("-{signal}"), &pid]).stderr(Stdio::null()).status();
-        }
-        let run = Run::of(&child.wait_with_output().expect("it ends"));
-        match run.code {
-            Some(0) => {
-                assert_eq!(run.verdict("web:8080"), "rejected", "run {number}: {run:?}");
-                finished += 1;
-            }
-            Some(130 | 143) => interrupted += 1,
-            // A signal before the handler is there ends the process as signals do.
-            None => interrupted += 1,
-            _ => panic!("run {number}: {run:?}"),
-        }
-        assert!(number % 3 == 0 || run.code == Some(0), "run {number} was not killed: {run:?}");
-    }
-    assert_eq!(namespace.probe_pods(), "", "{interrupted} interrupted, {finished} finished");
+/// Every third run gets a signal, SIGINT and SIGTERM by turns, at a moment of its own.
+fn kill(number: usize) -> Option<Kill> {
+    let after = Duration::from_millis(rand::rng().random_range(0..1500));
+    let signal = if number.is_multiple_of(2) { "INT" } else { "TERM" };
+    number.is_multiple_of(3).then_some(Kill { signal, after })
 }
 
-#[test]
-fn an_interrupted_switch_says_truthfully_what_it_wrote() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = Namespace::new(&cluster, "cut");
-    let app = Workload { name: "web", labels: "app: web", annotations: "", arguments: &["serve", "-http", ":8080"] };
-    namespace.apply(&(app.manifest(&cluster.app) + &service("web", "app: web", &[("http", 8080)], false)));
-    namespace.ready();
-    for delay in [100, 400, 800, 1200, 1800] {
-        let mut command = cluster.command(&["enable-mtls", "--yes", "-n", &namespace.name]);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_millis(delay));
-        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
-        let run = Run::of(&child.wait_with_output().expect("it ends"));
-        assert!(matches!(run.code, Some(0 | 130)), "after {delay} ms: {run:?}");
-        let objects = namespace.kubectl(&["get", "destinationrules,peerauthentications", "-o", "name"]);
-        let said = format!("{}{}", run.stdout, run.stderr);
-        for object in objects.lines() {
-            assert!(said.contains(&format!("{object} created")), "after {delay} ms {object} is there, unsaid: {run:?}");
-        }
-        if objects.is_empty() {
-            assert!(!said.lines().any(|line| line.ends_with(" created") && !line.starts_with(' ')), "{run:?}");
-        }
-        assert_eq!(namespace.probe_pods(), "");
-        namespace.kubectl(&["delete", "destinationrules,peerauthentications", "--all"]);
+/// A probe's run as one word; one that is no right answer is told by the caller.
+fn outcome(run: &Run, right: &str) -> Result<String, String> {
+    // A signal that came while the process was being set up, or when the work was done, may meet no handler.
+    if run.killed && run.stdout.is_empty() && (run.code == 130 || run.code == 143 || run.code == -1) {
+        return Ok(if run.code == -1 { "ended before it listened".to_owned() } else { format!("exit {}", run.code) });
     }
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.to_string())?;
+    let result = &report["results"][0];
+    assert_evidence(result);
+    if word(result) == right && run.code == 0 { Ok(right.to_owned()) } else { Err(run.to_string()) }
+}
+
+#[expect(clippy::print_stderr, reason = "the numbers are a result")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_that_are_interrupted_leave_no_pod_and_say_nothing_wrong() {
+    with_namespace(async |stage| {
+        stage.set_mode("STRICT").await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        let runs = futures::stream::iter(0..environment().kills).map(async |number| {
+            let kill = kill(number);
+            let run = stage.tool.run_and_kill(&["probe", "-o", "json", "web:8080"], kill).await;
+            (kill, run)
+        });
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        let mut killed = 0;
+        let mut runs = runs.buffer_unordered(2);
+        while let Some((kill, run)) = runs.next().await {
+            killed += usize::from(run.killed);
+            match outcome(&run, "rejected") {
+                Ok(word) => *counts.entry(word).or_default() += 1,
+                Err(words) => wrong.push(format!("{kill:?}: {words}")),
+            }
+        }
+        let left = stage.probe_pods().await;
+        eprintln!("{} runs, {killed} signalled: {counts:?}; wrong {}, left {left:?}", environment().kills, wrong.len());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(left, Vec::<String>::new());
+    })
+    .await;
+}
+
+/// The objects that a run says it has written.
+fn said(run: &Run) -> Vec<String> {
+    let lines = run.stdout.lines().chain(run.stderr.lines());
+    let mut names: Vec<String> = lines
+        .filter_map(|line| line.strip_suffix(" created").or_else(|| line.strip_suffix(" configured")))
+        .filter(|name| !name.starts_with(' '))
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn enable_and_interrupt(stage: &Stage, after: u64, signal: &'static str) {
+    let kill = Kill { signal, after: Duration::from_millis(after) };
+    let run = stage.tool.run_and_kill(&["enable-mtls", "--yes"], Some(kill)).await;
+    let there = stage.mesh_objects().await;
+    assert_eq!(said(&run), there, "after {after} ms: {run}");
+    assert!([0, 130, 143].contains(&run.code), "after {after} ms: {run}");
+    if run.code != 0 && there.len() < 4 && !there.is_empty() {
+        run.says("ended early");
+    }
+    assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "after {after} ms: {run}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_switch_says_what_it_has_written() {
+    with_namespace(async |stage| {
+        for name in ["web", "web-2", "web-3"] {
+            service(stage, name, "app", ("http", 8080, 8080)).await;
+        }
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        for (number, after) in [200, 700, 1100, 1500, 2000, 2600].into_iter().enumerate() {
+            let signal = if number.is_multiple_of(2) { "INT" } else { "TERM" };
+            enable_and_interrupt(stage, after, signal).await;
+            stage.delete_mesh_objects().await;
+        }
+    })
+    .await;
 }

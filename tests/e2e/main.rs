@@ -1,10 +1,19 @@
-//! The tool on a real mesh: any cluster with Istio whose kubeconfig `SECURE_TRAFFIC_E2E_KUBECONFIG` names, with
-//! `SECURE_TRAFFIC_E2E_APP_IMAGE` as the application and `kubectl` on the PATH. Each test makes a namespace of its
-//! own. Without the variable they skip, and say so; with `SECURE_TRAFFIC_E2E_REQUIRED=1` that is a failure.
+//! The tool on a real mesh: every verdict against what the mesh was made to do.
+//!
+//! `SECURE_TRAFFIC_E2E_KUBECONFIG` names a cluster with Istio's sidecars in which namespaces may be made, and
+//! `SECURE_TRAFFIC_E2E_APP_IMAGE` an image of the test application. Without the former every test says so and is
+//! skipped; with `SECURE_TRAFFIC_E2E_REQUIRED=1` it fails instead.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod endpoints;
+mod environment;
 mod interruption;
+mod lookalikes;
+mod namespace;
+mod outsider;
 mod refusals;
-mod support;
-mod switch;
-mod verdicts;
+mod rules;
+mod strict;
+mod tool;
 mod walkthrough;
+mod workload;

@@ -1,83 +1,181 @@
-//! What stops a probe pod, and what is asked for that is not there: named, quickly, and nothing left.
+//! What cannot be asked, and what the cluster does not allow: named, and nothing left or written.
 
-use crate::support::{Namespace, Workload, cluster, service};
-use std::time::{Duration, Instant};
+use crate::namespace::{Stage, with_namespace};
+use crate::workload::{Workload, service};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ServiceAccount};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use std::time::Duration;
 
-fn one_app(namespace: &Namespace<'_>) {
-    let app = Workload { name: "web", labels: "app: web", annotations: "", arguments: &["serve", "-http", ":8080"] };
-    namespace.apply(&(app.manifest(&namespace.cluster.app) + &service("web", "app: web", &[("http", 8080)], false)));
-    namespace.apply(&service("empty", "app: nobody", &[("http", 8080)], false));
-    namespace.ready();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_names_are_told_with_the_known_ones() {
+    with_namespace(async |stage| {
+        service(stage, "boards", "nobody", ("http", 8080, 8080)).await;
+        service(stage, "shop", "nobody", ("tcp", 27017, 27017)).await;
+        let run = stage.tool.run(&["probe", "board"]).await.expect_code(2);
+        run.says("service \"board\" not found").says("boards, shop");
+        let run = stage.tool.run(&["probe", "boards:8081"]).await.expect_code(2);
+        run.says("no TCP port \"8081\"").says("8080 (http)");
+        let run = stage.tool.run(&["enable-mtls", "--yes", "board"]).await.expect_code(2);
+        run.says("board").says("boards");
+        assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
+        let nowhere = crate::tool::Tool::new("st-e2e-is-not-there");
+        nowhere.run(&["probe"]).await.expect_code(4).says("st-e2e-is-not-there");
+        nowhere.run(&["enable-mtls", "--yes"]).await.expect_code(4).says("st-e2e-is-not-there");
+    })
+    .await;
 }
 
-#[test]
-fn what_keeps_a_probe_from_running_is_named_and_leaves_nothing() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = Namespace::new(&cluster, "stopped");
-    one_app(&namespace);
-
-    let run = namespace.tool(&["probe", "empty", "-o", "json"]);
-    assert_eq!((run.code, run.verdict("empty:8080").as_str()), (Some(3), "inconclusive (no-endpoints)"));
-
-    let start = Instant::now();
-    let run = namespace.tool(&["probe", "web", "-o", "json", "--image", "registry.invalid/none:1"]);
-    assert_eq!((run.code, run.verdict("web:8080").as_str()), (Some(3), "inconclusive (image-pull)"));
-    assert!(start.elapsed() < Duration::from_secs(30), "it waited for a time-out");
-
-    let limits = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: large}\nspec: {limits: [{type: Container, min: {memory: 1Gi}}]}\n";
-    namespace.apply(limits);
-    let run = namespace.tool(&["probe", "web", "-o", "json"]);
-    assert_eq!((run.code, run.verdict("web:8080").as_str()), (Some(3), "inconclusive (quota)"));
-    namespace.kubectl(&["delete", "limitrange", "large"]);
-
-    namespace.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: \"0\"}}\n");
-    let run = namespace.tool(&["probe", "web", "-o", "json"]);
-    assert_eq!((run.code, run.verdict("web:8080").as_str()), (Some(3), "inconclusive (quota)"));
-    let run = namespace.tool(&["enable-mtls", "--yes"]);
-    assert_eq!(run.code, Some(3), "{run:?}");
-    assert!(run.stderr.contains("nothing was written"), "{run:?}");
-    namespace.kubectl(&["delete", "resourcequota", "none"]);
-    assert_eq!(namespace.kubectl(&["get", "peerauthentications,destinationrules", "-o", "name"]), "");
-
-    namespace.kubectl(&["label", "namespace", &namespace.name, "pod-security.kubernetes.io/enforce=restricted"]);
-    let run = namespace.tool(&["probe", "web", "-o", "json"]);
-    assert_eq!((run.code, run.verdict("web:8080").as_str()), (Some(0), "accepted"), "{run:?}");
-    assert_eq!(namespace.probe_pods(), "");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_cannot_be_pulled_is_inconclusive_at_once() {
+    with_namespace(async |stage| {
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).outside().start(stage).await;
+        stage.ready().await;
+        let report = stage.tool.probe(&["--image", "registry.invalid/nowhere:1", "web:8080"]).await;
+        report.expect(&[("web", "image-pull")]);
+        assert_eq!(report.run.code, 3, "{report}");
+        assert!(report.run.took < Duration::from_secs(30), "{report}");
+        let run = stage.tool.run(&["enable-mtls", "--yes", "--image", "registry.invalid/nowhere:1"]).await;
+        assert_ne!(run.code, 0, "{run}");
+        assert_eq!(stage.probe_pods().await, Vec::<String>::new());
+    })
+    .await;
 }
 
-#[test]
-fn what_is_not_there_is_named_with_what_is() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = Namespace::new(&cluster, "absent");
-    one_app(&namespace);
-    let run = namespace.tool(&["probe", "nosuch"]);
-    assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("empty, web"), "{run:?}");
-    let run = namespace.tool(&["probe", "web:99"]);
-    assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("8080 (http)"), "{run:?}");
-    let run = cluster.tool(&["probe", "web", "-n", "st-e2e-no-such-namespace"]);
-    assert_eq!(run.code, Some(4));
-    assert!(run.stderr.contains("not found"), "{run:?}");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pod_security_of_level_restricted_admits_the_probe() {
+    with_namespace(async |stage| {
+        stage.set_mode("STRICT").await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        let restricted = json!({"metadata": {"labels": {
+            "pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest",
+        }}});
+        let namespaces: Api<Namespace> = Api::all(stage.client.clone());
+        namespaces.patch(&stage.name, &PatchParams::default(), &Patch::Merge(restricted)).await.unwrap();
+        stage.tool.probe(&["web:8080"]).await.expect_rejected(&stage.name, "web", "app");
+    })
+    .await;
 }
 
-#[test]
-fn a_missing_right_is_named_with_what_grants_it_and_nothing_is_written() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = Namespace::new(&cluster, "rights");
-    one_app(&namespace);
-    namespace.kubectl(&["create", "serviceaccount", "reader"]);
-    let account = format!("--serviceaccount={}:reader", namespace.name);
-    namespace.kubectl(&["create", "rolebinding", "view", "--clusterrole=view", &account]);
-    let istio = "--resource=peerauthentications.security.istio.io,destinationrules.networking.istio.io";
-    namespace.kubectl(&["create", "role", "istio", "--verb=get,list,create,patch", istio]);
-    namespace.kubectl(&["create", "rolebinding", "istio", "--role=istio", &account]);
-    let user = format!("system:serviceaccount:{}:reader", namespace.name);
-    let run = namespace.tool(&["probe", "web", "--as", &user]);
-    assert_eq!(run.code, Some(4), "{run:?}");
-    assert!(run.stderr.contains("create pods") && run.stderr.contains("--verb=create --resource=pods"), "{run:?}");
-    let run = namespace.tool(&["enable-mtls", "--yes", "--as", &user]);
-    assert_eq!(run.code, Some(4), "{run:?}");
-    assert!(run.stderr.contains("create pods"), "{run:?}");
-    assert_eq!(namespace.kubectl(&["get", "peerauthentications,destinationrules", "-o", "name"]), "");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_named_and_nothing_is_written() {
+    with_namespace(async |stage| {
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        stage
+            .create(&json!({
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}},
+            }))
+            .await;
+        let quotas: Api<ResourceQuota> = Api::namespaced(stage.client.clone(), &stage.name);
+        for _ in 0..100 {
+            let known = quotas.get("none").await.unwrap().status.and_then(|status| status.used).is_some();
+            if known {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let report = stage.tool.probe(&["web:8080"]).await;
+        report.expect(&[("web", "quota")]);
+        assert_eq!(report.run.code, 3, "{report}");
+        let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(3);
+        run.says("quota").says("nothing was written");
+        assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_range_above_the_requests_is_named() {
+    with_namespace(async |stage| {
+        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        stage
+            .create(&json!({
+                "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "large"},
+                "spec": {"limits": [{"type": "Container", "min": {"memory": "128Mi"}}]},
+            }))
+            .await;
+        let report = stage.tool.probe(&["web:8080"]).await;
+        report.expect(&[("web", "quota")]);
+        assert!(report.result("web")["message"].as_str().unwrap().contains("128Mi"), "{report}");
+        assert_eq!(report.run.code, 3, "{report}");
+    })
+    .await;
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
+/// A token of a `ServiceAccount` with these rules.
+async fn token(stage: &Stage, name: &str, rules: Value) -> String {
+    let metadata = json!({"name": name});
+    stage.create(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await;
+    stage.create(&json!({"apiVersion": RBAC, "kind": "Role", "metadata": metadata, "rules": rules})).await;
+    let binding = json!({
+        "apiVersion": RBAC, "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": stage.name}],
+    });
+    stage.create(&binding).await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), &stage.name);
+    let request: TokenRequest =
+        serde_json::from_value(json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 600}})).unwrap();
+    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+    answer.status.unwrap().token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_rights_are_named_and_nothing_is_written() {
+    with_namespace(async |stage| {
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        let may = |group: &str, resources: Value, verbs: Value| {
+            json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+        };
+        let reads = [
+            may("", json!(["services", "pods", "configmaps"]), json!(["get", "list"])),
+            may("discovery.k8s.io", json!(["endpointslices"]), json!(["list"])),
+            may("security.istio.io", json!(["peerauthentications"]), json!(["list"])),
+            may("networking.istio.io", json!(["destinationrules"]), json!(["list"])),
+        ];
+        let run_pods = may("", json!(["pods", "pods/log"]), json!(["get", "watch", "create", "delete"]));
+        let write_rules = may("networking.istio.io", json!(["destinationrules"]), json!(["patch", "create"]));
+        let with = |more: &[&Value]| json!(reads.iter().chain(more.iter().copied()).collect::<Vec<_>>());
+
+        let nobody = token(stage, "nobody", json!([])).await;
+        for command in [&["probe", "web"][..], &["enable-mtls", "--yes"]] {
+            let run = stage.tool.run(&[&["--token", &nobody], command].concat()).await.expect_code(4);
+            run.says("could not list ").says("cannot list resource").says(&stage.name);
+            assert!(!run.stderr.contains(&nobody), "the token is printed");
+        }
+        let reader = token(stage, "reader", with(&[])).await;
+        let run = stage.tool.run(&["--token", &reader, "probe", "web"]).await.expect_code(4);
+        run.says("create pods");
+        let run = stage.tool.run(&["--token", &reader, "enable-mtls", "--yes"]).await.expect_code(4);
+        run.says("create pods").says("nothing was written");
+        let prober = token(stage, "prober", with(&[&run_pods])).await;
+        // Policies of the root namespace cannot be read by it: a namespace without a policy has an unknown mode.
+        let report = stage.tool.probe(&["--token", &prober, "web"]).await;
+        report.expect(&[("web", "accepted")]);
+        let run = stage.tool.run(&["--token", &prober, "enable-mtls", "--yes"]).await.expect_code(4);
+        run.says("cannot patch resource").says("nothing was written");
+        // Half of the rights must not make half of the changes.
+        let half = token(stage, "half", with(&[&run_pods, &write_rules])).await;
+        let run = stage.tool.run(&["--token", &half, "enable-mtls", "--yes"]).await.expect_code(4);
+        run.says("cannot patch resource \"peerauthentications\"").says("nothing was written");
+        assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
+        assert_eq!(stage.probe_pods().await, Vec::<String>::new());
+
+        // A mode that the namespace's own policy gives needs no look at the root namespace.
+        stage.set_mode("STRICT").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let report = stage.tool.probe(&["--token", &prober, "web"]).await;
+        report.expect_rejected(&stage.name, "web", "app");
+    })
+    .await;
 }

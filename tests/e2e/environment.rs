@@ -1,0 +1,63 @@
+//! What the tests are given, and how many of them may use the cluster at a time.
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::io::Write as _;
+use std::sync::OnceLock;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Tests that may use the cluster at a time; a small node takes no more.
+static PERMITS: Semaphore = Semaphore::const_new(2);
+
+/// What the environment says.
+pub(crate) struct Environment {
+    pub(crate) kubeconfig: Option<String>,
+    pub(crate) app_image: String,
+    required: bool,
+    pub(crate) kills: usize,
+}
+
+/// Reads it once.
+#[expect(clippy::disallowed_methods, reason = "the one place of these tests that reads the environment")]
+pub(crate) fn environment() -> &'static Environment {
+    static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    ENVIRONMENT.get_or_init(|| Environment {
+        kubeconfig: read("SECURE_TRAFFIC_E2E_KUBECONFIG"),
+        app_image: read("SECURE_TRAFFIC_E2E_APP_IMAGE").unwrap_or_default(),
+        required: read("SECURE_TRAFFIC_E2E_REQUIRED").is_some_and(|value| value == "1"),
+        kills: read("SECURE_TRAFFIC_E2E_KILLS").and_then(|value| value.parse().ok()).unwrap_or(12),
+    })
+}
+
+/// A cluster to work on, and the right to do so until it is dropped.
+pub(crate) struct Lease {
+    pub(crate) client: Client,
+    _permit: SemaphorePermit<'static>,
+}
+
+/// A test that cannot be run says why; where it must be run, it fails.
+pub(crate) fn skip(why: &str) {
+    assert!(!environment().required, "{why}, and SECURE_TRAFFIC_E2E_REQUIRED=1 forbids to skip");
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    // Not by a macro: the test harness hides what passing tests print.
+    let _ = writeln!(std::io::stderr(), "skipped {name}: {why}");
+}
+
+/// The cluster, or none where the test has to be skipped.
+pub(crate) async fn lease() -> Option<Lease> {
+    let environment = environment();
+    let Some(path) = &environment.kubeconfig else {
+        skip("SECURE_TRAFFIC_E2E_KUBECONFIG names no cluster");
+        return None;
+    };
+    if environment.app_image.is_empty() {
+        skip("SECURE_TRAFFIC_E2E_APP_IMAGE names no application");
+        return None;
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let permit = PERMITS.acquire().await.unwrap();
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Some(Lease { client: Client::try_from(config).unwrap(), _permit: permit })
+}
