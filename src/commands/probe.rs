@@ -144,7 +144,8 @@ pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) 
     })
 }
 
-fn say_expectation(context: &Context, report: &ProbeReport, expected: &str, cases: &[Case]) {
+/// Says how the answers compare with what was expected.
+pub fn say_expectation(context: &Context, report: &ProbeReport, expected: &str, cases: &[Case]) {
     let contrary: Vec<&str> = report
         .results
         .iter()

@@ -3,7 +3,7 @@
 mod phases;
 mod results;
 
-use super::probe::{Question, render, sweep_abandoned};
+use super::probe::{Question, render, say_expectation, sweep_abandoned};
 use super::{Context, State};
 use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::access;
@@ -354,6 +354,8 @@ impl Switch<'_> {
         let verdict = report.exit_status();
         if verdict == ExitStatus::Success {
             self.context.printer.say(&plan_report::closing(expected, cases.len()));
+        } else {
+            say_expectation(self.context, &report, expected, &cases);
         }
         Ok(status.and(verdict).and(left))
     }

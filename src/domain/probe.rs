@@ -136,6 +136,24 @@ impl EndpointCase {
     }
 }
 
+impl EndpointCase {
+    /// Why nothing enforces the STRICT that the API's objects ask for here: the commonest cause of plaintext that gets
+    /// in all the same.
+    pub fn unguarded(&self) -> Option<String> {
+        if self.mode.mode != Some(MtlsMode::Strict) {
+            return None;
+        }
+        let pod = self.pod.as_deref().unwrap_or(&self.address);
+        match self.data_plane {
+            DataPlane::None => Some(format!("{pod} has no sidecar, so nothing there obeys the policy")),
+            DataPlane::Sidecar if !self.captured => {
+                Some(format!("port {} of {pod} is excluded from its sidecar's capture", self.port))
+            }
+            DataPlane::Sidecar | DataPlane::Ambient | DataPlane::Pending => None,
+        }
+    }
+}
+
 impl Case {
     /// Whether a rejection is possible at any endpoint.
     pub fn may_be_rejected(&self) -> bool {

@@ -86,6 +86,11 @@ fn paragraph(out: &mut String, result: &TargetReport) {
     for mode in modes {
         fact("policy", &mode);
     }
+    for endpoint in &result.endpoints {
+        if let Some(why) = &endpoint.unguarded {
+            fact("unguarded", why);
+        }
+    }
     if !result.not_ready.is_empty() {
         fact("not ready", &format!("{} (not counted)", result.not_ready.join(", ")));
     }
@@ -160,7 +165,10 @@ fn rows(report: &ProbeReport, style: Style) -> String {
         if style.per_endpoint {
             row.extend(["*".to_owned(), "*".to_owned()]);
         }
-        row.extend([verdict_word(&result.answer), modes.join(","), result.answer.message.clone()]);
+        let unguarded = result.endpoints.iter().find_map(|endpoint| endpoint.unguarded.as_deref());
+        let seen =
+            [Some(result.answer.message.as_str()), unguarded].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        row.extend([verdict_word(&result.answer), modes.join(","), seen]);
         if style.wide {
             let mut policies: Vec<String> = result.endpoints.iter().map(mode).collect();
             policies.dedup();
@@ -173,7 +181,9 @@ fn rows(report: &ProbeReport, style: Style) -> String {
         for endpoint in result.endpoints.iter().filter(|_| style.per_endpoint) {
             let pod = endpoint.pod.clone().unwrap_or_default();
             let mut row = vec![result.target.clone(), endpoint.address.clone(), pod, verdict_word(&endpoint.answer)];
-            row.extend([endpoint.mode.unwrap_or("unknown").to_owned(), endpoint.answer.message.clone()]);
+            let seen = [Some(endpoint.answer.message.as_str()), endpoint.unguarded.as_deref()];
+            let seen = seen.into_iter().flatten().collect::<Vec<_>>().join("; ");
+            row.extend([endpoint.mode.unwrap_or("unknown").to_owned(), seen]);
             if style.wide {
                 row.extend([mode(endpoint), spiffe(endpoint).unwrap_or_default().to_owned()]);
             }

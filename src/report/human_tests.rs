@@ -22,6 +22,7 @@ fn report(verdict: &'static str) -> ProbeReport {
         pod: Some(hostile()),
         data_plane: "sidecar".to_owned(),
         mode: Some("STRICT"),
+        unguarded: None,
         policies: vec![PolicyReport {
             level: "namespace".to_owned(),
             namespace: hostile(),

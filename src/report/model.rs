@@ -103,6 +103,9 @@ pub struct EndpointReport {
     pub mode: Option<&'static str>,
     /// The objects that had a say, the widest first.
     pub policies: Vec<PolicyReport>,
+    /// Why nothing enforces the STRICT that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unguarded: Option<String>,
     /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
@@ -258,6 +261,7 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
             data_plane: endpoint.data_plane.to_string(),
             mode: endpoint.mode.mode.map(MtlsMode::as_str),
             policies: policies(&endpoint.mode),
+            unguarded: endpoint.unguarded(),
             answer: answer(verdict),
             samples: seen.samples.iter().map(sample).collect(),
             hello: seen.hello.as_ref().map(hello),
