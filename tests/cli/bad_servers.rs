@@ -12,25 +12,63 @@ fn probe(stub: &Stub) -> crate::helpers::Run {
 fn silence_has_its_limit() {
     let stub = Stub::new(|_, _| None);
     let begin = Instant::now();
-    shows!(run(&format!("probe boards --request-timeout 1s --server {}", stub.url)), @"");
+    shows!(run(&format!("probe boards --request-timeout 1s --server {}", stub.url)), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: no answer within the request's deadline
+    hint: the API server is slow or stalls: raise --request-timeout, or check the way to it
+    "#);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]
 fn refusals_in_the_servers_words() {
-    shows!(probe(&Stub::new(|_, _| Some(Answer::status(401, "Unauthorized", "Unauthorized")))), @"");
-    shows!(probe(&Stub::new(|_, _| Some(Answer::status(403, "Forbidden", "forbidden: User \"system:anonymous\" cannot get path \"/apis\"")))), @"");
-    shows!(probe(&Stub::new(|_, _| Some(Answer::status(500, "InternalError", "Internal error occurred: etcdserver: leader changed")))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(401, "Unauthorized", "Unauthorized")))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: Unauthorized: Unauthorized
+    hint: the credentials were refused: log in again (oc login, or refresh your kubeconfig)
+    "#);
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(403, "Forbidden", "forbidden: User \"system:anonymous\" cannot get path \"/apis\"")))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: Forbidden: forbidden: User "system:anonymous" cannot get path "/apis"
+    hint: an administrator can grant it: kubectl create clusterrole secure-traffic --verb=get --resource=apis && kubectl create clusterrolebinding secure-traffic --clusterrole=secure-traffic --user=<you>
+    "#);
+    shows!(probe(&Stub::new(|_, _| Some(Answer::status(500, "InternalError", "Internal error occurred: etcdserver: leader changed")))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: InternalError: Internal error occurred: etcdserver: leader changed
+    "#);
 }
 
 #[test]
 fn what_is_no_api_server() {
     let html = "<!DOCTYPE html><html><body><h1>Sign in to the proxy</h1></body></html>";
     let page = |status| move |_: &str, _| Some(Answer { status, kind: "text/html", body: html.to_owned() });
-    shows!(probe(&Stub::new(page(200))), @"");
-    shows!(probe(&Stub::new(page(502))), @"");
-    shows!(probe(&Stub::new(|_, _| Some(Answer { status: 200, kind: "application/json", body: "\u{0}garbage".to_owned() }))), @"");
-    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "Wrong"}))))), @"");
+    shows!(probe(&Stub::new(page(200))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: expected value at line 1 column 1
+    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    "#);
+    shows!(probe(&Stub::new(page(502))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: Failed to parse error data: <!DOCTYPE html><html><body><h1>Sign in to the proxy</h1></body></html>
+    "#);
+    shows!(probe(&Stub::new(|_, _| Some(Answer { status: 200, kind: "application/json", body: "\u{0}garbage".to_owned() }))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: expected value at line 1 column 1
+    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    "#);
+    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "Wrong"}))))), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: invalid value: string "Wrong", expected APIGroupList at line 1 column 16
+    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    "#);
 }
 
 #[test]
@@ -51,7 +89,12 @@ fn a_server_that_speaks_no_http() {
 
 #[test]
 fn a_cluster_without_a_mesh() {
-    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "APIGroupList", "groups": []}))))), @"");
+    shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "APIGroupList", "groups": []}))))), @r#"
+    exit 4
+    --- stderr
+    error: no Istio found on http://127.0.0.1:[port]: it serves neither PeerAuthentication (security.istio.io) nor the legacy Policy (authentication.istio.io) with DestinationRule (networking.istio.io)
+    hint: check the context (`kubectl config current-context`), or install Istio; --sandbox needs no cluster
+    "#);
 }
 
 #[test]
@@ -67,7 +110,12 @@ fn a_busy_server_is_asked_again() {
     assert_eq!(stub.requests(), 3);
     let begin = Instant::now();
     let stub = Stub::new(|_, _| Some(Answer::status(429, "TooManyRequests", "Too many requests")));
-    shows!(probe(&stub), @"");
+    shows!(probe(&stub), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: TooManyRequests: Too many requests
+    hint: the API server is busy or not ready: try again in a moment
+    "#);
     assert!(stub.requests() < 10 && begin.elapsed() < Duration::from_secs(10), "{}", stub.requests());
 }
 

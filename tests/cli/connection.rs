@@ -3,11 +3,26 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn without_any_kubeconfig() {
-    shows!(run("probe boards"), @"");
+    shows!(run("probe boards"), @r#"
+    exit 4
+    --- stderr
+    error: no kubeconfig found, and this is no pod of a cluster
+    hint: set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox
+    "#);
     let mut nowhere = command();
     nowhere.env("KUBECONFIG", "/nonexistent/config").args(["probe", "boards"]);
-    shows!(finish(nowhere), @"");
-    shows!(run("probe boards --kubeconfig /nonexistent/config"), @"");
+    shows!(finish(nowhere), @r#"
+    exit 4
+    --- stderr
+    error: no kubeconfig found, and this is no pod of a cluster
+    hint: set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox
+    "#);
+    shows!(run("probe boards --kubeconfig /nonexistent/config"), @r#"
+    exit 4
+    --- stderr
+    error: the kubeconfig cannot be used: failed to read kubeconfig from '"/nonexistent/config"': No such file or directory (os error 2)
+    hint: see `kubectl config view`; --kubeconfig names another file
+    "#);
 }
 
 #[test]
@@ -41,7 +56,12 @@ fn a_kubeconfig_that_says_nothing_or_nonsense() {
     }
     let path =
         write(directory.path(), "config", "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\n");
-    shows!(run_with(["probe", "boards", "--kubeconfig", path.to_str().unwrap()]), @"");
+    shows!(run_with(["probe", "boards", "--kubeconfig", path.to_str().unwrap()]), @r#"
+    exit 4
+    --- stderr
+    error: the kubeconfig has no current context
+    hint: choose one with --context or `kubectl config use-context`; --sandbox needs none
+    "#);
 }
 
 #[cfg(unix)]
@@ -66,7 +86,12 @@ fn a_context_that_is_not_there_is_named() {
 #[test]
 fn a_server_that_is_not_there_is_told_quickly() {
     let begin = Instant::now();
-    shows!(run(&format!("enable-mtls --yes --server http://127.0.0.1:{}", dead_port())), @"");
+    shows!(run(&format!("enable-mtls --yes --server http://127.0.0.1:{}", dead_port())), @r#"
+    exit 4
+    --- stderr
+    error: could not ask the API server at http://127.0.0.1:[port]: Connection refused (os error 111)
+    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    "#);
     assert_eq!(run(&format!("probe --server https://127.0.0.1:{}", dead_port())).code, Some(4));
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(run("probe --server not-a-url://").code, Some(4));

@@ -4,7 +4,117 @@ use crate::helpers::{command, finish, run, shows};
 fn the_whole_story() {
     let run = run("demo");
     assert!(!run.all().contains('\u{1b}'), "no colour where nobody looks");
-    shows!(run, @"");
+    shows!(run, @r#"
+    exit 0
+    --- stdout
+
+    ── 1 of 5 · A rogue asks, and is served ──────────────────────────────────────
+    A pod without the mesh's certificates asks for boards:8080/shareditems, in plaintext.
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
+          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+
+    boards:8080/shareditems  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, the mesh's default: no policy says otherwise
+      body       
+        [
+          {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+          {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+        ]
+
+    ── 2 of 5 · Turn strict mutual TLS on ────────────────────────────────────────
+    First every client learns to send mutual TLS (app-ui, boards, boards-mongodb, context-scraper, userprofile),
+    then the policy makes every server demand it. In this order no call is lost.
+      $ oc apply -f destinationrules-mtls.yaml
+      $ oc apply -f policy-default-enablemtls.yaml
+
+    destinationrule.networking.istio.io/app-ui created
+    destinationrule.networking.istio.io/boards created
+    destinationrule.networking.istio.io/boards-mongodb created
+    destinationrule.networking.istio.io/context-scraper created
+    destinationrule.networking.istio.io/userprofile created
+    peerauthentication.security.istio.io/default created
+    TARGET                 VERDICT    MODE     SEEN
+    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+
+    ── 3 of 5 · The same rogue asks again ────────────────────────────────────────
+    Nothing about the rogue has changed. Now the mesh resets its connections, and shows whose
+    sidecar did it: the certificate is verified, not believed.
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
+          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+
+    boards:8080/shareditems  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+
+    ── 4 of 5 · Put things back the way they were ────────────────────────────────
+    The other way round: first the policy lets plaintext in again, then the rules go.
+      $ oc apply -f policy-default-disablemtls.yaml
+      $ oc apply -f destinationrules.yaml
+
+    peerauthentication.security.istio.io/default configured
+    destinationrule.networking.istio.io/app-ui configured
+    destinationrule.networking.istio.io/boards configured
+    destinationrule.networking.istio.io/boards-mongodb configured
+    destinationrule.networking.istio.io/context-scraper configured
+    destinationrule.networking.istio.io/userprofile configured
+    TARGET                 VERDICT    MODE         SEEN
+    app-ui:8080            accepted   PERMISSIVE   HTTP 200
+    boards:8080            accepted   PERMISSIVE   HTTP 200
+    boards-mongodb:27017   accepted   PERMISSIVE   bytes came back, not HTTP
+    context-scraper:9100   accepted   PERMISSIVE   HTTP 200
+    userprofile:8080       accepted   PERMISSIVE   HTTP 200
+
+    ── 5 of 5 · And the rogue is served again ────────────────────────────────────
+    The last time.
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
+          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+
+    boards:8080/shareditems  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, by microservices-demo/default (namespace)
+      body       
+        [
+          {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+          {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+        ]
+
+    ── What was seen ──────────────────────────────────────────────────────────────
+      A rogue asks, and is served         boards:8080/shareditems accepted
+      Turn strict mutual TLS on           STRICT, in force and proven
+      The same rogue asks again           boards:8080/shareditems rejected
+      Put things back the way they were   PERMISSIVE, in force and proven
+      And the rogue is served again       boards:8080/shareditems accepted
+
+    No code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards-mongodb created (boards-mongodb.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    in force after [seconds] s at 5 endpoints
+    proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)
+      destinationrule.networking.istio.io/app-ui configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
+    in force after [seconds] s at 5 endpoints
+    proven: plaintext is accepted at 5 targets
+    "#);
 }
 
 #[test]
@@ -22,5 +132,10 @@ fn colour_where_it_is_asked_for() {
 
 #[test]
 fn a_target_that_is_not_there_is_found_out_before_the_story() {
-    shows!(run("demo --target nosuch:8080/"), @"");
+    shows!(run("demo --target nosuch:8080/"), @r#"
+    exit 2
+    --- stderr
+    error: service "nosuch" not found in namespace "microservices-demo"
+    hint: its Services are: app-ui, boards, boards-mongodb, context-scraper, userprofile
+    "#);
 }

@@ -24,8 +24,8 @@ fn help_is_on_stdout_with_examples_and_exit_codes() {
 }
 
 #[test]
-fn exit_codes_are_in_the_help_of_the_commands_that_have_them() {
-    for name in ["enable-mtls", "disable-mtls", "probe", "demo"] {
+fn exit_codes_are_in_the_help_of_every_command() {
+    for name in COMMANDS {
         assert!(run(&format!("{name} --help")).stdout.contains("Exit codes:"), "{name}");
     }
 }
@@ -48,13 +48,37 @@ fn usage_errors_are_2_and_on_stderr() {
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run}");
         assert!(!run.stderr.is_empty(), "{arguments}");
     }
-    shows!(run("probe --no-such-flag"), @"");
-    shows!(run("enable-mtl"), @"");
+    shows!(run("probe --no-such-flag"), @r#"
+    exit 2
+    --- stderr
+    error: unexpected argument '--no-such-flag' found
+
+      tip: to pass '--no-such-flag' as a value, use '-- --no-such-flag'
+
+    Usage: secure-traffic probe [OPTIONS] [TARGET]...
+
+    For more information, try '--help'.
+    "#);
+    shows!(run("enable-mtl"), @r#"
+    exit 2
+    --- stderr
+    error: unrecognized subcommand 'enable-mtl'
+
+      tip: some similar subcommands exist: 'disable-mtls', 'enable-mtls'
+
+    Usage: secure-traffic [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "#);
 }
 
 #[test]
 fn the_version() {
-    shows!(run("--version"), @"");
+    shows!(run("--version"), @r#"
+    exit 0
+    --- stdout
+    secure-traffic [version]
+    "#);
 }
 
 #[test]
@@ -62,7 +86,7 @@ fn completions_and_pages() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = run(&format!("completions {shell}"));
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{shell}");
-        assert!(run.stdout.contains("enable-mtls") && run.stdout.contains("--expect"), "{shell}");
+        assert!(run.stdout.contains("enable-mtls") && run.stdout.contains("per-endpoint"), "{shell}");
     }
     let page = run("man");
     assert!(page.code == Some(0) && page.stdout.contains(".TH secure-traffic 1"), "{page}");
@@ -78,14 +102,22 @@ fn completions_and_pages() {
 #[test]
 fn cleanup_removes_what_is_left() {
     let stage = Stage::new(State::Permissive, &[]);
-    shows!(stage.run("cleanup"), @"");
+    shows!(stage.run("cleanup"), @r#"
+    exit 0
+    --- stderr
+    no probe pods in namespace microservices-demo
+    "#);
     let left = stage.run("probe --dry-run boards");
     let pod = secure_traffic::istio::yaml::read_one(&left.stdout).unwrap();
     let api = stage.pods();
     let pod = serde_json::from_value(pod).unwrap();
     stage.runtime.block_on(api.create(&kube::api::PostParams::default(), &pod)).unwrap();
     assert_eq!(stage.probe_pods().len(), 1);
-    shows!(stage.run("cleanup"), @"");
+    shows!(stage.run("cleanup"), @r#"
+    exit 0
+    --- stdout
+    pod/secure-traffic-probe-[word] deleted
+    "#);
     assert!(stage.probe_pods().is_empty());
 }
 

@@ -55,7 +55,7 @@ fn cluster(line: &str) -> Answer {
         path if path.ends_with("/services") => list(
             "ServiceList",
             vec![json!({
-                "metadata": {"name": HOSTILE, "namespace": "default"},
+                "metadata": {"name": HOSTILE, "namespace": "shop"},
                 "spec": {"selector": {"a": "b"}, "ports": [{"name": HOSTILE, "port": 80, "protocol": "TCP"}]},
             })],
         ),
@@ -63,13 +63,13 @@ fn cluster(line: &str) -> Answer {
             "PeerAuthenticationList",
             vec![json!({
                 "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
-                "metadata": {"name": HOSTILE, "namespace": "default", "uid": "u", "resourceVersion": "1"},
+                "metadata": {"name": HOSTILE, "namespace": "shop", "uid": "u", "resourceVersion": "1"},
                 "spec": {"mtls": {"mode": "STRICT"}},
             })],
         ),
         _ if line.starts_with("POST") => Answer::status(403, "Forbidden", HOSTILE),
-        path if path.ends_with("/namespaces/default") => {
-            Answer::json(200, &json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default"}}))
+        path if path.ends_with("/namespaces/shop") => {
+            Answer::json(200, &json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop"}}))
         }
         path if path.ends_with('s') || path.contains("endpointslices") => list("List", Vec::new()),
         _ => Answer::status(404, "NotFound", HOSTILE),
@@ -93,7 +93,7 @@ fn names_of_services_and_objects() {
         "disable-mtls --diff",
         "demo --yes",
     ] {
-        let run = run(&format!("{arguments} --server {} -n default", stub.url));
+        let run = run(&format!("{arguments} --server {} -n shop -i istio-system", stub.url));
         assert!(run.code.is_some_and(|code| code < 5), "{arguments}: {run}");
         assert_shown_but_harmless(&run);
     }

@@ -5,30 +5,109 @@ use serde_json::json;
 
 #[test]
 fn accepted_with_the_body_that_was_asked_for() {
-    shows!(run("probe --sandbox boards:8080/shareditems"), @"");
+    shows!(run("probe --sandbox boards:8080/shareditems"), @r#"
+    exit 0
+    --- stdout
+    boards:8080/shareditems  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, the mesh's default: no policy says otherwise
+      body       
+        [
+          {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+          {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+        ]
+    --- stderr
+    namespace microservices-demo
+    "#);
 }
 
 #[test]
 fn rejected_with_evidence() {
-    shows!(run("probe --sandbox=strict boards:8080/shareditems"), @"");
+    shows!(run("probe --sandbox=strict boards:8080/shareditems"), @r#"
+    exit 0
+    --- stdout
+    boards:8080/shareditems  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    --- stderr
+    namespace microservices-demo
+    "#);
 }
 
 #[test]
 fn every_tcp_port_without_targets() {
-    shows!(run("probe --sandbox=strict --attempts 1"), @"");
+    shows!(run("probe --sandbox=strict --attempts 1"), @r#"
+    exit 0
+    --- stdout
+    TARGET                 VERDICT    MODE     SEEN
+    app-ui:8080            rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    boards:8080            rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    userprofile:8080       rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    --- stderr
+    namespace microservices-demo
+    "#);
 }
 
 #[test]
 fn wide_and_per_endpoint() {
-    shows!(run("probe --sandbox=strict --per-endpoint -o wide boards"), @"");
+    shows!(run("probe --sandbox=strict --per-endpoint -o wide boards"), @r#"
+    exit 0
+    --- stdout
+    TARGET        ENDPOINT          POD                       VERDICT    MODE     SEEN                                                                      POLICY                                              IDENTITY
+    boards:8080   *                 *                         rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    boards:8080   10.244.0.3:8080   boards-[pod]   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    --- stderr
+    namespace microservices-demo
+    "#);
 }
 
 #[test]
 fn expectations_decide_between_0_and_1() {
     let stage = Stage::new(State::Strict, &[]);
-    shows!(stage.run("probe --expect rejected boards userprofile"), @"");
-    shows!(stage.run("probe --expect accepted boards userprofile"), @"");
-    shows!(stage.run("probe --expect rejected -q -o name boards userprofile"), @"");
+    shows!(stage.run("probe --expect rejected boards userprofile"), @r#"
+    exit 0
+    --- stdout
+    boards:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    userprofile:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/userprofile (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    --- stderr
+    namespace microservices-demo
+    as expected: 2 targets rejected
+    "#);
+    shows!(stage.run("probe --expect accepted boards userprofile"), @r#"
+    exit 1
+    --- stdout
+    boards:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    userprofile:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/userprofile (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    --- stderr
+    namespace microservices-demo
+    expected accepted, but not so: boards:8080, userprofile:8080
+    "#);
+    shows!(stage.run("probe --expect rejected -q -o name boards userprofile"), @r#"
+    exit 0
+    --- stdout
+    boards:8080 rejected
+    userprofile:8080 rejected
+    "#);
     for output in ["json", "yaml", "name", "wide"] {
         assert_eq!(stage.run(&format!("probe --expect rejected -o {output} boards")).code, Some(0), "{output}");
         let contrary = stage.run(&format!("probe --expect accepted -o {output} boards"));
@@ -42,16 +121,136 @@ fn expectations_decide_between_0_and_1() {
 
 #[test]
 fn reports_for_machines() {
-    shows!(run("probe --sandbox=strict -o json --attempts 1 boards"), @"");
-    shows!(run("probe --sandbox -o yaml --attempts 1 boards"), @"");
-    shows!(run("probe --sandbox -o name --attempts 1 boards app-ui"), @"");
+    shows!(run("probe --sandbox=strict -o json --attempts 1 boards"), @r#"
+    exit 0
+    --- stdout
+    {
+      "apiVersion": "secure-traffic/v1alpha1",
+      "kind": "ProbeReport",
+      "cluster": "the sandbox",
+      "namespace": "microservices-demo",
+      "startedAt": "[time]",
+      "version": "[version]",
+      "exitCode": 0,
+      "results": [
+        {
+          "target": "boards:8080",
+          "service": "boards",
+          "port": 8080,
+          "verdict": "rejected",
+          "message": "every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint",
+          "endpoints": [
+            {
+              "address": "10.244.0.3:8080",
+              "pod": "boards-[pod]",
+              "dataPlane": "sidecar",
+              "mode": "STRICT",
+              "policies": [
+                {
+                  "level": "namespace",
+                  "namespace": "microservices-demo",
+                  "name": "default",
+                  "mode": "STRICT"
+                }
+              ],
+              "verdict": "rejected",
+              "message": "every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint",
+              "samples": [
+                {
+                  "exitCode": 56,
+                  "message": "Recv failure: Connection reset by peer",
+                  "connected": true,
+                  "bytes": 0,
+                  "seconds": "[seconds]"
+                }
+              ],
+              "hello": {
+                "certificateRequested": true,
+                "certificates": 2,
+                "spiffe": "spiffe://cluster.local/ns/microservices-demo/sa/boards",
+                "issuer": "O=cluster.local",
+                "expires": "[time]"
+              }
+            }
+          ],
+          "samples": [
+            {
+              "exitCode": 56,
+              "message": "Recv failure: Connection reset by peer",
+              "connected": true,
+              "bytes": 0,
+              "seconds": "[seconds]"
+            }
+          ]
+        }
+      ]
+    }
+    --- stderr
+    namespace microservices-demo
+    "#);
+    shows!(run("probe --sandbox -o yaml --attempts 1 boards"), @r#"
+    exit 0
+    --- stdout
+    apiVersion: secure-traffic/v1alpha1
+    cluster: the sandbox
+    exitCode: 0
+    kind: ProbeReport
+    namespace: microservices-demo
+    results:
+    - endpoints:
+      - address: 10.244.0.3:8080
+        dataPlane: sidecar
+        message: HTTP 200
+        mode: PERMISSIVE
+        pod: boards-[pod]
+        policies: []
+        samples:
+        - bytes: 236
+          connected: true
+          exitCode: 0
+          httpStatus: 200
+          seconds: [seconds]
+        verdict: accepted
+      message: HTTP 200
+      port: 8080
+      samples:
+      - bytes: 236
+        connected: true
+        exitCode: 0
+        httpStatus: 200
+        seconds: [seconds]
+      service: boards
+      target: boards:8080
+      verdict: accepted
+    startedAt: [time]
+    version: "[version]"
+    --- stderr
+    namespace microservices-demo
+    "#);
+    shows!(run("probe --sandbox -o name --attempts 1 boards app-ui"), @r#"
+    exit 0
+    --- stdout
+    boards:8080 accepted
+    app-ui:8080 accepted
+    --- stderr
+    namespace microservices-demo
+    "#);
 }
 
 #[test]
 fn what_cannot_be_told_is_exit_3_under_every_format() {
-    let stage = Stage::new(State::Strict, &[Lookalike::Empty, Lookalike::Excluded, Lookalike::Forged]);
-    shows!(stage.run("probe empty"), @"");
-    shows!(stage.run("probe --expect rejected forged"), @"");
+    let stage = Stage::new(State::Strict, &[Lookalike::Empty, Lookalike::Excluded]);
+    shows!(stage.run("probe empty"), @r#"
+    exit 3
+    --- stdout
+    empty:8080  inconclusive (no-endpoints)
+      seen       service "empty" has no ready endpoint for port 8080
+      curl       (7) Failed to connect to 127.0.0.1 port [port] after [time] ms: Couldn't connect to server
+      curl       (7) Failed to connect to 127.0.0.1 port [port] after [time] ms: Couldn't connect to server
+      remedy     wait until a pod of the Service is ready
+    --- stderr
+    namespace microservices-demo
+    "#);
     for output in ["json", "yaml", "name", "wide"] {
         assert_eq!(
             stage.run(&format!("probe --expect rejected --attempts 1 -o {output} empty")).code,
@@ -82,11 +281,30 @@ fn one_open_endpoint_among_many_is_found() {
 
 #[test]
 fn what_is_not_there_is_named_with_what_is() {
-    shows!(run("probe --sandbox nosuch"), @"");
-    shows!(run("probe --sandbox boards:81"), @"");
-    shows!(run("probe --sandbox boards:grpc"), @"");
-    shows!(run("probe --sandbox -n nosuch boards"), @"");
-    shows!(run("probe --sandbox -n outside"), @"");
+    shows!(run("probe --sandbox nosuch"), @r#"
+    exit 2
+    --- stderr
+    error: service "nosuch" not found in namespace "microservices-demo"
+    hint: its Services are: app-ui, boards, boards-mongodb, context-scraper, userprofile
+    "#);
+    shows!(run("probe --sandbox boards:81"), @r#"
+    exit 2
+    --- stderr
+    error: service "boards" has no TCP port "81"
+    hint: its TCP ports are: 8080 (http)
+    "#);
+    shows!(run("probe --sandbox boards:grpc"), @r#"
+    exit 2
+    --- stderr
+    error: service "boards" has no TCP port "grpc"
+    hint: its TCP ports are: 8080 (http)
+    "#);
+    shows!(run("probe --sandbox -n nosuch boards"), @r#"
+    exit 4
+    --- stderr
+    error: could not get namespaces "nosuch": NotFound: namespaces "nosuch" not found
+    hint: see `kubectl get namespaces`, and name one with -n
+    "#);
 }
 
 #[test]
@@ -97,7 +315,13 @@ fn what_is_no_target_is_a_usage_error() {
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run}");
         assert!(run.stderr.contains("error:") && run.stderr.contains("TARGET"), "{run}");
     }
-    shows!(run("probe --sandbox https://boards"), @"");
+    shows!(run("probe --sandbox https://boards"), @r#"
+    exit 2
+    --- stderr
+    error: invalid value 'https://boards' for '[TARGET]...': https:// is not plaintext HTTP: the question is whether http:// gets in
+
+    For more information, try '--help'.
+    "#);
     for flags in ["--attempts 0", "--attempts 101", "--max-time x", "--expect maybe", "-o xml", "--sandbox=lax"] {
         assert_eq!(run(&format!("probe {flags}")).code, Some(2), "{flags}");
     }
@@ -135,5 +359,44 @@ fn a_dry_run_prints_a_pod_that_admission_takes() {
 
 #[test]
 fn the_legacy_api_is_understood() {
-    shows!(run("probe --sandbox=legacy --attempts 1 boards"), @"");
+    shows!(run("probe --sandbox=legacy --attempts 1 boards"), @r#"
+    exit 0
+    --- stdout
+    boards:8080  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, by default (mesh)
+    --- stderr
+    namespace microservices-demo
+    "#);
+}
+
+#[test]
+fn servers_that_imitate_the_mesh_are_not_believed() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Forged, Lookalike::Resetting, Lookalike::DeadTcp]);
+    for target in ["forged", "resetting", "dead-tcp"] {
+        let run = stage.run(&format!("probe --expect rejected {target}"));
+        assert_eq!(run.code, Some(3), "{run}");
+    }
+    shows!(stage.run("probe resetting"), @r#"
+    exit 3
+    --- stdout
+    resetting:9000  inconclusive (reset-without-evidence)
+      seen       curl: (56) Recv failure: Connection reset by peer (3×); the mode that applies is PERMISSIVE, so it was not the mesh that reset
+      curl       (56) Recv failure: Connection reset by peer
+      policy     PERMISSIVE, the mesh's default: no policy says otherwise
+      remedy     check that the application itself works; something other than the mesh may have reset
+    --- stderr
+    namespace microservices-demo
+    "#);
+}
+
+#[test]
+fn a_namespace_without_services_does_not_pass_for_one_that_rejects() {
+    shows!(run("probe --sandbox -n outside --expect rejected"), @r#"
+    exit 3
+    --- stderr
+    namespace outside
+    warning: nothing to probe: no Service of the namespace has a TCP port
+    "#);
+    assert_eq!(run("probe --sandbox -n outside -o json").json()["exitCode"], 3);
 }

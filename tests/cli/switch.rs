@@ -5,7 +5,20 @@ use secure_traffic::sandbox::State;
 #[test]
 fn without_a_terminal_and_without_yes_nothing_is_written() {
     let stage = Stage::new(State::Permissive, &[]);
-    shows!(stage.run("enable-mtls"), @"");
+    shows!(stage.run("enable-mtls"), @r#"
+    exit 2
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    would change in namespace microservices-demo:
+      destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards-mongodb created (boards-mongodb.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    error: 6 objects would change, and there is no terminal to ask on
+    hint: say --yes to change them, or --dry-run=server to see what would happen
+    "#);
     let policies = stage.run("enable-mtls --diff -q");
     assert_eq!(policies.code, Some(1), "everything is still to be done");
     assert_eq!(policies.stdout.matches("\n+kind: ").count(), 6, "{policies}");
@@ -14,30 +27,229 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
 #[test]
 fn on_again_and_off() {
     let stage = Stage::new(State::Permissive, &[]);
-    shows!(stage.run("enable-mtls --yes"), @"");
-    shows!(stage.run("enable-mtls --yes --verify=false"), @"");
+    shows!(stage.run("enable-mtls --yes"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui created
+    destinationrule.networking.istio.io/boards created
+    destinationrule.networking.istio.io/boards-mongodb created
+    destinationrule.networking.istio.io/context-scraper created
+    destinationrule.networking.istio.io/userprofile created
+    peerauthentication.security.istio.io/default created
+    TARGET                 VERDICT    MODE     SEEN
+    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/boards-mongodb created (boards-mongodb.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    in force after [seconds] s at 5 endpoints
+    proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    "#);
+    shows!(stage.run("enable-mtls --yes --verify=false"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui unchanged
+    destinationrule.networking.istio.io/boards unchanged
+    destinationrule.networking.istio.io/boards-mongodb unchanged
+    destinationrule.networking.istio.io/context-scraper unchanged
+    destinationrule.networking.istio.io/userprofile unchanged
+    peerauthentication.security.istio.io/default unchanged
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    "#);
     let unchanged = stage.run("enable-mtls --diff");
     assert_eq!((unchanged.code, unchanged.stdout.as_str()), (Some(0), ""), "{unchanged}");
     // Nothing to ask about: no terminal is needed.
     assert_eq!(stage.run("enable-mtls --verify=false").code, Some(0));
-    shows!(stage.run("disable-mtls --yes"), @"");
-    shows!(stage.run("disable-mtls --yes --verify=false -o name"), @"");
+    shows!(stage.run("disable-mtls --yes"), @r#"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/default configured
+    destinationrule.networking.istio.io/app-ui configured
+    destinationrule.networking.istio.io/boards configured
+    destinationrule.networking.istio.io/boards-mongodb configured
+    destinationrule.networking.istio.io/context-scraper configured
+    destinationrule.networking.istio.io/userprofile configured
+    TARGET                 VERDICT    MODE         SEEN
+    app-ui:8080            accepted   PERMISSIVE   HTTP 200
+    boards:8080            accepted   PERMISSIVE   HTTP 200
+    boards-mongodb:27017   accepted   PERMISSIVE   bytes came back, not HTTP
+    context-scraper:9100   accepted   PERMISSIVE   HTTP 200
+    userprofile:8080       accepted   PERMISSIVE   HTTP 200
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)
+      destinationrule.networking.istio.io/app-ui configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
+    in force after [seconds] s at 5 endpoints
+    proven: plaintext is accepted at 5 targets
+    "#);
+    shows!(stage.run("disable-mtls --yes --verify=false -o name"), @r#"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/default
+    destinationrule.networking.istio.io/app-ui
+    destinationrule.networking.istio.io/boards
+    destinationrule.networking.istio.io/boards-mongodb
+    destinationrule.networking.istio.io/context-scraper
+    destinationrule.networking.istio.io/userprofile
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    "#);
     assert_eq!(stage.run("probe --expect accepted -q").code, Some(0));
     assert!(stage.probe_pods().is_empty());
 }
 
 #[test]
 fn one_service_of_many() {
-    shows!(run("enable-mtls --sandbox --yes --settle 0 boards"), @"");
+    shows!(run("enable-mtls --sandbox --yes --settle 0 boards"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/boards created
+    peerauthentication.security.istio.io/default created
+    boards:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    in force after [seconds] s at 1 endpoint
+    proven: plaintext is rejected at 1 target. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    "#);
 }
 
 #[test]
 fn rendered_offline_byte_for_byte() {
-    shows!(run("enable-mtls --dry-run=client -n shop -o yaml boards"), @"");
-    shows!(run("enable-mtls --dry-run -n shop -o json boards"), @"");
-    shows!(run("enable-mtls --dry-run=client -n shop -o name boards app-ui"), @"");
-    shows!(run("disable-mtls --dry-run=client -n shop boards"), @"");
-    shows!(run("enable-mtls --dry-run=client -n on -o yaml --policy-api legacy --service no"), @"");
+    shows!(run("enable-mtls --dry-run=client -n shop -o yaml boards"), @r#"
+    exit 0
+    --- stdout
+    apiVersion: networking.istio.io/v1
+    kind: DestinationRule
+    metadata:
+      labels:
+        app.kubernetes.io/managed-by: secure-traffic
+      name: boards
+      namespace: shop
+    spec:
+      host: boards.shop.svc.cluster.local
+      trafficPolicy:
+        tls:
+          mode: ISTIO_MUTUAL
+    ---
+    apiVersion: security.istio.io/v1
+    kind: PeerAuthentication
+    metadata:
+      labels:
+        app.kubernetes.io/managed-by: secure-traffic
+      name: default
+      namespace: shop
+    spec:
+      mtls:
+        mode: STRICT
+    "#);
+    shows!(run("enable-mtls --dry-run -n shop -o json boards"), @r#"
+    exit 0
+    --- stdout
+    {
+      "apiVersion": "v1",
+      "items": [
+        {
+          "apiVersion": "networking.istio.io/v1",
+          "kind": "DestinationRule",
+          "metadata": {
+            "labels": {
+              "app.kubernetes.io/managed-by": "secure-traffic"
+            },
+            "name": "boards",
+            "namespace": "shop"
+          },
+          "spec": {
+            "host": "boards.shop.svc.cluster.local",
+            "trafficPolicy": {
+              "tls": {
+                "mode": "ISTIO_MUTUAL"
+              }
+            }
+          }
+        },
+        {
+          "apiVersion": "security.istio.io/v1",
+          "kind": "PeerAuthentication",
+          "metadata": {
+            "labels": {
+              "app.kubernetes.io/managed-by": "secure-traffic"
+            },
+            "name": "default",
+            "namespace": "shop"
+          },
+          "spec": {
+            "mtls": {
+              "mode": "STRICT"
+            }
+          }
+        }
+      ],
+      "kind": "List"
+    }
+    "#);
+    shows!(run("enable-mtls --dry-run=client -n shop -o name boards app-ui"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui
+    destinationrule.networking.istio.io/boards
+    peerauthentication.security.istio.io/default
+    "#);
+    shows!(run("disable-mtls --dry-run=client -n shop boards"), @r#"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/default created (dry run)
+    destinationrule.networking.istio.io/boards created (dry run)
+    "#);
+    shows!(run("enable-mtls --dry-run=client -n on -o yaml --policy-api v1alpha1 --service no"), @r#"
+    exit 0
+    --- stdout
+    apiVersion: networking.istio.io/v1alpha3
+    kind: DestinationRule
+    metadata:
+      labels:
+        app.kubernetes.io/managed-by: secure-traffic
+      name: "no"
+      namespace: "on"
+    spec:
+      host: no.on.svc.cluster.local
+      trafficPolicy:
+        tls:
+          mode: ISTIO_MUTUAL
+    ---
+    apiVersion: authentication.istio.io/v1alpha1
+    kind: Policy
+    metadata:
+      labels:
+        app.kubernetes.io/managed-by: secure-traffic
+      name: default
+      namespace: "on"
+    spec:
+      peers:
+      - mtls:
+          mode: STRICT
+    "#);
     let twice = || run("enable-mtls --dry-run=client -n shop -o yaml boards app-ui").stdout;
     assert_eq!(twice(), twice());
     assert_eq!(yaml::read_all(&twice()).unwrap().len(), 3);
@@ -45,7 +257,12 @@ fn rendered_offline_byte_for_byte() {
 
 #[test]
 fn offline_needs_the_names() {
-    shows!(run("enable-mtls --dry-run=client"), @"");
+    shows!(run("enable-mtls --dry-run=client"), @r#"
+    exit 2
+    --- stderr
+    error: --dry-run=client contacts no cluster, so it cannot know the Services
+    hint: name them (`enable-mtls --dry-run=client boards app-ui`), or use --dry-run=server
+    "#);
     assert_eq!(run("enable-mtls --dry-run=client --scope=namespace boards").code, Some(2));
     assert_eq!(run("enable-mtls --dry-run=client Boards").code, Some(2));
     assert_eq!(run("enable-mtls --dry-run=client --destination-rules=never -o name").code, Some(0));
@@ -54,7 +271,18 @@ fn offline_needs_the_names() {
 #[test]
 fn validated_by_the_server_and_not_written() {
     let stage = Stage::new(State::Permissive, &[]);
-    shows!(stage.run("enable-mtls --dry-run=server"), @"");
+    shows!(stage.run("enable-mtls --dry-run=server"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui created (server dry run)
+    destinationrule.networking.istio.io/boards created (server dry run)
+    destinationrule.networking.istio.io/boards-mongodb created (server dry run)
+    destinationrule.networking.istio.io/context-scraper created (server dry run)
+    destinationrule.networking.istio.io/userprofile created (server dry run)
+    peerauthentication.security.istio.io/default created (server dry run)
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    "#);
     let again = stage.run("enable-mtls --dry-run=server -o name -q");
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 6), "{again}");
     let objects = stage.run("enable-mtls --dry-run=server -o json").json();
@@ -64,16 +292,74 @@ fn validated_by_the_server_and_not_written() {
 
 #[test]
 fn a_diff_says_what_would_change() {
-    shows!(run("enable-mtls --sandbox --diff --destination-rules=never"), @"");
-    shows!(run("disable-mtls --sandbox --diff -q boards"), @"");
+    shows!(run("enable-mtls --sandbox --diff --destination-rules=never"), @r#"
+    exit 1
+    --- stdout
+    --- live/peerauthentication.security.istio.io/default
+    +++ merged/peerauthentication.security.istio.io/default
+    @@ -0,0 +1,12 @@
+    +apiVersion: security.istio.io/v1
+    +kind: PeerAuthentication
+    +metadata:
+    +  creationTimestamp: "..."
+    +  labels:
+    +    app.kubernetes.io/managed-by: secure-traffic
+    +  name: default
+    +  namespace: microservices-demo
+    +  uid: "..."
+    +spec:
+    +  mtls:
+    +    mode: STRICT
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    "#);
+    shows!(run("disable-mtls --sandbox --diff -q boards"), @r#"
+    exit 1
+    --- stdout
+    --- live/destinationrule.networking.istio.io/boards
+    +++ merged/destinationrule.networking.istio.io/boards
+    @@ -7,6 +7,3 @@
+       uid: "..."
+     spec:
+       host: boards.microservices-demo.svc.cluster.local
+    -  trafficPolicy:
+    -    tls:
+    -      mode: ISTIO_MUTUAL
+    --- live/peerauthentication.security.istio.io/default
+    +++ merged/peerauthentication.security.istio.io/default
+    @@ -7,4 +7,4 @@
+       uid: "..."
+     spec:
+       mtls:
+    -    mode: STRICT
+    +    mode: PERMISSIVE
+    "#);
     let nothing = run("enable-mtls --sandbox=strict --diff -q");
     assert_eq!((nothing.code, nothing.all().as_str()), (Some(0), ""), "{nothing}");
 }
 
 #[test]
 fn applied_without_proof() {
-    shows!(run("enable-mtls --sandbox --yes --verify=false -q"), @"");
-    shows!(run("enable-mtls --sandbox --yes --verify=false -q -o name"), @"");
+    shows!(run("enable-mtls --sandbox --yes --verify=false -q"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui created
+    destinationrule.networking.istio.io/boards created
+    destinationrule.networking.istio.io/boards-mongodb created
+    destinationrule.networking.istio.io/context-scraper created
+    destinationrule.networking.istio.io/userprofile created
+    peerauthentication.security.istio.io/default created
+    "#);
+    shows!(run("enable-mtls --sandbox --yes --verify=false -q -o name"), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/app-ui
+    destinationrule.networking.istio.io/boards
+    destinationrule.networking.istio.io/boards-mongodb
+    destinationrule.networking.istio.io/context-scraper
+    destinationrule.networking.istio.io/userprofile
+    peerauthentication.security.istio.io/default
+    "#);
     let run = run("enable-mtls --sandbox --yes --verify=false -q -o yaml --destination-rules=never");
     let object = yaml::read_one(&run.stdout).unwrap();
     assert_eq!(object["spec"]["mtls"]["mode"], "STRICT", "{run}");
@@ -91,7 +377,11 @@ fn objects_on_stdout_and_the_proof_beside_them() {
 
 #[test]
 fn the_legacy_policy_is_written_where_there_is_no_other() {
-    shows!(run("enable-mtls --sandbox=legacy --yes --verify=false -q --destination-rules=never"), @"");
+    shows!(run("enable-mtls --sandbox=legacy --yes --verify=false -q --destination-rules=never"), @r#"
+    exit 0
+    --- stdout
+    policy.authentication.istio.io/default created
+    "#);
     let run = run("enable-mtls --sandbox=legacy --yes --settle 0");
     assert_eq!(run.code, Some(0), "{run}");
     assert!(run.stderr.contains("authentication.istio.io/v1alpha1 Policy"), "{run}");
@@ -99,9 +389,18 @@ fn the_legacy_policy_is_written_where_there_is_no_other() {
 
 #[test]
 fn what_is_not_there_stops_the_run_before_it_begins() {
-    shows!(run("enable-mtls --sandbox --yes nosuch"), @"");
-    shows!(run("enable-mtls --sandbox --yes --policy nosuch"), @"");
-    shows!(run("enable-mtls --sandbox --yes -n nosuch"), @"");
+    shows!(run("enable-mtls --sandbox --yes nosuch"), @r#"
+    exit 2
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    error: services "nosuch" not found; there are: app-ui, boards, boards-mongodb, context-scraper, userprofile
+    "#);
+    shows!(run("enable-mtls --sandbox --yes -n nosuch"), @r#"
+    exit 4
+    --- stderr
+    error: could not get namespaces "nosuch": NotFound: namespaces "nosuch" not found
+    hint: see `kubectl get namespaces`, and name one with -n
+    "#);
     assert_eq!(run("enable-mtls --sandbox --diff --dry-run").code, Some(2), "one or the other");
     assert_eq!(run("enable-mtls --mode=disable").code, Some(2), "only off has two meanings");
 }
@@ -110,5 +409,5 @@ fn what_is_not_there_stops_the_run_before_it_begins() {
 fn off_can_mean_plaintext_only() {
     let run = run("disable-mtls --sandbox --yes --mode=disable --settle 0 boards");
     assert_eq!(run.code, Some(0), "{run}");
-    assert!(run.stderr.contains("(mode STRICT → DISABLE)"), "{run}");
+    assert!(run.stderr.contains("(mode PERMISSIVE → DISABLE)"), "{run}");
 }
