@@ -125,6 +125,11 @@ fn server_words(status: &Status) -> String {
 fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
     match status.code {
         401 => Some("the credentials were refused: log in again (oc login, or refresh your kubeconfig)".to_owned()),
+        403 if access.resource == "apis" => Some(
+            "this account may not even discover the API: an administrator can bind it to the clusterrole \
+             system:discovery"
+                .to_owned(),
+        ),
         403 if status.message.contains(" cannot ") => Some(access.grant()),
         404 if access.resource == "namespaces" => Some("see `kubectl get namespaces`, and name one with -n".to_owned()),
         429 | 503 | 504 => Some("the API server is busy or not ready: try again in a moment".to_owned()),

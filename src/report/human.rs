@@ -117,14 +117,14 @@ fn body_head(body: &str) -> String {
     out
 }
 
-/// curl's own words, as a presenter would show them.
+/// curl's own words, as a presenter would show them: one sentence for each of its exit codes, since some hold times.
 fn curl_words(result: &TargetReport) -> Vec<String> {
     let samples = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&result.samples);
-    let mut words: Vec<String> =
-        samples.filter_map(|sample| Some(format!("({}) {}", sample.exit_code, sample.message.as_deref()?))).collect();
-    words.sort();
-    words.dedup();
-    words
+    let mut words: Vec<(i32, &str)> =
+        samples.filter_map(|sample| Some((sample.exit_code, sample.message.as_deref()?))).collect();
+    words.sort_unstable();
+    words.dedup_by_key(|(code, _)| *code);
+    words.into_iter().map(|(code, message)| format!("({code}) {message}")).collect()
 }
 
 fn identity(endpoint: &EndpointReport) -> Option<String> {

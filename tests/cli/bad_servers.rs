@@ -33,7 +33,7 @@ fn refusals_in_the_servers_words() {
     exit 4
     --- stderr
     error: could not ask the API server at http://127.0.0.1:[port]: Forbidden: forbidden: User "system:anonymous" cannot get path "/apis"
-    hint: an administrator can grant it: kubectl create clusterrole secure-traffic --verb=get --resource=apis && kubectl create clusterrolebinding secure-traffic --clusterrole=secure-traffic --user=<you>
+    hint: this account may not even discover the API: an administrator can bind it to the clusterrole system:discovery
     "#);
     shows!(probe(&Stub::new(|_, _| Some(Answer::status(500, "InternalError", "Internal error occurred: etcdserver: leader changed")))), @r#"
     exit 4
