@@ -13,6 +13,7 @@ use std::time::Duration;
 
 /// What every command needs.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Settings {
     /// How to reach the cluster.
     pub connection: Connection,

@@ -45,6 +45,7 @@ fn with(mut status: Value, fields: Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_the_kubelet_writes_means() {
     let unschedulable = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to \
                          deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";

@@ -248,16 +248,16 @@ impl ProbePod {
                 self.created = Some(Created::Yes(Box::new(pod)));
                 verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
             }
-            Err(kube::Error::Api(status)) => match refusal(&status) {
-                Some((reason, words)) => Err(Failure::Pod(reason, words)),
-                None => {
-                    // A server that gave up on the request (504) may have made the pod all the same.
-                    if status.code >= 500 {
-                        self.created = Some(Created::Unknown);
-                    }
-                    Err(explain(access, &kube::Error::Api(status)).into())
+            Err(kube::Error::Api(status)) => {
+                if let Some((reason, words)) = refusal(&status) {
+                    return Err(Failure::Pod(reason, words));
                 }
-            },
+                // A server that gave up on the request (504) may have made the pod all the same.
+                if status.code >= 500 {
+                    self.created = Some(Created::Unknown);
+                }
+                Err(explain(access, &kube::Error::Api(status)).into())
+            }
             Err(error) => {
                 self.created = Some(Created::Unknown);
                 Err(explain(access, &error).into())
