@@ -172,8 +172,9 @@ fn service(name: &str, selector: &[(&str, &str)]) -> Service {
 
 #[test]
 fn only_a_pod_that_nobody_touched_is_outside() {
+    type Row = (&'static str, Value, Value, Option<(Reason, &'static str)>);
     let plain = json!({"containers": [{"name": "probe"}]});
-    let rows: Vec<(&str, Value, Value, Option<(Reason, &str)>)> = vec![
+    let rows: Vec<Row> = vec![
         ("as we made it", json!({"labels": {"sidecar.istio.io/inject": "false"}}), plain.clone(), None),
         (
             "a sidecar as a container",

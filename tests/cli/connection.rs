@@ -101,11 +101,11 @@ fn a_server_that_is_not_there_is_told_quickly() {
 fn a_certificate_that_nobody_vouches_for() {
     let stage = crate::helpers::Stage::new(secure_traffic::sandbox::State::Permissive, &[]);
     let config = std::fs::read_to_string(stage.kubeconfig()).unwrap();
-    let without: String = config
-        .lines()
-        .filter(|line| !line.contains("certificate-authority-data"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let kept: Vec<&str> = config.lines().filter(|line| !line.contains("certificate-authority-data")).collect();
+    let without = kept.join(
+        "
+",
+    );
     let path = write(stage.directory.path(), "no-ca", &without);
     let run = run_with(["probe", "boards", "--kubeconfig", path.to_str().unwrap()]);
     assert_eq!(run.code, Some(4), "{run}");

@@ -87,7 +87,8 @@ pub(crate) fn filters() -> insta::Settings {
         (r"seconds: [\d.e-]+", "seconds: [seconds]"),
         (r"in force after \d+\.\d+ s", "in force after [seconds] s"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
-        (r"127\.0\.0\.1 port \d+ after \d+ ms", "127.0.0.1 port [port] after [time] ms"),
+        // curl counts the milliseconds, so one failure can have several wordings.
+        (r"(  curl       \(7\) [^\n]*\n)+", "  curl       (7) [refused]\n"),
         (r"-[0-9a-f]{10}-\d{5}", "-[pod]"),
         (r"probe-[a-z2-9]{5}", "probe-[word]"),
         (r"secure-traffic(-probe/| )\d+\.\d+\.\d+", "secure-traffic$1[version]"),

@@ -245,7 +245,7 @@ fn what_cannot_be_told_is_exit_3_under_every_format() {
     --- stdout
     empty:8080  inconclusive (no-endpoints)
       seen       service "empty" has no ready endpoint for port 8080
-      curl       (7) Failed to connect to 127.0.0.1 port [port] after [time] ms: Couldn't connect to server
+      curl       (7) [refused]
       remedy     wait until a pod of the Service is ready
     --- stderr
     namespace microservices-demo

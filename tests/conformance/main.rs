@@ -53,6 +53,6 @@ async fn connect(kubeconfig: Kubeconfig) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_retry = false;
-    config.read_timeout = Some(Duration::from_secs(60));
+    config.read_timeout = Some(Duration::from_mins(1));
     Client::try_from(config).unwrap()
 }
