@@ -78,7 +78,9 @@ async fn enable_and_interrupt(stage: &Stage, after: u64, signal: &'static str) {
     let run = stage.tool.run_and_kill(&["enable-mtls", "--yes"], Some(kill)).await;
     let there = stage.mesh_objects().await;
     assert_eq!(said(&run), there, "after {after} ms: {run}");
-    assert!([0, 130, 143].contains(&run.code), "after {after} ms: {run}");
+    // Ended by the signal itself where it came before anybody listened.
+    let codes = [0, 130, 143].contains(&run.code) || (run.code == -1 && there.is_empty());
+    assert!(codes, "after {after} ms: {run}");
     if run.code != 0 && there.len() < 4 && !there.is_empty() {
         run.says("ended early");
     }
@@ -93,8 +95,9 @@ async fn an_interrupted_switch_says_what_it_has_written() {
         }
         Workload::new("app", &["-http", ":8080"]).start(stage).await;
         stage.ready().await;
-        for (number, after) in [200, 700, 1100, 1500, 2000, 2600].into_iter().enumerate() {
+        for number in 0..environment().kills.div_ceil(2) {
             let signal = if number.is_multiple_of(2) { "INT" } else { "TERM" };
+            let after = rand::rng().random_range(0..3000);
             enable_and_interrupt(stage, after, signal).await;
             stage.delete_mesh_objects().await;
         }

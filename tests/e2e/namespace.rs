@@ -221,3 +221,11 @@ pub(crate) fn policy(name: &str, app: Option<&str>, mode: &str, ports: Value) ->
         "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": name}, "spec": spec,
     })
 }
+
+/// An `AuthorizationPolicy` that denies everybody these ports of every workload.
+pub(crate) fn denial(ports: &[&str]) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "deny"},
+        "spec": {"action": "DENY", "rules": [{"to": [{"operation": {"ports": ports}}]}]},
+    })
+}

@@ -38,7 +38,8 @@ async fn with_admission(stage: &Stage, patch: &str, body: impl Future<Output = (
     ];
     for (kind, spec) in &parts {
         let object = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": stage.name}, "spec": spec,
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": {"name": stage.name}, "spec": spec,
         });
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         match admission(stage, kind).create(&PostParams::default(), &object).await {
@@ -86,8 +87,8 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_that_admission_brings_into_the_mesh_says_so() {
     const INJECT: &str = r#"[
-        JSONPatch{op: "replace", path: "/metadata/labels/" + jsonpatch.escapeKey("sidecar.istio.io/inject"), value: "true"},
-        JSONPatch{op: "remove", path: "/metadata/annotations/" + jsonpatch.escapeKey("sidecar.istio.io/inject")}
+        JSONPatch{op: "replace", path: "/metadata/labels/sidecar.istio.io~1inject", value: "true"},
+        JSONPatch{op: "remove", path: "/metadata/annotations/sidecar.istio.io~1inject"}
     ]"#;
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;

@@ -69,7 +69,8 @@ async fn a_quota_is_named_and_nothing_is_written() {
         stage.ready().await;
         stage
             .create(&json!({
-                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}},
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+                "spec": {"hard": {"pods": "0"}},
             }))
             .await;
         let quotas: Api<ResourceQuota> = Api::namespaced(stage.client.clone(), &stage.name);
