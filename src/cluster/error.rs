@@ -170,7 +170,12 @@ fn cause(error: &kube::Error) -> String {
     while let Some(inner) = last.source() {
         last = inner;
     }
-    last.to_string()
+    // A proxy in between may answer with a page of its own; the beginning tells enough.
+    let words = last.to_string();
+    match words.char_indices().nth(300) {
+        Some((end, _)) => format!("{} …", words[..end].trim_end()),
+        None => words,
+    }
 }
 
 /// The status code of an API error, 0 for any other error.

@@ -291,6 +291,8 @@ impl ProbePod {
                     Ok(WatchEvent::Error(_)) | Err(_) => break,
                 }
             }
+            // A server that ends every watch at once must not be asked without a pause.
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
             version = pod.metadata.resource_version.clone().unwrap_or_default();
             if let Some(result) = done(&pod) {

@@ -34,7 +34,11 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
             progress: &*context.progress,
         };
         let pod = serde_json::to_value(prober.rendered(&cases)?)?;
-        context.printer.result(&yaml::write(&pod)?)?;
+        let text = match args.output {
+            Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
+            _ => yaml::write(&pod)?,
+        };
+        context.printer.result(&text)?;
         return Ok(ExitStatus::Success);
     }
     context.printer.say(&format!("namespace {}", cluster.namespace));

@@ -69,7 +69,7 @@ fn paragraph(out: &mut String, result: &TargetReport) {
     let word = verdict_word(&result.answer);
     let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
     let mut fact = |name: &str, value: &str| {
-        let _ = writeln!(out, "  {name:<10} {}", line(value));
+        let _ = writeln!(out, "{}", format!("  {name:<10} {}", line(value)).trim_end());
     };
     fact("seen", &result.answer.message);
     for answer in curl_words(result) {

@@ -16,7 +16,7 @@ fn the_whole_story() {
     boards:8080/shareditems  accepted
       seen       HTTP 200
       policy     PERMISSIVE, the mesh's default: no policy says otherwise
-      body       
+      body
         [
           {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
           {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
@@ -79,7 +79,7 @@ fn the_whole_story() {
     boards:8080/shareditems  accepted
       seen       HTTP 200
       policy     PERMISSIVE, by microservices-demo/default (namespace)
-      body       
+      body
         [
           {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
           {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}

@@ -11,7 +11,7 @@ fn accepted_with_the_body_that_was_asked_for() {
     boards:8080/shareditems  accepted
       seen       HTTP 200
       policy     PERMISSIVE, the mesh's default: no policy says otherwise
-      body       
+      body
         [
           {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
           {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}

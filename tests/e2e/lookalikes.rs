@@ -90,7 +90,6 @@ async fn a_dead_application_and_a_denial_behind_a_permissive_sidecar_are_not_cal
     .await;
 }
 
-#[ignore = "the wait for an application that never answers ends the switch before its rules"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_application_does_not_bar_the_way_back() {
     with_namespace(async |stage| {

@@ -103,7 +103,8 @@ async fn a_probe_that_admission_brings_into_the_mesh_says_so() {
             assert_eq!(stage.probe_pods().await, Vec::<String>::new());
         })
         .await;
-        // The same question without that admission has an answer.
+        // The same question without that admission has an answer, once the API server has let go of it.
+        changed(stage, |pod| label(pod, "sidecar.istio.io/inject") == Some("false")).await;
         stage.tool.probe(&["web:8080"]).await.expect_rejected(&stage.name, "web", "app");
     })
     .await;

@@ -180,7 +180,11 @@ impl Switch<'_> {
                 && goal
                 && let Err(words) = self.wait(&mut stream, &mut tracker, watched).await?
             {
-                return Ok(Err(Stop::NotInForce(words)));
+                // The way out stays open: an application that never answers, or that is dead, must not bar it.
+                if self.plan.direction == Direction::Enable {
+                    return Ok(Err(Stop::NotInForce(words)));
+                }
+                self.not_in_force = Some(words);
             }
         }
         Ok(Ok(()))
