@@ -96,21 +96,22 @@ impl fmt::Display for Access<'_> {
 
 /// Explains a failed request.
 pub fn explain(access: Access<'_>, error: &kube::Error) -> ClusterError {
-    let (what, hint) = match error {
-        kube::Error::Api(status) => (server_words(status), api_hint(access, status)),
-        other => (cause(other), Some(transport_hint(other))),
-    };
-    ClusterError { message: format!("could not {access}: {what}"), hint }
+    explain_as(&format!("could not {access}"), access, error)
 }
 
 /// Explains that the server itself could not be talked to.
 pub fn explain_server(server: &str, error: &kube::Error) -> ClusterError {
     let access = Access::new("get", "", "apis", "");
+    explain_as(&format!("could not ask the API server at {server}"), access, error)
+}
+
+/// What was attempted, what came of it, and the remedy.
+fn explain_as(attempted: &str, access: Access<'_>, error: &kube::Error) -> ClusterError {
     let (what, hint) = match error {
         kube::Error::Api(status) => (server_words(status), api_hint(access, status)),
         other => (cause(other), Some(transport_hint(other))),
     };
-    ClusterError { message: format!("could not ask the API server at {server}: {what}"), hint }
+    ClusterError { message: format!("{attempted}: {what}"), hint }
 }
 
 fn server_words(status: &Status) -> String {

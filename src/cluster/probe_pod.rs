@@ -226,6 +226,13 @@ impl ProbePod {
         format!("pod/{} -n {}", self.name, self.namespace)
     }
 
+    /// Remembers the pod as it was admitted, for its removal, and refuses it where admission brought it in.
+    fn take_over(&mut self, pod: Pod) -> Result<(), Failure> {
+        let verdict = outside(&pod, &self.services);
+        self.created = Some(Created::Yes(Box::new(pod)));
+        verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
+    }
+
     async fn create(&mut self, request: &PodRequest) -> Result<(), Failure> {
         let spec = pod(&self.name, request).map_err(|error| ClusterError {
             message: format!("the probe pod could not be written: {error}"),
@@ -235,18 +242,12 @@ impl ProbePod {
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
         let answer = super::request::attempt(access, &mut || self.api.create(&params, &spec)).await;
         match answer {
-            Ok(pod) => {
-                let verdict = outside(&pod, &self.services);
-                self.created = Some(Created::Yes(Box::new(pod)));
-                verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
-            }
+            Ok(pod) => self.take_over(pod),
             // The name is ours alone: a conflict means that an earlier try had arrived.
             Err(error) if super::error::code(&error) == 409 => {
                 self.created = Some(Created::Unknown);
                 let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
-                let verdict = outside(&pod, &self.services);
-                self.created = Some(Created::Yes(Box::new(pod)));
-                verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
+                self.take_over(pod)
             }
             Err(kube::Error::Api(status)) => {
                 if let Some((reason, words)) = refusal(&status) {

@@ -25,15 +25,15 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
     let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
     let (cases, not_probed) = cases(&look.snapshot, &args.targets)?;
     let options = pod_options(&args.pod);
+    let question = Question {
+        context,
+        cluster: &cluster,
+        generation,
+        options: &options,
+        expected: args.expect.map(expected_word),
+    };
     if args.dry_run {
-        let prober = Prober {
-            cluster: &cluster,
-            openshift: generation.openshift,
-            options: &options,
-            shutdown: &context.shutdown,
-            progress: &*context.progress,
-        };
-        let pod = serde_json::to_value(prober.rendered(&cases)?)?;
+        let pod = serde_json::to_value(question.prober().rendered(&cases)?)?;
         let text = match args.output {
             Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
             _ => yaml::write(&pod)?,
@@ -46,13 +46,6 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         context.printer.warn("nothing to probe: no Service of the namespace has a TCP port");
     }
     sweep_abandoned(&cluster).await;
-    let question = Question {
-        context,
-        cluster: &cluster,
-        generation,
-        options: &options,
-        expected: args.expect.map(expected_word),
-    };
     let (report, left_behind) = question.ask(&look.snapshot, &cases, not_probed).await?;
     let style = Style { wide: args.output == Some(OutputFormat::Wide), per_endpoint: args.per_endpoint };
     context.printer.result(&render(&report, args.output, style)?)?;
@@ -77,6 +70,16 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
+    fn prober(&self) -> Prober<'_> {
+        Prober {
+            cluster: self.cluster,
+            openshift: self.generation.openshift,
+            options: self.options,
+            shutdown: &self.context.shutdown,
+            progress: &*self.context.progress,
+        }
+    }
+
     /// Asks every case and judges. The status tells of pods that are left; the report tells the rest.
     pub async fn ask(
         &self,
@@ -84,13 +87,6 @@ impl Question<'_> {
         cases: &[Case],
         not_probed: Vec<NotProbed>,
     ) -> anyhow::Result<(ProbeReport, ExitStatus)> {
-        let prober = Prober {
-            cluster: self.cluster,
-            openshift: self.generation.openshift,
-            options: self.options,
-            shutdown: &self.context.shutdown,
-            progress: &*self.context.progress,
-        };
         let frame = Frame {
             cluster: self.cluster.name.clone(),
             namespace: self.cluster.namespace.clone(),
@@ -99,7 +95,7 @@ impl Question<'_> {
             trust_domain: snapshot.mesh.trust_domain.clone(),
             attempts: self.options.manner.attempts,
         };
-        let asked = prober.ask(snapshot, cases).await;
+        let asked = self.prober().ask(snapshot, cases).await;
         let left_behind = self.context.report_left_behind(&asked.left_behind);
         let result = conclusive(asked.result)?;
         let changed = if cases.iter().any(Case::may_be_rejected) { self.changed(cases).await? } else { Vec::new() };
