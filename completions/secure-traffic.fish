@@ -37,7 +37,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as -d 'Us
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -55,9 +55,11 @@ complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s V -l vers
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "status" -d 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "rbac" -d 'Print the least Roles that a command needs, for the ServiceAccount of a CI job'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "completions" -d 'Print the completion script of a shell'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -72,6 +74,10 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
 auto\t'Only where they are needed: auto mTLS off, or the legacy API'
@@ -89,7 +95,11 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l evidence -d 'What proves that it was the mesh which refused' -r -f -a "auto\t'The certificate shown, and the endpoint\'s own proxy where you may port-forward to it'
+network\t'The certificate shown and the policy only'
+proxy\t'What the endpoint\'s own proxy has loaded only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l context -d 'Context of the kubeconfig' -r
@@ -103,7 +113,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -117,6 +127,9 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s R -l recursive -d 'Directories of -f with all that is below them'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s q -l quiet -d 'Print results only'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s v -l verbose -d 'Say more: the requests to the API server'
@@ -133,6 +146,10 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
 auto\t'Only where they are needed: auto mTLS off, or the legacy API'
@@ -150,7 +167,12 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l evidence -d 'What proves that it was the mesh which refused' -r -f -a "auto\t'The certificate shown, and the endpoint\'s own proxy where you may port-forward to it'
+network\t'The certificate shown and the policy only'
+proxy\t'What the endpoint\'s own proxy has loaded only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l restore -d 'Put back exactly what was there before the runs whose journals are in the cluster, or before RUN and those after it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l mode -d 'What "off" means' -r -f -a "permissive\t'Mutual TLS or plaintext'
 disable\t'Plaintext only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
@@ -166,7 +188,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -180,13 +202,22 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s R -l recursive -d 'Directories of -f with all that is below them'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s q -l quiet -d 'Print results only'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s l -l selector -d 'Label selector for the Services, in kubectl\'s words: app=boards, tier!=test, \'release in (a,b)\', !legacy' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l exclude -d 'SERVICE or SERVICE:PORT that is not to be asked; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l expect -d 'The answer that is expected; any other makes the exit code 1' -r -f -a "rejected\t'Plaintext must be rejected'
-accepted\t'Plaintext must be accepted'"
+accepted\t'Plaintext must be accepted'
+policy\t'What the policies ask for, port by port: rejected under STRICT, accepted otherwise'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l until -d 'Wait until every target is proven to be so, at most --timeout' -r -f -a "rejected\t'Plaintext is rejected'
+accepted\t'Plaintext is accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l from-namespace -d 'Namespace to ask from; default: that of the targets' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s o -l output -d 'Format of the result' -r -f -a "json\t'JSON'
 yaml\t'YAML'
 name\t'Names only'
@@ -196,7 +227,11 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l evidence -d 'What proves that it was the mesh which refused' -r -f -a "auto\t'The certificate shown, and the endpoint\'s own proxy where you may port-forward to it'
+network\t'The certificate shown and the policy only'
+proxy\t'What the endpoint\'s own proxy has loaded only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l context -d 'Context of the kubeconfig' -r
@@ -210,7 +245,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -220,20 +255,64 @@ legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
 always\t'Always'
 never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s w -l watch -d 'Stream samples until interrupted, and say when an answer flips'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l control -d 'Also send a client in the mesh to the same targets: nobody getting through is not security'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l per-endpoint -d 'A row for every endpoint, not only for the target as a whole'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l explain -d 'Say in sentences why each answer is what it is'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l dry-run -d 'Print the probe pod as YAML instead of running it'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s q -l quiet -d 'Print results only'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s o -l output -d 'Format of the result' -r -f -a "table\t'One line a port, like lines put together where there are many'
+wide\t'Every line, with more columns and every object'
+json\t'JSON'
+yaml\t'YAML'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l ignore -d 'Leave findings with this code out; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s A -l all-namespaces -d 'Every namespace that has to do with the mesh'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s w -l watch -d 'Look again every two seconds, and print what has changed'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s V -l version -d 'Print version'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l target -d 'What to ask for; must be a path of a Service of the namespace' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l evidence -d 'What proves that it was the mesh which refused' -r -f -a "auto\t'The certificate shown, and the endpoint\'s own proxy where you may port-forward to it'
+network\t'The certificate shown and the policy only'
+proxy\t'What the endpoint\'s own proxy has loaded only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l context -d 'Context of the kubeconfig' -r
@@ -247,7 +326,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l a
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -282,7 +361,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -310,7 +389,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -325,6 +404,41 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l service-account -d 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l from-namespace -d 'Namespace that probes are made in (probe --from-namespace)' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s o -l output -d 'Format of the result' -r -f -a "yaml\t'With the reason for each right'
+json\t'A List'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l port-forward -d 'Allow to ask the endpoints\' own proxies (--evidence): it opens their whole admin interface'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l control -d 'Allow a client in the mesh where nothing else tells who refused (--control)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l legacy -d 'For a cluster with only the legacy Policy API'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s V -l version -d 'Print version'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l context -d 'Context of the kubeconfig' -r
@@ -338,7 +452,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completion
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -367,7 +481,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as-group -d 'Group to act as; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as-uid -d 'UID to act as' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l timeout -d 'Time that the whole command may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
@@ -382,12 +496,14 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s q 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s V -l version -d 'Print version'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "completions" -d 'Print the completion script of a shell'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe demo sandbox cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "status" -d 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "rbac" -d 'Print the least Roles that a command needs, for the ServiceAccount of a CI job'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

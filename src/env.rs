@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-/// What the environment says about output.
-#[derive(Debug, Clone, Copy)]
+/// What the environment says about output, and about who we are.
+#[derive(Debug, Clone)]
 pub struct Environment {
     /// `NO_COLOR` is set and not empty: <https://no-color.org>.
     pub no_color: bool,
@@ -12,6 +12,10 @@ pub struct Environment {
     pub dumb: bool,
     /// `CI` is set: no progress bars, whatever the terminal says.
     pub ci: bool,
+    /// Who runs us, for others to read: `ann@laptop, pid 4711`.
+    pub holder: String,
+    /// `KUBECTL_EXTERNAL_DIFF`: the program that shows differences, with its options.
+    pub external_diff: Option<String>,
 }
 
 /// Where a program of the host is, by `PATH`.
@@ -29,5 +33,24 @@ pub fn read() -> Environment {
         no_color: set("NO_COLOR"),
         dumb: std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
         ci: set("CI"),
+        holder: holder(),
+        external_diff: std::env::var("KUBECTL_EXTERNAL_DIFF").ok().filter(|command| !command.trim().is_empty()),
     }
+}
+
+/// The file of a job's summary, where GitHub Actions runs us.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn github_step_summary() -> Option<PathBuf> {
+    std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// User, host and process, as far as they are known.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn holder() -> String {
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = text("USER").or_else(|| text("LOGNAME")).or_else(|| text("USERNAME"));
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = kernel().or_else(|| text("HOSTNAME")).or_else(|| text("COMPUTERNAME"));
+    let name = |known: Option<String>| known.map_or_else(|| "unknown".to_owned(), |known| known.trim().to_owned());
+    format!("{}@{}, pid {}", name(user), name(host), std::process::id())
 }

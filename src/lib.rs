@@ -25,14 +25,17 @@ pub mod signal;
 pub mod ui;
 
 use clap::FromArgMatches;
+use cli::report::ReportTo;
 use cli::switch::OffMode;
 use cli::values::SandboxState;
 use cli::{Cli, Command};
 use commands::Context;
+use commands::reports::Reports;
 use domain::mesh::MtlsMode;
 use domain::plan::Direction;
 use exit::ExitStatus;
 use std::ffi::OsString;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// Runs the tool with these arguments and returns its exit code.
@@ -51,6 +54,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let mut settings = settings::resolve(&cli.global, env::read());
     let printer = ui::printer::Printer::new(settings.quiet, settings.color);
+    let leaving = cli.reporting().reports.contains(&ReportTo::TapOnStdout);
+    let printer = printer.leaving_stdout(leaving);
     // A story needs a stage: the sandbox, unless a cluster is named.
     if matches!(cli.command, Command::Demo(_)) && !settings.connection.names_a_cluster() && settings.sandbox.is_none() {
         settings.sandbox = Some(SandboxState::Auto);
@@ -66,7 +71,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let result = runtime.block_on(dispatch(cli.command, settings, printer));
+            let result = runtime.block_on(dispatch(cli, settings, printer));
             // A request that is still under way must not delay the exit.
             runtime.shutdown_background();
             result
@@ -81,22 +86,33 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-async fn dispatch(
-    command: Command,
-    settings: settings::Settings,
-    printer: ui::printer::Printer,
-) -> anyhow::Result<ExitStatus> {
-    // A sandbox serves, and a demo is told, for as long as a person likes.
-    let endless = matches!(command, Command::Sandbox(_) | Command::Demo(_));
-    let limit = settings.timeout.filter(|_| !endless);
+async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> anyhow::Result<ExitStatus> {
+    let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
+    let command = cli.command;
+    // A sandbox serves, a demo is told and a watch goes on for as long as a person likes.
+    let endless = match &command {
+        Command::Sandbox(_) | Command::Demo(_) => true,
+        Command::Status(args) => args.watch,
+        Command::Probe(args) => args.watch && args.until.is_none(),
+        _ => false,
+    };
+    let default = (!endless).then_some(Duration::from_mins(10));
+    let limit = settings.timeout.or(default).filter(|limit| !limit.is_zero());
     let shutdown = signal::listen(limit, move |_| {
-        printer.warn("left at once: a probe pod may still be there; remove it with `secure-traffic cleanup`");
+        printer.warn(
+            "left at once: a probe pod may still be there (remove it with `secure-traffic cleanup`), and what was changed is \
+             not told (`secure-traffic disable-mtls --restore` puts back what was there)",
+        );
     })?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
-    let context = Context { settings, printer, progress, shutdown, sandbox: OnceCell::new() };
+    let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new() };
     let work = async {
         match command {
             Command::EnableMtls(args) => commands::switch::run(&context, &args.switch, Direction::Enable).await,
+            Command::DisableMtls(args) if args.restore.is_some() => {
+                let run = args.restore.as_ref().and_then(Option::as_deref);
+                commands::switch::restore(&context, &args.switch, run).await
+            }
             Command::DisableMtls(args) => {
                 let mode = match args.mode {
                     OffMode::Permissive => MtlsMode::Permissive,
@@ -105,12 +121,15 @@ async fn dispatch(
                 commands::switch::run(&context, &args.switch, Direction::Disable { mode }).await
             }
             Command::Probe(args) => commands::probe::run(&context, &args).await,
+            Command::Status(args) => commands::status::run(&context, &args).await,
             Command::Cleanup => commands::cleanup::run(&context).await,
+            Command::Rbac(args) => commands::rbac::run(&context, &args),
             Command::Completions { shell } => commands::generate::completions(&context, shell),
             Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),
             Command::Demo(args) => commands::demo::run(&context, &args).await,
             Command::Sandbox(args) => commands::sandbox::run(&context, &args).await,
         }
     };
-    work.await
+    let result = work.await;
+    context.reports.close(printer, result)
 }

@@ -4,15 +4,31 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Escapes everything that a terminal acts upon or does not show; newlines and tabs stay.
+/// Escapes everything that a terminal or the runner of a CI job acts upon, or that is not shown; newlines and tabs
+/// stay.
 pub fn text(raw: &str) -> Cow<'_, str> {
-    if raw.chars().any(is_hostile) {
-        Cow::Owned(
-            raw.chars().map(|c| if is_hostile(c) { c.escape_default().to_string() } else { c.to_string() }).collect(),
-        )
-    } else {
-        Cow::Borrowed(raw)
+    if !raw.chars().any(is_hostile) && !raw.lines().any(|row| (0..row.len()).any(|at| is_command(row, at))) {
+        return Cow::Borrowed(raw);
     }
+    let mut text = String::with_capacity(raw.len());
+    for row in raw.split_inclusive('\n') {
+        for (at, c) in row.char_indices() {
+            if is_command(row, at) {
+                text.extend(c.escape_unicode());
+            } else if is_hostile(c) {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Whether a command to GitHub's runner begins here: `::` at the beginning of a line, `##[` anywhere.
+fn is_command(row: &str, at: usize) -> bool {
+    let rest = &row.as_bytes()[at..];
+    rest.starts_with(b"##[") || rest.starts_with(b"::") && row.as_bytes()[..at].iter().all(u8::is_ascii_whitespace)
 }
 
 /// The same for a value that belongs on one line.
@@ -71,6 +87,18 @@ mod tests {
         }
         assert_eq!(text("Grüße, 世界\n\t{}"), "Grüße, 世界\n\t{}");
         assert_eq!(line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn what_a_ci_runner_would_obey_is_shown_instead() {
+        for (raw, shown) in [
+            ("ok\n  ::stop-commands::x\n", "ok\n  \\u{3a}:stop-commands::x\n"),
+            ("::error::forged", "\\u{3a}:error::forged"),
+            ("a ##[error]forged ##[x]", "a \\u{23}#[error]forged \\u{23}#[x]"),
+            ("fd00::1, std::fs", "fd00::1, std::fs"),
+        ] {
+            assert_eq!(text(raw), shown);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Settings {
     pub mesh: MeshOptions,
     /// The sandbox, where one was asked for.
     pub sandbox: Option<SandboxState>,
-    /// Time for the whole command.
+    /// Time for the whole command, where it was said; none at all is zero.
     pub timeout: Option<Duration>,
     /// Results only.
     pub quiet: bool,
@@ -31,6 +31,10 @@ pub struct Settings {
     pub color: bool,
     /// No progress bars.
     pub ci: bool,
+    /// Who runs us, for others to read.
+    pub holder: String,
+    /// The program that shows differences, with its options.
+    pub external_diff: Option<String>,
 }
 
 /// Resolves the global options.
@@ -60,7 +64,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             cluster_domain: args.cluster_domain.clone(),
         },
         sandbox: args.sandbox,
-        timeout: limit(args.timeout),
+        timeout: args.timeout,
         quiet: args.quiet,
         verbose: args.verbose > 0,
         color: match args.color {
@@ -69,6 +73,8 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             ColorChoice::Auto => !environment.no_color && !environment.dumb && printer::is_terminal(),
         },
         ci: environment.ci,
+        holder: environment.holder,
+        external_diff: environment.external_diff,
     }
 }
 
@@ -84,5 +90,7 @@ pub fn pod_options(args: &PodArgs) -> PodOptions {
             max_time: seconds(args.max_time),
         },
         start_timeout: args.pod_timeout,
+        sources: args.evidence.into(),
+        elsewhere: None,
     }
 }

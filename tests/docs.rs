@@ -2,6 +2,7 @@
 
 use clap::CommandFactory;
 use secure_traffic::cli::Cli;
+use secure_traffic::domain::findings::Code;
 use secure_traffic::domain::verdict::Reason;
 use std::path::{Path, PathBuf};
 
@@ -29,13 +30,26 @@ fn reasons() -> Vec<Reason> {
         ClosedNotReset => Some(ModeUnknown),
         ModeUnknown => Some(MeshRootUnknown),
         MeshRootUnknown => Some(EvidenceDisagrees),
-        EvidenceDisagrees => Some(ApplicationTls),
+        EvidenceDisagrees => Some(ProxySilent),
+        ProxySilent => Some(ApplicationTls),
         ApplicationTls => Some(ImagePull),
         ImagePull => Some(AdmissionDenied),
-        AdmissionDenied => Some(Quota),
-        Quota => Some(Unschedulable),
-        Unschedulable => Some(ProbeFailed),
-        ProbeFailed => Some(NotSteady),
+        AdmissionDenied => Some(PodSecurity),
+        PodSecurity => Some(WebhookDenied),
+        WebhookDenied => Some(WebhookFailed),
+        WebhookFailed => Some(NoServiceAccount),
+        NoServiceAccount => Some(Quota),
+        Quota => Some(QuotaUnknown),
+        QuotaUnknown => Some(LimitRange),
+        LimitRange => Some(Unschedulable),
+        Unschedulable => Some(NoCurl),
+        NoCurl => Some(Deadline),
+        Deadline => Some(OutOfMemory),
+        OutOfMemory => Some(Evicted),
+        Evicted => Some(NodeLost),
+        NodeLost => Some(ProbeFailed),
+        ProbeFailed => Some(ControlFailed),
+        ControlFailed => Some(NotSteady),
         NotSteady => Some(LostOutput),
         LostOutput => Some(Unexpected),
         Unexpected => None,
@@ -50,6 +64,16 @@ fn verdicts_explain_every_reason_and_no_other() {
     let documented: Vec<&str> =
         table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word)).collect();
     let known: Vec<&str> = reasons().into_iter().map(Reason::as_str).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn findings_explain_every_code_and_no_other() {
+    let page = text("docs/findings.md");
+    let table = page.split_once("## Codes").and_then(|(_, rest)| rest.split_once("\n## ")).expect("the table").0;
+    let documented: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word)).collect();
+    let known: Vec<&str> = Code::all().map(Code::as_str).collect();
     assert_eq!(documented, known);
 }
 

@@ -1,4 +1,5 @@
-//! What is written by the tool itself and kept in the repository: `manifests/`, `completions/` and `docs/man/`.
+//! What is written by the tool itself and kept in the repository: `manifests/`, `completions/`, `docs/man/` and
+//! `docs/schema/`.
 //! `UPDATE_GENERATED=1 cargo test --test generated` writes them anew.
 
 #![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
@@ -7,7 +8,9 @@ use clap::ValueEnum;
 use clap_complete::Shell;
 use secure_traffic::commands::generate::{completion_script, manual_pages};
 use secure_traffic::domain::mesh::MtlsMode;
+use secure_traffic::domain::rights::{Task, Ways, rights};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
+use secure_traffic::istio::rbac::{self, Grantee};
 use secure_traffic::istio::{render, yaml};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -167,4 +170,40 @@ fn manual_pages_are_those_of_the_parser() {
     let pages = manual_pages().expect("rendered");
     assert!(pages.iter().any(|(name, _)| name == "secure-traffic-enable-mtls.1"));
     assert_current("docs/man", &pages);
+}
+
+#[test]
+fn schemas_are_those_of_the_reports() {
+    let schema = secure_traffic::report::schema::probe_report();
+    let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
+    assert_current("docs/schema", &[("probe-report.v1alpha1.json".to_owned(), text.into_bytes())]);
+}
+
+/// What `rbac` prints for the walk-through's namespace.
+#[test]
+fn roles_are_those_of_the_tool() {
+    let files = [("probe", Task::Probe, false), ("switch", Task::Switch, false), ("legacy", Task::Switch, true)];
+    let files: Vec<(String, Vec<u8>)> = files
+        .into_iter()
+        .map(|(name, task, legacy)| {
+            let needed = rights(task, Ways { legacy, ..Ways::default() });
+            let account = if task == Task::Probe { "secure-traffic-probe" } else { "secure-traffic-switch" };
+            let to = Grantee { account, namespace: NAMESPACE, elsewhere: None, root: "istio-system", revision: None };
+            let what = match (task, legacy) {
+                (Task::Probe, _) => "`secure-traffic probe`",
+                (_, false) => "`secure-traffic enable-mtls` and `disable-mtls`",
+                (_, true) => {
+                    "`secure-traffic enable-mtls` and `disable-mtls` on Istio 1.0 to 1.4, OpenShift Service Mesh 1.x"
+                }
+            };
+            let text = rbac::manifest(&format!("{what} (as `secure-traffic rbac` prints them)"), &needed, &to);
+            (format!("{name}.yaml"), text.expect("written").into_bytes())
+        })
+        .collect();
+    // Kept by hand: what `status` reads beside a probe's rights, in every namespace.
+    let by_hand = "survey-reader.yaml";
+    let text =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/rbac").join(by_hand)).expect(by_hand);
+    let files: Vec<_> = files.into_iter().chain([(by_hand.to_owned(), text)]).collect();
+    assert_current("manifests/rbac", &files);
 }

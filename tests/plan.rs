@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use secure_traffic::domain::mesh::{
-    Capture, DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, Policies, Protocol, Service, ServiceKind, ServicePort,
-    Snapshot,
+    Capture, DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, PodFacts, Policies, Protocol, Service, ServiceKind,
+    ServicePort, Snapshot,
 };
 use secure_traffic::domain::plan::{Action, Direction, Phase, RuleChoice, Scope, Target, Wish, plan};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
@@ -64,6 +64,7 @@ impl Cluster {
                     revision: None,
                     ready: true,
                     capture: Capture::All,
+                    facts: PodFacts::default(),
                 },
             );
         }
@@ -81,12 +82,14 @@ impl Cluster {
         Snapshot {
             namespace: "shop".into(),
             mesh: MeshSettings {
+                version: None,
                 istio_namespace: "istio-system".into(),
                 readable: true,
                 root_namespace: "istio-system".into(),
                 trust_domain: "cluster.local".into(),
                 auto_mtls: self.auto_mtls,
                 cluster_domain: "cluster.local".into(),
+                rule_export: Vec::new(),
             },
             services,
             pods,
@@ -103,6 +106,9 @@ impl Cluster {
         let objects = if phase.target == Target::Policy { &mut self.policies } else { &mut self.rules };
         for change in &phase.changes {
             match &change.action {
+                Action::Apply { .. } | Action::Merge { .. } | Action::PutBack { .. } | Action::Delete { .. } => {
+                    unreachable!("a switch restores nothing, and is given nothing")
+                }
                 Action::Unchanged => {}
                 Action::Create => {
                     let mut object = render::created(apis, change).expect("rendered");
@@ -127,7 +133,7 @@ impl Cluster {
     /// How many rules for all clients there are by resolved host and audience.
     fn rules_by_host(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for rule in self.snapshot().rules.iter().filter(|rule| !rule.workload_selector) {
+        for rule in self.snapshot().rules.iter().filter(|rule| !rule.selects_clients()) {
             *counts.entry(rule.resolved_host("cluster.local")).or_default() += 1;
         }
         counts

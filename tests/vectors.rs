@@ -1,20 +1,82 @@
-//! Istio's own answers, as vectors: which mode holds at a port. Each row names the test or source that it is from.
+//! Istio's own answers, as vectors: every row names the test or source that it is from, and its rules are those that
+//! the code names (PA, AM, LP, DR).
 //!
-//! `SECURE_TRAFFIC_VECTORS=FILE` runs the same test on another file of this format; rows of other kinds are not
-//! about the server's mode and are counted, not run.
+//! `SECURE_TRAFFIC_VECTORS=FILE` runs the same tests on another file of this format. It need not hold every kind, but a
+//! kind that is not known is a failure: no row is passed over.
 
 #![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
 
-use secure_traffic::domain::effective::{Effective, legacy_server_mode, server_mode};
-use secure_traffic::domain::mesh::{Capture, DataPlane, Pod, Policies};
+use secure_traffic::domain::ambient::{self, Plaintext};
+use secure_traffic::domain::client_tls::rules::Sorting;
+use secure_traffic::domain::client_tls::{
+    Call, Client, ClientKind, Mesh, Outcome, RuleBook, Sends, Server, outcome, sends,
+};
+use secure_traffic::domain::effective::{PolicyIndex, legacy_server_mode, server_mode};
+use secure_traffic::domain::mesh::{Capture, DataPlane, DestinationRule, Pod, PodFacts, Policies};
 use secure_traffic::istio::read;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const KINDS: [&str; 2] = ["serverMode", "legacyServerMode"];
+/// The kinds of rows, with how many the project's own file holds and the rules that they are about.
+const KINDS: [(&str, usize, &str, Check); 5] = [
+    ("serverMode", 26, "PA-1..PA-6", server),
+    ("ambientPlaintext", 24, "AM-1..AM-5", in_ambient),
+    ("legacyServerMode", 12, "LP-1..LP-5", legacy),
+    ("clientAndOutcome", 34, "DR-12..DR-26", client),
+    ("destinationRuleResolution", 18, "DR-1..DR-9", resolution),
+];
 
-fn text<'a>(value: &'a Value, row: &str) -> &'a str {
-    value.as_str().unwrap_or_else(|| panic!("{row}: text is expected, not {value}"))
+/// What the code says of a row, in the form of its `expect`.
+type Check = fn(&Row) -> Value;
+
+struct Row {
+    id: String,
+    value: Value,
+}
+
+impl Row {
+    fn text(&self, value: &Value) -> String {
+        value.as_str().unwrap_or_else(|| panic!("{}: text is expected, not {value}", self.id)).to_owned()
+    }
+
+    fn port(&self, value: &Value) -> u16 {
+        let port = value.as_u64().and_then(|port| u16::try_from(port).ok());
+        port.unwrap_or_else(|| panic!("{}: a port is expected, not {value}", self.id))
+    }
+
+    fn labels(&self, value: &Value) -> BTreeMap<String, String> {
+        let labels = value.as_object().into_iter().flatten();
+        labels.map(|(key, value)| (key.clone(), self.text(value))).collect()
+    }
+
+    fn policies(&self) -> Policies {
+        Policies {
+            root_namespace: self.text(&self.value["rootNamespace"]),
+            root_readable: true,
+            peer: items(&self.value["peerAuthentications"])
+                .map(|policy| read::peer_authentication(&peer_authentication(policy)))
+                .collect(),
+            ..Policies::default()
+        }
+    }
+
+    fn rules(&self) -> Vec<DestinationRule> {
+        items(&self.value["destinationRules"]).map(|rule| read::destination_rule(&destination_rule(rule))).collect()
+    }
+
+    fn pod(&self, value: &Value, data_plane: DataPlane) -> Pod {
+        Pod {
+            name: "workload".into(),
+            namespace: self.text(&value["namespace"]),
+            labels: self.labels(&value["labels"]),
+            service_account: "default".into(),
+            data_plane,
+            revision: None,
+            ready: true,
+            capture: Capture::All,
+            facts: PodFacts::default(),
+        }
+    }
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
@@ -22,9 +84,9 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// An age rank of the vectors as a time of creation.
-fn created(rank: &Value) -> String {
-    let rank = rank.as_i64().unwrap_or(0);
-    jiff::Timestamp::from_second(rank).expect("a small number").to_string()
+fn metadata(row: &Value) -> Value {
+    let created = jiff::Timestamp::from_second(row["created"].as_i64().unwrap_or(0)).expect("a small number");
+    json!({"name": row["name"], "namespace": row["namespace"], "creationTimestamp": created.to_string()})
 }
 
 /// A row's policy in the shape of the API, so that reading is tested with it.
@@ -40,10 +102,44 @@ fn peer_authentication(row: &Value) -> Value {
         let entry = |mode: &Value| if mode.is_null() { json!({}) } else { json!({ "mode": mode }) };
         spec["portLevelMtls"] = ports.iter().map(|(port, mode)| (port.clone(), entry(mode))).collect();
     }
-    json!({
-        "metadata": {"name": row["name"], "namespace": row["namespace"], "creationTimestamp": created(&row["created"])},
-        "spec": spec,
-    })
+    json!({"metadata": metadata(row), "spec": spec})
+}
+
+/// A row's rule in the shape of the API. A policy that says nothing of TLS has pools, since the webhook takes no empty one.
+fn destination_rule(row: &Value) -> Value {
+    let subset = |subset: &Value| match traffic_policy(&subset["tp"]) {
+        Some(policy) => json!({"name": subset["name"], "trafficPolicy": policy}),
+        None => json!({"name": subset["name"]}),
+    };
+    let mut spec = json!({
+        "host": row["host"], "exportTo": row["exportTo"],
+        "subsets": items(&row["subsets"]).map(subset).collect::<Vec<_>>(),
+    });
+    if let Some(policy) = traffic_policy(&row["trafficPolicy"]) {
+        spec["trafficPolicy"] = policy;
+    }
+    if !row["workloadSelector"].is_null() {
+        spec["workloadSelector"] = json!({"matchLabels": row["workloadSelector"]});
+    }
+    json!({"metadata": metadata(row), "spec": spec})
+}
+
+fn traffic_policy(row: &Value) -> Option<Value> {
+    let tls = |value: &Value| value.as_str().map(|mode| json!({ "mode": mode }));
+    row.as_object()?;
+    let mut policy = json!({"connectionPool": {}});
+    if let Some(tls) = tls(&row["tls"]) {
+        policy["tls"] = tls;
+    }
+    let port = |entry: &Value| match tls(&entry["tls"]) {
+        Some(tls) => json!({"port": {"number": entry["port"]}, "tls": tls}),
+        None => json!({"port": {"number": entry["port"]}, "connectionPool": {}}),
+    };
+    let ports: Vec<Value> = items(&row["ports"]).map(port).collect();
+    if !ports.is_empty() {
+        policy["portLevelSettings"] = json!(ports);
+    }
+    Some(policy)
 }
 
 fn legacy_policy(row: &Value) -> Value {
@@ -53,88 +149,178 @@ fn legacy_policy(row: &Value) -> Value {
         json!({"name": target["name"], "ports": ports.collect::<Vec<_>>()})
     };
     let targets: Vec<Value> = items(&row["targets"]).map(target).collect();
-    json!({
-        "metadata": {"name": row["name"], "namespace": row["namespace"], "creationTimestamp": created(&row["created"])},
-        "spec": {"peers": row["peers"], "targets": targets},
-    })
+    json!({"metadata": metadata(row), "spec": {"peers": row["peers"], "targets": targets}})
 }
 
-fn server(row: &Value, id: &str) -> Effective {
-    let workload = &row["workload"];
-    let policies = Policies {
-        root_namespace: text(&row["rootNamespace"], id).to_owned(),
-        root_readable: true,
-        peer: items(&row["peerAuthentications"])
-            .map(|policy| read::peer_authentication(&peer_authentication(policy)))
-            .collect(),
-        ..Policies::default()
-    };
-    let labels = workload["labels"].as_object().into_iter().flatten();
-    let pod = Pod {
-        name: "workload".into(),
-        namespace: text(&workload["namespace"], id).to_owned(),
-        labels: labels.map(|(key, value)| (key.clone(), text(value, id).to_owned())).collect::<BTreeMap<_, _>>(),
-        service_account: "default".into(),
-        data_plane: DataPlane::Sidecar,
-        revision: None,
-        ready: true,
-        capture: Capture::All,
-    };
-    let port = workload["targetPort"].as_u64().and_then(|port| u16::try_from(port).ok());
-    server_mode(&policies, &pod, port.unwrap_or_else(|| panic!("{id}: no target port")))
+fn server(row: &Row) -> Value {
+    let workload = &row.value["workload"];
+    let pod = row.pod(workload, DataPlane::Sidecar);
+    let found = server_mode(&row.policies(), &pod, row.port(&workload["targetPort"]));
+    json!({"serverMode": found.mode.map_or("unknown", |mode| mode.as_str())})
 }
 
-fn legacy(row: &Value, id: &str) -> Effective {
-    let service = &row["service"];
-    let mesh = (!row["meshPolicy"].is_null()).then(|| read::legacy_policy(&legacy_policy(&row["meshPolicy"])));
+fn in_ambient(row: &Row) -> Value {
+    let workload = &row.value["workload"];
+    let pod = row.pod(workload, DataPlane::Ambient);
+    let policies = row.policies();
+    let found = ambient::plaintext(&PolicyIndex::new(&policies), &pod, row.port(&workload["targetPort"]));
+    json!({"plaintext": match found {
+        Plaintext::Allowed | Plaintext::FailsOpen => "ALLOW",
+        Plaintext::Denied => "DENY",
+        Plaintext::Undetermined => "undetermined",
+    }})
+}
+
+fn legacy(row: &Row) -> Value {
+    let (service, mesh) = (&row.value["service"], &row.value["meshPolicy"]);
     let policies = Policies {
         root_namespace: "istio-system".into(),
         root_readable: true,
-        legacy: items(&row["policies"]).map(|policy| read::legacy_policy(&legacy_policy(policy))).collect(),
-        legacy_mesh: mesh,
+        legacy: items(&row.value["policies"]).map(|policy| read::legacy_policy(&legacy_policy(policy))).collect(),
+        legacy_mesh: (!mesh.is_null()).then(|| read::legacy_policy(&legacy_policy(mesh))),
         legacy_only: true,
         ..Policies::default()
     };
-    let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
-    let port = port.unwrap_or_else(|| panic!("{id}: no port"));
-    legacy_server_mode(
-        &policies,
-        text(&service["namespace"], id),
-        text(&service["name"], id),
-        port,
-        service["portName"].as_str(),
-    )
+    let (namespace, name) = (row.text(&service["namespace"]), row.text(&service["name"]));
+    let found =
+        legacy_server_mode(&policies, &namespace, &name, row.port(&service["port"]), service["portName"].as_str());
+    json!({"serverMode": found.mode.map_or("unknown", |mode| mode.as_str())})
+}
+
+fn sorting(root: &str) -> Sorting<'_> {
+    Sorting { root, cluster_domain: "cluster.local", default_export: &[], revision: None }
+}
+
+fn client(row: &Row) -> Value {
+    let (caller, service, endpoint) = (&row.value["client"], &row.value["service"], &row.value["endpoint"]);
+    let (policies, rules) = (row.policies(), row.rules());
+    let index = PolicyIndex::new(&policies);
+    let labels = row.labels(&caller["labels"]);
+    let namespace = row.text(&caller["namespace"]);
+    let kind = if caller["gateway"] == true { ClientKind::Gateway } else { ClientKind::Sidecar };
+    let client = Client { namespace: &namespace, labels: &labels, kind };
+    let data_plane = if endpoint["sidecar"] == true { DataPlane::Sidecar } else { DataPlane::None };
+    let mut pod = row.pod(endpoint, data_plane);
+    if let Some(label) = endpoint["tlsModeLabel"].as_str() {
+        pod.labels.insert("security.istio.io/tlsMode".into(), label.into());
+    }
+    let port = row.port(&endpoint["targetPort"]);
+    let home = row.text(&service["namespace"]);
+    let others: Vec<&Value> = items(&row.value["otherEndpointTlsModeLabels"]).collect();
+    let call = Call {
+        namespace: &home,
+        port: row.port(&service["port"]),
+        subset: row.value["subset"].as_str(),
+        headless: service["headless"] == true,
+        external: service["meshExternal"] == true,
+        all_say_tls: if others.is_empty() { pod.says_tls() } else { others.iter().all(|label| **label == "istio") },
+    };
+    let book = RuleBook::new(&rules, sorting(&policies.root_namespace));
+    let rule = book.in_force(client, &row.text(&service["host"]), &home);
+    let mesh = Mesh { auto_mtls: row.value["enableAutoMtls"] != false, policies: &index };
+    let sent = sends(mesh, client, rule.as_ref(), call, (&pod, port));
+    let side = match index.mode(&pod, port).mode {
+        _ if data_plane == DataPlane::None => Server::Naked,
+        Some(mode) => Server::Mode(mode),
+        None => Server::Unknown,
+    };
+    json!({
+        "clientSends": match sent {
+            Sends::Raw => "RAW",
+            Sends::Mtls => "MTLS",
+            Sends::Tls => "TLS",
+            Sends::UserMtls => "USER_MTLS",
+            Sends::Hbone => "HBONE",
+        },
+        "serverMode": match side {
+            Server::Mode(mode) => mode.as_str(),
+            Server::Naked | Server::Gateway => "NONE",
+            Server::Unknown => "unknown",
+        },
+        "outcome": match outcome(sent, side, service["protocol"] == "HTTP") {
+            Outcome::Works => "OK",
+            Outcome::Breaks => "BREAK",
+            Outcome::ApplicationTls => "APP-TLS",
+            Outcome::Unknown => "unknown",
+        },
+    })
+}
+
+fn resolution(row: &Row) -> Value {
+    let (caller, service) = (&row.value["client"], &row.value["service"]);
+    let (rules, root) = (row.rules(), row.text(&row.value["rootNamespace"]));
+    let (labels, namespace) = (row.labels(&caller["labels"]), row.text(&caller["namespace"]));
+    let client = Client { namespace: &namespace, labels: &labels, kind: ClientKind::Sidecar };
+    let book = RuleBook::new(&rules, sorting(&root));
+    let found = book.in_force(client, &row.text(&service["host"]), &row.text(&service["namespace"]));
+    let Some(found) = found else { return json!({"rule": "none", "topLevelTls": "-"}) };
+    let names: Vec<String> = found.rules().iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect();
+    let tls = found.policy().and_then(|rule| rule.tls).map_or("-", |tls| tls.as_str());
+    json!({"rule": names.join("+"), "topLevelTls": tls})
+}
+
+/// The file and its rows.
+fn rows() -> (Option<String>, Vec<Row>) {
+    let given = std::env::var("SECURE_TRAFFIC_VECTORS").ok().filter(|file| !file.is_empty());
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/istio-vectors.json");
+    let file = given.clone().unwrap_or_else(|| own.to_owned());
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let row = |value: Value| Row { id: value["id"].as_str().expect("every row has an id").to_owned(), value };
+    (given, rows.into_iter().map(row).collect())
+}
+
+fn holds(kind: &str) {
+    let (_, count, rules, check) = KINDS.into_iter().find(|known| known.0 == kind).expect("a known kind");
+    let (given, rows) = rows();
+    let rows: Vec<Row> = rows.into_iter().filter(|row| row.value["kind"] == kind).collect();
+    assert!(given.is_some() || rows.len() == count, "{} rows of {kind}, not {count}", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let (said, expected) = (check(row), &row.value["expect"]);
+        if said != *expected {
+            let source = row.value["source"].as_str().unwrap_or("?");
+            wrong.push(format!("{} ({rules}; {source}): {said}, expected {expected}", row.id));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} rows are wrong:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
 #[test]
-fn the_effective_mode_is_what_istio_says() {
-    let file = std::env::var("SECURE_TRAFFIC_VECTORS")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/istio-server-mode.json").into());
-    let rows = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    let rows: Vec<Value> = serde_json::from_str(&rows).unwrap_or_else(|error| panic!("{file}: {error}"));
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for row in &rows {
-        let id = text(&row["id"], "a row");
-        let kind = text(&row["kind"], id);
-        *seen.entry(kind).or_default() += 1;
-        let found = match kind {
-            "serverMode" => server(row, id),
-            "legacyServerMode" => legacy(row, id),
-            _ => continue,
-        };
-        let expected = text(&row["expect"]["serverMode"], id);
-        let said = found.mode.map_or("unknown", |mode| mode.as_str());
-        if said != expected {
-            wrong.push(format!(
-                "{id} ({}): {said}, expected {expected}; {:?}",
-                row["source"].as_str().unwrap_or("?"),
-                found.chain
-            ));
-        }
-    }
-    for kind in KINDS {
-        assert!(seen.get(kind).is_some_and(|count| *count > 0), "{file} has no row of kind {kind}: {seen:?}");
-    }
-    assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
+fn every_row_is_of_a_kind_that_is_known_and_has_an_id_of_its_own() {
+    let (given, rows) = rows();
+    let known = |row: &&Row| KINDS.iter().any(|known| row.value["kind"] == known.0);
+    let unknown: Vec<&str> = rows.iter().filter(|row| !known(row)).map(|row| row.id.as_str()).collect();
+    assert!(unknown.is_empty(), "rows of a kind that is not known: {unknown:?}");
+    let mut ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    ids.sort_unstable();
+    let all = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "an id stands twice");
+    assert!(all > 0 && (given.is_some() || all == KINDS.iter().map(|kind| kind.1).sum::<usize>()), "{all} rows");
+}
+
+#[test]
+fn pa_the_mode_at_a_sidecar() {
+    holds("serverMode");
+}
+
+#[test]
+fn am_plaintext_in_ambient() {
+    holds("ambientPlaintext");
+}
+
+#[test]
+fn lp_the_mode_of_the_legacy_api() {
+    holds("legacyServerMode");
+}
+
+#[test]
+fn dr_what_a_client_sends_and_what_comes_of_it() {
+    holds("clientAndOutcome");
+}
+
+#[test]
+fn dr_the_rule_in_force() {
+    holds("destinationRuleResolution");
 }

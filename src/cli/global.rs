@@ -50,9 +50,9 @@ pub struct GlobalArgs {
     /// Time that one request to the API server may take; 0 waits without end
     #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = "Cluster")]
     pub request_timeout: Duration,
-    /// Time that the whole command may take; 0 waits without end
-    #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = duration, help_heading = "Cluster")]
-    pub timeout: Duration,
+    /// Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration, help_heading = "Cluster")]
+    pub timeout: Option<Duration>,
 
     /// Namespace of the control plane; default: found by istiod's label, else istio-system
     #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Mesh", value_parser = super::values::namespace)]

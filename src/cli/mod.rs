@@ -2,6 +2,9 @@
 
 pub mod global;
 pub mod probe;
+pub mod rbac;
+pub mod report;
+pub mod status;
 pub mod switch;
 pub mod values;
 
@@ -56,6 +59,8 @@ pub enum Command {
     DisableMtls(switch::DisableArgs),
     /// Ask with a throwaway pod outside the mesh whether plaintext gets in
     Probe(probe::ProbeArgs),
+    /// Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing
+    Status(status::StatusArgs),
     /// The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe
     Demo(DemoArgs),
     /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
@@ -63,6 +68,8 @@ pub enum Command {
     /// Remove probe pods that an earlier run could not remove
     #[command(after_help = "Examples:\n  secure-traffic cleanup -n shop")]
     Cleanup,
+    /// Print the least Roles that a command needs, for the ServiceAccount of a CI job
+    Rbac(rbac::RbacArgs),
     /// Print the completion script of a shell
     #[command(
         after_help = "Examples:\n  source <(secure-traffic completions bash)\n  secure-traffic completions zsh > \"${fpath[1]}/_secure-traffic\""
@@ -82,6 +89,38 @@ pub enum Command {
     },
 }
 
+/// What a run is asked to report, to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Reporting<'a> {
+    /// Name of the command.
+    pub command: &'static str,
+    /// `-n`.
+    pub namespace: Option<&'a str>,
+    /// `--report`.
+    pub reports: &'a [report::ReportTo],
+    /// `-o`.
+    pub output: Option<values::OutputFormat>,
+}
+
+impl Cli {
+    /// The reports of the command; most have none.
+    pub fn reporting(&self) -> Reporting<'_> {
+        let (command, reports, output): (_, &[_], _) = match &self.command {
+            Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.output),
+            Command::DisableMtls(args) => ("disable-mtls", &args.switch.report.reports, args.switch.output),
+            Command::Probe(args) => ("probe", &args.report.reports, args.output),
+            Command::Demo(args) => ("demo", &args.report.reports, None),
+            Command::Sandbox(_) => ("sandbox", &[], None),
+            Command::Status(_) => ("status", &[], None),
+            Command::Cleanup => ("cleanup", &[], None),
+            Command::Rbac(_) => ("rbac", &[], None),
+            Command::Completions { .. } => ("completions", &[], None),
+            Command::Man { .. } => ("man", &[], None),
+        };
+        Reporting { command, namespace: self.global.namespace.as_deref(), reports, output }
+    }
+}
+
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -99,6 +138,9 @@ pub struct DemoArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: probe::PodArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub report: report::ReportArgs,
     /// Answer yes to the confirmation of each change; needed on a cluster where there is no terminal
     #[arg(short, long)]
     pub yes: bool,

@@ -1,7 +1,9 @@
 //! Arguments of `probe`, and those that every command with a probe pod shares.
 
-use super::values::{Expect, OutputFormat, duration};
+use super::report::ReportArgs;
+use super::values::{EvidenceChoice, Expect, OutputFormat, Until, duration, without_path};
 use crate::domain::probe::Target;
+use crate::domain::selector::Selector;
 use clap::Args;
 use std::time::Duration;
 
@@ -12,27 +14,55 @@ Examples:
   secure-traffic probe boards:8080/shareditems                  # the walk-through's question
   secure-traffic probe --expect rejected boards                 # for a CI job: exit 0, 1 or 3
   secure-traffic probe -n shop                                  # every TCP port of every Service
+  secure-traffic probe -n shop -l tier=backend --exclude legacy # only these, and not that one
+  secure-traffic probe -n shop --explain web:8080               # why the answer is what it is
+  secure-traffic probe -n shop --expect rejected --report junit=probe.xml
   secure-traffic probe -n shop -o json | jq '.results[].verdict'
   secure-traffic probe --sandbox=strict boards:8080/shareditems # with no cluster at all")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ProbeArgs {
     /// SERVICE, SERVICE:PORT, SERVICE:PORT/PATH or an http:// URL; none: every TCP port of every Service
     #[arg(value_name = "TARGET")]
     pub targets: Vec<Target>,
+    /// Label selector for the Services, in kubectl's words: app=boards, tier!=test, 'release in (a,b)', !legacy
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "targets")]
+    pub selector: Option<Selector>,
+    /// SERVICE or SERVICE:PORT that is not to be asked; can be repeated
+    #[arg(long, value_name = "SERVICE[:PORT]", value_parser = without_path)]
+    pub exclude: Vec<Target>,
     /// The answer that is expected; any other makes the exit code 1
     #[arg(long, value_enum, value_name = "ANSWER")]
     pub expect: Option<Expect>,
+    /// Stream samples until interrupted, and say when an answer flips
+    #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
+    pub watch: bool,
+    /// Wait until every target is proven to be so, at most --timeout
+    #[arg(long, value_enum, value_name = "ANSWER", conflicts_with_all = ["dry_run", "expect"])]
+    pub until: Option<Until>,
+    /// Namespace to ask from; default: that of the targets
+    #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
+    pub from_namespace: Option<String>,
+    /// Also send a client in the mesh to the same targets: nobody getting through is not security
+    #[arg(long)]
+    pub control: bool,
     /// A row for every endpoint, not only for the target as a whole
     #[arg(long)]
     pub per_endpoint: bool,
     /// Format of the result
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<OutputFormat>,
+    /// Say in sentences why each answer is what it is
+    #[arg(long)]
+    pub explain: bool,
     /// Print the probe pod as YAML instead of running it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: PodArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub report: ReportArgs,
 }
 
 /// How the probe pod is made and how it asks.
@@ -53,6 +83,9 @@ pub struct PodArgs {
     /// Time for one request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Probe pod")]
     pub max_time: Duration,
+    /// What proves that it was the mesh which refused
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = EvidenceChoice::Auto, help_heading = "Probe pod")]
+    pub evidence: EvidenceChoice,
     /// Time for the probe pod to start
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Probe pod")]
     pub pod_timeout: Duration,

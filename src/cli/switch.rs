@@ -1,9 +1,12 @@
 //! Arguments of `enable-mtls` and `disable-mtls`.
 
 use super::probe::PodArgs;
+use super::report::ReportArgs;
+use super::status::FindingArgs;
 use super::values::{OutputFormat, duration};
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `--dry-run`.
@@ -78,9 +81,27 @@ pub struct SwitchArgs {
     /// Go on in spite of checks that would stop the run
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub findings: FindingArgs,
     /// Take fields over from other field managers
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Undo what this run has changed where it does not end as it should, or is interrupted
+    #[arg(long, conflicts_with = "no_journal")]
+    pub rollback_on_failure: bool,
+    /// Keep no journal in the cluster and no other run out: what this run changes cannot be restored
+    #[arg(long)]
+    pub no_journal: bool,
+    /// Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated
+    #[arg(
+        short, long = "filename", value_name = "FILE", help_heading = "Rendering",
+        conflicts_with_all = ["policy", "destination_rules", "scope", "policy_api", "destination_rule_api"],
+    )]
+    pub filename: Vec<PathBuf>,
+    /// Directories of -f with all that is below them
+    #[arg(short = 'R', long, requires = "filename", help_heading = "Rendering")]
+    pub recursive: bool,
     /// The namespace-wide policy to change, where there are several
     #[arg(long, value_name = "NAME", help_heading = "Rendering")]
     pub policy: Option<String>,
@@ -99,6 +120,9 @@ pub struct SwitchArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub pod: PodArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub report: ReportArgs,
 }
 
 /// Arguments of `enable-mtls`.
@@ -109,6 +133,7 @@ Examples:
   secure-traffic enable-mtls -n shop --yes        # for scripts
   secure-traffic enable-mtls -n shop --diff       # what would change
   secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
+  secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
   secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
 pub struct EnableArgs {
     #[command(flatten)]
@@ -122,11 +147,21 @@ pub struct EnableArgs {
 Examples:
   secure-traffic disable-mtls -n shop             # PERMISSIVE first, then the rules lose their tls
   secure-traffic disable-mtls -n shop --yes
+  secure-traffic disable-mtls -n shop --restore   # exactly what was there before enable-mtls
   secure-traffic disable-mtls --sandbox --yes     # with no cluster at all")]
 pub struct DisableArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub switch: SwitchArgs,
+    /// Put back exactly what was there before the runs whose journals are in the cluster, or before RUN and those after it
+    #[arg(
+        long, value_name = "RUN", num_args = 0..=1, require_equals = true,
+        conflicts_with_all = [
+            "services", "more_services", "mode", "policy", "destination_rules", "scope", "no_journal",
+            "rollback_on_failure", "filename",
+        ],
+    )]
+    pub restore: Option<Option<String>>,
     /// What "off" means
     #[arg(long, value_enum, value_name = "MODE", default_value_t = OffMode::Permissive, help_heading = "Rendering")]
     pub mode: OffMode,

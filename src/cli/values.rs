@@ -1,5 +1,6 @@
 //! Values of the command line, parsed with their limits.
 
+use crate::domain::evidence::Sources;
 use crate::domain::probe::{PortRef, Target};
 use std::str::FromStr;
 use std::time::Duration;
@@ -42,6 +43,36 @@ pub enum OutputFormat {
     Wide,
 }
 
+/// `--evidence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EvidenceChoice {
+    /// The certificate shown, and the endpoint's own proxy where you may port-forward to it.
+    Auto,
+    /// The certificate shown and the policy only.
+    Network,
+    /// What the endpoint's own proxy has loaded only.
+    Proxy,
+}
+
+impl From<EvidenceChoice> for Sources {
+    fn from(choice: EvidenceChoice) -> Self {
+        match choice {
+            EvidenceChoice::Auto => Self::Auto,
+            EvidenceChoice::Network => Self::Network,
+            EvidenceChoice::Proxy => Self::Proxy,
+        }
+    }
+}
+
+/// `--until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Until {
+    /// Plaintext is rejected.
+    Rejected,
+    /// Plaintext is accepted.
+    Accepted,
+}
+
 /// `--expect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Expect {
@@ -49,6 +80,8 @@ pub enum Expect {
     Rejected,
     /// Plaintext must be accepted.
     Accepted,
+    /// What the policies ask for, port by port: rejected under STRICT, accepted otherwise.
+    Policy,
 }
 
 /// A DNS label, which is all that a namespace or Service name can be.
@@ -94,6 +127,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() || total > Duration::from_hours(7 * 24) { Err(wrong()) } else { Ok(total) }
 }
 
+/// The address of an HTTP server.
+pub fn http_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let plain = text.chars().all(|c| c.is_ascii_graphic());
+    match host.filter(|host| plain && !host.is_empty() && !host.starts_with('/')) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write http://HOST:PORT or https://HOST:PORT".to_owned()),
+    }
+}
+
 impl FromStr for Target {
     type Err = String;
 
@@ -122,6 +165,15 @@ impl FromStr for Target {
         let path = path.map(checked_path).transpose()?;
         Ok(Self { service: service.to_owned(), port, path })
     }
+}
+
+/// A target to leave out: a Service, or one of its ports.
+pub fn without_path(text: &str) -> Result<Target, String> {
+    let target: Target = text.parse()?;
+    if target.path.is_some() || text.contains("://") {
+        return Err("write SERVICE or SERVICE:PORT: a port is left out whole".to_owned());
+    }
+    Ok(target)
 }
 
 fn port_ref(text: &str) -> Result<PortRef, String> {

@@ -11,7 +11,8 @@ use crate::istio::render::{self, Apis};
 use crate::istio::{patch, read};
 use crate::progress::Progress;
 use futures::StreamExt;
-use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,15 @@ pub enum Refused {
     Error(ClusterError),
 }
 
+impl From<Refused> for ClusterError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Stale(message) => Self::new(message, "somebody else is at work on the same objects"),
+            Refused::Error(error) => error,
+        }
+    }
+}
+
 /// One change with its outcome.
 #[derive(Debug, Clone)]
 pub struct Applied {
@@ -50,10 +60,25 @@ pub struct Applied {
     pub result: Result<Value, Refused>,
 }
 
+/// One object that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Policy or rule.
+    pub target: Target,
+    /// Name of the object.
+    pub name: String,
+    /// `peerauthentication.security.istio.io/default`.
+    pub title: String,
+    /// kubectl's word for what became of it.
+    pub word: &'static str,
+    /// Its UID, where it was made.
+    pub made: Option<String>,
+}
+
 /// What was begun and what came of it, kept apart from the work so that an interruption cannot lose it.
 #[derive(Debug)]
 pub struct Ledger {
-    done: Mutex<Vec<(String, &'static str)>>,
+    done: Mutex<Vec<Written>>,
     under_way: watch::Sender<usize>,
 }
 
@@ -71,8 +96,8 @@ impl Ledger {
         *self.under_way.borrow()
     }
 
-    /// Objects that were written, with kubectl's word for what became of them.
-    pub fn written(&self) -> Vec<(String, &'static str)> {
+    /// Objects that were written, in the order of the answers.
+    pub fn written(&self) -> Vec<Written> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -80,10 +105,18 @@ impl Ledger {
         self.under_way.send_modify(|count| *count += 1);
     }
 
-    fn end(&self, written: Option<(String, &'static str)>) {
+    fn end(&self, written: Option<Written>) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).extend(written);
         self.under_way.send_modify(|count| *count -= 1);
     }
+}
+
+/// What is sent for one change.
+#[derive(Debug)]
+enum Request {
+    Patch(Patch<Value>),
+    /// The object as it was read, and no other.
+    Delete(Preconditions),
 }
 
 /// Makes changes of a plan.
@@ -145,49 +178,94 @@ impl Applier<'_> {
     }
 
     /// What to send for one change.
-    fn request(&self, look: &Look, change: &Change) -> Result<Patch<Value>, Refused> {
+    fn request(&self, look: &Look, change: &Change) -> Result<Request, Refused> {
+        let object = || {
+            look.find(change.target, &change.name)
+                .ok_or_else(|| Refused::Stale(format!("{} is gone", self.name(change))))
+        };
+        let json = |patch: Result<_, patch::Stale>| match patch {
+            Ok(patch) => Ok(Request::Patch(Patch::Json(patch))),
+            Err(stale) => Err(Refused::Stale(stale.to_string())),
+        };
         match &change.action {
             Action::Create => {
                 let object = render::created(self.apis, change).unwrap_or_default();
-                Ok(Patch::Apply(object))
+                Ok(Request::Patch(Patch::Apply(object)))
             }
-            Action::Edit(edits) => {
-                let object =
-                    find(look, change).ok_or_else(|| Refused::Stale(format!("{} is gone", self.name(change))))?;
-                let patch = patch::json_patch(object, edits).map_err(|stale| Refused::Stale(stale.to_string()))?;
-                Ok(Patch::Json(patch))
+            Action::Apply { object, .. } => {
+                let object = serde_json::from_str(object).unwrap_or_default();
+                Ok(Request::Patch(Patch::Apply(object)))
+            }
+            Action::Edit(edits) => json(patch::json_patch(object()?, edits)),
+            Action::Merge { spec, .. } | Action::PutBack { spec, .. } => json(patch::put_back(object()?, spec)),
+            Action::Delete { .. } => {
+                let field = |name: &str| object().map(|object| Some(read::metadata(object, name).to_owned()));
+                Ok(Request::Delete(Preconditions { uid: field("uid")?, resource_version: field("resourceVersion")? }))
             }
             Action::Unchanged => Err(Refused::Stale("nothing to write".to_owned())),
         }
     }
 
     /// One request as a task of its own: dropping the work does not cut a write in half.
-    async fn spawn(&self, change: Change, request: Patch<Value>, mode: Mode) -> Applied {
+    async fn spawn(&self, change: Change, request: Request, mode: Mode) -> Applied {
         let kind = self.kind(&change);
         let api = dynamic_api(self.cluster, &kind, &change.namespace);
-        let params = PatchParams {
-            dry_run: mode == Mode::DryRun,
-            // A new object conflicts with nobody, unless somebody was quicker.
-            force: self.force_conflicts && matches!(request, Patch::Apply(_)),
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            field_validation: Some(ValidationDirective::Strict),
-        };
+        let force = self.force_conflicts;
         let ledger = Arc::clone(&self.ledger);
-        let name = kind.object_name(&change.name);
         let planned = change.clone();
         ledger.begin();
         let task = tokio::spawn(async move {
-            let access = Access::new("patch", kind.group, kind.plural, &planned.namespace).named(&planned.name);
-            let answer = attempt(access, &mut || api.patch(&planned.name, &params, &request)).await;
-            let written = (answer.is_ok() && mode == Mode::Write).then(|| (name, planned.action.word()));
-            ledger.end(written);
-            answer.map_err(|error| refused(access, &error)).and_then(|object| whole(&object))
+            let verb = if matches!(request, Request::Delete(_)) { "delete" } else { "patch" };
+            let access = Access::new(verb, kind.group, kind.plural, &planned.namespace).named(&planned.name);
+            let answer = send(&api, access, &request, mode, force).await;
+            let done = |object: &Value| Written {
+                target: planned.target,
+                name: planned.name.clone(),
+                title: kind.object_name(&planned.name),
+                word: planned.action.word(),
+                made: planned.is_made().then(|| read::metadata(object, "uid").to_owned()),
+            };
+            ledger.end(answer.as_ref().ok().filter(|_| mode == Mode::Write).map(done));
+            answer
         });
         let result = task.await.unwrap_or_else(|error| {
             let message = format!("the write was lost: {error}");
             Err(Refused::Error(ClusterError { message, hint: None }))
         });
         Applied { change, result }
+    }
+}
+
+/// Sends one write. The answer to a deletion is nothing.
+async fn send(
+    api: &Api<DynamicObject>,
+    access: Access<'_>,
+    request: &Request,
+    mode: Mode,
+    force: bool,
+) -> Result<Value, Refused> {
+    let dry_run = mode == Mode::DryRun;
+    let answer = match request {
+        Request::Patch(patch) => {
+            let params = PatchParams {
+                dry_run,
+                // A new object conflicts with nobody, unless somebody was quicker.
+                force: force && matches!(patch, Patch::Apply(_)),
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                field_validation: Some(ValidationDirective::Strict),
+            };
+            attempt(access, &mut || api.patch(access.name, &params, patch)).await.map(Some)
+        }
+        Request::Delete(preconditions) => {
+            let preconditions = Some(preconditions.clone());
+            let params = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
+            attempt(access, &mut || api.delete(access.name, &params)).await.map(|_| None)
+        }
+    };
+    match answer {
+        Ok(Some(object)) => whole(&object),
+        Ok(None) => Ok(Value::Null),
+        Err(error) => Err(refused(access, &error)),
     }
 }
 
@@ -203,17 +281,9 @@ fn refused(access: Access<'_>, error: &kube::Error) -> Refused {
     // A failed test of a JSON patch has no words of its own: the server only says that it rejected the request.
     let is_test = explained.message.contains("rejected our request");
     match code(error) {
-        409 => Refused::Stale(explained.message),
+        // Gone, or another object by now.
+        404 | 409 => Refused::Stale(explained.message),
         422 if is_test => Refused::Stale(explained.message),
         _ => Refused::Error(explained),
     }
-}
-
-/// The object of a change, as it was read.
-pub fn find<'a>(look: &'a Look, change: &Change) -> Option<&'a Value> {
-    let objects = match change.target {
-        Target::Policy => &look.policies,
-        Target::Rule => &look.rules,
-    };
-    objects.iter().find(|object| read::metadata(object, "name") == change.name)
 }

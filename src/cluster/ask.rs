@@ -2,13 +2,17 @@
 
 use super::connect::Cluster;
 use super::curl::{self, Manner};
+use super::pod_state::Stand;
 use super::probe_pod::{self, Failure, PodRequest, ProbePod, random_word, with_pod};
+use super::proxy;
+use super::ztunnel::{self, Asker};
+use crate::domain::evidence::Sources;
 use crate::domain::identity;
-use crate::domain::mesh::Snapshot;
+use crate::domain::mesh::{Service, Snapshot};
 use crate::domain::probe::{Case, Observation};
 use crate::progress::Progress;
 use crate::signal::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of arguments that one pod gets: an object of the API holds a little more than 1 MiB.
 const ARGUMENT_BUDGET: usize = 700 * 1024;
@@ -24,6 +28,25 @@ pub struct PodOptions {
     pub manner: Manner,
     /// Time for a pod to start.
     pub start_timeout: Duration,
+    /// Whose word counts as evidence.
+    pub sources: Sources,
+    /// Where the rogue stands, if not among its targets.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// Another namespace for the rogue.
+#[derive(Clone)]
+pub struct Elsewhere {
+    /// The cluster, looked at in that namespace.
+    pub cluster: Cluster,
+    /// Services of that namespace: none of them may select the pod.
+    pub services: Vec<Service>,
+}
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elsewhere").field("namespace", &self.cluster.namespace).finish_non_exhaustive()
+    }
 }
 
 /// Who asks whom: everything that a probe run needs.
@@ -50,26 +73,44 @@ pub struct Asked {
 }
 
 impl Prober<'_> {
-    /// Asks every case, in as few pods as hold them.
+    /// Asks every case from outside the mesh, in as few pods as hold them.
     pub async fn ask(&self, snapshot: &Snapshot, cases: &[Case]) -> Asked {
+        let mut asked = self.ask_from(Stand::Outside, snapshot, cases).await;
+        let now = jiff::Timestamp::now().as_second();
+        if let (Ok(observations), Some(roots)) = (&mut asked.result, &snapshot.mesh_root_pem) {
+            verify(observations, roots, now);
+        }
+        asked
+    }
+
+    /// Asks the Services of every case from a pod that stands there.
+    pub async fn ask_from(&self, stand: Stand, snapshot: &Snapshot, cases: &[Case]) -> Asked {
         let mut asked = Asked { result: Ok(Vec::new()), left_behind: Vec::new() };
         let marker = random_word(16);
         for chunk in chunks(cases, self.options.manner, &marker) {
+            let place = if stand == Stand::Outside { "outside" } else { "inside" };
             let what = match chunk {
-                [case] => format!("asking {} from outside the mesh", case.name()),
-                _ => format!("asking {} targets from outside the mesh", chunk.len()),
+                [case] => format!("asking {} from {place} the mesh", case.name()),
+                _ => format!("asking {} targets from {place} the mesh", chunk.len()),
             };
             self.progress.begin(&what, None);
-            let request = self.request(curl::arguments(chunk, self.options.manner, &marker), {
-                curl::worst_case_seconds(chunk, self.options.manner)
-            });
-            let outcome = with_pod(self.cluster, &request, &snapshot.services, self.shutdown, async |probe| {
-                observe(probe, chunk, self.options.manner, &marker).await
+            let seconds = curl::worst_case_seconds(chunk, self.options.manner);
+            let arguments = curl::arguments(chunk, self.options.manner, &marker);
+            let request = PodRequest { stand, ..self.request(arguments, seconds) };
+            let (cluster, services) = self.home(stand, snapshot);
+            let began = Instant::now();
+            let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
+                let seen = observe(probe, chunk, self.options.manner, &marker).await?;
+                let from = probe.address().map(|address| Asker { address: address.to_owned(), since: began.elapsed() });
+                Ok(Told { seen, from })
             })
             .await;
-            asked.left_behind.extend(outcome.removal.confirmed().await);
+            // The proxies are asked while the pod is removed.
+            let result = self.with_proxies(&snapshot.mesh.istio_namespace, chunk, outcome.result);
+            let (left_behind, result) = tokio::join!(outcome.removal.confirmed(), result);
+            asked.left_behind.extend(left_behind);
             self.progress.end();
-            match (&mut asked.result, outcome.result) {
+            match (&mut asked.result, result) {
                 (Ok(all), Ok(observations)) => all.extend(observations),
                 (result, Err(failure)) => {
                     *result = Err(failure);
@@ -78,16 +119,46 @@ impl Prober<'_> {
                 (Err(_), Ok(_)) => break,
             }
         }
-        let now = jiff::Timestamp::now().as_second();
-        if let (Ok(observations), Some(roots)) = (&mut asked.result, &snapshot.mesh_root_pem) {
-            verify(observations, roots, now);
-        }
         asked
     }
 
-    /// A pod with these arguments that may work for so many seconds.
+    /// Where a pod is made, and the Services that could select it there. The control stands beside its targets.
+    pub fn home<'s>(&'s self, stand: Stand, snapshot: &'s Snapshot) -> (&'s Cluster, &'s [Service]) {
+        match &self.options.elsewhere {
+            Some(elsewhere) if stand == Stand::Outside => (&elsewhere.cluster, &elsewhere.services),
+            _ => (self.cluster, &snapshot.services),
+        }
+    }
+
+    async fn with_proxies(
+        &self,
+        istio_namespace: &str,
+        cases: &[Case],
+        told: Result<Told, Failure>,
+    ) -> Result<Vec<Observation>, Failure> {
+        let Told { mut seen, from } = told?;
+        if self.options.sources == Sources::Network {
+            return Ok(seen);
+        }
+        let asking = async {
+            let sidecars = proxy::ask(self.cluster, cases, &mut seen).await;
+            let ztunnels = match &from {
+                Some(from) => ztunnel::ask(self.cluster, istio_namespace, from, cases, &mut seen).await,
+                None => Ok(()),
+            };
+            sidecars.and(ztunnels)
+        };
+        match self.shutdown.race(asking).await.map_err(Failure::Interrupted)? {
+            // Without the right to ask, the network's evidence stands alone.
+            Err(error) if self.options.sources == Sources::Proxy => Err(error.into()),
+            _ => Ok(seen),
+        }
+    }
+
+    /// A pod outside the mesh with these arguments that may work for so many seconds.
     pub fn request(&self, arguments: Vec<String>, seconds: u64) -> PodRequest {
         PodRequest {
+            stand: Stand::Outside,
             arguments,
             image: self.options.image.clone(),
             pull_secrets: self.options.pull_secrets.clone(),
@@ -105,6 +176,12 @@ impl Prober<'_> {
         let request = self.request(curl::arguments(chunk, self.options.manner, &marker), seconds);
         probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &request)
     }
+}
+
+/// What a pod has seen, and who it was to the proxies.
+struct Told {
+    seen: Vec<Observation>,
+    from: Option<Asker>,
 }
 
 async fn observe(probe: &ProbePod, cases: &[Case], manner: Manner, marker: &str) -> Result<Vec<Observation>, Failure> {

@@ -64,6 +64,14 @@ pub struct Cluster {
     pub name: String,
 }
 
+impl Cluster {
+    /// The same cluster, looked at in another namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { client: self.client.clone(), namespace: namespace.to_owned(), name: self.name.clone() }
+    }
+}
+
 /// Connects. No request is made yet.
 pub async fn connect(connection: &Connection) -> Result<Cluster, ClusterError> {
     let mut config = configuration(connection).await?;

@@ -52,6 +52,11 @@ pub async fn discover(cluster: &Cluster) -> Result<Generation, ClusterError> {
     }
 }
 
+/// The version of the API server, for reports; one that does not say is none the worse for it.
+pub async fn kubernetes_version(cluster: &Cluster) -> Option<String> {
+    Some(cluster.client.apiserver_version().await.ok()?.git_version)
+}
+
 async fn has(cluster: &Cluster, kind: &Kind) -> Result<bool, ClusterError> {
     let version = kind.api_version();
     let access = Access::new("get", kind.group, "apis", "");

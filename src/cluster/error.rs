@@ -73,7 +73,7 @@ impl<'a> Access<'a> {
         let name = format!("secure-traffic-{}", self.resource.replace('/', "-"));
         format!(
             "an administrator can grant it: kubectl create {kind} {name} --verb={verb} --resource={resource}{scope} \
-             && kubectl create {kind}binding {name} --{kind}={name} --user=<you>{scope}; all that is needed is in manifests/rbac"
+             && kubectl create {kind}binding {name} --{kind}={name} --user=<you>{scope}; `secure-traffic rbac` prints all that is needed"
         )
     }
 }

@@ -62,7 +62,7 @@ fn what_the_kubelet_writes_means() {
     killed_with_body["containerStatuses"][0]["state"]["terminated"]["message"] = "the application's body".into();
     let mut by_signal = terminated("Failed", 0, "Error");
     by_signal["containerStatuses"][0]["state"]["terminated"]["signal"] = 9.into();
-    let ended = "probe-failed: the probe was ended before its work was done:";
+    let ended = "the probe was ended before its work was done:";
     let rows: Vec<(&str, Value, String)> = vec![
         ("no status yet", json!({}), "waiting".into()),
         ("not scheduled yet", json!({"phase": "Pending"}), "waiting".into()),
@@ -110,31 +110,31 @@ fn what_the_kubelet_writes_means() {
         ("curl has ended well", terminated("Succeeded", 0, "Completed"), "ended 0".into()),
         ("curl was reset", terminated("Failed", 56, "Error"), "ended 56".into()),
         ("curl has ended, the phase lags", terminated("Running", 56, "Error"), "ended 56".into()),
+        ("no curl in the image", no_curl, format!("no-curl: the probe could not be started: StartError: {not_found}")),
         (
-            "no curl in the image",
-            no_curl,
-            format!("probe-failed: the probe could not be started: StartError: {not_found}"),
+            "out of memory",
+            terminated("Failed", 137, "OOMKilled"),
+            format!("out-of-memory: {ended} OOMKilled (exit code 137)"),
         ),
-        ("out of memory", terminated("Failed", 137, "OOMKilled"), format!("{ended} OOMKilled (exit code 137)")),
-        ("out of memory after a body", killed_with_body, format!("{ended} OOMKilled (exit code 137)")),
-        ("ended by a signal", by_signal, format!("{ended} Error (exit code 0)")),
+        ("out of memory after a body", killed_with_body, format!("out-of-memory: {ended} OOMKilled (exit code 137)")),
+        ("ended by a signal", by_signal, format!("probe-failed: {ended} Error (exit code 0)")),
         (
             "past its deadline",
             with(
                 terminated("Failed", 137, "Error"),
                 json!({"reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}),
             ),
-            format!("{ended} DeadlineExceeded (exit code 137)"),
+            format!("deadline: {ended} DeadlineExceeded (exit code 137)"),
         ),
         (
             "past its deadline before it ran",
             json!({"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}),
-            "probe-failed: DeadlineExceeded: Pod was active on the node longer than the specified deadline".into(),
+            "deadline: DeadlineExceeded: Pod was active on the node longer than the specified deadline".into(),
         ),
         (
             "evicted",
             json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}),
-            "probe-failed: Evicted: The node was low on resource: ephemeral-storage.".into(),
+            "evicted: Evicted: The node was low on resource: ephemeral-storage.".into(),
         ),
         (
             "preempted while it ran",
@@ -142,7 +142,34 @@ fn what_the_kubelet_writes_means() {
                 state("Failed", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})),
                 json!({"reason": "Preempting", "message": "Preempted in order to admit critical pod"}),
             ),
-            "probe-failed: Preempting: Preempted in order to admit critical pod".into(),
+            "evicted: Preempting: Preempted in order to admit critical pod".into(),
+        ),
+        (
+            "its node has shut down",
+            json!({"phase": "Failed", "reason": "NodeShutdown", "message": "Pod was terminated in response to imminent node shutdown."}),
+            "node-lost: NodeShutdown: Pod was terminated in response to imminent node shutdown.".into(),
+        ),
+        (
+            "its node does not answer any more",
+            with(
+                state("Running", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})),
+                json!({"conditions": [{
+                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+                    "message": "Taint manager: deleting due to NoExecute taint",
+                }]}),
+            ),
+            "node-lost: Taint manager: deleting due to NoExecute taint".into(),
+        ),
+        (
+            "about to be evicted",
+            with(
+                state("Running", &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})),
+                json!({"conditions": [{
+                    "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                    "message": "Eviction API: evicting",
+                }]}),
+            ),
+            "evicted: Eviction API: evicting".into(),
         ),
         (
             "another container has ended, ours runs",
@@ -260,7 +287,7 @@ fn refusals_are_sorted_by_who_refused() {
             "Forbidden",
             "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
              (container \"probe\" must set securityContext.allowPrivilegeEscalation=false)",
-            Some(Reason::AdmissionDenied),
+            Some(Reason::PodSecurity),
         ),
         (
             "an exhausted quota",
@@ -282,7 +309,7 @@ fn refusals_are_sorted_by_who_refused() {
             "Forbidden",
             "pods \"p\" is forbidden: [minimum memory usage per Container is 128Mi, but request is 16Mi, maximum cpu usage \
              per Pod is 100m, but limit is 500m]",
-            Some(Reason::Quota),
+            Some(Reason::LimitRange),
         ),
         (
             "a missing right",
@@ -303,7 +330,7 @@ fn refusals_are_sorted_by_who_refused() {
             400,
             "BadRequest",
             "admission webhook \"policy.example.org\" denied the request: no probes here",
-            Some(Reason::AdmissionDenied),
+            Some(Reason::WebhookDenied),
         ),
         (
             "a namespace that goes away",
@@ -317,7 +344,7 @@ fn refusals_are_sorted_by_who_refused() {
             403,
             "Forbidden",
             "pods \"p\" is forbidden: error looking up service account demo/default: serviceaccount \"default\" not found",
-            Some(Reason::AdmissionDenied),
+            Some(Reason::NoServiceAccount),
         ),
         (
             "an invalid pod",
@@ -325,6 +352,21 @@ fn refusals_are_sorted_by_who_refused() {
             "Invalid",
             "Pod \"p\" is invalid: spec.containers[0].image: Required value",
             Some(Reason::AdmissionDenied),
+        ),
+        (
+            "a quota that nobody has counted yet",
+            403,
+            "Forbidden",
+            "pods \"p\" is forbidden: status unknown for quota: q, resources: pods",
+            Some(Reason::QuotaUnknown),
+        ),
+        (
+            "a webhook that does not answer",
+            500,
+            "InternalError",
+            "Internal error occurred: failed calling webhook \"namespace.sidecar-injector.istio.io\": failed to call webhook: \
+             Post \"https://istiod.istio-system.svc:443/inject?timeout=10s\": dial tcp 10.96.177.35:443: connect: connection refused",
+            Some(Reason::WebhookFailed),
         ),
         ("no such namespace", 404, "NotFound", "namespaces \"nosuch\" not found", None),
         ("credentials", 401, "Unauthorized", "Unauthorized", None),

@@ -2,17 +2,18 @@
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, explain};
-use super::pod_state::{CONTAINER, Progress, outside, progress, refusal};
+use super::pod_state::{CONTAINER, Progress, Stand, progress, refusal};
 use super::request::{send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::verdict::Reason;
 use crate::signal::{Shutdown, Signal};
 use futures::{AsyncBufRead, StreamExt};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions, WatchEvent, WatchParams};
 use rand::seq::IndexedRandom;
 use serde_json::json;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -41,6 +42,8 @@ pub struct PodRequest {
     pub deadline_seconds: u64,
     /// Seconds that the pod may take to start.
     pub start_timeout: Duration,
+    /// Outside the mesh, or in it.
+    pub stand: Stand,
     /// On OpenShift the namespace's range gives the user id; a fixed one is refused there.
     pub openshift: bool,
 }
@@ -107,6 +110,7 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
         // The image's own user has no number, which runAsNonRoot refuses.
         security["runAsUser"] = json!(65532);
     }
+    let (app, labels, annotations) = marks(request.stand);
     let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
     serde_json::from_value(json!({
         "apiVersion": "v1",
@@ -114,12 +118,12 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
         "metadata": {
             "name": name,
             "labels": {
-                "app.kubernetes.io/name": "secure-traffic-probe",
+                "app.kubernetes.io/name": app,
                 "app.kubernetes.io/managed-by": "secure-traffic",
-                "sidecar.istio.io/inject": "false",
-                "istio.io/dataplane-mode": "none",
+                "sidecar.istio.io/inject": labels.0,
+                "istio.io/dataplane-mode": labels.1,
             },
-            "annotations": {"sidecar.istio.io/inject": "false"},
+            "annotations": annotations,
         },
         "spec": {
             "restartPolicy": "Never",
@@ -148,6 +152,19 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
     }))
 }
 
+/// Name, labels (injection, data plane) and annotations that keep a pod out of the mesh or bring it in.
+fn marks(stand: Stand) -> (&'static str, (&'static str, &'static str), serde_json::Value) {
+    match stand {
+        Stand::Outside => ("secure-traffic-probe", ("false", "none"), json!({"sidecar.istio.io/inject": "false"})),
+        Stand::Ambient => ("secure-traffic-control", ("false", "ambient"), json!({})),
+        Stand::Sidecar => {
+            // curl must not start before there is a way out.
+            let config = json!({"holdApplicationUntilProxyStarts": true}).to_string();
+            ("secure-traffic-control", ("true", "none"), json!({"proxy.istio.io/config": config}))
+        }
+    }
+}
+
 /// Makes the pod, runs `work` with it, and removes it on every way out. The removal must be waited for.
 pub async fn with_pod<T>(
     cluster: &Cluster,
@@ -156,16 +173,19 @@ pub async fn with_pod<T>(
     shutdown: &Shutdown,
     work: impl AsyncFnOnce(&ProbePod) -> Result<T, Failure>,
 ) -> Outcome<T> {
-    let name = format!("secure-traffic-probe-{}", random_word(5));
+    let name = format!("{}-{}", marks(request.stand).0, random_word(5));
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let mut probe = ProbePod {
+        client: cluster.client.clone(),
         api,
         namespace: cluster.namespace.clone(),
         name,
+        stand: request.stand,
         services: services.to_vec(),
         start_timeout: request.start_timeout,
         run_timeout: Duration::from_secs(request.deadline_seconds),
         created: None,
+        address: OnceLock::new(),
     };
     let created = create_in_spite_of(shutdown, &mut probe, request).await;
     let result = match created {
@@ -200,13 +220,16 @@ async fn create_in_spite_of(shutdown: &Shutdown, probe: &mut ProbePod, request: 
 
 /// A probe pod that exists.
 pub struct ProbePod {
+    client: kube::Client,
     api: Api<Pod>,
     namespace: String,
     name: String,
+    stand: Stand,
     services: Vec<Service>,
     start_timeout: Duration,
     run_timeout: Duration,
     created: Option<Created>,
+    address: OnceLock<String>,
 }
 
 /// What became of the request that makes the pod.
@@ -228,7 +251,7 @@ impl ProbePod {
 
     /// Remembers the pod as it was admitted, for its removal, and refuses it where admission brought it in.
     fn take_over(&mut self, pod: Pod) -> Result<(), Failure> {
-        let verdict = outside(&pod, &self.services);
+        let verdict = self.stand.check(&pod, &self.services);
         self.created = Some(Created::Yes(Box::new(pod)));
         verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
     }
@@ -313,6 +336,11 @@ impl ProbePod {
         self.in_time(self.start_timeout, "start (--pod-timeout)", until_started).await?
     }
 
+    /// Its address in the cluster, once it was seen to run.
+    pub fn address(&self) -> Option<&str> {
+        self.address.get().map(String::as_str)
+    }
+
     /// Waits until curl has ended; the pod's phase is not asked, it lags.
     pub async fn ended(&self) -> Result<ContainerStateTerminated, Failure> {
         let until_ended = self.watch(|pod| match self.checked(pod) {
@@ -324,9 +352,13 @@ impl ProbePod {
         self.in_time(self.start_timeout + self.run_timeout, "end", until_ended).await?
     }
 
-    /// Outside at every look: the mesh's CNI can capture a pod after its admission.
+    /// Where it should stand at every look: the mesh's CNI can capture a pod after its admission.
     fn checked(&self, pod: &Pod) -> Result<Progress, Failure> {
-        outside(pod, &self.services).map_err(|(reason, words)| Failure::Pod(reason, words))?;
+        if let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) {
+            // Set once: a pod keeps its address.
+            let _ = self.address.set(address.clone());
+        }
+        self.stand.check(pod, &self.services).map_err(|(reason, words)| Failure::Pod(reason, words))?;
         Ok(progress(pod))
     }
 
@@ -336,10 +368,22 @@ impl ProbePod {
         what: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let words = format!("the probe pod did not {what} within {} s", limit.as_secs());
-            Err(Failure::Pod(Reason::ProbeFailed, words))
-        })
+        if let Ok(result) = tokio::time::timeout(limit, work).await {
+            return result;
+        }
+        let why = self.last_warning().await.map(|event| format!("; {event}")).unwrap_or_default();
+        let words = format!("the probe pod did not {what} within {} s{why}", limit.as_secs());
+        Err(Failure::Pod(Reason::ProbeFailed, words))
+    }
+
+    /// What the cluster last complained of about the pod, where events may be read: a network that cannot be set up
+    /// shows nowhere else.
+    async fn last_warning(&self) -> Option<String> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", self.name));
+        let events = tokio::time::timeout(LAST_ANSWER, api.list(&of_pod)).await.ok()?.ok()?;
+        let last = events.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+        Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
     }
 
     /// The log of a container that has ended. Short of `records` lines with `marker` it is read again: the
@@ -351,7 +395,8 @@ impl ProbePod {
             ..LogParams::default()
         };
         let mut log = String::new();
-        for pause in [0, 150, 300, 600] {
+        // Six seconds in all: curl writes its records when it ends, and a busy node was seen to pass them on a second late.
+        for pause in [0, 100, 200, 400, 800, 1600, 3200] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             log = send(self.access("get", "pods/log"), || self.api.logs(&self.name, &params)).await?;
             if log.lines().filter(|line| line.starts_with(marker)).count() >= records {

@@ -121,6 +121,7 @@ fn event(kind: &str, object: &Value) -> String {
 
 fn request() -> PodRequest {
     PodRequest {
+        stand: Stand::Outside,
         arguments: vec!["-q".to_owned()],
         image: DEFAULT_IMAGE.to_owned(),
         pull_secrets: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::curl::USER_AGENT;
 use super::probe_pod::{Failure, ProbePod};
+use crate::domain::mesh::socket_address;
 use crate::domain::probe::Sample;
 use crate::domain::verdict::Reason;
 use crate::domain::wait::Tracker;
@@ -10,11 +11,19 @@ use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Samples a second for each endpoint.
-const PER_ENDPOINT: u64 = 20;
+/// Samples a second: for each endpoint, and in all; with many endpoints each is asked less often.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    per_endpoint: u64,
+    in_all: u64,
+}
 
-/// Samples a second in all; with many endpoints each is asked less often.
-const IN_ALL: u64 = 200;
+impl Pace {
+    /// While a change is waited for: seconds, in which each moment counts.
+    pub const BRISK: Self = Self { per_endpoint: 20, in_all: 200 };
+    /// As long as somebody watches.
+    pub const STEADY: Self = Self { per_endpoint: 5, in_all: 50 };
+}
 
 /// Seconds for a connection and for a request of the stream: an endpoint that hangs must not hold the others up.
 const PATIENCE: (&str, &str) = ("1", "2");
@@ -23,8 +32,8 @@ const PATIENCE: (&str, &str) = ("1", "2");
 ///
 /// The counter stands in the host and the endpoint in the port, because curl's globs vary the rightmost fastest;
 /// `--connect-to` with an empty host leads every synthetic port to its endpoint, so no name is ever looked up.
-pub fn arguments(endpoints: &[(String, u16)], duration: Duration, marker: &str) -> Vec<String> {
-    let rate = (PER_ENDPOINT * endpoints.len() as u64).clamp(1, IN_ALL);
+pub fn arguments(endpoints: &[(String, u16)], pace: Pace, duration: Duration, marker: &str) -> Vec<String> {
+    let rate = (pace.per_endpoint * endpoints.len() as u64).clamp(1, pace.in_all);
     let rounds = (duration.as_secs().max(1) * rate).div_ceil(endpoints.len().max(1) as u64);
     let record = format!(
         "%{{stderr}}{marker} %{{exitcode}} %{{http_code}} %{{size_download}} %{{size_header}} %{{time_connect}} \
@@ -35,8 +44,7 @@ pub fn arguments(endpoints: &[(String, u16)], duration: Duration, marker: &str) 
         ["--connect-timeout", PATIENCE.0, "--max-time", PATIENCE.1, "--rate", &format!("{rate}/s"), "-w", &record]
             .map(str::to_owned);
     let ways = endpoints.iter().enumerate().flat_map(|(index, (address, port))| {
-        let address = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-        ["--connect-to".to_owned(), format!(":{}:{address}:{port}", index + 1)]
+        ["--connect-to".to_owned(), format!(":{}:{}", index + 1, socket_address(address, *port))]
     });
     let url = format!("http://[1-{rounds}].probe.invalid:[1-{}]/", endpoints.len());
     fixed.map(str::to_owned).into_iter().chain(limits).chain(ways).chain([url]).collect()
@@ -78,7 +86,7 @@ impl<R: futures::AsyncBufRead + Unpin> Stream<R> {
     }
 
     /// The next sample; an end of the stream is an end of the probe.
-    async fn next(&mut self) -> Result<(usize, Sample), Failure> {
+    pub async fn next(&mut self) -> Result<(usize, Sample), Failure> {
         while let Some(line) = self.lines.next().await {
             if let Some(sample) = line.ok().and_then(|line| record(&line, &self.marker)) {
                 return Ok(sample);
@@ -143,7 +151,7 @@ mod tests {
     #[test]
     fn each_synthetic_port_leads_to_its_endpoint() {
         let endpoints = [("10.0.0.1".to_owned(), 8080), ("fd00::1".to_owned(), 80)];
-        let arguments = arguments(&endpoints, Duration::from_mins(1), "M");
+        let arguments = arguments(&endpoints, Pace::BRISK, Duration::from_mins(1), "M");
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":1:10.0.0.1:8080"]));
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":2:[fd00::1]:80"]));
         assert!(arguments.windows(2).any(|pair| pair == ["--rate", "40/s"]));

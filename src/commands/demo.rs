@@ -4,10 +4,12 @@ use super::Context;
 use super::probe::Question;
 use super::switch;
 use crate::cli::DemoArgs;
+use crate::cli::status::FindingArgs;
 use crate::cli::switch::{RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, Generation};
 use crate::cluster::snapshot;
+use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::Direction;
 use crate::domain::probe::{Case, cases};
@@ -40,8 +42,8 @@ pub async fn run(context: &Context, args: &DemoArgs) -> anyhow::Result<ExitStatu
         let (seen, came_of_it) = match index {
             1 => demo.switch(Direction::Enable).await?,
             3 => demo.switch(Direction::Disable { mode: MtlsMode::Permissive }).await?,
-            2 => demo.ask("rejected").await?,
-            _ => demo.ask("accepted").await?,
+            2 => demo.ask(Expectation::Rejected).await?,
+            _ => demo.ask(Expectation::Accepted).await?,
         };
         rows.push((step.title, seen));
         status = status.and(came_of_it);
@@ -64,7 +66,7 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    async fn ask(&self, expected: &'static str) -> anyhow::Result<(String, ExitStatus)> {
+    async fn ask(&self, expected: Expectation) -> anyhow::Result<(String, ExitStatus)> {
         let options = pod_options(&self.args.pod);
         let question = Question {
             context: self.context,
@@ -72,6 +74,7 @@ impl Demo<'_> {
             generation: self.generation,
             options: &options,
             expected: Some(expected),
+            control: false,
         };
         let look =
             self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
@@ -98,13 +101,19 @@ impl Demo<'_> {
             wait_timeout: Duration::from_mins(1),
             settle: Duration::from_secs(2),
             force: false,
+            findings: FindingArgs::default(),
             force_conflicts: false,
+            rollback_on_failure: false,
+            no_journal: false,
+            filename: Vec::new(),
+            recursive: false,
             policy: None,
             destination_rules: RulesChoice::Always,
             scope: ScopeChoice::Service,
             policy_api: None,
             destination_rule_api: None,
             pod: self.args.pod.clone(),
+            report: self.args.report.clone(),
         };
         let status = switch::run_on(self.context, &args, direction, self.cluster, self.generation).await?;
         let mode = direction.mode();

@@ -3,20 +3,30 @@
 pub mod cleanup;
 pub mod demo;
 pub mod generate;
+pub mod manifests;
 pub mod offline;
+pub mod preflight;
 pub mod probe;
+pub mod rbac;
+pub mod reports;
 pub mod sandbox;
+pub mod status;
 pub mod switch;
+pub mod watch;
 
 use crate::cli::values::SandboxState;
+use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::{Cluster, connect};
+use crate::cluster::discover::Generation;
 use crate::cluster::error::ClusterError;
+use crate::domain::mesh::MeshSettings;
 use crate::exit::{ExitStatus, Interrupted};
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::ui::printer::Printer;
+use reports::Reports;
 use tokio::sync::OnceCell;
 
 /// The state in which a sandbox starts; what a command needs of it is all that most of them know of the sandbox.
@@ -32,6 +42,8 @@ pub struct Context {
     pub progress: Box<dyn Progress>,
     /// Interruption.
     pub shutdown: Shutdown,
+    /// Reports for CI systems.
+    pub reports: Reports,
     /// The sandbox of this run, kept until its end.
     pub sandbox: OnceCell<Sandbox>,
 }
@@ -58,6 +70,27 @@ impl Context {
     /// Waits for reads, which a signal may cut short: nothing has been made yet.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> anyhow::Result<T> {
         Ok(self.shutdown.race(work).await.map_err(Interrupted)??)
+    }
+
+    /// Says that the mesh's settings are taken for granted, where they cannot be read.
+    pub fn warn_of_unread(&self, mesh: &MeshSettings) {
+        if !mesh.readable {
+            self.printer.warn(&format!(
+                "the mesh's settings (ConfigMap in {}) cannot be read: Istio's defaults are assumed",
+                mesh.istio_namespace
+            ));
+        }
+    }
+
+    /// What makes the pods of this run.
+    pub fn prober<'a>(&'a self, cluster: &'a Cluster, generation: Generation, options: &'a PodOptions) -> Prober<'a> {
+        Prober {
+            cluster,
+            openshift: generation.openshift,
+            options,
+            shutdown: &self.shutdown,
+            progress: &*self.progress,
+        }
     }
 
     /// Says which pods are left, and how to remove them.

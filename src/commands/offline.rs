@@ -12,6 +12,13 @@ use crate::report::plan::{objects, result_line};
 
 /// Renders the objects in the order in which they would be applied.
 pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> anyhow::Result<ExitStatus> {
+    if !args.filename.is_empty() {
+        return Err(UsageError {
+            message: "-f is checked against the cluster, which --dry-run=client does not contact".to_owned(),
+            hint: Some("use --dry-run=server, or --diff".to_owned()),
+        }
+        .into());
+    }
     let services: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
     let with_rules = args.destination_rules == RulesChoice::Always;
     if with_rules && services.is_empty() {

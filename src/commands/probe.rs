@@ -1,17 +1,21 @@
 //! `probe`: look, ask from outside the mesh, judge.
 
-use super::{Context, State};
+use super::{Context, State, watch};
 use crate::cli::probe::ProbeArgs;
-use crate::cli::values::{Expect, OutputFormat};
+use crate::cli::values::{Expect, OutputFormat, Until};
 use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::Cluster;
+use crate::cluster::control::{self, Controlled};
 use crate::cluster::discover::{self, Generation};
 use crate::cluster::probe_pod::{Failure, Sweep, sweep};
 use crate::cluster::snapshot;
+use crate::domain::control::Control;
+use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
-use crate::domain::probe::{self, Case, NotProbed, cases};
-use crate::domain::verdict::Reason;
-use crate::exit::{ExitStatus, Interrupted};
+use crate::domain::probe::{self, Case, NotProbed, Observation};
+use crate::domain::selection::Selection;
+use crate::domain::verdict::{self, Reason};
+use crate::exit::{ExitStatus, Interrupted, UsageError};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, Frame, ProbeReport};
@@ -20,17 +24,24 @@ use crate::settings::pod_options;
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStatus> {
+    check(args)?;
     let cluster = context.cluster(State::Permissive).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
     let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
-    let (cases, not_probed) = cases(&look.snapshot, &args.targets)?;
-    let options = pod_options(&args.pod);
+    let selection =
+        Selection { targets: args.targets.clone(), selector: args.selector.clone(), exclude: args.exclude.clone() };
+    let (cases, not_probed) = selection.cases(&look.snapshot)?;
+    let mut options = pod_options(&args.pod);
+    if let Some(namespace) = args.from_namespace.as_ref().filter(|namespace| **namespace != cluster.namespace) {
+        options.elsewhere = Some(context.read(snapshot::elsewhere(&cluster, namespace)).await?);
+    }
     let question = Question {
         context,
         cluster: &cluster,
         generation,
         options: &options,
-        expected: args.expect.map(expected_word),
+        expected: args.until.map(wanted).or(args.expect.map(expectation)),
+        control: args.control,
     };
     if args.dry_run {
         let pod = serde_json::to_value(question.prober().rendered(&cases)?)?;
@@ -41,18 +52,35 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         context.printer.result(&text)?;
         return Ok(ExitStatus::Success);
     }
-    context.printer.say(&format!("namespace {}", cluster.namespace));
+    let from = options.elsewhere.as_ref().map(|it| &it.cluster);
+    let asked_from = from.map(|from| format!(", asked from {}", from.namespace)).unwrap_or_default();
+    context.printer.say(&format!("namespace {}{asked_from}", cluster.namespace));
+    context.warn_of_unread(&look.snapshot.mesh);
     if cases.is_empty() {
-        context.printer.warn("nothing to probe: no Service of the namespace has a TCP port");
+        let which = args.selector.as_ref().map(|selector| format!(" that is labelled {selector}")).unwrap_or_default();
+        context.printer.warn(&format!("nothing to probe: no Service of the namespace{which} has a TCP port"));
     }
-    sweep_abandoned(&cluster).await;
+    sweep_abandoned(from.unwrap_or(&cluster)).await;
+    if args.watch || args.until.is_some() {
+        return watch::run(&question, args, selection, look.snapshot).await;
+    }
     let (report, left_behind) = question.ask(&look.snapshot, &cases, not_probed).await?;
-    let style = Style { wide: args.output == Some(OutputFormat::Wide), per_endpoint: args.per_endpoint };
+    let style =
+        Style { wide: args.output == Some(OutputFormat::Wide), per_endpoint: args.per_endpoint, explain: args.explain };
     context.printer.result(&render(&report, args.output, style)?)?;
     if let Some(expected) = question.expected {
-        say_expectation(context, &report, expected, &cases);
+        say_expectation(context, &report, expected);
     }
     Ok(report.exit_status().and(left_behind))
+}
+
+fn check(args: &ProbeArgs) -> Result<(), UsageError> {
+    let for_machines = matches!(args.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name));
+    if args.explain && for_machines {
+        let message = "--explain speaks to people: leave -o out, or take -o wide".to_owned();
+        return Err(UsageError { message, hint: Some("-o json has every fact that it is made of".to_owned()) });
+    }
+    Ok(())
 }
 
 /// Who asks, where, and what is expected.
@@ -65,19 +93,16 @@ pub struct Question<'a> {
     pub generation: Generation,
     /// How probe pods are made.
     pub options: &'a PodOptions,
-    /// The expected verdict, where there is one.
-    pub expected: Option<&'static str>,
+    /// What is expected, where anything is.
+    pub expected: Option<Expectation>,
+    /// Whether a client in the mesh is sent too, whatever else is known.
+    pub control: bool,
 }
 
 impl Question<'_> {
-    fn prober(&self) -> Prober<'_> {
-        Prober {
-            cluster: self.cluster,
-            openshift: self.generation.openshift,
-            options: self.options,
-            shutdown: &self.context.shutdown,
-            progress: &*self.context.progress,
-        }
+    /// What makes its pods.
+    pub fn prober(&self) -> Prober<'_> {
+        self.context.prober(self.cluster, self.generation, self.options)
     }
 
     /// Asks every case and judges. The status tells of pods that are left; the report tells the rest.
@@ -87,19 +112,91 @@ impl Question<'_> {
         cases: &[Case],
         not_probed: Vec<NotProbed>,
     ) -> anyhow::Result<(ProbeReport, ExitStatus)> {
-        let frame = Frame {
+        let mut frame = Frame {
+            command: self.context.reports.command(),
             cluster: self.cluster.name.clone(),
             namespace: self.cluster.namespace.clone(),
+            probe_namespace: self.options.elsewhere.as_ref().map(|it| it.cluster.namespace.clone()),
             started_at: jiff::Timestamp::now().to_string(),
+            kubernetes_version: None,
+            istio_version: snapshot.mesh.version.clone(),
             expected: self.expected,
             trust_domain: snapshot.mesh.trust_domain.clone(),
             attempts: self.options.manner.attempts,
+            sources: self.options.sources,
         };
-        let asked = self.prober().ask(snapshot, cases).await;
-        let left_behind = self.context.report_left_behind(&asked.left_behind);
-        let result = conclusive(asked.result)?;
+        let prober = self.prober();
+        let (asked, controlled, version) = tokio::join!(
+            prober.ask(snapshot, cases),
+            async { if self.control { Some(control::ask(&prober, snapshot, cases).await) } else { None } },
+            discover::kubernetes_version(self.cluster),
+        );
+        frame.kubernetes_version = version;
+        let mut left = self.context.report_left_behind(&asked.left_behind);
+        let mut result = conclusive(asked.result)?;
+        if let (Ok(seen), Some(controlled)) = (&mut result, controlled) {
+            left = left.and(self.take(controlled, seen.iter_mut())?);
+        }
+        if let Ok(seen) = &mut result {
+            left = left.and(self.last_resort(&frame, snapshot, cases, seen).await?);
+        }
         let changed = if cases.iter().any(Case::may_be_rejected) { self.changed(cases).await? } else { Vec::new() };
-        Ok((model::probe_report(&frame, cases, &result, &changed, not_probed), left_behind))
+        let mut report = model::probe_report(&frame, cases, &result, &changed, not_probed);
+        report.ended_at = jiff::Timestamp::now().to_string();
+        report.exit_code = Some(report.exit_status().and(left).code());
+        self.context.reports.found(&report);
+        Ok((report, left))
+    }
+
+    /// Puts what the control met beside what the rogue met. A control that was asked for and could not be sent leaves
+    /// its question open.
+    fn take<'s>(
+        &self,
+        controlled: Controlled,
+        seen: impl Iterator<Item = &'s mut Observation>,
+    ) -> anyhow::Result<ExitStatus> {
+        let left = self.context.report_left_behind(&controlled.left_behind);
+        match conclusive(controlled.result)? {
+            Ok(met) => {
+                for (seen, met) in seen.zip(met) {
+                    seen.control = Some(met);
+                }
+                Ok(left)
+            }
+            Err((reason, words)) => {
+                self.context.printer.warn(&format!("no client could be sent in the mesh ({reason}): {words}"));
+                Ok(if self.control { left.and(ExitStatus::Inconclusive) } else { left })
+            }
+        }
+    }
+
+    /// Where nothing else can tell who refused, a client in the mesh is sent.
+    async fn last_resort(
+        &self,
+        frame: &Frame,
+        snapshot: &Snapshot,
+        cases: &[Case],
+        seen: &mut [Observation],
+    ) -> anyhow::Result<ExitStatus> {
+        let wanting = |case: &Case, seen: &Observation| {
+            let unasked = Observation { control: None, ..seen.clone() };
+            verdict::needs_control(case, &unasked, frame.terms())
+        };
+        let (wanted, mut open): (Vec<Case>, Vec<&mut Observation>) =
+            cases.iter().zip(seen).filter_map(|(case, seen)| wanting(case, seen).then(|| (case.clone(), seen))).unzip();
+        let prober = self.prober();
+        if wanted.is_empty() || self.context.read(control::authorization_may_refuse(&prober, snapshot)).await? {
+            return Ok(ExitStatus::Success);
+        }
+        let mut left = ExitStatus::Success;
+        if open.iter().any(|seen| seen.control.is_none()) {
+            let controlled = control::ask(&prober, snapshot, &wanted).await;
+            left = self.take(controlled, open.iter_mut().map(|seen| &mut **seen))?;
+        }
+        for seen in open {
+            seen.last_resort = matches!(seen.control, Some(Control::Through(_)));
+        }
+        Ok(left)
     }
 }
 
@@ -127,10 +224,18 @@ pub async fn sweep_abandoned(cluster: &Cluster) {
     let _ = sweep(cluster, Sweep::Abandoned).await;
 }
 
-fn expected_word(expect: Expect) -> &'static str {
+fn wanted(until: Until) -> Expectation {
+    match until {
+        Until::Rejected => Expectation::Rejected,
+        Until::Accepted => Expectation::Accepted,
+    }
+}
+
+fn expectation(expect: Expect) -> Expectation {
     match expect {
-        Expect::Rejected => "rejected",
-        Expect::Accepted => "accepted",
+        Expect::Rejected => Expectation::Rejected,
+        Expect::Accepted => Expectation::Accepted,
+        Expect::Policy => Expectation::Policy,
     }
 }
 
@@ -145,18 +250,9 @@ pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) 
 }
 
 /// Says how the answers compare with what was expected.
-pub fn say_expectation(context: &Context, report: &ProbeReport, expected: &str, cases: &[Case]) {
-    let contrary: Vec<&str> = report
-        .results
-        .iter()
-        .filter(|result| result.answer.verdict != expected)
-        .map(|result| result.target.as_str())
-        .collect();
-    if cases.is_empty() {
-        // Said already; there is nothing that could be as expected.
-    } else if contrary.is_empty() {
-        context.printer.say(&format!("as expected: {} {expected}", human::count(cases.len(), "target")));
-    } else {
-        context.printer.say(&format!("expected {expected}, but not so: {}", contrary.join(", ")));
+pub fn say_expectation(context: &Context, report: &ProbeReport, expected: Expectation) {
+    // Of nothing it was said already; there is nothing that could be as expected.
+    if !report.results.is_empty() {
+        context.printer.say(&human::expectation(report, expected.as_str()));
     }
 }

@@ -1,30 +1,37 @@
 //! `enable-mtls` and `disable-mtls`: look, plan, ask, apply in the order that loses no call, wait, prove.
 
+mod difference;
+mod keeping;
 mod phases;
+mod proof;
 mod results;
+mod rollback;
+mod task;
 
-use super::probe::{Question, render, say_expectation, sweep_abandoned};
-use super::{Context, State};
+use super::probe::sweep_abandoned;
+use super::{Context, State, manifests, preflight};
 use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::access;
 use crate::cluster::apply::{Applied, Applier, Ledger, Mode, Refused};
-use crate::cluster::ask::{PodOptions, Prober};
+use crate::cluster::ask::PodOptions;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, Generation};
 use crate::cluster::error::ClusterError;
-use crate::cluster::probe_pod::Removal;
+use crate::cluster::journal::{self, Journal, Kept};
+use crate::cluster::lease::Lease;
+use crate::cluster::probe_pod::{Removal, random_word};
 use crate::cluster::snapshot::{self, Look};
-use crate::domain::mesh::Snapshot;
+use crate::domain::mesh::Policies;
 use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, Target, Wish};
-use crate::domain::probe::{self, Case};
 use crate::exit::{ExitStatus, Interrupted, Stopped, UsageError};
 use crate::istio::owners::{self, Class, Owner};
 use crate::istio::render::Apis;
-use crate::report::human::{Style, count};
+use crate::report::human::count;
 use crate::report::plan as plan_report;
 use crate::settings::pod_options;
 use crate::ui::confirm::{self, Answer};
 use std::sync::Arc;
+use task::{Manifests, Task};
 
 /// Runs either command.
 pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> anyhow::Result<ExitStatus> {
@@ -45,29 +52,35 @@ pub async fn run_on(
     cluster: &Cluster,
     generation: Generation,
 ) -> anyhow::Result<ExitStatus> {
-    let look = context.read(snapshot::look(cluster, generation, &context.settings.mesh)).await?;
     let wish = wish(args, direction);
-    let plan = plan::plan(&look.snapshot, &wish);
-    let options = pod_options(&args.pod);
-    let mut switch = Switch {
-        context,
-        args,
-        cluster,
-        generation,
-        applier: Applier {
-            cluster,
-            apis: Apis { policy: generation.policy, rule: generation.rule },
-            force_conflicts: args.force_conflicts,
-            ledger: Arc::new(Ledger::default()),
-        },
-        look,
-        wish,
-        plan,
-        options,
-        removals: Vec::new(),
-        not_in_force: None,
+    let task = if args.filename.is_empty() {
+        Task::Switch(wish)
+    } else {
+        let apis = Apis { policy: generation.policy, rule: generation.rule };
+        let read = manifests::read(&args.filename, args.recursive)?;
+        Task::Given(Manifests::checked(read, wish, apis, &cluster.namespace)?)
     };
-    switch.story().await
+    Switch::new(context, args, cluster, generation, task).await?.story().await
+}
+
+/// `disable-mtls --restore`: puts back what was there before `run`, or before the first run that has a journal.
+pub async fn restore(context: &Context, args: &SwitchArgs, run: Option<&str>) -> anyhow::Result<ExitStatus> {
+    if args.dry_run == Some(DryRun::Client) {
+        return Err(UsageError {
+            message: "--restore needs the journals, which are in the cluster".to_owned(),
+            hint: Some("see what it would do with --diff or --dry-run=server".to_owned()),
+        }
+        .into());
+    }
+    let cluster = context.cluster(State::Strict).await?;
+    let generation = context.read(discover::discover(&cluster)).await?;
+    let kept = context.read(journal::list(&cluster)).await?;
+    let kept = task::chosen(&cluster.namespace, kept, run)?.chosen;
+    if kept.is_empty() {
+        context.printer.say(&format!("nothing to restore: no journal in namespace {}", cluster.namespace));
+        return Ok(ExitStatus::Success);
+    }
+    Switch::new(context, args, &cluster, generation, Task::Restore(kept)).await?.story().await
 }
 
 /// What the arguments ask for.
@@ -97,13 +110,56 @@ struct Switch<'a> {
     cluster: &'a Cluster,
     generation: Generation,
     applier: Applier<'a>,
+    task: Task,
     look: Look,
-    wish: Wish,
     plan: Plan,
+    /// The policies as a restore will leave them.
+    after: Option<Policies>,
     options: PodOptions,
+    /// Random name of this run.
+    id: String,
+    /// Held while something is written.
+    lease: Option<Lease>,
+    /// Journals of stories that have come to their end.
+    history: Vec<Kept>,
+    /// What was there before, once it is written down.
+    journal: Option<Journal>,
     /// Pods that are being removed while the work goes on.
     removals: Vec<Removal>,
     not_in_force: Option<String>,
+}
+
+impl<'a> Switch<'a> {
+    async fn new(
+        context: &'a Context,
+        args: &'a SwitchArgs,
+        cluster: &'a Cluster,
+        generation: Generation,
+        task: Task,
+    ) -> anyhow::Result<Self> {
+        let look = context.read(snapshot::look(cluster, generation, &context.settings.mesh)).await?;
+        let (plan, after) = task.plan(&look);
+        let apis = Apis { policy: generation.policy, rule: generation.rule };
+        let ledger = Arc::new(Ledger::default());
+        Ok(Self {
+            context,
+            args,
+            cluster,
+            generation,
+            applier: Applier { cluster, apis, force_conflicts: args.force_conflicts, ledger },
+            task,
+            look,
+            plan,
+            after,
+            options: pod_options(&args.pod),
+            id: random_word(5),
+            lease: None,
+            history: Vec::new(),
+            journal: None,
+            removals: Vec::new(),
+            not_in_force: None,
+        })
+    }
 }
 
 impl Switch<'_> {
@@ -119,6 +175,11 @@ impl Switch<'_> {
             return Ok(ExitStatus::Success);
         }
         if self.plan.has_writes() {
+            let view = (&self.look.snapshot, &self.plan);
+            // What was there before is put back, whatever it was.
+            if !matches!(self.task, Task::Restore(_)) {
+                preflight::check(self.context, self.args, self.cluster, self.generation, view).await?;
+            }
             match self.confirm()? {
                 Answer::Yes => {}
                 Answer::No => {
@@ -128,27 +189,46 @@ impl Switch<'_> {
                 Answer::NoTerminal => return Err(self.needs_yes().into()),
             }
         }
+        let outcome = self.work().await;
+        let left_behind = self.removed().await;
+        let released = self.release().await;
+        Ok(outcome?.and(left_behind).and(released))
+    }
+
+    /// Everything that writes, and the proof.
+    async fn work(&mut self) -> anyhow::Result<ExitStatus> {
+        self.check_rights().await?;
         if self.args.verify {
-            access::check(self.cluster, &access::PROBE).await?;
             sweep_abandoned(self.cluster).await;
         }
-        self.validate(&self.one_of_each_shape()).await?;
-        let changed = self.change().await;
-        let unanswered = self.applier.ledger.settled().await;
-        if unanswered > 0 {
-            self.context
-                .printer
-                .warn(&format!("{} got no answer: it may or may not have been made", count(unanswered, "write")));
+        if self.keeps() {
+            self.take_hold().await?;
         }
+        self.validate(&self.one_of_each_shape()).await?;
+        let changed = self.change_and_note().await;
         if let Err(error) = changed {
-            self.account();
-            self.removed().await;
-            return Err(error);
+            return Err(self.ended_early(error).await);
         }
         self.results_of_ledger()?;
         let proof = self.prove().await;
-        let left_behind = self.removed().await;
-        Ok(proof?.and(left_behind))
+        if !matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind)) {
+            self.not_proven(proof.is_err()).await;
+        }
+        Ok(proof?.and(self.conclude().await))
+    }
+
+    /// Whether the run holds the Lease and has to do with journals: where it writes anything.
+    fn keeps(&self) -> bool {
+        let is_restore = matches!(self.task, Task::Restore(_));
+        is_restore || self.plan.has_writes() && !self.args.no_journal
+    }
+
+    /// Asks for the rights of the whole run before its first write.
+    async fn check_rights(&self) -> anyhow::Result<()> {
+        let proof = self.args.verify.then_some(access::PROOF);
+        let keeping = self.keeps().then_some(access::KEEPING);
+        let needs: Vec<access::Need> = proof.into_iter().chain(keeping).collect();
+        self.context.read(access::check(self.cluster, &needs)).await
     }
 
     /// Waits until every pod of this run is gone, and says which is not.
@@ -167,12 +247,7 @@ impl Switch<'_> {
             "namespace {}; {}, {}",
             self.cluster.namespace, self.generation.policy, self.generation.rule
         ));
-        if !mesh.readable {
-            printer.warn(&format!(
-                "the mesh's settings (ConfigMap in {}) cannot be read: Istio's defaults are assumed",
-                mesh.istio_namespace
-            ));
-        }
+        self.context.warn_of_unread(mesh);
         for skipped in &self.plan.skipped {
             printer.say(&skipped.to_string());
         }
@@ -193,13 +268,16 @@ impl Switch<'_> {
             });
         }
         for change in self.plan.changes() {
-            let Action::Edit(edits) = &change.action else { continue };
-            let Some(object) = crate::cluster::apply::find(&self.look, change) else { continue };
+            if !matches!(change.action, Action::Edit(_) | Action::Merge { .. }) {
+                continue;
+            }
+            let Some(object) = self.look.find(change.target, &change.name) else { continue };
             let name = self.applier.name(change);
             for keeper in owners::keepers(object) {
                 self.context.printer.warn(&format!("{name} {keeper}"));
             }
-            if let Some(conflict) = owners::conflict(object, edits).filter(|_| !self.args.force_conflicts) {
+            let touched = owners::fields(object, &change.action);
+            if let Some(conflict) = owners::conflict(object, &touched).filter(|_| !self.args.force_conflicts) {
                 return Err(ClusterError { message: format!("{name}: {conflict}"), hint: None }.into());
             }
         }
@@ -225,9 +303,11 @@ impl Switch<'_> {
 
     /// Fields of the change that a person set by kubectl or oc: shown, and covered by the confirmation.
     fn persons(&self, change: &Change) -> Vec<Owner> {
-        let Action::Edit(edits) = &change.action else { return Vec::new() };
-        let Some(object) = crate::cluster::apply::find(&self.look, change) else { return Vec::new() };
-        owners::owners(object, edits).into_iter().filter(|owner| owner.class == Class::Person).collect()
+        let Some(object) = self.look.find(change.target, &change.name) else { return Vec::new() };
+        owners::owners(object, &owners::fields(object, &change.action))
+            .into_iter()
+            .filter(|owner| owner.class == Class::Person)
+            .collect()
     }
 
     fn needs_yes(&self) -> UsageError {
@@ -251,6 +331,8 @@ impl Switch<'_> {
             .into_iter()
             .filter(|change| match (change.target, &change.action) {
                 (Target::Rule, Action::Create) => !std::mem::replace(&mut new_rule, true),
+                // The object as it was read: there is nothing else that could be wrong with it.
+                (_, Action::Delete { .. }) => false,
                 _ => true,
             })
             .collect()
@@ -276,87 +358,5 @@ impl Switch<'_> {
             }
         }
         Ok(applied)
-    }
-
-    async fn diff(&self) -> anyhow::Result<ExitStatus> {
-        let applied = self.validate(&self.every_write()).await?;
-        let mut text = String::new();
-        for one in &applied {
-            if let Ok(after) = &one.result {
-                let before = crate::cluster::apply::find(&self.look, &one.change);
-                text.push_str(&crate::report::diff::unified(&self.applier.name(&one.change), before, after)?);
-            }
-        }
-        self.context.printer.result(&text)?;
-        Ok(if text.is_empty() { ExitStatus::Success } else { ExitStatus::Contrary })
-    }
-
-    fn prober(&self) -> Prober<'_> {
-        Prober {
-            cluster: self.cluster,
-            openshift: self.generation.openshift,
-            options: &self.options,
-            shutdown: &self.context.shutdown,
-            progress: &*self.context.progress,
-        }
-    }
-
-    /// The ports that are proven: of the named Services, or of all.
-    fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
-        let targets: Vec<probe::Target> = self
-            .wish
-            .services
-            .iter()
-            .flatten()
-            .map(|service| probe::Target { service: service.clone(), port: None, path: None })
-            .collect();
-        probe::cases(snapshot, &targets).map(|(cases, _)| cases)
-    }
-
-    /// The rogue probe on every target that has a ready endpoint.
-    async fn prove(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut status = ExitStatus::Success;
-        if let Some(words) = &self.not_in_force {
-            self.context.printer.warn(words);
-            status = ExitStatus::Inconclusive;
-        }
-        if !self.args.verify {
-            return Ok(status);
-        }
-        let look =
-            self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
-        let (cases, empty): (Vec<Case>, Vec<Case>) =
-            self.cases(&look.snapshot)?.into_iter().partition(|case| !case.endpoints.is_empty());
-        if !empty.is_empty() {
-            let names: Vec<String> = empty.iter().map(Case::name).collect();
-            self.context.printer.warn(&format!("not proven, without a ready endpoint: {}", names.join(", ")));
-        }
-        if cases.is_empty() {
-            self.context.printer.warn("nothing could be proven: no Service has a ready endpoint");
-            return Ok(status.and(ExitStatus::Inconclusive));
-        }
-        let expected = if self.plan.direction == Direction::Enable { "rejected" } else { "accepted" };
-        let question = Question {
-            context: self.context,
-            cluster: self.cluster,
-            generation: self.generation,
-            options: &self.options,
-            expected: Some(expected),
-        };
-        let (report, left) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
-        let text = render(&report, None, Style::default())?;
-        // Where objects were asked for on stdout, the proof is talk.
-        if self.args.output.is_some() {
-            self.context.printer.say_report(&text);
-        } else {
-            self.context.printer.result(&text)?;
-        }
-        let verdict = report.exit_status();
-        if verdict == ExitStatus::Success {
-            self.context.printer.say(&plan_report::closing(expected, cases.len()));
-        } else {
-            say_expectation(self.context, &report, expected, &cases);
-        }
-        Ok(status.and(verdict).and(left))
     }
 }

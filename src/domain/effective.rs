@@ -3,10 +3,11 @@
 //! The rules are PA-1..PA-11 for PeerAuthentication and LP-2..LP-5 for the legacy Policy.
 
 use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies};
+use std::collections::HashMap;
 use std::fmt;
 
 /// Where a policy stands in the order of precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// The mesh: a selector-less policy of the root namespace.
     Mesh,
@@ -30,7 +31,7 @@ impl fmt::Display for Level {
 }
 
 /// One policy that had a say, in order of precedence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Step {
     /// The level at which it spoke.
     pub level: Level,
@@ -61,58 +62,114 @@ impl Effective {
 /// The mode of `port` (a target port, never a Service port: PA-6) at `pod`.
 ///
 /// It says what the API's objects ask for; whether the pod has a proxy that obeys is
-/// [`Pod::data_plane`] and [`Pod::capture`].
+/// [`Pod::data_plane`] and [`Pod::capture`]. Whoever asks for many pods makes a [`PolicyIndex`] once.
 pub fn server_mode(policies: &Policies, pod: &Pod, port: u16) -> Effective {
-    let root = &policies.root_namespace;
-    // PA-9: an object that names a revision is seen only by the proxies of that revision.
-    let seen = policies.peer.iter().filter(|policy| policy.revision.is_none() || policy.revision == pod.revision);
-    let (mut mesh, mut namespace, mut workload) = (None, None, None);
-    for policy in seen {
-        // PA-1, PA-2, PA-3: two namespaces count, and a selector in the root namespace is ignored.
-        let slot = if policy.namespace == *root {
-            if !policy.is_wide() {
-                continue;
+    PolicyIndex::new(policies).mode(pod, port)
+}
+
+/// The policies of the levels that apply to one pod, each level's in order of age.
+#[derive(Debug, Clone, Default)]
+pub struct Levels<'a> {
+    /// Of the root namespace, for everybody.
+    pub mesh: Vec<&'a PeerAuthentication>,
+    /// Of the namespace, for everybody in it.
+    pub namespace: Vec<&'a PeerAuthentication>,
+    /// Of the namespace, for workloads that have the pod's labels.
+    pub workload: Vec<&'a PeerAuthentication>,
+}
+
+/// Policies by where they apply, so that a look-up costs the same however many there are.
+#[derive(Debug, Clone)]
+pub struct PolicyIndex<'a> {
+    policies: &'a Policies,
+    /// Those without a selector, by namespace, the oldest first.
+    wide: HashMap<&'a str, Vec<&'a PeerAuthentication>>,
+    /// Those with one, by namespace and the first label that they ask for.
+    selecting: HashMap<(&'a str, &'a str, &'a str), Vec<&'a PeerAuthentication>>,
+}
+
+impl<'a> PolicyIndex<'a> {
+    /// Sorts the policies.
+    pub fn new(policies: &'a Policies) -> Self {
+        let mut sorted: Vec<&PeerAuthentication> = policies.peer.iter().collect();
+        sorted.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+        let (mut wide, mut selecting) = (HashMap::new(), HashMap::new());
+        for policy in sorted {
+            let namespace = policy.namespace.as_str();
+            match policy.selector.first_key_value() {
+                None => wide.entry(namespace).or_insert_with(Vec::new).push(policy),
+                // PA-3: a selector in the root namespace is ignored, for workloads of that namespace too.
+                Some(_) if namespace == policies.root_namespace => {}
+                Some((key, value)) => {
+                    selecting.entry((namespace, key.as_str(), value.as_str())).or_insert_with(Vec::new).push(policy);
+                }
             }
-            &mut mesh
-        } else if policy.namespace != pod.namespace {
-            continue;
-        } else if policy.is_wide() {
-            &mut namespace
-        } else if selects(policy, pod) {
-            &mut workload
-        } else {
-            continue;
-        };
-        older(slot, policy);
+        }
+        Self { policies, wide, selecting }
     }
 
-    let mut chain = Vec::new();
-    // PA-5: the narrower level overrides the wider one, unless it is UNSET.
-    let levels = [(Level::Mesh, mesh), (Level::Namespace, namespace), (Level::Workload, workload)];
-    for (level, policy) in levels {
-        if let Some(policy) = policy {
-            chain.push(step(level, policy, policy.mode));
+    /// The policies that were sorted.
+    pub fn policies(&self) -> &'a Policies {
+        self.policies
+    }
+
+    /// What applies to a pod (PA-1..PA-3, PA-9).
+    pub fn levels(&self, pod: &Pod) -> Levels<'a> {
+        let seen = |policy: &&PeerAuthentication| policy.revision.is_none() || policy.revision == pod.revision;
+        let wide = |namespace: &str| self.wide.get(namespace).into_iter().flatten().copied().filter(seen).collect();
+        let root = self.policies.root_namespace.as_str();
+        let mut workload: Vec<&PeerAuthentication> = pod
+            .labels
+            .iter()
+            .filter_map(|(key, value)| self.selecting.get(&(pod.namespace.as_str(), key.as_str(), value.as_str())))
+            .flatten()
+            .copied()
+            .filter(seen)
+            .filter(|policy| selects(policy, pod))
+            .collect();
+        workload.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
+        let namespace = if pod.namespace == root { Vec::new() } else { wide(&pod.namespace) };
+        Levels { mesh: wide(root), namespace, workload }
+    }
+
+    /// The mode of a target port of a pod with a sidecar.
+    pub fn mode(&self, pod: &Pod, port: u16) -> Effective {
+        // PA-4: of one level the oldest is taken, before any mode is read.
+        let Levels { mesh, namespace, workload } = self.levels(pod);
+        let workload = workload.first().copied();
+        let mut chain = Vec::new();
+        // PA-5: the narrower level overrides the wider one, unless it is UNSET.
+        let levels = [
+            (Level::Mesh, mesh.first().copied()),
+            (Level::Namespace, namespace.first().copied()),
+            (Level::Workload, workload),
+        ];
+        for (level, policy) in levels {
+            if let Some(policy) = policy {
+                chain.push(step(level, policy, policy.mode));
+            }
         }
+        // PA-6: only the workload level's own winner speaks for ports.
+        if let Some((policy, mode)) = workload.and_then(|policy| Some((policy, *policy.ports.get(&port)?))) {
+            chain.push(step(Level::Port, policy, mode));
+        }
+        let written = chain.iter().rev().find_map(|step| step.mode);
+        // What was read decides by itself; only a mode that would be inherited needs the root namespace.
+        let readable = self.policies.root_readable || pod.namespace == self.policies.root_namespace;
+        Effective { mode: written.or(readable.then_some(MtlsMode::Permissive)), chain }
     }
-    // PA-6: only the workload level's own winner speaks for ports.
-    if let Some((policy, mode)) = workload.and_then(|policy| Some((policy, *policy.ports.get(&port)?))) {
-        chain.push(step(Level::Port, policy, mode));
+
+    /// What clients take for the mode of a namespace: workloads are not looked at (PA-8).
+    pub fn namespace_mode(&self, namespace: &str, revision: Option<&str>) -> MtlsMode {
+        let seen = |policy: &&&PeerAuthentication| policy.revision.is_none() || policy.revision.as_deref() == revision;
+        let first = |namespace: &str| self.wide.get(namespace).and_then(|policies| policies.iter().find(seen));
+        let mode = |namespace: &str| first(namespace).and_then(|policy| policy.mode);
+        mode(namespace).or_else(|| mode(&self.policies.root_namespace)).unwrap_or(MtlsMode::Permissive)
     }
-    let written = chain.iter().rev().find_map(|step| step.mode);
-    // What was read decides by itself; only a mode that would be inherited needs the root namespace.
-    let inherited = (policies.root_readable || pod.namespace == *root).then_some(MtlsMode::Permissive);
-    Effective { mode: written.or(inherited), chain }
 }
 
 fn selects(policy: &PeerAuthentication, pod: &Pod) -> bool {
     policy.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-}
-
-/// PA-4: of one level the oldest is taken, before any mode is read.
-fn older<'a>(slot: &mut Option<&'a PeerAuthentication>, candidate: &'a PeerAuthentication) {
-    if slot.is_none_or(|held| candidate.age_key() < held.age_key()) {
-        *slot = Some(candidate);
-    }
 }
 
 fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> Step {

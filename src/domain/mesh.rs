@@ -1,6 +1,7 @@
 //! What the cluster holds, in the words of the mesh: the values on which every decision is made.
 
-pub use super::rule::{ClientTls, DestinationRule, PortTls, SubsetTls};
+pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
+pub use super::workload::PodFacts;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -55,6 +56,9 @@ pub struct PeerAuthentication {
     pub revision: Option<String>,
     /// `selector.matchLabels`; empty selects the whole namespace or mesh (PA-2).
     pub selector: BTreeMap<String, String>,
+    /// Whether a selector is written that selects nothing in particular; the ambient data plane reads that otherwise
+    /// than no selector (AM-5).
+    pub empty_selector: bool,
     /// `mtls.mode`, `None` for UNSET.
     pub mode: Option<MtlsMode>,
     /// `portLevelMtls` by target port (PA-6).
@@ -116,6 +120,11 @@ pub struct Policies {
     pub legacy_only: bool,
 }
 
+/// `address:port`, with the brackets that an IPv6 address needs there.
+pub fn socket_address(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
 /// How a pod takes part in the mesh (rules of section 5.3 of the semantics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataPlane {
@@ -166,6 +175,21 @@ pub struct Pod {
     pub ready: bool,
     /// Target ports that its proxy does not capture (BY-1..BY-4).
     pub capture: Capture,
+    /// What an overview asks of it besides.
+    pub facts: PodFacts,
+}
+
+impl Pod {
+    /// Whether clients with auto mTLS take it for a server of the mesh (DR-22): a label that injection puts on.
+    pub fn says_tls(&self) -> bool {
+        self.labels.get("security.istio.io/tlsMode").is_some_and(|mode| mode == "istio")
+    }
+
+    /// Whether a sidecar of it takes HBONE, the ambient way of mutual TLS.
+    pub fn takes_hbone(&self) -> bool {
+        self.data_plane == DataPlane::Ambient
+            || self.labels.get("networking.istio.io/tunnel").is_some_and(|tunnel| tunnel == "http")
+    }
 }
 
 /// Which inbound ports a sidecar captures.
@@ -290,6 +314,10 @@ pub struct MeshSettings {
     pub auto_mtls: bool,
     /// Domain of the cluster's Services.
     pub cluster_domain: String,
+    /// `defaultDestinationRuleExportTo`: who sees a rule that says nothing of it (DR-4).
+    pub rule_export: Vec<String>,
+    /// Version of the control plane, where its Service says so.
+    pub version: Option<String>,
 }
 
 /// Everything that a command reads before it decides: one namespace and what holds for it.

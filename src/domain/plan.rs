@@ -2,16 +2,22 @@
 //!
 //! A plan is semantic. It names objects, places and former values; how that becomes JSON is `istio`'s business.
 
+mod after;
+mod given;
 mod policy;
+mod restore;
 mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
 mod words;
 
 use super::effective::{legacy_server_mode, server_mode};
-use super::mesh::{Capture, DataPlane, MtlsMode, Pod, Snapshot};
-use super::rule::ClientTls;
+use super::mesh::{Capture, DataPlane, MtlsMode, Pod, PodFacts, Snapshot};
 pub use super::rule::TlsPlace;
+use super::rule::{ClientTls, DestinationRule};
+pub use after::after;
+pub use given::{Given, given};
+pub use restore::restoration;
 pub use words::{Refusal, SkipReason, Skipped, Warning};
 
 /// Which way the switch goes.
@@ -130,6 +136,34 @@ pub enum Action {
     Create,
     /// It exists and changes at these places.
     Edit(Vec<Edit>),
+    /// It is made as the user wrote it.
+    Apply {
+        /// The object, as JSON.
+        object: String,
+        /// What a rule then says.
+        rule: Option<Box<DestinationRule>>,
+    },
+    /// It exists, and its spec becomes what the user wrote, together with what is there besides.
+    Merge {
+        /// The spec, as canonical JSON.
+        spec: String,
+        /// The mode of a policy as it is now.
+        held: Option<MtlsMode>,
+        /// What a rule then says.
+        rule: Option<Box<DestinationRule>>,
+    },
+    /// It exists and gets its former spec back.
+    PutBack {
+        /// The spec, as canonical JSON.
+        spec: String,
+        /// The mode of a policy as it is now.
+        held: Option<MtlsMode>,
+    },
+    /// It is deleted, because it was made by a run that is undone.
+    Delete {
+        /// The mode of a policy as it is now.
+        held: Option<MtlsMode>,
+    },
     /// It says already what was asked for.
     Unchanged,
 }
@@ -142,8 +176,10 @@ impl Action {
     /// kubectl's word for it.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Create => "created",
-            Self::Edit(_) => "configured",
+            Self::Create | Self::Apply { .. } => "created",
+            Self::Edit(_) | Self::Merge { .. } => "configured",
+            Self::PutBack { .. } => "restored",
+            Self::Delete { .. } => "deleted",
             Self::Unchanged => "unchanged",
         }
     }
@@ -167,6 +203,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether the object is made.
+    pub fn is_made(&self) -> bool {
+        matches!(self.action, Action::Create | Action::Apply { .. })
+    }
+
     /// Whether anything is written.
     pub fn is_write(&self) -> bool {
         self.action != Action::Unchanged
@@ -180,6 +221,8 @@ pub struct Plan {
     pub direction: Direction,
     /// The policy; `None` where it could not be chosen (a refusal says why).
     pub policy: Option<Change>,
+    /// Further policies: a restore puts back as many as were changed.
+    pub more_policies: Vec<Change>,
     /// The rules, by name.
     pub rules: Vec<Change>,
     /// Services that get no rule.
@@ -208,12 +251,27 @@ pub struct Phase {
 }
 
 impl Plan {
+    const fn empty(direction: Direction) -> Self {
+        Self {
+            direction,
+            policy: None,
+            more_policies: Vec::new(),
+            rules: Vec::new(),
+            skipped: Vec::new(),
+            warnings: Vec::new(),
+            refusals: Vec::new(),
+            rules_need_settling: false,
+            by_way_of_permissive: false,
+        }
+    }
+
     /// The changes in the order in which no call is lost (RE-7): on, rules before policy; off, policy before rules.
     ///
     /// The policy comes twice where it must pass PERMISSIVE; it has another resource version then.
     pub fn phases(&self) -> Vec<Phase> {
         let policy = |change: Option<Change>| {
-            change.map(|change| Phase { target: Target::Policy, changes: vec![change], needs_settle: false })
+            let changes: Vec<Change> = change.into_iter().chain(self.more_policies.iter().cloned()).collect();
+            (!changes.is_empty()).then_some(Phase { target: Target::Policy, changes, needs_settle: false })
         };
         let rules = (!self.rules.is_empty()).then(|| Phase {
             target: Target::Rule,
@@ -222,7 +280,8 @@ impl Plan {
         });
         let phases = if self.by_way_of_permissive {
             let (first, last) = self.policy.as_ref().map(policy::bridge).unzip();
-            [policy(first), rules, policy(last)]
+            let first = first.map(|first| Phase { target: Target::Policy, changes: vec![first], needs_settle: false });
+            [first, rules, policy(last)]
         } else if self.direction == Direction::Enable {
             [rules, policy(self.policy.clone()), None]
         } else {
@@ -233,7 +292,7 @@ impl Plan {
 
     /// Every change, the policy first.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.policy.iter().chain(&self.rules)
+        self.policy.iter().chain(&self.more_policies).chain(&self.rules)
     }
 
     /// Whether anything would be written.
@@ -244,16 +303,7 @@ impl Plan {
 
 /// What to change in `snapshot` so that `wish` comes true. The order of the snapshot's lists does not matter.
 pub fn plan(snapshot: &Snapshot, wish: &Wish) -> Plan {
-    let mut plan = Plan {
-        direction: wish.direction,
-        policy: None,
-        rules: Vec::new(),
-        skipped: Vec::new(),
-        warnings: Vec::new(),
-        refusals: Vec::new(),
-        rules_need_settling: false,
-        by_way_of_permissive: false,
-    };
+    let mut plan = Plan::empty(wish.direction);
     let root = &snapshot.policies.root_namespace;
     if snapshot.namespace == *root && !wish.force {
         plan.refusals.push(Refusal::RootNamespace(root.clone()));
@@ -265,17 +315,30 @@ pub fn plan(snapshot: &Snapshot, wish: &Wish) -> Plan {
     rules::plan(snapshot, wish, &mut plan);
 
     let writes_rules = plan.rules.iter().any(Change::is_write);
-    let disabled = Some(MtlsMode::Disable);
-    let passes = match wish.direction {
-        Direction::Enable => namespace_mode(snapshot) == disabled,
-        Direction::Disable { mode } => Some(mode) == disabled && namespace_mode(snapshot) != disabled,
-    };
-    plan.by_way_of_permissive = passes && writes_rules && plan.policy.as_ref().is_some_and(Change::is_write);
+    let writes_policy = plan.policy.as_ref().is_some_and(Change::is_write);
+    if let Some(named) = wish.services.as_ref().filter(|_| writes_policy) {
+        let others = snapshot.services.iter().map(|service| &service.name).filter(|name| !named.contains(name));
+        let mut services: Vec<String> = others.cloned().collect();
+        services.sort();
+        if !services.is_empty() && plan.refusals.is_empty() {
+            plan.warnings.push(Warning::PolicyReachesMore { mode: wish.direction.mode(), services });
+        }
+    }
+    plan.by_way_of_permissive = writes_rules && writes_policy && passes_permissive(snapshot, wish.direction);
     plan.warnings.sort();
     plan.warnings.dedup();
     plan.refusals.sort();
     plan.refusals.dedup();
     plan
+}
+
+/// Whether the way leads from DISABLE to STRICT, or to DISABLE from anything else.
+fn passes_permissive(snapshot: &Snapshot, direction: Direction) -> bool {
+    let is_disabled = namespace_mode(snapshot) == Some(MtlsMode::Disable);
+    match direction {
+        Direction::Enable => is_disabled,
+        Direction::Disable { mode } => mode == MtlsMode::Disable && !is_disabled,
+    }
 }
 
 /// The mode of a workload of the namespace that no policy names, `None` where it cannot be known.
@@ -292,6 +355,7 @@ fn namespace_mode(snapshot: &Snapshot) -> Option<MtlsMode> {
         revision: Some(revision),
         ready: true,
         capture: Capture::All,
+        facts: PodFacts::default(),
     };
     let mode = |revision| server_mode(&snapshot.policies, &nobody(revision), 0).mode;
     let modes: Vec<_> = policy::revisions(snapshot).into_iter().map(mode).collect();

@@ -1,8 +1,10 @@
 //! What a probe asks and what it sees: targets become cases, cases get observations.
 
+use super::control::Control;
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
+use super::proxy::ProxyWord;
 use std::fmt;
 
 /// A Service port by number or by name.
@@ -172,10 +174,19 @@ pub struct NotProbed {
 
 /// Turns targets into cases. No targets: every TCP port of every Service.
 pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
+    cases_where(snapshot, targets, |_| true)
+}
+
+/// The same, but without targets every TCP port of the Services that are taken.
+pub fn cases_where(
+    snapshot: &Snapshot,
+    targets: &[Target],
+    takes: impl Fn(&Service) -> bool,
+) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
     let mut cases = Vec::new();
     let mut left_out = Vec::new();
     if targets.is_empty() {
-        for service in &snapshot.services {
+        for service in snapshot.services.iter().filter(|service| takes(service)) {
             if service.kind == ServiceKind::ExternalName {
                 left_out.push(NotProbed { name: service.name.clone(), reason: "ExternalName" });
                 continue;
@@ -223,12 +234,14 @@ pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<
 /// Cases whose endpoints or modes are not any more what they were when the probe began: what it saw of them may not
 /// be all that there is.
 pub fn changed(before: &[Case], after: &Snapshot) -> Vec<bool> {
-    let now = |old: &Case| {
-        let service = after.service(&old.service)?;
-        let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
-        Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
-    };
-    before.iter().map(|old| now(old).is_none_or(|new| new.endpoints != old.endpoints)).collect()
+    before.iter().map(|old| again(old, after).is_none_or(|new| new.endpoints != old.endpoints)).collect()
+}
+
+/// The same case as it is at another look; none where its Service or port is gone.
+pub fn again(old: &Case, after: &Snapshot) -> Option<Case> {
+    let service = after.service(&old.service)?;
+    let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
+    Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
 }
 
 fn port_label(port: &ServicePort) -> String {
@@ -293,6 +306,8 @@ pub struct Sample {
     pub connected: bool,
     /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
     pub from_sidecar: bool,
+    /// Seconds until the TCP connection was made; 0 where it was not.
+    pub connect_seconds: f64,
     /// Seconds from start to end.
     pub seconds: f64,
 }
@@ -319,6 +334,10 @@ pub struct Observation {
     pub endpoints: Vec<EndpointObservation>,
     /// The head of the answer's body, where one was asked for.
     pub body: Option<String>,
+    /// What a client in the mesh met at the same target, where one was sent.
+    pub control: Option<Control>,
+    /// Whether that client's success may stand for evidence: no authorization policy could explain the refusal.
+    pub last_resort: bool,
 }
 
 /// What was seen of one endpoint.
@@ -328,4 +347,6 @@ pub struct EndpointObservation {
     pub samples: Vec<Sample>,
     /// The TLS hello, if its record arrived.
     pub hello: Option<Hello>,
+    /// What the endpoint's own proxy says, where it was asked; the error says why it gave no answer.
+    pub proxy: Option<Result<ProxyWord, String>>,
 }

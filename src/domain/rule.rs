@@ -58,10 +58,23 @@ pub struct PortTls {
 pub struct SubsetTls {
     /// Name of the subset.
     pub name: String,
+    /// The pods of the subset, by their labels.
+    pub labels: BTreeMap<String, String>,
     /// `trafficPolicy.tls` of the subset; without one the rule's own is inherited (DR-12).
     pub tls: Option<ClientTls>,
     /// Its `portLevelSettings`, in the order of the object.
     pub ports: Vec<PortTls>,
+}
+
+/// What a rule says besides modes that changes what its modes mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleDetails {
+    /// Places with a `tls` block without a mode, which is DISABLE (DR-15).
+    pub empty_tls: Vec<TlsPlace>,
+    /// Places whose `tls` takes its certificate from a secret; a sidecar without a selector sends no TLS then (DR-18).
+    pub credentials: Vec<TlsPlace>,
+    /// `loadBalancer.simple: PASSTHROUGH`: endpoints are not looked at one by one (DR-23).
+    pub passthrough: bool,
 }
 
 /// A `DestinationRule` with what decides whether it is in force.
@@ -79,8 +92,8 @@ pub struct DestinationRule {
     pub host: String,
     /// `exportTo` as written; empty is the mesh's default (DR-4).
     pub export_to: Vec<String>,
-    /// Whether it selects only some client pods (DR-5).
-    pub workload_selector: bool,
+    /// `workloadSelector.matchLabels`: the client pods that it speaks for; empty is all of them (DR-5).
+    pub client_selector: BTreeMap<String, String>,
     /// Whether it has a `trafficPolicy` at all: of merged rules the first that has one counts whole (DR-6).
     pub has_traffic_policy: bool,
     /// Whether that policy says more than TLS: pools, outlier detection, load balancing.
@@ -91,6 +104,8 @@ pub struct DestinationRule {
     pub ports: Vec<PortTls>,
     /// `subsets`, in the order of the object.
     pub subsets: Vec<SubsetTls>,
+    /// What else matters to TLS.
+    pub details: RuleDetails,
     /// The field manager, neither this tool nor a person's client, that owns a `tls` of this rule.
     pub foreign_manager: Option<String>,
 }
@@ -129,6 +144,11 @@ impl DestinationRule {
         format!("{}.{}.svc.{cluster_domain}", self.host, self.namespace)
     }
 
+    /// Whether it speaks for some client pods only.
+    pub fn selects_clients(&self) -> bool {
+        !self.client_selector.is_empty()
+    }
+
     /// Whether the host is a pattern.
     pub fn is_wildcard(&self) -> bool {
         self.host.starts_with('*')
@@ -154,7 +174,7 @@ impl DestinationRule {
     }
 
     /// `exportTo` as a set, with the rule's own namespace as `.` (DR-4).
-    fn audience(&self) -> Vec<&str> {
+    pub(super) fn audience(&self) -> Vec<&str> {
         let mut audience: Vec<&str> =
             self.export_to.iter().map(|name| if *name == self.namespace { "." } else { name }).collect();
         audience.sort_unstable();
@@ -183,33 +203,40 @@ pub struct Serving<'a> {
 #[derive(Debug, Clone)]
 pub struct RuleIndex<'a> {
     exact: HashMap<String, Vec<&'a DestinationRule>>,
-    /// The longest pattern first.
-    wildcards: Vec<(String, Vec<&'a DestinationRule>)>,
+    /// By what follows the star.
+    wildcards: HashMap<String, Vec<&'a DestinationRule>>,
 }
 
 impl<'a> RuleIndex<'a> {
     /// Sorts `rules` by their resolved hosts.
-    pub fn new(rules: &'a [DestinationRule], cluster_domain: &str) -> Self {
-        let mut exact: HashMap<String, Vec<&DestinationRule>> = HashMap::new();
-        let mut wildcards: BTreeMap<String, Vec<&DestinationRule>> = BTreeMap::new();
+    pub fn new(rules: impl IntoIterator<Item = &'a DestinationRule>, cluster_domain: &str) -> Self {
+        let mut index = Self { exact: HashMap::new(), wildcards: HashMap::new() };
         for rule in rules {
             let host = rule.resolved_host(cluster_domain);
-            if rule.is_wildcard() { wildcards.entry(host).or_default() } else { exact.entry(host).or_default() }
-                .push(rule);
+            match host.strip_prefix('*') {
+                Some(suffix) => index.wildcards.entry(suffix.to_owned()).or_default(),
+                None => index.exact.entry(host).or_default(),
+            }
+            .push(rule);
         }
-        let mut wildcards: Vec<_> = wildcards.into_iter().collect();
-        wildcards.sort_by_key(|(host, _)| std::cmp::Reverse(host.len()));
-        Self { exact, wildcards }
+        index
+    }
+
+    /// The rules of the most specific host that covers `host`, with that host; none where no rule does (DR-2).
+    pub fn most_specific(&self, host: &str) -> Option<(String, &[&'a DestinationRule])> {
+        if let Some(rules) = self.exact.get(host) {
+            return Some((host.to_owned(), rules));
+        }
+        // Every end of the host is looked up, the longest first, so that it does not matter how many patterns there are.
+        let ends = host.char_indices().map(|(at, _)| &host[at..]).chain(std::iter::once(""));
+        let (suffix, rules) = ends.into_iter().find_map(|end| self.wildcards.get_key_value(end))?;
+        Some((format!("*{suffix}"), rules))
     }
 
     /// Which rules serve `host`, or `None` where no rule does.
     pub fn serving(&self, host: &str) -> Option<Serving<'a>> {
-        // DR-2: exact first, else the longest wildcard.
-        if let Some(rules) = self.exact.get(host) {
-            return Some(Serving::of(host, rules));
-        }
-        let (pattern, rules) = self.wildcards.iter().find(|(pattern, _)| covers(pattern, host))?;
-        Some(Serving::of(pattern, rules))
+        let (pattern, rules) = self.most_specific(host)?;
+        Some(Serving::of(&pattern, rules))
     }
 }
 
@@ -218,7 +245,7 @@ impl<'a> Serving<'a> {
         let mut rules = rules.to_vec();
         rules.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
         // DR-5: each rule with a selector speaks for the clients that it selects.
-        let (mut in_force, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.workload_selector);
+        let (mut in_force, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.selects_clients());
         // DR-7: rules for different audiences are not merged, so every audience has one of its own.
         let mut audiences: BTreeMap<Vec<&str>, Vec<&DestinationRule>> = BTreeMap::new();
         for rule in general {
@@ -250,12 +277,13 @@ mod tests {
             revision: None,
             host: host.into(),
             export_to: Vec::new(),
-            workload_selector: false,
+            client_selector: BTreeMap::new(),
             has_traffic_policy: true,
             has_other_traffic_settings: false,
             tls: None,
             ports: Vec::new(),
             subsets: Vec::new(),
+            details: RuleDetails::default(),
             foreign_manager: None,
         }
     }
@@ -310,7 +338,7 @@ mod tests {
         let mut also_private = rule("also-private", "web", 3);
         also_private.export_to = vec![".".into()];
         let mut selected = rule("selected", "web", 4);
-        selected.workload_selector = true;
+        selected.client_selector.insert("app".into(), "batch".into());
         let rules = [selected, also_private, private, rule("public", "web", 1)];
         let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
         assert_eq!(

@@ -4,9 +4,9 @@
 //! was the mesh which refused; all else is `inconclusive`, with a reason and a remedy. The facts behind each row
 //! were measured on a real mesh.
 
-use super::identity::PeerIdentity;
-use super::mesh::{DataPlane, MtlsMode};
-use super::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
+use super::control::Control;
+use super::evidence::{Evidence, Refusal, Sources, weigh};
+use super::probe::{Case, EndpointCase, EndpointObservation, Observation, Sample};
 use std::fmt;
 
 /// How plaintext got in.
@@ -65,20 +65,46 @@ pub enum Reason {
     ModeUnknown,
     /// The mesh's root certificate could not be read, so no certificate proves anything.
     MeshRootUnknown,
-    /// The policy and the network say different things.
+    /// The policy, the network and the proxy say different things.
     EvidenceDisagrees,
+    /// Only the proxy's own word was to count, and it could not be had.
+    ProxySilent,
     /// The application answers TLS itself, with a certificate that is not the mesh's for this pod.
     ApplicationTls,
     /// The probe's image could not be pulled.
     ImagePull,
     /// The API server refused the probe pod.
     AdmissionDenied,
-    /// A quota or limit refused the probe pod.
+    /// Pod Security refused the probe pod, which itself keeps to the level *restricted*.
+    PodSecurity,
+    /// A webhook refused the probe pod.
+    WebhookDenied,
+    /// A webhook that must be asked about pods does not answer.
+    WebhookFailed,
+    /// The namespace has no service account for pods.
+    NoServiceAccount,
+    /// A quota refused the probe pod.
     Quota,
+    /// A quota is too new to be counted against.
+    QuotaUnknown,
+    /// A LimitRange refused the probe pod.
+    LimitRange,
     /// No node took the probe pod.
     Unschedulable,
+    /// The image has no curl that could be started.
+    NoCurl,
+    /// The probe pod ran into its own deadline.
+    Deadline,
+    /// The probe pod needed more memory than it may have.
+    OutOfMemory,
+    /// The probe pod was evicted or preempted.
+    Evicted,
+    /// The probe pod's node went away.
+    NodeLost,
     /// The probe pod ended, or was ended, before its work was done.
     ProbeFailed,
+    /// A client in the mesh does not get through either, or could not be sent.
+    ControlFailed,
     /// Samples disagree.
     NotSteady,
     /// The probe ran, but records of it are missing.
@@ -104,12 +130,25 @@ impl Reason {
             Self::ModeUnknown => "mode-unknown",
             Self::MeshRootUnknown => "mesh-root-unknown",
             Self::EvidenceDisagrees => "evidence-disagrees",
+            Self::ProxySilent => "proxy-silent",
             Self::ApplicationTls => "application-tls",
             Self::ImagePull => "image-pull",
             Self::AdmissionDenied => "admission-denied",
+            Self::PodSecurity => "pod-security",
+            Self::WebhookDenied => "webhook-denied",
+            Self::WebhookFailed => "webhook-failed",
+            Self::NoServiceAccount => "no-service-account",
             Self::Quota => "quota",
+            Self::QuotaUnknown => "quota-unknown",
+            Self::LimitRange => "limit-range",
             Self::Unschedulable => "unschedulable",
+            Self::NoCurl => "no-curl",
+            Self::Deadline => "deadline",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Evicted => "evicted",
+            Self::NodeLost => "node-lost",
             Self::ProbeFailed => "probe-failed",
+            Self::ControlFailed => "control-failed",
             Self::NotSteady => "not-steady",
             Self::LostOutput => "lost-output",
             Self::Unexpected => "unexpected",
@@ -142,18 +181,41 @@ impl Reason {
             Self::EvidenceDisagrees => {
                 "try again in a moment; if it stays, look at `istioctl proxy-config listeners` of the pod"
             }
+            Self::ProxySilent => "see why the sidecar's admin interface is silent, or leave --evidence at auto",
             Self::ApplicationTls => {
                 "the application speaks TLS of its own: probe a plaintext port, or check it from its own logs"
             }
             Self::ImagePull => {
                 "name an image that the nodes can pull with --image, and --image-pull-secret if it needs one"
             }
-            Self::AdmissionDenied => {
-                "read the refusal above; --namespace must allow pods of Pod Security level restricted"
+            Self::AdmissionDenied => "read the refusal, or ask from a namespace without it: --from-namespace",
+            Self::PodSecurity => {
+                "the probe keeps to Pod Security level restricted: find what is added to pods here, or use --from-namespace"
             }
-            Self::Quota => "free some of the quota: the probe asks for 10m CPU and 16Mi of memory",
+            Self::WebhookDenied => {
+                "exempt the probe from that webhook, or ask from a namespace without it: --from-namespace"
+            }
+            Self::WebhookFailed => {
+                "bring the webhook's own service up (of the mesh it is istiod): no pod can be made here"
+            }
+            Self::NoServiceAccount => "wait until the namespace has its service account \"default\"",
+            Self::Quota => {
+                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory), or use --from-namespace"
+            }
+            Self::QuotaUnknown => "the quota was made a moment ago: try again",
+            Self::LimitRange => {
+                "allow 10m CPU and 16Mi (at most 500m and 64Mi) in the LimitRange, or use --from-namespace"
+            }
             Self::Unschedulable => "see why no node takes a small pod of this namespace",
-            Self::ProbeFailed => "see the pod's events above; raise --pod-timeout if the cluster is slow",
+            Self::NoCurl => "name an image with curl on its PATH with --image",
+            Self::Deadline => "ask fewer targets at once, or lower --max-time and --attempts",
+            Self::OutOfMemory => "ask fewer targets at once: the probe may have 64Mi of memory",
+            Self::Evicted => "try again once the node has room",
+            Self::NodeLost => "see that the nodes are ready (`kubectl get nodes`), and try again",
+            Self::ProbeFailed => "see the pod's events; raise --pod-timeout if the cluster is slow",
+            Self::ControlFailed => {
+                "see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh"
+            }
             Self::NotSteady => "probe again once nothing changes, with more --attempts",
             Self::LostOutput => "probe again; if it stays, look at the node's logging",
             Self::Unexpected => "see curl's own words above",
@@ -165,19 +227,6 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// The network evidence that the mesh refused, at one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// Address and target port.
-    pub endpoint: String,
-    /// The verified identity of its certificate.
-    pub identity: PeerIdentity,
-    /// The object that asks for STRICT, as `namespace/name`.
-    pub policy: String,
-    /// Plaintext samples that were reset.
-    pub resets: usize,
 }
 
 /// The answer for one endpoint or one target.
@@ -198,6 +247,14 @@ impl Verdict {
             Self::Accepted(_) => "accepted",
             Self::Rejected(_) => "rejected",
             Self::Inconclusive(..) => "inconclusive",
+        }
+    }
+
+    /// The evidence of a rejection.
+    pub fn evidence(&self) -> Option<&[Evidence]> {
+        match self {
+            Self::Rejected(evidence) => Some(evidence),
+            _ => None,
         }
     }
 }
@@ -252,8 +309,22 @@ pub fn look(sample: &Sample) -> Look {
     }
 }
 
+/// What a verdict is held against.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Samples that each way in was to give.
+    pub attempts: usize,
+    /// First part of every SPIFFE identity.
+    pub trust_domain: &'a str,
+    /// Whose word counts.
+    pub sources: Sources,
+    /// Whether it suffices, where no evidence can be had, that a client in the mesh gets through.
+    pub last_resort: bool,
+}
+
 /// Judges one endpoint. `samples` must hold what was asked for: fewer records than `attempts` reject nothing.
-pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, attempts: usize, trust_domain: &str) -> Verdict {
+pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, terms: Terms<'_>) -> Verdict {
+    let attempts = terms.attempts;
     let looks: Vec<Look> = seen.samples.iter().map(look).collect();
     if let Some(how) = looks.iter().copied().find_map(answered) {
         return Verdict::Accepted(how);
@@ -264,17 +335,16 @@ pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, attempts:
         return inconclusive(Reason::LostOutput, words);
     }
     let words = describe(&seen.samples);
-    match looks[0] {
-        first if looks.iter().any(|look| *look != first) => {
-            let refusals_only = looks.iter().all(|look| matches!(look, Look::Reset | Look::Closed));
-            inconclusive(if refusals_only { Reason::ClosedNotReset } else { Reason::NotSteady }, words)
-        }
-        Look::Blind(reason) => inconclusive(reason, words),
-        Look::Closed => inconclusive(Reason::ClosedNotReset, words),
-        Look::Reset | Look::Answered(_) => match evidence(case, seen.hello.as_ref(), looks.len(), trust_domain) {
-            Ok(evidence) => Verdict::Rejected(vec![evidence]),
-            Err((reason, why)) => inconclusive(reason, format!("{words}; {why}")),
-        },
+    let refusal = match looks[0] {
+        Look::Blind(reason) if looks.iter().all(|look| *look == looks[0]) => return inconclusive(reason, words),
+        _ if looks.iter().any(|look| matches!(look, Look::Blind(_))) => return inconclusive(Reason::NotSteady, words),
+        _ if looks.iter().all(|look| *look == Look::Reset) => Refusal::Reset,
+        // A STRICT sidecar resets; a ztunnel does both.
+        _ => Refusal::Closed,
+    };
+    match weigh(case, seen, refusal, terms) {
+        Ok(evidence) => Verdict::Rejected(vec![evidence]),
+        Err((reason, why)) => inconclusive(reason, format!("{words}; {why}")),
     }
 }
 
@@ -302,70 +372,6 @@ fn describe(samples: &[Sample]) -> String {
     texts.join(", ")
 }
 
-/// Whether it was the mesh that reset: everything must agree.
-fn evidence(
-    case: &EndpointCase,
-    hello: Option<&Hello>,
-    resets: usize,
-    trust_domain: &str,
-) -> Result<Evidence, (Reason, String)> {
-    let mesh_identity = hello.and_then(|hello| hello.identity.as_ref()).and_then(|identity| identity.as_ref().ok());
-    match case.data_plane {
-        DataPlane::None => return Err((Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned())),
-        DataPlane::Ambient | DataPlane::Pending => {
-            let why = "the pod is captured by ztunnel, whose refusal looks like a dead application's from outside";
-            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
-        }
-        DataPlane::Sidecar => {}
-    }
-    if !case.captured {
-        let why = format!("port {} is excluded from the sidecar's capture", case.port);
-        return Err((Reason::ResetWithoutEvidence, why));
-    }
-    match case.mode.mode {
-        Some(MtlsMode::Strict) => {}
-        None => return Err((Reason::ModeUnknown, "policies of the root namespace cannot be read".to_owned())),
-        Some(mode) if mesh_identity.is_some() => {
-            let why = format!("the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}");
-            return Err((Reason::EvidenceDisagrees, why));
-        }
-        Some(mode) => {
-            let why = format!("the mode that applies is {mode}, so it was not the mesh that reset");
-            return Err((Reason::ResetWithoutEvidence, why));
-        }
-    }
-    let Some(hello) = hello else {
-        return Err((Reason::LostOutput, "the record of the TLS hello did not arrive".to_owned()));
-    };
-    let identity = match &hello.identity {
-        Some(Ok(identity)) => identity,
-        Some(Err(why)) => return Err((Reason::ApplicationTls, format!("the certificate {why}"))),
-        None if hello.chain.is_empty() => {
-            let why = "the mode that applies is STRICT, but the endpoint answers a TLS hello with no certificate";
-            return Err((Reason::ResetWithoutEvidence, why.to_owned()));
-        }
-        None => {
-            let why = "the mesh root (ConfigMap istio-ca-root-cert) cannot be read, so the certificate proves nothing";
-            return Err((Reason::MeshRootUnknown, why.to_owned()));
-        }
-    };
-    let own = case.identity.as_ref().map(|path| format!("spiffe://{trust_domain}{path}"));
-    if own.as_ref() != Some(&identity.spiffe) {
-        let expected = own.unwrap_or_else(|| "unknown".to_owned());
-        let why = format!("the certificate is {}, the pod's own identity is {expected}", identity.spiffe);
-        return Err((Reason::ApplicationTls, why));
-    }
-    if !hello.certificate_requested {
-        let why = "the mesh's certificate was shown, but no client certificate was asked for";
-        return Err((Reason::EvidenceDisagrees, why.to_owned()));
-    }
-    let policy = case.mode.decided_by().map_or_else(
-        || "mesh default".to_owned(),
-        |step| if step.namespace.is_empty() { step.name.clone() } else { format!("{}/{}", step.namespace, step.name) },
-    );
-    Ok(Evidence { endpoint: format!("{}:{}", case.address, case.port), identity: identity.clone(), policy, resets })
-}
-
 /// The answer for a target, with the answer for each of its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
@@ -379,18 +385,30 @@ pub struct Judgement {
 ///
 /// The Service's own address counts as one more way in, but can never by itself prove a rejection: it leads to one
 /// endpoint at a time.
-pub fn judge(case: &Case, seen: &Observation, attempts: usize, trust_domain: &str) -> Judgement {
+pub fn judge(case: &Case, seen: &Observation, terms: Terms<'_>) -> Judgement {
+    let terms = Terms { last_resort: terms.last_resort || seen.last_resort, ..terms };
     let nothing = EndpointObservation::default();
     let endpoints: Vec<Verdict> = case
         .endpoints
         .iter()
         .enumerate()
-        .map(|(index, endpoint)| {
-            judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), attempts, trust_domain)
-        })
+        .map(|(index, endpoint)| judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), terms))
         .collect();
-    let verdict = combine(case, seen, &endpoints, attempts);
+    let verdict = match (combine(case, seen, &endpoints, terms.attempts), &seen.control) {
+        (Verdict::Rejected(_), Some(Control::Broken(words))) => {
+            let words = format!("plaintext is refused, but a client in the mesh does not get through: {words}");
+            Verdict::Inconclusive(Reason::ControlFailed, words)
+        }
+        (verdict, _) => verdict,
+    };
     Judgement { verdict, endpoints }
+}
+
+/// Whether only a client in the mesh can still tell: every plaintext connection was refused, and neither the network
+/// nor a proxy could say by whom.
+pub fn needs_control(case: &Case, seen: &Observation, terms: Terms<'_>) -> bool {
+    let is_rejected = |last_resort| judge(case, seen, Terms { last_resort, ..terms }).verdict.evidence().is_some();
+    terms.sources != Sources::Proxy && !is_rejected(false) && is_rejected(true)
 }
 
 fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usize) -> Verdict {
@@ -412,7 +430,11 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
         return verdict.clone();
     }
     let through_service = || format!("through the Service's address: {}", describe(&seen.service));
-    match looks.iter().find(|look| **look != Look::Reset) {
+    let evidence: Vec<Evidence> = endpoints.iter().filter_map(Verdict::evidence).flatten().cloned().collect();
+    // Where each proxy has given its word, a plain close is as good as a reset.
+    let closes = evidence.iter().all(|evidence| evidence.proxy.is_some());
+    let refused = |look: &Look| *look == Look::Reset || closes && *look == Look::Closed;
+    match looks.iter().find(|look| !refused(look)) {
         None if looks.is_empty() || looks.len() < attempts => {
             let words = format!("{} of {attempts} records of the Service's own address arrived", looks.len());
             return Verdict::Inconclusive(Reason::LostOutput, words);
@@ -421,11 +443,7 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
         Some(Look::Blind(reason)) => return Verdict::Inconclusive(*reason, through_service()),
         Some(_) => return Verdict::Inconclusive(Reason::ClosedNotReset, through_service()),
     }
-    let evidence = endpoints.iter().filter_map(|verdict| match verdict {
-        Verdict::Rejected(evidence) => Some(evidence.clone()),
-        _ => None,
-    });
-    Verdict::Rejected(evidence.flatten().collect())
+    Verdict::Rejected(evidence)
 }
 
 #[cfg(test)]

@@ -2,10 +2,17 @@
 
 use super::*;
 use crate::domain::effective::{Effective, Level, Step};
+use crate::domain::evidence::Sources;
+use crate::domain::identity::PeerIdentity;
+use crate::domain::mesh::{DataPlane, MtlsMode};
+use crate::domain::probe::Hello;
+use crate::domain::proxy::{Connections, ProxyWord, Worth};
 use proptest::prelude::*;
 
 const TRUST_DOMAIN: &str = "cluster.local";
 const ATTEMPTS: usize = 3;
+const TERMS: Terms<'static> =
+    Terms { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, last_resort: false };
 
 fn identity() -> PeerIdentity {
     PeerIdentity {
@@ -89,12 +96,16 @@ fn forged_hello() -> Hello {
 }
 
 fn seen(sample: &Sample, hello: Hello) -> EndpointObservation {
-    EndpointObservation { samples: vec![sample.clone(); ATTEMPTS], hello: Some(hello) }
+    EndpointObservation { samples: vec![sample.clone(); ATTEMPTS], hello: Some(hello), proxy: None }
 }
 
 /// The same at the Service's address and at its one endpoint.
 fn everywhere(sample: &Sample, hello: Hello) -> Observation {
-    Observation { service: vec![sample.clone(); ATTEMPTS], endpoints: vec![seen(sample, hello)], body: None }
+    Observation {
+        service: vec![sample.clone(); ATTEMPTS],
+        endpoints: vec![seen(sample, hello)],
+        ..Observation::default()
+    }
 }
 
 /// `rejected`, `accepted: …` or `inconclusive: …`, for tables.
@@ -107,7 +118,7 @@ fn word(verdict: &Verdict) -> String {
 }
 
 fn judged(case: &Case, seen: &Observation) -> Verdict {
-    judge(case, seen, ATTEMPTS, TRUST_DOMAIN).verdict
+    judge(case, seen, TERMS).verdict
 }
 
 const SIDECAR_403: &str = "accepted: HTTP 403: plaintext got in, denied by authorization";
@@ -319,8 +330,8 @@ fn each_piece_of_evidence_is_needed() {
         ),
     ];
     for (row, endpoint, hello, expected) in rows {
-        let endpoints = vec![EndpointObservation { samples: vec![reset(); ATTEMPTS], hello }];
-        let seen = Observation { service: vec![reset(); ATTEMPTS], endpoints, body: None };
+        let endpoints = vec![EndpointObservation { samples: vec![reset(); ATTEMPTS], hello, proxy: None }];
+        let seen = Observation { service: vec![reset(); ATTEMPTS], endpoints, ..Observation::default() };
         assert_eq!(word(&judged(&case(vec![endpoint]), &seen)), expected, "{row}");
     }
 }
@@ -330,7 +341,7 @@ fn several_endpoints_and_the_services_own_address() {
     let two = case(vec![endpoint(), EndpointCase { address: "10.0.0.2".to_owned(), ..endpoint() }]);
     let good = || seen(&reset(), hello());
     let observed = |service: Vec<Sample>, endpoints: Vec<EndpointObservation>| {
-        word(&judged(&two, &Observation { service, endpoints, body: None }))
+        word(&judged(&two, &Observation { service, endpoints, ..Observation::default() }))
     };
     let resets = || vec![reset(); ATTEMPTS];
     assert_eq!(observed(resets(), vec![good(), good()]), "rejected");
@@ -365,12 +376,15 @@ fn a_rejection_carries_the_evidence_of_every_endpoint() {
     let seen = Observation {
         service: vec![reset(); ATTEMPTS],
         endpoints: vec![seen(&reset(), hello()), seen(&reset(), hello())],
-        body: None,
+        ..Observation::default()
     };
     let Verdict::Rejected(evidence) = judged(&two, &seen) else { panic!("not rejected") };
     let places: Vec<&str> = evidence.iter().map(|one| one.endpoint.as_str()).collect();
     assert_eq!(places, ["10.0.0.1:8080", "10.0.0.2:8080"]);
-    assert!(evidence.iter().all(|one| one.policy == "demo/default" && one.resets == ATTEMPTS), "{evidence:?}");
+    assert!(
+        evidence.iter().all(|one| one.policy.as_deref() == Some("demo/default") && one.refused == ATTEMPTS),
+        "{evidence:?}"
+    );
 }
 
 fn any_sample() -> impl Strategy<Value = Sample> {
@@ -387,6 +401,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
             bytes,
             connected,
             from_sidecar,
+            connect_seconds: 0.0,
             seconds: 0.001,
         },
     )
@@ -425,36 +440,66 @@ fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> 
     let wanted =
         prop_oneof![6 => Just(Some(Strict)), 1 => Just(Some(Permissive)), 1 => Just(Some(Disable)), 1 => Just(None)];
     let own = prop::option::weighted(0.9, Just("/ns/demo/sa/boards".to_owned()));
-    (plane, prop::bool::weighted(0.9), wanted, own, any_samples(), any_hello()).prop_map(
-        |(data_plane, captured, wanted, identity, samples, hello)| {
+    (plane, prop::bool::weighted(0.9), wanted, own, any_samples(), any_hello(), any_proxy()).prop_map(
+        |(data_plane, captured, wanted, identity, samples, hello, proxy)| {
             let case = EndpointCase { data_plane, captured, mode: mode(wanted), identity, ..endpoint() };
-            (case, EndpointObservation { samples, hello })
+            (case, EndpointObservation { samples, hello, proxy })
         },
     )
+}
+
+fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyWord, String>>> {
+    let connections = (0usize..6, 0usize..2, 0usize..2).prop_map(|(denied, application_down, served)| Connections {
+        denied,
+        application_down,
+        served,
+        other: 0,
+    });
+    let word = prop_oneof![
+        4 => Just(ProxyWord::Enforces { chains: 1 }),
+        1 => Just(ProxyWord::LetsPlaintextIn),
+        1 => Just(ProxyWord::TlsWithoutClientCertificate),
+        1 => Just(ProxyWord::NothingLoaded),
+        1 => connections.prop_map(ProxyWord::Connections),
+    ];
+    prop_oneof![2 => Just(None), 1 => Just(Some(Err("timed out".to_owned()))), 3 => word.prop_map(|word| Some(Ok(word)))]
 }
 
 fn any_case() -> impl Strategy<Value = (Case, Observation)> {
     (prop::collection::vec(any_endpoint(), 0..4), any_samples()).prop_map(|(endpoints, service)| {
         let (cases, endpoints) = endpoints.into_iter().unzip();
-        (case(cases), Observation { service, endpoints, body: None })
+        (case(cases), Observation { service, endpoints, ..Observation::default() })
     })
 }
 
 /// Everything that a rejection of this endpoint stands on, said a second time and without `evidence`.
 fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
-    let resets = seen.samples.iter().all(|sample| {
-        matches!(sample.exit, 55 | 56) && sample.connected && sample.bytes == 0 && sample.http_status.is_none()
-    });
+    let refused = |exits: &[i32]| {
+        seen.samples.iter().all(|sample| {
+            exits.contains(&sample.exit) && sample.connected && sample.bytes == 0 && sample.http_status.is_none()
+        })
+    };
     let own = case.identity.as_ref().map(|path| format!("spiffe://{TRUST_DOMAIN}{path}"));
-    let shown =
-        seen.hello.as_ref().filter(|hello| hello.certificate_requested).and_then(|hello| hello.identity.clone());
-    resets
-        && seen.samples.len() >= ATTEMPTS
-        && case.data_plane == DataPlane::Sidecar
-        && case.captured
-        && case.mode.mode == Some(MtlsMode::Strict)
-        && own.is_some()
-        && shown.and_then(Result::ok).map(|identity| identity.spiffe) == own
+    let shown = seen.hello.as_ref().and_then(|hello| hello.identity.clone());
+    let certificate = own.is_some()
+        && seen.hello.as_ref().is_some_and(|hello| hello.certificate_requested)
+        && shown.clone().and_then(Result::ok).map(|identity| identity.spiffe) == own;
+    let ztunnel = matches!(case.data_plane, DataPlane::Ambient | DataPlane::Pending);
+    let strict = case.mode.mode == Some(MtlsMode::Strict);
+    // A hello whose record is lost, or whose chain cannot be checked, says nothing; any other that does not prove
+    // the mesh speaks against it.
+    let mute = seen.hello.as_ref().is_none_or(|hello| hello.identity.is_none() && !hello.chain.is_empty());
+    let (network, contrary) = match case.mode.mode {
+        Some(MtlsMode::Strict) | None if ztunnel => (false, false),
+        Some(MtlsMode::Strict) => (certificate, !certificate && !mute),
+        Some(_) => (false, true),
+        None => (false, !certificate && !mute),
+    };
+    let word = seen.proxy.as_ref().and_then(|word| word.as_ref().ok());
+    let worth = word.map_or(Worth::Neither, |word| word.worth(seen.samples.len()));
+    let by_network = network && strict && refused(&[55, 56]) && worth != Worth::Against;
+    let by_proxy = worth == Worth::For && !contrary && refused(&[52, 55, 56]);
+    seen.samples.len() >= ATTEMPTS && case.data_plane != DataPlane::None && case.captured && (by_network || by_proxy)
 }
 
 fn is_answer(sample: &Sample) -> bool {
@@ -496,7 +541,7 @@ proptest! {
 
     #[test]
     fn one_accepted_endpoint_makes_the_target_accepted((case, seen) in any_case()) {
-        let judgement = judge(&case, &seen, ATTEMPTS, TRUST_DOMAIN);
+        let judgement = judge(&case, &seen, TERMS);
         if judgement.endpoints.iter().any(|verdict| verdict.as_str() == "accepted") {
             prop_assert_eq!(judgement.verdict.as_str(), "accepted");
         }

@@ -58,6 +58,7 @@ pub fn policies_after(policies: &Policies, change: &Change, mode: MtlsMode) -> P
             created: i64::MAX,
             revision: None,
             selector: BTreeMap::new(),
+            empty_selector: false,
             mode: Some(mode),
             ports: BTreeMap::new(),
         }),
@@ -152,6 +153,11 @@ impl Tracker {
         last_move.is_some_and(|moved| steady && now >= moved + LAG)
     }
 
+    /// Whether any endpoint showed something else before.
+    pub fn has_moved(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.changed)
+    }
+
     /// When the last endpoint came to be as awaited.
     pub fn since(&self) -> Duration {
         let there = self.endpoints.iter().filter(|endpoint| self.is_there(endpoint));
@@ -193,6 +199,17 @@ mod tests {
         feed(&mut tracker, &[(0, reset(), 250)]);
         assert!(tracker.in_force(Duration::from_millis(250)));
         assert_eq!(tracker.since(), Duration::from_millis(150));
+    }
+
+    #[test]
+    fn what_was_so_before_the_write_has_not_moved() {
+        let mut tracker = Tracker::new(Awaited::Refused, 1);
+        feed(&mut tracker, &[(0, reset(), 0)]);
+        tracker.restart();
+        feed(&mut tracker, &[(0, reset(), 10), (0, reset(), 60), (0, reset(), 110)]);
+        assert!(tracker.in_force(Duration::from_millis(110)) && !tracker.has_moved());
+        feed(&mut tracker, &[(0, answer(), 160)]);
+        assert!(tracker.has_moved());
     }
 
     #[test]

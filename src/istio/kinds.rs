@@ -57,6 +57,14 @@ impl PolicyApi {
     }
 }
 
+/// `AuthorizationPolicy`, in the version that every release serves which has the kind.
+pub const AUTHORIZATION_POLICY: Kind = Kind {
+    group: "security.istio.io",
+    version: "v1beta1",
+    kind: "AuthorizationPolicy",
+    plural: "authorizationpolicies",
+};
+
 const PEER_AUTHENTICATION: Kind =
     Kind { group: "security.istio.io", version: "v1", kind: "PeerAuthentication", plural: "peerauthentications" };
 

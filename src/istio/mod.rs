@@ -1,8 +1,13 @@
 //! The Istio objects that the tool reads and writes: their kinds, shapes and conversions to and from the domain.
 
+pub mod envoy;
+pub mod journal;
 pub mod kinds;
+pub mod manifest;
 pub mod owners;
 pub mod patch;
+pub mod rbac;
 pub mod read;
 pub mod render;
+pub mod surroundings;
 pub mod yaml;

@@ -2,7 +2,7 @@
 
 use super::patch::{is_legacy, policy_path};
 use crate::domain::mesh::ClientTls;
-use crate::domain::plan::Edit;
+use crate::domain::plan::{Action, Edit};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -48,9 +48,47 @@ pub struct Owner {
     pub field: String,
 }
 
-/// Every owner of a field that `edits` change, ordered by manager.
-pub fn owners(object: &Value, edits: &[Edit]) -> Vec<Owner> {
-    let fields: BTreeSet<Vec<String>> = edits.iter().map(|edit| field(object, edit)).collect();
+/// Whether this tool has applied the object.
+pub fn is_applied_by_us(object: &Value) -> bool {
+    let mut entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries.any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
+}
+
+/// The fields that a change of an object touches.
+pub fn fields(object: &Value, action: &Action) -> BTreeSet<Vec<String>> {
+    match action {
+        Action::Edit(edits) => edits.iter().map(|edit| field(object, edit)).collect(),
+        Action::Merge { spec, .. } => {
+            let spec: Value = serde_json::from_str(spec).unwrap_or_default();
+            let mut fields = BTreeSet::new();
+            differing(&object["spec"], &spec, &mut vec!["spec".to_owned()], &mut fields);
+            fields
+        }
+        // What nobody has changed since is nobody else's.
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The paths at which two values differ; a list differs as a whole.
+fn differing(left: &Value, right: &Value, path: &mut Vec<String>, fields: &mut BTreeSet<Vec<String>>) {
+    match (left.as_object(), right.as_object()) {
+        (Some(left), Some(right)) => {
+            for key in left.keys().chain(right.keys()) {
+                path.push(key.clone());
+                let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+                differing(&value(left), &value(right), path, fields);
+                path.pop();
+            }
+        }
+        _ if left == right => {}
+        _ => {
+            fields.insert(path.clone());
+        }
+    }
+}
+
+/// Every owner of these fields, ordered by manager.
+pub fn owners(object: &Value, fields: &BTreeSet<Vec<String>>) -> Vec<Owner> {
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
     let mut owners: Vec<Owner> =
         entries.flat_map(|entry| fields.iter().filter_map(move |field| owner(entry, field))).collect();
@@ -120,8 +158,8 @@ pub fn foreign_tls_manager(object: &Value) -> Option<String> {
 }
 
 /// Fields of other managers, in kubectl's words with its three remedies; `None` where nobody else owns any.
-pub fn conflict(object: &Value, edits: &[Edit]) -> Option<String> {
-    let others: Vec<Owner> = owners(object, edits).into_iter().filter(|owner| owner.class == Class::Other).collect();
+pub fn conflict(object: &Value, fields: &BTreeSet<Vec<String>>) -> Option<String> {
+    let others: Vec<Owner> = owners(object, fields).into_iter().filter(|owner| owner.class == Class::Other).collect();
     let title = |owner: &Owner| match &owner.updated_by {
         Some(version) => format!("\"{}\" using {version}", owner.manager),
         None => format!("\"{}\"", owner.manager),
@@ -238,6 +276,14 @@ mod tests {
         }
     }
 
+    fn edited(object: &Value, edits: &[Edit]) -> BTreeSet<Vec<String>> {
+        fields(object, &Action::Edit(edits.to_vec()))
+    }
+
+    fn told(object: &Value, edits: &[Edit]) -> Option<String> {
+        conflict(object, &edited(object, edits))
+    }
+
     fn managed(entries: &[(&str, &str, Value)]) -> Value {
         let entries: Vec<Value> = entries
             .iter()
@@ -260,7 +306,7 @@ mod tests {
             ("atomic", "Apply", json!({"f:spec": {"f:trafficPolicy": {}}})),
         ]);
         let owned = |place| {
-            let owners = owners(&object, &[Edit::SetTls { place, from: None }]);
+            let owners = owners(&object, &edited(&object, &[Edit::SetTls { place, from: None }]));
             owners.into_iter().map(|owner| format!("{} {}", owner.manager, owner.field)).collect::<Vec<_>>()
         };
         assert_eq!(owned(TlsPlace::Top), ["atomic .spec.trafficPolicy.tls", "editor .spec.trafficPolicy.tls"]);
@@ -277,15 +323,15 @@ mod tests {
             Edit::SetTls { place: TlsPlace::Subset(0), from: None },
         ];
         let person = ("kubectl-client-side-apply", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {}}}}));
-        assert_eq!(conflict(&managed(std::slice::from_ref(&person)), &edits), None);
+        assert_eq!(told(&managed(std::slice::from_ref(&person)), &edits), None);
         let flux = ("flux", "Apply", json!({"f:spec": {"f:subsets": {}}}));
-        let one = conflict(&managed(&[person, flux.clone()]), &edits).expect("a conflict");
+        let one = told(&managed(&[person, flux.clone()]), &edits).expect("a conflict");
         assert!(
             one.starts_with("Apply failed with 1 conflict: conflict with \"flux\": .spec.subsets\nPlease review"),
             "{one}"
         );
         let editor = ("editor", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {"f:mode": {}}}}}));
-        let two = conflict(&managed(&[flux, editor]), &edits).expect("conflicts");
+        let two = told(&managed(&[flux, editor]), &edits).expect("conflicts");
         let expected = "Apply failed with 2 conflicts: conflicts with \"editor\" using networking.istio.io/v1:\n\
              - .spec.trafficPolicy.tls\nconflicts with \"flux\":\n- .spec.subsets\nPlease review";
         assert!(two.starts_with(expected), "{two}");
@@ -296,10 +342,10 @@ mod tests {
     fn a_policy_is_owned_by_its_mode_or_its_peers() {
         let edit = [Edit::SetMode { from: None, to: MtlsMode::Strict }];
         let mut object = managed(&[("flux", "Apply", json!({"f:spec": {"f:mtls": {"f:mode": {}}, "f:peers": {}}}))]);
-        assert_eq!(owners(&object, &edit)[0].field, ".spec.mtls.mode");
+        assert_eq!(owners(&object, &edited(&object, &edit))[0].field, ".spec.mtls.mode");
         object["apiVersion"] = json!("authentication.istio.io/v1alpha1");
-        assert_eq!(owners(&object, &edit)[0].field, ".spec.peers");
-        assert_eq!(owners(&json!({"metadata": {}}), &edit), []);
+        assert_eq!(owners(&object, &edited(&object, &edit))[0].field, ".spec.peers");
+        assert_eq!(owners(&json!({"metadata": {}}), &edited(&object, &edit)), []);
     }
 
     #[test]
@@ -315,6 +361,16 @@ mod tests {
             object["spec"] = json!({"trafficPolicy": {"tls": {"mode": mode}}});
             assert_eq!(foreign_tls_manager(&object).as_deref(), expected, "{manager} {mode}");
         }
+    }
+
+    #[test]
+    fn of_a_whole_spec_only_what_differs_is_touched() {
+        let object =
+            json!({"spec": {"host": "a", "trafficPolicy": {"tls": {"mode": "DISABLE"}, "x": 1}, "subsets": [1]}});
+        let spec = json!({"host": "a", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}, "x": 1}, "subsets": [1, 2]});
+        let touched = fields(&object, &Action::Merge { spec: spec.to_string(), held: None, rule: None });
+        let paths: Vec<String> = touched.iter().map(|path| path.join(".")).collect();
+        assert_eq!(paths, ["spec.subsets", "spec.trafficPolicy.tls.mode"]);
     }
 
     #[test]

@@ -19,6 +19,20 @@ pub fn json_patch(object: &Value, edits: &[Edit]) -> Result<Patch, Stale> {
     build(object, edits).map(Builder::into_patch)
 }
 
+/// The patch that gives `object` this spec, which is canonical JSON, and touches nothing but what differs. The object
+/// must be the one that was read: its UID and resource version are tested.
+pub fn put_back(object: &Value, spec: &str) -> Result<Patch, Stale> {
+    let spec: Value = serde_json::from_str(spec).map_err(|error| Stale(error.to_string()))?;
+    let whole = |spec: &Value| if spec.is_null() { json!({}) } else { json!({ "spec": spec }) };
+    let mut patch = json_patch::diff(&whole(&object["spec"]), &whole(&spec));
+    let tests = ["uid", "resourceVersion"].into_iter().filter_map(|field| {
+        let value = object["metadata"].get(field)?.clone();
+        Some(PatchOperation::Test(TestOperation { path: Path::of(&["metadata", field]).pointer(), value }))
+    });
+    patch.0.splice(0..0, tests);
+    Ok(patch)
+}
+
 /// `object` as it is after the patch.
 pub fn patched(object: &Value, edits: &[Edit]) -> Result<Value, Stale> {
     build(object, edits).map(|builder| builder.work)

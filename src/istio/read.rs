@@ -2,7 +2,8 @@
 
 use super::owners;
 use crate::domain::mesh::{
-    ClientTls, DestinationRule, LegacyPolicy, LegacyTarget, MtlsMode, PeerAuthentication, PortTls, SubsetTls,
+    ClientTls, DestinationRule, LegacyPolicy, LegacyTarget, MtlsMode, PeerAuthentication, PortTls, RuleDetails,
+    SubsetTls, TlsPlace,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub fn peer_authentication(object: &Value) -> PeerAuthentication {
         created: created(object),
         revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
         selector: string_map(&spec["selector"]["matchLabels"]),
+        empty_selector: spec["selector"].is_object() && string_map(&spec["selector"]["matchLabels"]).is_empty(),
         mode: mode(&spec["mtls"]),
         ports: spec["portLevelMtls"]
             .as_object()
@@ -86,6 +88,7 @@ pub fn destination_rule(object: &Value) -> DestinationRule {
     let settings = policy.as_object();
     let subsets = spec["subsets"].as_array().into_iter().flatten().map(|subset| SubsetTls {
         name: subset["name"].as_str().unwrap_or_default().to_owned(),
+        labels: string_map(&subset["labels"]),
         tls: client_tls(&subset["trafficPolicy"]),
         ports: port_tls(&subset["trafficPolicy"]),
     });
@@ -97,14 +100,48 @@ pub fn destination_rule(object: &Value) -> DestinationRule {
         revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
         host: spec["host"].as_str().unwrap_or_default().to_owned(),
         export_to: export_to.map(str::to_owned).collect(),
-        workload_selector: spec["workloadSelector"]["matchLabels"].as_object().is_some_and(|labels| !labels.is_empty()),
+        client_selector: string_map(&spec["workloadSelector"]["matchLabels"]),
         has_traffic_policy: settings.is_some(),
         has_other_traffic_settings: settings.is_some_and(|keys| keys.keys().any(|key| key != "tls")),
         tls: client_tls(policy),
         ports: port_tls(policy),
         subsets: subsets.collect(),
+        details: details(spec),
         foreign_manager: owners::foreign_tls_manager(object),
     }
+}
+
+/// The places of a rule's `tls` blocks that mean something else than their mode says.
+fn details(spec: &Value) -> RuleDetails {
+    let mut details = RuleDetails {
+        passthrough: spec["trafficPolicy"]["loadBalancer"]["simple"] == "PASSTHROUGH",
+        ..RuleDetails::default()
+    };
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut note = |place: TlsPlace, policy: &Value| {
+        if let Some(tls) = policy["tls"].as_object() {
+            if !tls.contains_key("mode") {
+                details.empty_tls.push(place);
+            }
+            // A `configmap://` credential is read by a sidecar itself.
+            let credential = tls.get("credentialName").and_then(Value::as_str).unwrap_or_default();
+            if !credential.is_empty() && !credential.starts_with("configmap://") {
+                details.credentials.push(place);
+            }
+        }
+    };
+    let mut policy_at = |policy: &Value, top: TlsPlace, port: &dyn Fn(usize) -> TlsPlace| {
+        note(top, policy);
+        for (index, entry) in items(&policy["portLevelSettings"]).iter().enumerate() {
+            note(port(index), entry);
+        }
+    };
+    policy_at(&spec["trafficPolicy"], TlsPlace::Top, &TlsPlace::Port);
+    for (index, subset) in items(&spec["subsets"]).iter().enumerate() {
+        let port = |port| TlsPlace::SubsetPort(index, port);
+        policy_at(&subset["trafficPolicy"], TlsPlace::Subset(index), &port);
+    }
+    details
 }
 
 /// DR-15: a `tls` block without a mode is DISABLE; no block is no setting.
@@ -145,8 +182,9 @@ mod tests {
         assert_eq!(rule.tls, Some(ClientTls::Disable), "tls: {{}} is DISABLE");
         assert_eq!(rule.ports[0], PortTls { port: Some(80), tls: Some(ClientTls::Simple) });
         assert_eq!(rule.ports[1].tls, None);
+        assert_eq!(rule.details.empty_tls, [TlsPlace::Top]);
         assert_eq!((rule.subsets[0].tls, rule.subsets[1].tls), (None, Some(ClientTls::IstioMutual)));
-        assert!(rule.has_traffic_policy && rule.has_other_traffic_settings && !rule.workload_selector);
+        assert!(rule.has_traffic_policy && rule.has_other_traffic_settings && !rule.selects_clients());
     }
 
     #[test]

@@ -46,8 +46,11 @@ pub fn read_all(text: &str) -> Result<Vec<Value>, Error> {
         return Err(Error::TooLong(text.len()));
     }
     // An error must not repeat the text: a Secret may stand beside the mistake.
-    serde_yaml::from_multiple_with_options(text, reader())
-        .map_err(|error| Error::Syntax(error.without_snippet().to_string()))
+    serde_yaml::from_multiple_with_options(text, reader()).map_err(|error| {
+        // The crate's advice to programmers is none to whoever wrote the text.
+        let words = error.without_snippet().to_string();
+        Error::Syntax(words.replace(", set DuplicateKeyPolicy in Options if acceptable", ""))
+    })
 }
 
 /// The only document of a text.

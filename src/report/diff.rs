@@ -5,17 +5,20 @@ use crate::istio::yaml;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-/// The unified diff of an object before and after; empty where nothing differs.
-pub fn unified(name: &str, before: Option<&Value>, after: &Value) -> anyhow::Result<String> {
-    let before = before.map(|object| yaml::write(&comparable(object))).transpose()?.unwrap_or_default();
-    let after = yaml::write(&comparable(after))?;
+/// An object as it is compared; one that is absent is an empty text.
+pub fn text(object: Option<&Value>) -> anyhow::Result<String> {
+    Ok(object.map(|object| yaml::write(&comparable(object))).transpose()?.unwrap_or_default())
+}
+
+/// The unified diff of two texts; empty where nothing differs.
+pub fn unified(name: &str, before: &str, after: &str) -> String {
     if before == after {
-        return Ok(String::new());
+        return String::new();
     }
     let (old, new) = (format!("live/{name}"), format!("merged/{name}"));
-    let diff = TextDiff::from_lines(&before, &after);
+    let diff = TextDiff::from_lines(before, after);
     let text = diff.unified_diff().context_radius(3).header(&old, &new).to_string();
-    Ok(crate::sanitize::text(&text).into_owned())
+    crate::sanitize::text(&text).into_owned()
 }
 
 /// What the server counts up by itself is no difference.

@@ -1,9 +1,11 @@
 //! Reports for people. Every value that came from the cluster is escaped here, before colour is put on.
 
-use super::model::{Answer, EndpointReport, ProbeReport, TargetReport};
+use super::explain::{self, verdict_word};
+use super::model::{EndpointReport, ProbeReport, SampleReport, TargetReport};
 use super::table;
 use crate::sanitize::{line, text};
 use colored::{Color, Colorize};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Targets that get a paragraph each; more get a table.
@@ -16,6 +18,8 @@ pub struct Style {
     pub wide: bool,
     /// `--per-endpoint`.
     pub per_endpoint: bool,
+    /// `--explain`.
+    pub explain: bool,
 }
 
 /// A number with its noun: `1 endpoint`, `2 endpoints`.
@@ -26,7 +30,11 @@ pub fn count(number: usize, noun: &str) -> String {
 /// The whole report.
 pub fn probe(report: &ProbeReport, style: Style) -> String {
     let mut out = String::new();
-    if report.results.len() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
+    if style.explain {
+        for result in &report.results {
+            explained(&mut out, report, result);
+        }
+    } else if report.results.len() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
         for result in &report.results {
             paragraph(&mut out, result);
         }
@@ -50,6 +58,29 @@ pub fn names(report: &ProbeReport) -> String {
     })
 }
 
+/// One sentence on how the answers compare with what was expected.
+pub fn expectation(report: &ProbeReport, expected: &str) -> String {
+    let not_so: Vec<String> = report
+        .results
+        .iter()
+        .filter(|result| result.as_expected != Some(true))
+        .map(|result| match (expected, result.expected) {
+            ("policy", Some(wanted)) => format!("{} ({wanted} by its policy)", result.target),
+            ("policy", None) => format!("{} (its policy is not known)", result.target),
+            _ => result.target.clone(),
+        })
+        .collect();
+    let (so, what) = match expected {
+        "policy" => ("as the policies say", "what the policies say"),
+        _ => (expected, expected),
+    };
+    if not_so.is_empty() {
+        format!("as expected: {} {}", count(report.results.len(), "target"), so)
+    } else {
+        format!("expected {what}, but not so: {}", line(&not_so.join(", ")))
+    }
+}
+
 fn color(verdict: &str) -> Color {
     match verdict {
         "rejected" => Color::Green,
@@ -58,16 +89,20 @@ fn color(verdict: &str) -> Color {
     }
 }
 
-fn verdict_word(answer: &Answer) -> String {
-    match answer.reason {
-        Some(reason) => format!("{} ({reason})", answer.verdict),
-        None => answer.verdict.to_owned(),
+fn headline(out: &mut String, result: &TargetReport) {
+    let word = verdict_word(&result.answer);
+    let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
+}
+
+fn explained(out: &mut String, report: &ProbeReport, result: &TargetReport) {
+    headline(out, result);
+    for sentence in explain::target(report, result) {
+        let _ = writeln!(out, "  {}", line(&sentence));
     }
 }
 
 fn paragraph(out: &mut String, result: &TargetReport) {
-    let word = verdict_word(&result.answer);
-    let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
+    headline(out, result);
     let mut fact = |name: &str, value: &str| {
         let _ = writeln!(out, "{}", format!("  {name:<10} {}", line(value)).trim_end());
     };
@@ -80,11 +115,22 @@ fn paragraph(out: &mut String, result: &TargetReport) {
     for identity in identities {
         fact("identity", &identity);
     }
-    let mut modes: Vec<String> = result.endpoints.iter().map(mode).collect();
-    modes.sort();
-    modes.dedup();
-    for mode in modes {
-        fact("policy", &mode);
+    let modes: Vec<String> = result.endpoints.iter().map(mode).collect();
+    let proxies: Vec<String> = result.endpoints.iter().filter_map(proxy_word).collect();
+    for (name, mut words) in [("policy", modes), ("proxy", proxies)] {
+        words.sort();
+        words.dedup();
+        for word in words {
+            fact(name, &word);
+        }
+    }
+    if let Some(control) = &result.control {
+        let word = match control.got_through {
+            Some(true) => "a client in the mesh gets through",
+            Some(false) => "a client in the mesh does not get through",
+            None => "whether a client in the mesh gets through cannot be told",
+        };
+        fact("control", &format!("{word}: {}", control.message));
     }
     for endpoint in &result.endpoints {
         if let Some(why) = &endpoint.unguarded {
@@ -135,6 +181,12 @@ fn identity(endpoint: &EndpointReport) -> Option<String> {
     Some(format!("{spiffe} (verified against the mesh root; issued by {issuer}, expires {expires})"))
 }
 
+/// The proxy's word, where it is one; that it may not be asked is no news.
+fn proxy_word(endpoint: &EndpointReport) -> Option<String> {
+    let proxy = endpoint.proxy.as_ref()?;
+    proxy.refuses_plaintext.map(|_| proxy.message.clone())
+}
+
 fn mode(endpoint: &EndpointReport) -> String {
     let mode = endpoint.mode.unwrap_or("unknown");
     let decided = endpoint.policies.iter().rev().find(|policy| policy.mode.is_some());
@@ -153,7 +205,7 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     }
     head.extend(["VERDICT", "MODE", "SEEN"]);
     if style.wide {
-        head.extend(["POLICY", "IDENTITY"]);
+        head.extend(["SAMPLES", "POLICY", "IDENTITY"]);
     }
     let mut cells: Vec<Vec<String>> = Vec::new();
     let mut colors = Vec::new();
@@ -174,7 +226,8 @@ fn rows(report: &ProbeReport, style: Style) -> String {
             policies.dedup();
             let mut identities: Vec<&str> = result.endpoints.iter().filter_map(spiffe).collect();
             identities.dedup();
-            row.extend([policies.join("; "), identities.join(", ")]);
+            let endpoints = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples);
+            row.extend([samples(endpoints.chain(&result.samples)), policies.join("; "), identities.join(", ")]);
         }
         colors.push(color(result.answer.verdict));
         cells.push(row);
@@ -185,7 +238,8 @@ fn rows(report: &ProbeReport, style: Style) -> String {
             let seen = seen.into_iter().flatten().collect::<Vec<_>>().join("; ");
             row.extend([endpoint.mode.unwrap_or("unknown").to_owned(), seen]);
             if style.wide {
-                row.extend([mode(endpoint), spiffe(endpoint).unwrap_or_default().to_owned()]);
+                let identity = spiffe(endpoint).unwrap_or_default().to_owned();
+                row.extend([samples(&endpoint.samples), mode(endpoint), identity]);
             }
             colors.push(color(endpoint.answer.verdict));
             cells.push(row);
@@ -197,6 +251,17 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     table::layout(&head, &cells, |row, column, cell| {
         if column == verdict_column { cell.color(colors[row]).to_string() } else { cell.to_owned() }
     })
+}
+
+/// What samples came to, equal ones together: `3× HTTP 200`, `3× curl 56`.
+fn samples<'a>(samples: impl IntoIterator<Item = &'a SampleReport>) -> String {
+    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+    for sample in samples {
+        let word = sample.http_status.map_or_else(|| format!("curl {}", sample.exit_code), |it| format!("HTTP {it}"));
+        *groups.entry(word).or_default() += 1;
+    }
+    let groups: Vec<String> = groups.into_iter().map(|(word, number)| format!("{number}× {word}")).collect();
+    groups.join(", ")
 }
 
 fn spiffe(endpoint: &EndpointReport) -> Option<&str> {
@@ -216,4 +281,4 @@ fn remedies(out: &mut String, report: &ProbeReport) {
 
 #[cfg(test)]
 #[path = "human_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,12 +1,15 @@
 //! Whatever a cluster says, no report hands it to a terminal as it is.
 
 use super::*;
-use crate::report::model::{HelloReport, NotProbedReport, PolicyReport, SampleReport};
+use crate::report::model::{
+    Answer, ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyReport, SampleReport,
+};
 
 /// Everything that a terminal could act upon, with a word in it that would be a lie.
 const HOSTILE: &str = "a\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{8}\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}b";
 
-fn report(verdict: &'static str) -> ProbeReport {
+/// A report in which every text that is the cluster's is hostile.
+pub(crate) fn hostile_report(verdict: &'static str) -> ProbeReport {
     let hostile = || HOSTILE.to_owned();
     let answer = |reason| Answer { verdict, reason, message: hostile(), remedy: None };
     let sample = || SampleReport {
@@ -15,6 +18,8 @@ fn report(verdict: &'static str) -> ProbeReport {
         http_status: None,
         connected: true,
         bytes: 0,
+        from_sidecar: false,
+        connect_seconds: 0.1,
         seconds: 0.1,
     };
     let endpoint = || EndpointReport {
@@ -32,6 +37,7 @@ fn report(verdict: &'static str) -> ProbeReport {
         answer: answer(None),
         samples: vec![sample()],
         hello: Some(HelloReport {
+            exit_code: 0,
             certificate_requested: true,
             certificates: 2,
             spiffe: Some(hostile()),
@@ -39,33 +45,34 @@ fn report(verdict: &'static str) -> ProbeReport {
             expires: Some(hostile()),
             refused: Some(hostile()),
         }),
+        proxy: Some(ProxyReport { refuses_plaintext: Some(true), message: hostile() }),
     };
     let target = || TargetReport {
         target: hostile(),
         service: hostile(),
         port: 80,
         answer: answer(Some("reset-without-evidence")),
+        expected: None,
+        as_expected: None,
         endpoints: vec![endpoint()],
         samples: vec![sample()],
+        control: Some(ControlReport { got_through: Some(true), message: hostile() }),
         not_ready: vec![hostile()],
         body: Some(format!("{HOSTILE}\nsecond line")),
     };
     ProbeReport {
-        api_version: "v",
-        kind: "ProbeReport",
         cluster: hostile(),
         namespace: hostile(),
-        started_at: String::new(),
-        version: "0",
-        expected: None,
-        exit_code: 3,
+        kubernetes_version: Some(hostile()),
+        exit_code: Some(3),
         results: vec![target(), target()],
         not_probed: vec![NotProbedReport { name: hostile(), reason: "ExternalName" }],
+        ..ProbeReport::empty("probe", String::new())
     }
 }
 
 /// No character that a terminal acts upon, once our own colours are taken off.
-fn assert_harmless(shown: &str) {
+pub(crate) fn assert_harmless(shown: &str) {
     let mut plain = shown.to_owned();
     for ours in [
         "\u{1b}[0m",
@@ -86,12 +93,13 @@ fn assert_harmless(shown: &str) {
 #[test]
 fn nothing_hostile_reaches_a_terminal() {
     for verdict in ["accepted", "rejected", "inconclusive"] {
-        let report = report(verdict);
+        let report = hostile_report(verdict);
         for (wide, per_endpoint) in [(false, false), (true, false), (false, true), (true, true)] {
-            let shown = probe(&report, Style { wide, per_endpoint });
+            let shown = probe(&report, Style { wide, per_endpoint, explain: false });
             assert!(shown.contains("\\u{1b}[2K\\u{1b}[32mrejected"), "shown, not dropped: {shown}");
             assert_harmless(&shown);
         }
+        assert_harmless(&probe(&report, Style { explain: true, ..Style::default() }));
         assert_harmless(&names(&report));
         assert_eq!(names(&report).lines().count(), 2);
     }

@@ -1,9 +1,17 @@
 //! What a run found, as values, and how they are written: text for people, JSON and YAML for machines.
 //! Nothing here does any input or output.
 
+pub mod cases;
 pub mod diff;
+pub mod explain;
+pub mod github;
 pub mod human;
+pub mod junit;
 pub mod model;
 pub mod plan;
+pub mod schema;
+pub mod status;
 pub mod story;
 pub mod table;
+pub mod tap;
+pub mod watch;

@@ -1,36 +1,64 @@
 //! The report of a probe: versioned, and apart from the domain's types, which may change freely.
 
+use crate::domain::control::Control;
 use crate::domain::effective::Effective;
+use crate::domain::evidence::Sources;
+use crate::domain::expectation::{Expectation, Outcome};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation, Sample};
-use crate::domain::verdict::{self, Reason, Verdict};
+use crate::domain::proxy::{ProxyWord, Worth};
+use crate::domain::verdict::{self, Reason, Terms, Verdict};
 use crate::exit::ExitStatus;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Version of the shapes below.
 pub const API_VERSION: &str = "secure-traffic/v1alpha1";
 
 /// What a run of `probe` found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct ProbeReport {
-    /// Always [`API_VERSION`].
+    /// Version of this shape.
     pub api_version: &'static str,
     /// Always `ProbeReport`.
     pub kind: &'static str,
-    /// Server of the cluster.
+    /// The command that asked: `probe`, `enable-mtls`, `disable-mtls` or `demo`.
+    pub command: &'static str,
+    /// Server of the cluster; empty where the run did not get so far.
     pub cluster: String,
-    /// Namespace of the targets and of the probe.
+    /// Namespace of the targets; empty where the run did not get so far as to know it.
     pub namespace: String,
+    /// Namespace of the probe, where it was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_namespace: Option<String>,
     /// When the probe began, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
+    /// When it ended, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub ended_at: String,
     /// Version of this tool.
     pub version: &'static str,
-    /// What was expected, where it was said.
+    /// Version of the API server, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+    /// Version of Istio's control plane, by the label of its Service, where that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub istio_version: Option<String>,
+    /// What was expected, where it was said: `rejected`, `accepted` or `policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<&'static str>,
-    /// Exit code of the run.
-    pub exit_code: u8,
+    /// Exit code of the run; absent in a report whose run never came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// Why the run ended early, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// Objects that were written before the probe, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeReport>,
     /// One entry a target.
     pub results: Vec<TargetReport>,
     /// Ports that were left out.
@@ -38,8 +66,32 @@ pub struct ProbeReport {
     pub not_probed: Vec<NotProbedReport>,
 }
 
+/// What ended a run before its work was done.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct RunError {
+    /// What went wrong.
+    pub message: String,
+    /// What a person can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// An object that was written.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ChangeReport {
+    /// As kubectl names it: `peerauthentication.security.istio.io/default`.
+    pub object: String,
+    /// `created` or `configured`.
+    pub action: &'static str,
+}
+
 /// A port that was left out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct NotProbedReport {
     /// `service:port`.
     pub name: String,
@@ -48,8 +100,9 @@ pub struct NotProbedReport {
 }
 
 /// The answer for one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct TargetReport {
     /// `boards:8080/shareditems`.
     pub target: String,
@@ -60,10 +113,19 @@ pub struct TargetReport {
     /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
+    /// The verdict that was expected, where anything was; absent where that depends on a policy that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<&'static str>,
+    /// Whether it came so; absent where nothing was expected, or where it cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_expected: Option<bool>,
     /// The endpoints, each with its own answer.
     pub endpoints: Vec<EndpointReport>,
     /// Plaintext samples through the Service's address.
     pub samples: Vec<SampleReport>,
+    /// What a client in the mesh met, where one was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlReport>,
     /// Addresses that are not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_ready: Vec<String>,
@@ -73,12 +135,13 @@ pub struct TargetReport {
 }
 
 /// An answer with its reason.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     /// `accepted`, `rejected` or `inconclusive`.
+    #[schemars(extend("enum" = ["accepted", "rejected", "inconclusive"]))]
     pub verdict: &'static str,
-    /// The reason of an inconclusive answer.
+    /// The reason of an inconclusive answer: a word of `docs/verdicts.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// What was seen, in words.
@@ -89,17 +152,19 @@ pub struct Answer {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct EndpointReport {
     /// `address:port`.
     pub address: String,
     /// Its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-    /// How the pod takes part in the mesh.
+    /// How the pod takes part in the mesh, in words.
     pub data_plane: String,
     /// The mode that the API's objects ask for; `null` where it cannot be known.
+    #[schemars(extend("enum" = ["STRICT", "PERMISSIVE", "DISABLE", null]))]
     pub mode: Option<&'static str>,
     /// The objects that had a say, the widest first.
     pub policies: Vec<PolicyReport>,
@@ -114,24 +179,53 @@ pub struct EndpointReport {
     /// The TLS hello.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hello: Option<HelloReport>,
+    /// What the endpoint's own proxy says, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyReport>,
+}
+
+/// What a client in the mesh met.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ControlReport {
+    /// Whether it got through; `null` where that cannot be told.
+    pub got_through: Option<bool>,
+    /// What it met.
+    pub message: String,
+}
+
+/// What an endpoint's own proxy says.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ProxyReport {
+    /// Whether what it has loaded refuses plaintext; `null` where it gave no answer, or one that says neither.
+    pub refuses_plaintext: Option<bool>,
+    /// Its word, or why there is none.
+    pub message: String,
 }
 
 /// One policy that had a say.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct PolicyReport {
     /// `mesh`, `namespace`, `workload` or `port`.
+    #[schemars(extend("enum" = ["mesh", "namespace", "workload", "port"]))]
     pub level: String,
     /// Namespace of the object.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// What it says; `null` is UNSET.
+    #[schemars(extend("enum" = ["STRICT", "PERMISSIVE", "DISABLE", null]))]
     pub mode: Option<&'static str>,
 }
 
 /// One plaintext sample.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct SampleReport {
     /// curl's exit code.
     pub exit_code: i32,
@@ -145,14 +239,21 @@ pub struct SampleReport {
     pub connected: bool,
     /// Bytes that came back.
     pub bytes: u64,
-    /// Seconds that it took.
+    /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
+    pub from_sidecar: bool,
+    /// Seconds until the TCP connection was made; 0 where it was not.
+    pub connect_seconds: f64,
+    /// Seconds from start to end.
     pub seconds: f64,
 }
 
 /// What the TLS hello met.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct HelloReport {
+    /// curl's exit code: shown, never judged, because under TLS 1.3 it is a race.
+    pub exit_code: i32,
     /// Whether a client certificate was asked for.
     pub certificate_requested: bool,
     /// Certificates that were shown.
@@ -174,18 +275,35 @@ pub struct HelloReport {
 /// What a run knows besides its observations.
 #[derive(Debug, Clone)]
 pub struct Frame {
+    /// The command that asks.
+    pub command: &'static str,
     /// Server of the cluster.
     pub cluster: String,
     /// Namespace.
     pub namespace: String,
+    /// Namespace of the probe, where it is another.
+    pub probe_namespace: Option<String>,
     /// RFC 3339.
     pub started_at: String,
+    /// Version of the API server.
+    pub kubernetes_version: Option<String>,
+    /// Version of Istio's control plane.
+    pub istio_version: Option<String>,
     /// What is expected.
-    pub expected: Option<&'static str>,
+    pub expected: Option<Expectation>,
     /// First part of every SPIFFE identity.
     pub trust_domain: String,
     /// Samples that each way in was to give.
     pub attempts: usize,
+    /// Whose word counts.
+    pub sources: Sources,
+}
+
+impl Frame {
+    /// What verdicts are held against.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms { attempts: self.attempts, trust_domain: &self.trust_domain, sources: self.sources, last_resort: false }
+    }
 }
 
 /// Makes the report: judges every case, or says of every case why it could not be asked.
@@ -205,50 +323,76 @@ pub fn probe_report(
                 let changed = changed.get(index).copied().unwrap_or_default();
                 judged(frame, case, observations.get(index).unwrap_or(&nothing), changed)
             }
-            Err((reason, words)) => unasked(case, *reason, words),
+            Err((reason, words)) => unasked(frame, case, *reason, words),
         })
         .collect();
-    let exit = overall(&results, frame.expected);
+    let exit = overall(&results, frame.expected.is_some());
     ProbeReport {
-        api_version: API_VERSION,
-        kind: "ProbeReport",
         cluster: frame.cluster.clone(),
         namespace: frame.namespace.clone(),
-        started_at: frame.started_at.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        expected: frame.expected,
-        exit_code: exit.code(),
+        probe_namespace: frame.probe_namespace.clone(),
+        kubernetes_version: frame.kubernetes_version.clone(),
+        istio_version: frame.istio_version.clone(),
+        expected: frame.expected.map(Expectation::as_str),
+        exit_code: Some(exit.code()),
         results,
         not_probed: not_probed
             .into_iter()
             .map(|left| NotProbedReport { name: left.name, reason: left.reason })
             .collect(),
+        ..ProbeReport::empty(frame.command, frame.started_at.clone())
     }
 }
 
 impl ProbeReport {
-    /// The exit status that the report asks for, whatever its format.
+    /// The report of a run that has found nothing yet.
+    pub fn empty(command: &'static str, started_at: String) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: "ProbeReport",
+            command,
+            cluster: String::new(),
+            namespace: String::new(),
+            probe_namespace: None,
+            ended_at: started_at.clone(),
+            started_at,
+            version: env!("CARGO_PKG_VERSION"),
+            kubernetes_version: None,
+            istio_version: None,
+            expected: None,
+            exit_code: None,
+            error: None,
+            changes: Vec::new(),
+            results: Vec::new(),
+            not_probed: Vec::new(),
+        }
+    }
+
+    /// The exit status that the answers ask for, whatever the format.
     pub fn exit_status(&self) -> ExitStatus {
-        overall(&self.results, self.expected)
+        overall(&self.results, self.expected.is_some())
     }
 }
 
 /// Of nothing, nothing can be told: a namespace without Services must not pass for one that rejects.
-fn overall(results: &[TargetReport], expected: Option<&str>) -> ExitStatus {
+fn overall(results: &[TargetReport], expected: bool) -> ExitStatus {
     let start = if results.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
-    results.iter().fold(start, |status, result| status.and(exit_of(result, expected)))
+    results.iter().fold(start, |status, result| status.and(result.exit_status(expected)))
 }
 
-fn exit_of(result: &TargetReport, expected: Option<&str>) -> ExitStatus {
-    match (result.answer.verdict, expected) {
-        ("inconclusive", _) => ExitStatus::Inconclusive,
-        (verdict, Some(expected)) if verdict != expected => ExitStatus::Contrary,
-        _ => ExitStatus::Success,
+impl TargetReport {
+    /// The exit status that the answer for this target asks for; `expected` is whether any answer was.
+    pub fn exit_status(&self, expected: bool) -> ExitStatus {
+        match self.as_expected {
+            Some(false) => ExitStatus::Contrary,
+            None if expected || self.answer.verdict == "inconclusive" => ExitStatus::Inconclusive,
+            Some(true) | None => ExitStatus::Success,
+        }
     }
 }
 
 fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
-    let mut judgement = verdict::judge(case, seen, frame.attempts, &frame.trust_domain);
+    let mut judgement = verdict::judge(case, seen, frame.terms());
     if changed {
         judgement.doubt();
     }
@@ -265,6 +409,7 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
             answer: answer(verdict),
             samples: seen.samples.iter().map(sample).collect(),
             hello: seen.hello.as_ref().map(hello),
+            proxy: seen.proxy.as_ref().map(|word| proxy(word, seen.samples.len())),
         }
     });
     TargetReport {
@@ -272,21 +417,31 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
         service: case.service.clone(),
         port: case.port,
         answer: answer(&judgement.verdict),
+        expected: frame.expected.and_then(|expected| expected.of(case)),
+        as_expected: frame.expected.and_then(|expected| match expected.compare(case, &judgement) {
+            Outcome::AsExpected => Some(true),
+            Outcome::Contrary => Some(false),
+            Outcome::CannotTell => None,
+        }),
         endpoints: endpoints.collect(),
         samples: seen.service.iter().map(sample).collect(),
+        control: seen.control.as_ref().map(control),
         not_ready: case.unready.clone(),
         body: seen.body.clone(),
     }
 }
 
-fn unasked(case: &Case, reason: Reason, words: &str) -> TargetReport {
+fn unasked(frame: &Frame, case: &Case, reason: Reason, words: &str) -> TargetReport {
     TargetReport {
         target: case.name(),
         service: case.service.clone(),
         port: case.port,
         answer: answer(&Verdict::Inconclusive(reason, words.to_owned())),
+        expected: frame.expected.and_then(|expected| expected.of(case)),
+        as_expected: None,
         endpoints: Vec::new(),
         samples: Vec::new(),
+        control: None,
         not_ready: case.unready.clone(),
         body: None,
     }
@@ -310,11 +465,17 @@ fn answer(verdict: &Verdict) -> Answer {
             Answer { verdict: verdict.as_str(), reason: None, message: how.to_string(), remedy: None }
         }
         Verdict::Rejected(evidence) => {
-            let resets: usize = evidence.iter().map(|one| one.resets).sum();
-            let message = format!(
-                "every plaintext connection was reset ({resets} of {resets}) by the mesh at {}",
-                crate::report::human::count(evidence.len(), "endpoint")
-            );
+            let refused: usize = evidence.iter().map(|one| one.refused).sum();
+            let endpoints = crate::report::human::count(evidence.len(), "endpoint");
+            let last_resort = evidence.iter().any(|one| one.identity.is_none() && one.proxy.is_none());
+            let message = if last_resort {
+                format!(
+                    "every plaintext connection was refused ({refused} of {refused}) at {endpoints}, and a client in \
+                     the mesh gets through; no other evidence can be had"
+                )
+            } else {
+                format!("every plaintext connection was reset ({refused} of {refused}) by the mesh at {endpoints}")
+            };
             Answer { verdict: verdict.as_str(), reason: None, message, remedy: None }
         }
         Verdict::Inconclusive(reason, words) => Answer {
@@ -333,7 +494,32 @@ fn sample(sample: &Sample) -> SampleReport {
         http_status: sample.http_status,
         connected: sample.connected,
         bytes: sample.bytes,
+        from_sidecar: sample.from_sidecar,
+        connect_seconds: sample.connect_seconds,
         seconds: sample.seconds,
+    }
+}
+
+fn control(control: &Control) -> ControlReport {
+    let (got_through, message) = match control {
+        Control::Through(words) => (Some(true), words),
+        Control::Broken(words) => (Some(false), words),
+        Control::Unclear(words) => (None, words),
+    };
+    ControlReport { got_through, message: message.clone() }
+}
+
+fn proxy(word: &Result<ProxyWord, String>, refused: usize) -> ProxyReport {
+    match word {
+        Ok(word) => ProxyReport {
+            refuses_plaintext: match word.worth(refused) {
+                Worth::For => Some(true),
+                Worth::Against => Some(false),
+                Worth::Neither => None,
+            },
+            message: word.to_string(),
+        },
+        Err(why) => ProxyReport { refuses_plaintext: None, message: why.clone() },
     }
 }
 
@@ -341,6 +527,7 @@ fn hello(hello: &crate::domain::probe::Hello) -> HelloReport {
     let identity = hello.identity.as_ref();
     let verified = identity.and_then(|identity| identity.as_ref().ok());
     HelloReport {
+        exit_code: hello.exit,
         certificate_requested: hello.certificate_requested,
         certificates: hello.chain.len(),
         spiffe: verified.map(|identity| identity.spiffe.clone()),

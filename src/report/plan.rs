@@ -1,6 +1,6 @@
 //! What a switch will do and did, in kubectl's words.
 
-use crate::domain::plan::{Action, Change, Edit, TlsPlace};
+use crate::domain::plan::{Action, Change, Edit, Target, TlsPlace};
 use crate::istio::yaml;
 use crate::sanitize;
 use serde_json::{Value, json};
@@ -17,6 +17,13 @@ pub fn line(name: &str, change: &Change) -> String {
             let words: Vec<String> = edits.iter().map(edit).collect();
             format!(" ({})", words.join(", "))
         }
+        Action::Apply { .. } => " (as you wrote it)".to_owned(),
+        Action::Merge { .. } => " (with what you wrote)".to_owned(),
+        Action::PutBack { .. } => match (change.mode, change.target) {
+            (Some(mode), Target::Policy) => format!(" (as it was; {mode} then holds)"),
+            _ => " (as it was)".to_owned(),
+        },
+        Action::Delete { .. } => " (it was not there)".to_owned(),
         Action::Unchanged => String::new(),
     };
     format!("{name} {}{what}", change.action.word())

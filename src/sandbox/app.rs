@@ -59,6 +59,17 @@ pub(super) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
+/// What a client's own sidecar answers where the server hung up on what the client had sent.
+pub(super) async fn local_reply(mut stream: TcpStream) {
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\nserver: envoy\r\n\
+         connection: close\r\n\r\n{UPSTREAM_DOWN}",
+        UPSTREAM_DOWN.len()
+    );
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
 /// What an application does with a connection.
 #[derive(Debug, Clone)]
 pub(super) enum App {
@@ -102,6 +113,10 @@ impl App {
             let mut response = self.answer(&request);
             if sidecar {
                 response.headers_mut().insert("server", http::HeaderValue::from_static("istio-envoy"));
+                if !matches!(self, Self::Dead) {
+                    let time = http::HeaderValue::from_static("1");
+                    response.headers_mut().insert("x-envoy-upstream-service-time", time);
+                }
             }
             async move { Ok::<_, Infallible>(response) }
         });

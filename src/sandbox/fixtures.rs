@@ -14,7 +14,7 @@ use super::tasks::Tasks;
 use super::tls::Authority;
 use super::write::new_uid;
 use super::{NAMESPACE, ROOT_NAMESPACE, now};
-use crate::domain::mesh::{Capture, DataPlane as Membership, Pod};
+use crate::domain::mesh::{Capture, DataPlane as Membership, Pod, PodFacts};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -226,6 +226,7 @@ impl Installer<'_> {
             revision: meshed.then(|| "default".to_owned()),
             ready: true,
             capture: if spec.excluded { Capture::AllBut(vec![spec.port]) } else { Capture::All },
+            facts: PodFacts::default(),
         };
         let place = Place {
             pod,

@@ -210,13 +210,11 @@ struct Outbound {
 impl Outbound {
     /// Carries a plaintext connection to an endpoint, in mutual TLS where rule or mode ask for it.
     async fn carry(&self, mut stream: TcpStream, endpoint: &Endpoint) {
-        let carried = async {
-            let mut upstream = self.connect(endpoint).await?;
-            tokio::io::copy_bidirectional(&mut stream, &mut upstream).await?;
-            anyhow::Ok(())
-        };
-        if carried.await.is_err() {
-            app::reset(stream);
+        let Ok(mut upstream) = self.connect(endpoint).await else { return app::reset(stream) };
+        match tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
+            Ok(_) => {}
+            Err(_) if endpoint.http => app::local_reply(stream).await,
+            Err(_) => app::reset(stream),
         }
     }
 

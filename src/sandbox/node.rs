@@ -17,12 +17,15 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 /// The part of a termination message that a node reports.
 const MESSAGE_LIMIT: usize = 4096;
+
+/// A line that does not end must not fill the memory.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// A pod that was started here, by uid in [`Node::runs`].
 #[derive(Debug)]
@@ -221,12 +224,15 @@ async fn killed(run: &Run) {
 }
 
 async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
-    let Some(mut source) = source else { return };
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(read) = source.read(&mut buffer).await
+    let Some(source) = source else { return };
+    // Whole lines, as a container runtime writes them: two streams share the log.
+    let mut source = BufReader::new(source);
+    let mut line = Vec::new();
+    while let Ok(read) = (&mut source).take(LONGEST_LINE).read_until(b'\n', &mut line).await
         && read > 0
     {
-        log.write(&buffer[..read]);
+        log.write(&line);
+        line.clear();
     }
 }
 

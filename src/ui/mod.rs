@@ -3,3 +3,4 @@
 pub mod confirm;
 pub mod printer;
 pub mod progress;
+pub mod report_file;

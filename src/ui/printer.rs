@@ -8,17 +8,35 @@ use std::io::{self, IsTerminal, Write};
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     quiet: bool,
+    /// stdout belongs to a report, so results are talk.
+    results_are_talk: bool,
 }
 
 impl Printer {
     /// `quiet` leaves results and errors only; `color` is the decision for both streams.
     pub fn new(quiet: bool, color: bool) -> Self {
         colored::control::set_override(color);
-        Self { quiet }
+        Self { quiet, results_are_talk: false }
+    }
+
+    /// Leaves stdout to a report: what else would stand there goes to stderr.
+    #[must_use]
+    pub fn leaving_stdout(mut self, leaving: bool) -> Self {
+        self.results_are_talk = leaving;
+        self
     }
 
     /// A result. Text from the cluster must have been escaped by whoever wrote it.
     pub fn result(&self, text: &str) -> io::Result<()> {
+        if self.results_are_talk {
+            self.say_report(text);
+            return Ok(());
+        }
+        self.document(text)
+    }
+
+    /// The report that stdout was left to.
+    pub fn document(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
@@ -40,6 +58,11 @@ impl Printer {
         if !self.quiet {
             Self::stderr(text.trim_end());
         }
+    }
+
+    /// Commands to the runner of a CI job, which reads both streams; stdout stays the result's.
+    pub fn annotations(&self, commands: &str) {
+        Self::stderr(commands.trim_end());
     }
 
     /// Something that a person should know, though the work goes on.

@@ -95,6 +95,7 @@ fn the_whole_story() {
     No code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    clients outside the mesh cannot be seen without --prometheus
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -104,6 +105,7 @@ fn the_whole_story() {
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     changes in namespace microservices-demo:
       peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)

@@ -146,3 +146,232 @@ fn quiet_leaves_results_and_errors() {
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run}");
     assert!(run.stdout.starts_with("boards:8080  accepted\n"), "{run}");
 }
+
+#[test]
+fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
+    shows!(run("rbac cleanup -n shop"), @r#"
+    exit 0
+    --- stdout
+    # The least rights for `secure-traffic cleanup -n shop`.
+    #
+    # In namespace shop:
+    # - pods: Probe pods that are left.
+    apiVersion: v1
+    kind: ServiceAccount
+    metadata:
+      name: secure-traffic-cleanup
+      namespace: shop
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: Role
+    metadata:
+      name: secure-traffic-cleanup
+      namespace: shop
+    rules:
+    - apiGroups:
+      - ""
+      resources:
+      - pods
+      verbs:
+      - list
+      - delete
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: RoleBinding
+    metadata:
+      name: secure-traffic-cleanup
+      namespace: shop
+    roleRef:
+      apiGroup: rbac.authorization.k8s.io
+      kind: Role
+      name: secure-traffic-cleanup
+    subjects:
+    - kind: ServiceAccount
+      name: secure-traffic-cleanup
+      namespace: shop
+    "#);
+    shows!(run("rbac probe -n shop --from-namespace ci --service-account smoke -i mesh --revision canary --port-forward"), @r#"
+    exit 0
+    --- stdout
+    # The least rights for `secure-traffic probe -n shop`.
+    #
+    # In namespace shop:
+    # - services, endpointslices: Which Services there are, and which endpoints stand behind them.
+    # - pods: Which pods are in the mesh, and which probe pods an earlier run has left.
+    # - peerauthentications, destinationrules: What holds in the namespace.
+    # - configmaps: The mesh root, against which certificates are verified: without it nothing is proven to be rejected.
+    # - pods/portforward: The endpoints' own proxies. It opens all of their admin interface: leave it out where that is too much.
+    #
+    # In namespace ci:
+    # - services, endpointslices: Which Services there are, and which endpoints stand behind them.
+    # - pods: Which pods are in the mesh, and which probe pods an earlier run has left.
+    # - pods, pods/log: The throwaway pod: made, watched, read back, read out, removed.
+    #
+    # In namespace mesh:
+    # - configmaps: The settings of the mesh.
+    # - peerauthentications: The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.
+    apiVersion: v1
+    kind: ServiceAccount
+    metadata:
+      name: smoke
+      namespace: shop
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: Role
+    metadata:
+      name: smoke
+      namespace: shop
+    rules:
+    - apiGroups:
+      - ""
+      resources:
+      - services
+      verbs:
+      - list
+    - apiGroups:
+      - discovery.k8s.io
+      resources:
+      - endpointslices
+      verbs:
+      - list
+    - apiGroups:
+      - ""
+      resources:
+      - pods
+      verbs:
+      - list
+    - apiGroups:
+      - security.istio.io
+      resources:
+      - peerauthentications
+      verbs:
+      - list
+    - apiGroups:
+      - networking.istio.io
+      resources:
+      - destinationrules
+      verbs:
+      - list
+    - apiGroups:
+      - ""
+      resourceNames:
+      - istio-ca-root-cert
+      resources:
+      - configmaps
+      verbs:
+      - get
+    - apiGroups:
+      - ""
+      resources:
+      - pods/portforward
+      verbs:
+      - get
+      - create
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: RoleBinding
+    metadata:
+      name: smoke
+      namespace: shop
+    roleRef:
+      apiGroup: rbac.authorization.k8s.io
+      kind: Role
+      name: smoke
+    subjects:
+    - kind: ServiceAccount
+      name: smoke
+      namespace: shop
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: Role
+    metadata:
+      name: smoke-shop
+      namespace: ci
+    rules:
+    - apiGroups:
+      - ""
+      resources:
+      - services
+      verbs:
+      - list
+    - apiGroups:
+      - discovery.k8s.io
+      resources:
+      - endpointslices
+      verbs:
+      - list
+    - apiGroups:
+      - ""
+      resources:
+      - pods
+      verbs:
+      - list
+      - create
+      - get
+      - watch
+      - delete
+    - apiGroups:
+      - ""
+      resources:
+      - pods/log
+      verbs:
+      - get
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: RoleBinding
+    metadata:
+      name: smoke-shop
+      namespace: ci
+    roleRef:
+      apiGroup: rbac.authorization.k8s.io
+      kind: Role
+      name: smoke-shop
+    subjects:
+    - kind: ServiceAccount
+      name: smoke
+      namespace: shop
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: Role
+    metadata:
+      name: smoke-shop
+      namespace: mesh
+    rules:
+    - apiGroups:
+      - ""
+      resourceNames:
+      - istio-canary
+      resources:
+      - configmaps
+      verbs:
+      - get
+    - apiGroups:
+      - security.istio.io
+      resources:
+      - peerauthentications
+      verbs:
+      - list
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: RoleBinding
+    metadata:
+      name: smoke-shop
+      namespace: mesh
+    roleRef:
+      apiGroup: rbac.authorization.k8s.io
+      kind: Role
+      name: smoke-shop
+    subjects:
+    - kind: ServiceAccount
+      name: smoke
+      namespace: shop
+    "#);
+    let list: serde_json::Value = run("rbac enable-mtls --legacy -o json").json();
+    let kinds: Vec<&str> = list["items"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        ["ServiceAccount", "Role", "RoleBinding", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]
+    );
+    assert_eq!(run("rbac").code, Some(2));
+    assert_eq!(run("rbac sandbox").code, Some(2));
+}

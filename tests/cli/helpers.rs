@@ -38,15 +38,41 @@ impl Run {
         format!("{}{}", self.stdout, self.stderr)
     }
 
+    /// stdout as JSON; a report must keep to its schema.
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+        let value: serde_json::Value =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"));
+        if value["kind"] == "ProbeReport" {
+            assert_keeps_to_schema(&value);
+        }
+        value
     }
+}
+
+/// Asks a validator of JSON Schema whether a report is what `docs/schema` says.
+#[track_caller]
+pub(crate) fn assert_keeps_to_schema(report: &serde_json::Value) {
+    let schema = include_str!("../../docs/schema/probe-report.v1alpha1.json");
+    let schema = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let faults: Vec<String> =
+        validator.iter_errors(report).map(|fault| format!("{}: {fault}", fault.instance_path)).collect();
+    assert!(faults.is_empty(), "{faults:#?}\n{report:#}");
 }
 
 /// The tool, in an environment that says nothing of clusters, colours or homes.
 pub(crate) fn command() -> Command {
     let mut command = Command::cargo_bin("secure-traffic").unwrap();
-    for name in ["KUBECONFIG", "NO_COLOR", "CI", "SECURE_TRAFFIC_IMAGE", "CLICOLOR_FORCE", "KUBERNETES_SERVICE_HOST"] {
+    for name in [
+        "GITHUB_STEP_SUMMARY",
+        "KUBECONFIG",
+        "NO_COLOR",
+        "CI",
+        "SECURE_TRAFFIC_IMAGE",
+        "CLICOLOR_FORCE",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBECTL_EXTERNAL_DIFF",
+    ] {
         command.env_remove(name);
     }
     command.env("HOME", "/nonexistent").env("TERM", "xterm-256color").stdin(Stdio::null());
@@ -80,15 +106,20 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) 
 pub(crate) fn filters() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     for (pattern, shown) in [
+        (r"valid until \d{4}-\d\d-\d\dT[\d:.]+Z", "valid until [time]"),
         (r"expires \d{4}-\d\d-\d\dT[\d:.]+Z", "expires [time]"),
-        (r#""(startedAt|expires)": "[^"]+""#, r#""$1": "[time]""#),
-        (r"(startedAt|expires): \S+", "$1: [time]"),
-        (r#""seconds": [\d.e-]+"#, r#""seconds": "[seconds]""#),
-        (r"seconds: [\d.e-]+", "seconds: [seconds]"),
+        (r#""(startedAt|endedAt|expires)": "[^"]+""#, r#""$1": "[time]""#),
+        (r"(startedAt|endedAt|expires): \S+", "$1: [time]"),
+        (r#""(seconds|connectSeconds)": [\d.e-]+"#, r#""$1": "[seconds]""#),
+        (r"(seconds|connectSeconds): [\d.e-]+", "$1: [seconds]"),
+        (r"secure-traffic-sandbox\.\d+\.\d+\.\d+", "secure-traffic-sandbox.[version]"),
         (r"in force after \d+\.\d+ s", "in force after [seconds] s"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
         // curl counts the milliseconds, so one failure can have several wordings.
         (r"(  curl       \(7\) [^\n]*\n)+", "  curl       (7) [refused]\n"),
+        // The exit code of the hello is a race.
+        (r#""exitCode": \d+,(\s+"certificateRequested")"#, r#""exitCode": "[race]",$1"#),
+        (r"curl 7: Failed to connect[^).]*", "curl 7: [refused]"),
         (r"-[0-9a-f]{10}-\d{5}", "-[pod]"),
         (r"probe-[a-z2-9]{5}", "probe-[word]"),
         (r"secure-traffic(-probe/| )\d+\.\d+\.\d+", "secure-traffic$1[version]"),

@@ -5,11 +5,17 @@
 
 mod bad_servers;
 mod connection;
+mod control;
 mod demo;
 mod general;
+mod given;
 mod helpers;
 mod hostile;
 mod probe;
+mod reports;
+mod restore;
 mod sandbox;
 mod signals;
+mod status;
 mod switch;
+mod watch;

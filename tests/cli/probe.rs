@@ -54,15 +54,15 @@ fn every_tcp_port_without_targets() {
 
 #[test]
 fn wide_and_per_endpoint() {
-    shows!(run("probe --sandbox=strict --per-endpoint -o wide boards"), @r#"
+    shows!(run("probe --sandbox=strict --per-endpoint -o wide boards"), @r"
     exit 0
     --- stdout
-    TARGET        ENDPOINT          POD                       VERDICT    MODE     SEEN                                                                      POLICY                                              IDENTITY
-    boards:8080   *                 *                         rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
-    boards:8080   10.244.0.3:8080   boards-[pod]   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    TARGET        ENDPOINT          POD                       VERDICT    MODE     SEEN                                                                      SAMPLES      POLICY                                              IDENTITY
+    boards:8080   *                 *                         rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   6× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    boards:8080   10.244.0.3:8080   boards-[pod]   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   3× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
     --- stderr
     namespace microservices-demo
-    "#);
+    ");
 }
 
 #[test]
@@ -127,10 +127,13 @@ fn reports_for_machines() {
     {
       "apiVersion": "secure-traffic/v1alpha1",
       "kind": "ProbeReport",
+      "command": "probe",
       "cluster": "the sandbox",
       "namespace": "microservices-demo",
       "startedAt": "[time]",
+      "endedAt": "[time]",
       "version": "[version]",
+      "kubernetesVersion": "v1.36.0+secure-traffic-sandbox.[version]",
       "exitCode": 0,
       "results": [
         {
@@ -161,15 +164,22 @@ fn reports_for_machines() {
                   "message": "Recv failure: Connection reset by peer",
                   "connected": true,
                   "bytes": 0,
+                  "fromSidecar": false,
+                  "connectSeconds": "[seconds]",
                   "seconds": "[seconds]"
                 }
               ],
               "hello": {
+                "exitCode": "[race]",
                 "certificateRequested": true,
                 "certificates": 2,
                 "spiffe": "spiffe://cluster.local/ns/microservices-demo/sa/boards",
                 "issuer": "O=cluster.local",
                 "expires": "[time]"
+              },
+              "proxy": {
+                "refusesPlaintext": null,
+                "message": "could not create pods/portforward in namespace \"microservices-demo\": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster"
               }
             }
           ],
@@ -179,6 +189,8 @@ fn reports_for_machines() {
               "message": "Recv failure: Connection reset by peer",
               "connected": true,
               "bytes": 0,
+              "fromSidecar": false,
+              "connectSeconds": "[seconds]",
               "seconds": "[seconds]"
             }
           ]
@@ -193,8 +205,11 @@ fn reports_for_machines() {
     --- stdout
     apiVersion: secure-traffic/v1alpha1
     cluster: the sandbox
+    command: probe
+    endedAt: [time]
     exitCode: 0
     kind: ProbeReport
+    kubernetesVersion: v1.36.0+secure-traffic-sandbox.[version]
     namespace: microservices-demo
     results:
     - endpoints:
@@ -205,18 +220,22 @@ fn reports_for_machines() {
         pod: boards-[pod]
         policies: []
         samples:
-        - bytes: 236
+        - bytes: 270
+          connectSeconds: [seconds]
           connected: true
           exitCode: 0
+          fromSidecar: false
           httpStatus: 200
           seconds: [seconds]
         verdict: accepted
       message: HTTP 200
       port: 8080
       samples:
-      - bytes: 236
+      - bytes: 270
+        connectSeconds: [seconds]
         connected: true
         exitCode: 0
+        fromSidecar: false
         httpStatus: 200
         seconds: [seconds]
       service: boards
@@ -398,4 +417,99 @@ fn a_namespace_without_services_does_not_pass_for_one_that_rejects() {
     warning: nothing to probe: no Service of the namespace has a TCP port
     "#);
     assert_eq!(run("probe --sandbox -n outside -o json").json()["exitCode"], 3);
+}
+
+#[test]
+fn an_explanation_says_why() {
+    let stage = Stage::new(State::Strict, &[Lookalike::Excluded]);
+    shows!(stage.run("probe --explain -q boards excluded"), @r#"
+    exit 0
+    --- stdout
+    boards:8080  rejected
+      A throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to boards:8080: 3 requests through the Service's address, 3 straight to 1 ready endpoint, each on a connection of its own.
+      10.244.0.3:8080 (pod boards-[pod], sidecar): 3 of 3 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
+      Its mode is STRICT, which microservices-demo/default decides for the namespace.
+      An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.
+      Its own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
+      At no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint.
+      A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
+    excluded:8080  accepted
+      A throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to excluded:8080: 3 requests through the Service's address, 3 straight to 1 ready endpoint, each on a connection of its own.
+      10.244.0.7:8080 (pod excluded-[pod], sidecar): 3 of 3 answered with HTTP 200.
+      Its mode is STRICT, which microservices-demo/default decides for the namespace.
+      Nothing enforces that mode there: port 8080 of excluded-[pod] is excluded from its sidecar's capture.
+      An ordinary TLS hello got no certificate.
+      Something without a certificate was heard: accepted (HTTP 200).
+      No policy changes that: excluded-[pod] needs a sidecar that captures the port.
+    "#);
+    shows!(stage.run("probe --explain -o json boards"), @r"
+    exit 2
+    --- stderr
+    error: --explain speaks to people: leave -o out, or take -o wide
+    hint: -o json has every fact that it is made of
+    ");
+}
+
+#[test]
+fn services_are_selected_by_label_and_left_out_by_name() {
+    let stage = Stage::new(State::Permissive, &[]);
+    shows!(stage.run("probe -o name -q -l app=boards"), @r"
+    exit 0
+    --- stdout
+    boards:8080 accepted
+    ");
+    shows!(stage.run("probe -o name -q -l app!=boards,app --exclude userprofile --exclude app-ui:http"), @r"
+    exit 0
+    --- stdout
+    boards-mongodb:27017 accepted
+    context-scraper:9100 accepted
+    ");
+    shows!(stage.run("probe --attempts 1 --exclude app-ui --exclude context-scraper --exclude boards-mongodb:27017"), @r"
+    exit 0
+    --- stdout
+    boards:8080  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, the mesh's default: no policy says otherwise
+    userprofile:8080  accepted
+      seen       HTTP 200
+      policy     PERMISSIVE, the mesh's default: no policy says otherwise
+    not probed: app-ui:8080 (excluded), boards-mongodb:27017 (excluded), context-scraper:9100 (excluded)
+    --- stderr
+    namespace microservices-demo
+    ");
+    shows!(stage.run("probe -l app=nosuch"), @r"
+    exit 3
+    --- stderr
+    namespace microservices-demo
+    warning: nothing to probe: no Service of the namespace that is labelled app=nosuch has a TCP port
+    ");
+    for wrong in ["-l app=boards boards", "-l =x", "--exclude a/b", "--exclude nosuch", "--exclude boards:81"] {
+        assert_eq!(stage.run(&format!("probe {wrong}")).code, Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn the_rogue_can_stand_in_another_namespace() {
+    let stage = Stage::new(State::Strict, &[]);
+    shows!(stage.run("probe --from-namespace outside boards"), @r"
+    exit 0
+    --- stdout
+    boards:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+    --- stderr
+    namespace microservices-demo, asked from outside
+    ");
+    let report = stage.run("probe --from-namespace outside -o json boards").json();
+    assert_eq!((&report["namespace"], &report["probeNamespace"]), (&json!("microservices-demo"), &json!("outside")));
+    let own = stage.run("probe --from-namespace microservices-demo -o json boards").json();
+    assert!(own.get("probeNamespace").is_none());
+    shows!(stage.run("probe --from-namespace nosuch boards"), @r#"
+    exit 4
+    --- stderr
+    error: could not get namespaces "nosuch": NotFound: namespaces "nosuch" not found
+    hint: see `kubectl get namespaces`, and name one with -n
+    "#);
 }

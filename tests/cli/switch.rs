@@ -9,6 +9,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
     exit 2
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    clients outside the mesh cannot be seen without --prometheus
     would change in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -27,7 +28,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
 #[test]
 fn on_again_and_off() {
     let stage = Stage::new(State::Permissive, &[]);
-    shows!(stage.run("enable-mtls --yes"), @r#"
+    shows!(stage.run("enable-mtls --yes"), @r"
     exit 0
     --- stdout
     destinationrule.networking.istio.io/app-ui created
@@ -44,6 +45,7 @@ fn on_again_and_off() {
     userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    clients outside the mesh cannot be seen without --prometheus
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -53,7 +55,8 @@ fn on_again_and_off() {
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
-    "#);
+    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+    ");
     shows!(stage.run("enable-mtls --yes --verify=false"), @r#"
     exit 0
     --- stdout
@@ -115,7 +118,7 @@ fn on_again_and_off() {
 
 #[test]
 fn one_service_of_many() {
-    shows!(run("enable-mtls --sandbox --yes --settle 0 boards"), @r#"
+    shows!(run("enable-mtls --sandbox --yes --settle 0 boards"), @r"
     exit 0
     --- stdout
     destinationrule.networking.istio.io/boards created
@@ -127,12 +130,15 @@ fn one_service_of_many() {
       policy     STRICT, by microservices-demo/default (namespace)
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
+    clients outside the mesh cannot be seen without --prometheus
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 1 endpoint
     proven: plaintext is rejected at 1 target. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
-    "#);
+    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+    ");
 }
 
 #[test]
@@ -316,6 +322,14 @@ fn a_diff_says_what_would_change() {
     shows!(run("disable-mtls --sandbox --diff -q boards"), @r#"
     exit 1
     --- stdout
+    --- live/peerauthentication.security.istio.io/default
+    +++ merged/peerauthentication.security.istio.io/default
+    @@ -7,4 +7,4 @@
+       uid: "..."
+     spec:
+       mtls:
+    -    mode: STRICT
+    +    mode: PERMISSIVE
     --- live/destinationrule.networking.istio.io/boards
     +++ merged/destinationrule.networking.istio.io/boards
     @@ -7,6 +7,3 @@
@@ -325,14 +339,8 @@ fn a_diff_says_what_would_change() {
     -  trafficPolicy:
     -    tls:
     -      mode: ISTIO_MUTUAL
-    --- live/peerauthentication.security.istio.io/default
-    +++ merged/peerauthentication.security.istio.io/default
-    @@ -7,4 +7,4 @@
-       uid: "..."
-     spec:
-       mtls:
-    -    mode: STRICT
-    +    mode: PERMISSIVE
+    --- stderr
+    warning: the policy holds for the whole namespace: PERMISSIVE for app-ui, boards-mongodb, context-scraper, userprofile too
     "#);
     let nothing = run("enable-mtls --sandbox=strict --diff -q");
     assert_eq!((nothing.code, nothing.all().as_str()), (Some(0), ""), "{nothing}");
@@ -377,7 +385,7 @@ fn objects_on_stdout_and_the_proof_beside_them() {
 
 #[test]
 fn the_legacy_policy_is_written_where_there_is_no_other() {
-    shows!(run("enable-mtls --sandbox=legacy --yes --verify=false -q --destination-rules=never"), @r#"
+    shows!(run("enable-mtls --sandbox=legacy --yes --verify=false -q --destination-rules=never --force"), @r#"
     exit 0
     --- stdout
     policy.authentication.istio.io/default created
@@ -410,4 +418,75 @@ fn off_can_mean_plaintext_only() {
     let run = run("disable-mtls --sandbox --yes --mode=disable --settle 0 boards");
     assert_eq!(run.code, Some(0), "{run}");
     assert!(run.stderr.contains("(mode PERMISSIVE → DISABLE)"), "{run}");
+}
+
+#[test]
+fn plaintext_only_passes_permissive_and_is_told_once_an_object() {
+    let stage = Stage::new(State::Strict, &[]);
+    shows!(stage.run("disable-mtls --mode=disable --yes --settle 100ms"), @r"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/default configured
+    destinationrule.networking.istio.io/app-ui configured
+    destinationrule.networking.istio.io/boards configured
+    destinationrule.networking.istio.io/boards-mongodb configured
+    destinationrule.networking.istio.io/context-scraper configured
+    destinationrule.networking.istio.io/userprofile configured
+    TARGET                 VERDICT    MODE      SEEN
+    app-ui:8080            accepted   DISABLE   HTTP 200
+    boards:8080            accepted   DISABLE   HTTP 200
+    boards-mongodb:27017   accepted   DISABLE   bytes came back, not HTTP
+    context-scraper:9100   accepted   DISABLE   HTTP 200
+    userprofile:8080       accepted   DISABLE   HTTP 200
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    changes in namespace microservices-demo:
+      peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)
+      destinationrule.networking.istio.io/app-ui configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
+      destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
+      peerauthentication.security.istio.io/default configured (mode PERMISSIVE → DISABLE)
+    in force after [seconds] s at 5 endpoints
+    settled for 0.1 s
+    proven: plaintext is accepted at 5 targets
+    ");
+    shows!(stage.run("enable-mtls --yes --settle 100ms -q"), @r"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/default configured
+    destinationrule.networking.istio.io/app-ui configured
+    destinationrule.networking.istio.io/boards configured
+    destinationrule.networking.istio.io/boards-mongodb configured
+    destinationrule.networking.istio.io/context-scraper configured
+    destinationrule.networking.istio.io/userprofile configured
+    TARGET                 VERDICT    MODE     SEEN
+    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    ");
+}
+
+#[test]
+fn another_program_shows_the_difference() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let diff = |program: &str| {
+        let mut command = stage.command();
+        command.env("KUBECTL_EXTERNAL_DIFF", program).args(["enable-mtls", "--diff", "-q", "boards"]);
+        crate::helpers::finish(command)
+    };
+    let run = diff("diff -r -N --brief");
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(1), 2), "{run}");
+    assert!(
+        run.stdout.contains("/LIVE-") && run.stdout.contains("peerauthentication.security.istio.io.default"),
+        "{run}"
+    );
+    for program in ["no-such-program", "diff --no-such-option"] {
+        let run = diff(program);
+        assert_eq!(run.code, Some(2), "{run}");
+        assert!(run.stderr.contains("KUBECTL_EXTERNAL_DIFF"), "{run}");
+    }
 }

@@ -7,12 +7,17 @@
 
 mod endpoints;
 mod environment;
+mod evidence;
 mod interruption;
+mod load;
 mod lookalikes;
 mod namespace;
 mod outsider;
 mod refusals;
+mod restore;
+mod rights;
 mod rules;
+mod status;
 mod strict;
 mod tool;
 mod walkthrough;

@@ -3,8 +3,12 @@
 use crate::namespace::{Stage, with_namespace};
 use crate::workload::{Workload, service};
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ServiceAccount};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
+use kube::ResourceExt;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams, PostParams,
+};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -102,17 +106,84 @@ async fn a_limit_range_above_the_requests_is_named() {
             }))
             .await;
         let report = stage.tool.probe(&["web:8080"]).await;
-        report.expect(&[("web", "quota")]);
+        report.expect(&[("web", "limit-range")]);
         assert!(report.result("web")["message"].as_str().unwrap().contains("128Mi"), "{report}");
         assert_eq!(report.run.code, 3, "{report}");
     })
     .await;
 }
 
-const RBAC: &str = "rbac.authorization.k8s.io/v1";
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_without_curl_is_named() {
+    with_namespace(async |stage| {
+        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        let report = stage.tool.probe(&["--image", &crate::environment::environment().app_image, "web:8080"]).await;
+        report.expect(&[("web", "no-curl")]);
+        assert!(report.run.took < Duration::from_secs(30), "{report}");
+        assert_eq!(stage.probe_pods().await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_does_not_answer_is_named() {
+    with_namespace(async |stage| {
+        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration");
+        let api: Api<DynamicObject> = Api::all_with(stage.client.clone(), &ApiResource::from_gvk(&gvk));
+        let hook = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": stage.name},
+            "webhooks": [{
+                "name": "gone.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "timeoutSeconds": 2, "failurePolicy": "Fail",
+                "clientConfig": {"service": {"name": "gone", "namespace": stage.name}},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stage.name}},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            }],
+        });
+        api.create(&PostParams::default(), &serde_json::from_value(hook).unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let report = stage.tool.probe(&["web:8080"]).await;
+        api.delete(&stage.name, &DeleteParams::default()).await.unwrap();
+        report.expect(&[("web", "webhook-failed")]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicted_probe_is_named_at_once() {
+    with_namespace(async |stage| {
+        service(stage, "web", "app", ("tcp", 9000, 9000)).await;
+        Workload::new("app", &["-silent", ":9000"]).outside().start(stage).await;
+        stage.ready().await;
+        let evict = async {
+            let pod = loop {
+                let running = stage
+                    .pods()
+                    .list(&ListParams::default().labels("app.kubernetes.io/name=secure-traffic-probe"))
+                    .await
+                    .unwrap();
+                let is_running =
+                    |pod: &&Pod| pod.status.as_ref().is_some_and(|it| it.phase.as_deref() == Some("Running"));
+                if let Some(pod) = running.iter().find(is_running) {
+                    break pod.name_any();
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            };
+            stage.pods().evict(&pod, &EvictParams::default()).await.unwrap();
+        };
+        let (report, ()) = futures::join!(stage.tool.probe(&["web:9000"]), evict);
+        report.expect(&[("web", "evicted")]);
+        assert!(report.run.took < Duration::from_secs(20), "{report}");
+    })
+    .await;
+}
+
+pub(crate) const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
 /// A token of a `ServiceAccount` with these rules.
-async fn token(stage: &Stage, name: &str, rules: Value) -> String {
+pub(crate) async fn token(stage: &Stage, name: &str, rules: Value) -> String {
     let metadata = json!({"name": name});
     stage.create(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await;
     stage.create(&json!({"apiVersion": RBAC, "kind": "Role", "metadata": metadata, "rules": rules})).await;
@@ -164,10 +235,12 @@ async fn missing_rights_are_named_and_nothing_is_written() {
         let report = stage.tool.probe(&["--token", &prober, "web"]).await;
         report.expect(&[("web", "accepted")]);
         let run = stage.tool.run(&["--token", &prober, "enable-mtls", "--yes"]).await.expect_code(4);
+        run.says("create leases.coordination.k8s.io").says("--no-journal").says("nothing was written");
+        let run = stage.tool.run(&["--token", &prober, "enable-mtls", "--yes", "--no-journal"]).await.expect_code(4);
         run.says("cannot patch resource").says("nothing was written");
         // Half of the rights must not make half of the changes.
         let half = token(stage, "half", with(&[&run_pods, &write_rules])).await;
-        let run = stage.tool.run(&["--token", &half, "enable-mtls", "--yes"]).await.expect_code(4);
+        let run = stage.tool.run(&["--token", &half, "enable-mtls", "--yes", "--no-journal"]).await.expect_code(4);
         run.says("cannot patch resource \"peerauthentications\"").says("nothing was written");
         assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
         assert_eq!(stage.probe_pods().await, Vec::<String>::new());

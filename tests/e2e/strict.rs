@@ -179,3 +179,24 @@ async fn a_probe_beside_a_switch_says_only_what_it_saw() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rogue_can_stand_elsewhere() {
+    with_namespace(async |stage| {
+        stage.set_mode("STRICT").await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).start(stage).await;
+        stage.ready().await;
+        // A quota that admits no pod at all would refuse a probe among its targets.
+        let none = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"},
+            "spec": {"hard": {"pods": "1"}},
+        });
+        stage.create(&none).await;
+        let report = stage.tool.probe(&["--from-namespace", "default", "web:8080"]).await;
+        report.expect_rejected(&stage.name, "web", "app");
+        assert_eq!(report.json["probeNamespace"], "default");
+        assert_eq!(stage.probe_pods().await, Vec::<String>::new());
+    })
+    .await;
+}

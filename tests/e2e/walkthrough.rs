@@ -69,6 +69,10 @@ async fn told(stage: &Stage) {
     for object in &objects {
         run.says(&format!("{object} unchanged"));
     }
+    // And to the state before it all, of which nothing is kept.
+    let run = stage.tool.run(&["disable-mtls", "--restore", "--yes"]).await.expect_code(0);
+    run.says("everything is as it was before");
+    assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
     assert_eq!(stage.probe_pods().await, Vec::<String>::new());
 }
 

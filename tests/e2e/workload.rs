@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// Pods that run the test application.
 pub(crate) struct Workload {
+    command: &'static str,
     name: String,
     app: String,
     arguments: Vec<String>,
@@ -20,6 +21,7 @@ impl Workload {
     /// `serve` with these arguments, with a `ServiceAccount` of the workload's name.
     pub(crate) fn new(name: &str, arguments: &[&str]) -> Self {
         Self {
+            command: "serve",
             name: name.to_owned(),
             app: name.to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -28,6 +30,13 @@ impl Workload {
             volume: None,
             never_ready: false,
         }
+    }
+
+    /// A client that calls `url` for ever, fifty times a second; its counts can be read from outside the mesh.
+    pub(crate) fn load(name: &str, url: &str, fresh: bool) -> Self {
+        let arguments: &[&str] = if fresh { &["-fresh", url] } else { &[url] };
+        let load = Self { command: "load", ..Self::new(name, arguments) };
+        load.annotate("traffic.sidecar.istio.io/excludeInboundPorts", "9100")
     }
 
     /// Without a sidecar.
@@ -71,7 +80,7 @@ impl Workload {
     fn pod(&self) -> Value {
         let inject = if self.in_mesh { "true" } else { "false" };
         let labels = json!({"app": self.app, "sidecar.istio.io/inject": inject});
-        let arguments = [&["serve".to_owned()], &self.arguments[..]].concat();
+        let arguments = [&[self.command.to_owned()], &self.arguments[..]].concat();
         let mut container = json!({
             "name": "application", "image": environment().app_image, "imagePullPolicy": "IfNotPresent",
             "args": arguments,

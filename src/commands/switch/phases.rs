@@ -6,12 +6,13 @@ use super::Switch;
 use crate::cluster::apply::{Applied, Mode, Refused};
 use crate::cluster::error::ClusterError;
 use crate::cluster::probe_pod::{Failure, ProbePod, random_word, with_pod};
-use crate::cluster::{snapshot, stream};
-use crate::domain::plan::{self, Change, Direction, Phase, Target};
+use crate::cluster::stream;
+use crate::domain::plan::{Change, Direction, Phase, Target};
 use crate::domain::verdict::Reason;
 use crate::domain::wait::{self, Awaited, Tracker};
 use crate::exit::{CouldNotTell, Interrupted};
 use crate::report::human::count;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Endpoints that are watched while the policy comes into force; the proof asks all of them.
@@ -31,6 +32,7 @@ impl Switch<'_> {
     /// All phases; an object that somebody else changed meanwhile makes us look and plan once more.
     pub(super) async fn change(&mut self) -> anyhow::Result<()> {
         for last_try in [false, true] {
+            self.note().await?;
             let stop = match self.phases().await? {
                 Ok(()) => return Ok(()),
                 Err(stop) => stop,
@@ -40,12 +42,7 @@ impl Switch<'_> {
                     let message = format!("somebody else keeps changing the same objects: {words}");
                     return Err(ClusterError::new(message, "find out who, and run the command again").into());
                 }
-                Stop::Stale(words) => {
-                    self.context.printer.say(&format!("looking again: {words}"));
-                    self.look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
-                    self.plan = plan::plan(&self.look.snapshot, &self.wish);
-                    self.check()?;
-                }
+                Stop::Stale(words) => self.look_again(&words).await?,
                 Stop::Error(error) => return Err(error.into()),
                 Stop::NotInForce(words) => {
                     self.not_in_force = Some(words);
@@ -66,7 +63,9 @@ impl Switch<'_> {
         }
         let marker = random_word(16);
         let duration = self.args.wait_timeout + self.args.settle + Duration::from_mins(1);
-        let request = self.prober().request(stream::arguments(&watched, duration, &marker), duration.as_secs());
+        let request = self
+            .prober()
+            .request(stream::arguments(&watched, stream::Pace::BRISK, duration, &marker), duration.as_secs());
         let services = self.look.snapshot.services.clone();
         self.context.progress.begin("starting the probe that watches the change", None);
         let (cluster, shutdown) = (self.cluster, &self.context.shutdown);
@@ -111,6 +110,7 @@ impl Switch<'_> {
 
     /// Writes one phase and takes the server's objects over, for their resource versions.
     async fn write(&mut self, phase: &Phase) -> anyhow::Result<Result<(), Stop>> {
+        self.still_ours()?;
         let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
         let applied = self.context.shutdown.race(work).await.map_err(Interrupted)?;
         Ok(self.take_over(applied))
@@ -119,8 +119,8 @@ impl Switch<'_> {
     fn take_over(&mut self, applied: Vec<Applied>) -> Result<(), Stop> {
         let mut stop = Ok(());
         for one in applied {
-            match one.result {
-                Ok(object) => self.look.put(one.change.target, object),
+            match self.accept(one) {
+                Ok(()) => {}
                 Err(Refused::Error(error)) => stop = Err(Stop::Error(error)),
                 Err(Refused::Stale(words)) => {
                     if stop.is_ok() {
@@ -132,12 +132,24 @@ impl Switch<'_> {
         stop
     }
 
+    /// Takes the server's object over, for its resource version.
+    pub(super) fn accept(&mut self, applied: Applied) -> Result<(), Refused> {
+        match applied.result? {
+            Value::Null => self.look.remove(applied.change.target, &applied.change.name),
+            object => self.look.put(applied.change.target, object),
+        }
+        Ok(())
+    }
+
     /// The endpoints at which the policy's change can be seen.
     fn watched(&self) -> Vec<(String, u16)> {
         let Some(change) = self.plan.policy.as_ref().filter(|change| change.is_write()) else { return Vec::new() };
         let mode = self.plan.direction.mode();
         let mut after = self.look.snapshot.clone();
-        after.policies = wait::policies_after(&after.policies, change, mode);
+        after.policies = match &self.after {
+            Some(policies) => policies.clone(),
+            None => wait::policies_after(&after.policies, change, mode),
+        };
         match self.cases(&after) {
             Ok(cases) => wait::endpoints(&cases, Awaited::from(mode), WATCHED),
             Err(_) => Vec::new(),
@@ -154,10 +166,13 @@ impl Switch<'_> {
         let mut tracker = Tracker::new(Awaited::from(self.plan.direction.mode()), watched.len());
         // Before anything is written the stream must show every endpoint.
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
+        let awaited = Awaited::from(self.plan.direction.mode());
+        let mut is_there = false;
         let phases = self.plan.phases();
         for (index, phase) in phases.iter().enumerate() {
-            // Rules get their time so that the next phase finds clients that follow them; the last one has no next.
-            let is_last = index + 1 == phases.len();
+            if let Err(error) = self.still_ours() {
+                return Ok(Err(Stop::Error(error)));
+            }
             let applied = {
                 let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
                 stream.during(&mut tracker, work).await
@@ -166,25 +181,27 @@ impl Switch<'_> {
             if let Err(stop) = self.take_over(applied) {
                 return Ok(Err(stop));
             }
-            if phase.target == Target::Rule {
-                if wrote && phase.needs_settle && !is_last {
-                    self.context.progress.begin("letting the clients take the rules over", None);
-                    stream.during(&mut tracker, tokio::time::sleep(self.args.settle)).await;
-                    self.context.printer.say(&format!("settled for {:.1} s", self.args.settle.as_secs_f64()));
+            let mode = phase.changes.iter().find_map(|change| change.mode);
+            // Of a policy that passes PERMISSIVE one step shows outside: the one that makes plaintext come or go.
+            let shows = !is_there && mode.is_some_and(|mode| Awaited::from(mode) == awaited);
+            is_there |= shows;
+            if wrote && shows {
+                if let Err(words) = self.wait(&mut stream, &mut tracker, watched).await? {
+                    // The way out stays open: an application that never answers, or that is dead, must not bar it.
+                    if self.plan.direction == Direction::Enable {
+                        return Ok(Err(Stop::NotInForce(words)));
+                    }
+                    self.not_in_force = Some(words);
                 }
                 continue;
             }
-            let goal =
-                phase.changes.iter().filter_map(|change| change.mode).all(|mode| mode == self.plan.direction.mode());
-            if wrote
-                && goal
-                && let Err(words) = self.wait(&mut stream, &mut tracker, watched).await?
-            {
-                // The way out stays open: an application that never answers, or that is dead, must not bar it.
-                if self.plan.direction == Direction::Enable {
-                    return Ok(Err(Stop::NotInForce(words)));
-                }
-                self.not_in_force = Some(words);
+            // What does not show gets its time, so that the next phase finds a mesh that follows it.
+            let is_last = index + 1 == phases.len();
+            if wrote && !is_last && (phase.needs_settle || phase.target == Target::Policy) {
+                self.context.progress.begin("letting the mesh take the change over", None);
+                stream.during(&mut tracker, tokio::time::sleep(self.args.settle)).await;
+                self.context.progress.end();
+                self.context.printer.say(&format!("settled for {:.1} s", self.args.settle.as_secs_f64()));
             }
         }
         Ok(Ok(()))
@@ -210,9 +227,13 @@ impl Switch<'_> {
             let limit = self.args.wait_timeout.as_secs();
             return Ok(Err(format!("the policy is not in force after {limit} s at {}", lagging.join(", "))));
         }
-        let there = watched.len() - lagging.len();
-        let seconds = tracker.since().as_secs_f64();
-        self.context.printer.say(&format!("in force after {seconds:.2} s at {}", count(there, "endpoint")));
+        let there = count(watched.len() - lagging.len(), "endpoint");
+        let words = if tracker.has_moved() {
+            format!("in force after {:.2} s at {there}", tracker.since().as_secs_f64())
+        } else {
+            format!("in force at {there}, where nothing had to change")
+        };
+        self.context.printer.say(&words);
         if !lagging.is_empty() {
             self.context.printer.warn(&format!("unmoved, as a dead application is: {}", lagging.join(", ")));
         }

@@ -3,52 +3,44 @@
 use super::Switch;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Applied;
-use crate::domain::plan::Direction;
-use crate::report::human::count;
 use crate::report::plan as plan_report;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Switch<'_> {
-    /// What was done before the run ended early.
-    pub(super) fn account(&self) {
+    /// For the reports: every write so far.
+    pub(super) fn record_writes(&self) {
         let written = self.applier.ledger.written();
-        let planned = self.every_write().len();
-        if written.is_empty() {
-            self.context.printer.say("nothing was written");
-            return;
-        }
-        for (name, word) in &written {
-            self.context.printer.say(&format!("{name} {word}"));
-        }
-        let other = if self.plan.direction == Direction::Enable { "disable-mtls" } else { "enable-mtls" };
-        self.context.printer.warn(&format!(
-            "ended early: {} of {} made; the same command goes on from here, {other} goes back",
-            written.len(),
-            count(planned, "change"),
-        ));
+        let named: Vec<_> = written.into_iter().map(|one| (one.title, one.word)).collect();
+        self.context.reports.wrote(&named);
     }
 
     /// kubectl's lines for a real run: what was written, and what needed no write.
     pub(super) fn results_of_ledger(&self) -> anyhow::Result<()> {
+        self.record_writes();
         let format = self.args.output;
         if matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)) {
-            let objects = self.plan.changes().filter_map(|change| crate::cluster::apply::find(&self.look, change));
+            let objects = self.plan.changes().filter_map(|change| self.look.find(change.target, &change.name));
             let objects: Vec<_> = objects.cloned().collect();
             return Ok(self
                 .context
                 .printer
                 .result(&plan_report::objects(&objects, format == Some(OutputFormat::Json))?)?);
         }
-        let written = self.applier.ledger.written();
+        // An object that is written twice was made if it was made the first time.
+        let mut words: BTreeMap<String, &'static str> = BTreeMap::new();
+        for one in self.applier.ledger.written() {
+            words.entry(one.title).and_modify(|word| *word = later(word, one.word)).or_insert(one.word);
+        }
         let mut text = String::new();
-        for phase in self.plan.phases() {
-            for change in &phase.changes {
-                let name = self.applier.name(change);
-                let word = written.iter().rev().find(|(known, _)| *known == name).map(|(_, word)| *word);
-                // After a second look the plan may have nothing left to do for what the first one did.
-                let word = word.or((!change.is_write()).then_some("unchanged"));
-                if let Some(word) = word {
-                    text.push_str(&plan_report::result_line(&name, word, "", format == Some(OutputFormat::Name)));
-                }
+        let mut shown = BTreeSet::new();
+        for change in self.plan.phases().iter().flat_map(|phase| &phase.changes) {
+            let name = self.applier.name(change);
+            // After a second look the plan may have nothing left to do for what the first one did.
+            let word = words.get(&name).copied().or((!change.is_write()).then_some("unchanged"));
+            if let Some(word) = word
+                && shown.insert(name.clone())
+            {
+                text.push_str(&plan_report::result_line(&name, word, "", format == Some(OutputFormat::Name)));
             }
         }
         Ok(self.context.printer.result(&text)?)
@@ -65,13 +57,19 @@ impl Switch<'_> {
                 .result(&plan_report::objects(&objects, format == Some(OutputFormat::Json))?)?);
         }
         let mut text = String::new();
-        for phase in self.plan.phases() {
-            for change in &phase.changes {
-                let name = self.applier.name(change);
-                let only_name = format == Some(OutputFormat::Name);
+        let mut shown = BTreeSet::new();
+        for change in self.plan.phases().iter().flat_map(|phase| &phase.changes) {
+            let name = self.applier.name(change);
+            let only_name = format == Some(OutputFormat::Name);
+            if shown.insert(name.clone()) {
                 text.push_str(&plan_report::result_line(&name, change.action.word(), suffix, only_name));
             }
         }
         Ok(self.context.printer.result(&text)?)
     }
+}
+
+/// The word for an object that was written twice.
+fn later(first: &'static str, second: &'static str) -> &'static str {
+    if first == "created" && second == "configured" { first } else { second }
 }

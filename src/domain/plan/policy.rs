@@ -67,18 +67,21 @@ pub(super) fn bridge(change: &Change) -> (Change, Change) {
             Edit::SetMode { from, .. } => Some(*from),
             _ => None,
         }),
-        Action::Create | Action::Unchanged => None,
+        Action::Merge { held, .. } | Action::PutBack { held, .. } | Action::Delete { held } => Some(*held),
+        Action::Create | Action::Apply { .. } | Action::Unchanged => None,
     };
     let first = match former {
         Some(from) if from == Some(permissive) => Action::Unchanged,
         Some(from) => Action::Edit(vec![Edit::SetMode { from, to: permissive }]),
-        None => change.action.clone(),
+        None => Action::Create,
     };
-    let last = change.mode.map(|to| Edit::SetMode { from: Some(permissive), to });
-    (
-        Change { mode: Some(permissive), action: first, ..change.clone() },
-        Change { action: Action::of(last.into_iter().collect()), ..change.clone() },
-    )
+    let last = match &change.action {
+        Action::Create | Action::Edit(_) | Action::Unchanged => {
+            Action::of(change.mode.map(|to| Edit::SetMode { from: Some(permissive), to }).into_iter().collect())
+        }
+        whole => whole.clone(),
+    };
+    (Change { mode: Some(permissive), action: first, ..change.clone() }, Change { action: last, ..change.clone() })
 }
 
 /// The revision of an installation that names none, and of pods that name none.

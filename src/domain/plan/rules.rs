@@ -159,7 +159,7 @@ impl<'a> Enable<'a> {
             // DR-6: of a rule that is merged into another only the subsets count.
             self.note(rule, rule.subset_places());
         }
-        if serving.in_force.iter().all(|rule| rule.workload_selector) { Served::Some } else { Served::All }
+        if serving.in_force.iter().all(|rule| rule.selects_clients()) { Served::Some } else { Served::All }
     }
 
     fn note(&mut self, rule: &'a DestinationRule, places: Vec<(TlsPlace, Option<ClientTls>)>) {

@@ -61,8 +61,13 @@ fn whatever_hides_the_top_is_set_too() {
     ];
     let port = |tls| PortTls { port: Some(80), tls };
     mine.subsets = vec![
-        SubsetTls { name: "inherits".into(), tls: None, ports: vec![port(None)] },
-        SubsetTls { name: "plain".into(), tls: Some(Disable), ports: vec![port(Some(Simple))] },
+        SubsetTls { name: "inherits".into(), labels: BTreeMap::new(), tls: None, ports: vec![port(None)] },
+        SubsetTls {
+            name: "plain".into(),
+            labels: BTreeMap::new(),
+            tls: Some(Disable),
+            ports: vec![port(Some(Simple))],
+        },
     ];
     snapshot.rules.push(mine);
     let all = [
@@ -117,7 +122,7 @@ fn of_several_rules_the_one_in_force_is_edited_with_a_warning() {
 fn a_rule_for_some_clients_does_not_serve_the_others() {
     let mut snapshot = shop(&["web"]);
     let mut some = rule("some", WEB, Some(Disable));
-    some.workload_selector = true;
+    some.client_selector.insert("app".into(), "batch".into());
     snapshot.rules.push(some);
     assert_eq!(summary(&plan(&snapshot, &ENABLE)), ["some configured", "web created"]);
 }
@@ -184,7 +189,10 @@ fn a_wildcard_is_changed_only_where_it_harms_nobody() {
     let mut snapshot = shop(&["api", "web"]);
     snapshot.rules.push(rule("all", ALL, None));
     let one = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..ENABLE });
-    assert_eq!(one.warnings, [Warning::WildcardReachesMore { rule: "all".into(), services: vec!["api".into()] }]);
+    let others = vec!["api".to_owned()];
+    let wildcard = Warning::WildcardReachesMore { rule: "all".into(), services: others.clone() };
+    let policy = Warning::PolicyReachesMore { mode: MtlsMode::Strict, services: others };
+    assert_eq!(one.warnings, [wildcard, policy]);
 }
 
 #[test]
@@ -250,6 +258,7 @@ fn the_way_back_of_one_service_leaves_the_wildcard() {
     snapshot.rules = vec![rule("all", ALL, Some(IstioMutual)), rule("web", "web", Some(IstioMutual))];
     let back = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..DISABLE });
     assert_eq!(summary(&back), ["web configured"]);
-    assert_eq!(back.warnings, [Warning::WildcardLeft { rule: "all".into(), host: ALL.into() }]);
+    let policy = Warning::PolicyReachesMore { mode: MtlsMode::Permissive, services: vec!["api".into()] };
+    assert_eq!(back.warnings, [Warning::WildcardLeft { rule: "all".into(), host: ALL.into() }, policy]);
     assert_eq!(summary(&plan(&snapshot, &DISABLE)), ["all configured", "web configured"]);
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::mesh::{
-    DestinationRule, Endpoint, MeshSettings, PeerAuthentication, Policies, Protocol, Service, ServiceKind, ServicePort,
+    DestinationRule, Endpoint, MeshSettings, PeerAuthentication, PodFacts, Policies, Protocol, RuleDetails, Service,
+    ServiceKind, ServicePort,
 };
 use std::collections::BTreeMap;
 
@@ -11,12 +12,14 @@ pub(crate) fn shop(services: &[&str]) -> Snapshot {
     let mut snapshot = Snapshot {
         namespace: "shop".into(),
         mesh: MeshSettings {
+            version: None,
             istio_namespace: "istio-system".into(),
             readable: true,
             root_namespace: "istio-system".into(),
             trust_domain: "cluster.local".into(),
             auto_mtls: true,
             cluster_domain: "cluster.local".into(),
+            rule_export: Vec::new(),
         },
         services: Vec::new(),
         pods: BTreeMap::new(),
@@ -34,6 +37,7 @@ pub(crate) fn shop(services: &[&str]) -> Snapshot {
             revision: None,
             ready: true,
             capture: Capture::All,
+            facts: PodFacts::default(),
         };
         snapshot.services.push(Service {
             name: (*name).into(),
@@ -61,6 +65,7 @@ pub(crate) fn policy(name: &str, created: i64, mode: Option<MtlsMode>) -> PeerAu
         created,
         revision: None,
         selector: BTreeMap::new(),
+        empty_selector: false,
         mode,
         ports: BTreeMap::new(),
     }
@@ -75,12 +80,13 @@ pub(crate) fn rule(name: &str, host: &str, tls: Option<ClientTls>) -> Destinatio
         revision: None,
         host: host.into(),
         export_to: Vec::new(),
-        workload_selector: false,
+        client_selector: BTreeMap::new(),
         has_traffic_policy: tls.is_some(),
         has_other_traffic_settings: false,
         tls,
         ports: Vec::new(),
         subsets: Vec::new(),
+        details: RuleDetails::default(),
         foreign_manager: None,
     }
 }

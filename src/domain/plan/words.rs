@@ -1,5 +1,7 @@
 //! What a plan says about itself. The wording stands here and nowhere else.
 
+use super::Target;
+use crate::domain::journal::Left;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::rule::ClientTls;
 use std::collections::BTreeMap;
@@ -119,8 +121,24 @@ pub enum Warning {
         /// Its host.
         host: String,
     },
+    /// Services were named, but the policy holds for others too.
+    PolicyReachesMore {
+        /// The mode that they will have.
+        mode: MtlsMode,
+        /// The other Services.
+        services: Vec<String>,
+    },
     /// The legacy API says DISABLE by leaving the peer out.
     LegacyDisable,
+    /// A restore leaves an object as it is.
+    NotRestored {
+        /// Policy or rule.
+        target: Target,
+        /// Name of the object.
+        name: String,
+        /// Why.
+        left: Left,
+    },
 }
 
 /// Why a run must not go on.
@@ -253,6 +271,20 @@ impl fmt::Display for Warning {
             ),
             Self::LegacyDisable => {
                 f.write_str("the legacy API has no DISABLE: the policy loses its mtls peer, which means plaintext only")
+            }
+            Self::PolicyReachesMore { mode, services } => {
+                write!(f, "the policy holds for the whole namespace: {mode} for {} too", list(services))
+            }
+            Self::NotRestored { target, name, left } => {
+                let kind = if *target == Target::Policy { "policy" } else { "DestinationRule" };
+                let why = match left {
+                    Left::Gone => "somebody deleted it; it is not made again",
+                    Left::MadeAnew => "somebody deleted it and made it anew; it is left as it is",
+                    Left::Changed => "somebody changed it since; it is left as it is",
+                    Left::Between => "somebody changed it between two runs; it goes back to what they made of it",
+                    Left::Relabelled => "its labels or annotations were changed since; they are left as they are",
+                };
+                write!(f, "{kind} {name}: {why}")
             }
         }
     }

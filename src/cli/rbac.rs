@@ -1,0 +1,58 @@
+//! Arguments of `rbac`.
+
+use clap::{Args, ValueEnum};
+
+/// The command that is to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Allowed {
+    /// `probe`.
+    Probe,
+    /// `enable-mtls`.
+    EnableMtls,
+    /// `disable-mtls`.
+    DisableMtls,
+    /// `demo`.
+    Demo,
+    /// `cleanup`.
+    Cleanup,
+}
+
+/// `-o` of `rbac`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RbacFormat {
+    /// With the reason for each right.
+    Yaml,
+    /// A List.
+    Json,
+}
+
+/// Arguments of `rbac`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic rbac probe -n shop | kubectl apply -f -
+  secure-traffic rbac enable-mtls -n shop --port-forward
+  secure-traffic rbac probe -n shop --from-namespace ci --service-account smoke-test")]
+pub struct RbacArgs {
+    /// The command that is to be allowed
+    #[arg(value_enum, value_name = "COMMAND")]
+    pub command: Allowed,
+    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup
+    #[arg(long, value_name = "NAME", value_parser = super::values::namespace)]
+    pub service_account: Option<String>,
+    /// Namespace that probes are made in (probe --from-namespace)
+    #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
+    pub from_namespace: Option<String>,
+    /// Allow to ask the endpoints' own proxies (--evidence): it opens their whole admin interface
+    #[arg(long)]
+    pub port_forward: bool,
+    /// Allow a client in the mesh where nothing else tells who refused (--control)
+    #[arg(long)]
+    pub control: bool,
+    /// For a cluster with only the legacy Policy API
+    #[arg(long)]
+    pub legacy: bool,
+    /// Format of the result
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = RbacFormat::Yaml)]
+    pub output: RbacFormat,
+}

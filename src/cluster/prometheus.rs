@@ -1,0 +1,181 @@
+//! Istio's own metrics, asked of a Prometheus: who has really sent plaintext. It is the only way in which a client outside
+//! the mesh can be seen before it fails.
+
+use super::error::ClusterError;
+use crate::domain::survey::Observed;
+use reqwest::Client;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time for one query.
+const LIMIT: Duration = Duration::from_secs(30);
+/// An answer is not read further than this.
+const LARGEST: usize = 32 << 20;
+
+/// The counters of calls, as the servers' proxies keep them: HTTP requests, and connections of all else.
+const COUNTERS: [&str; 2] = ["istio_requests_total", "istio_tcp_connections_opened_total"];
+
+/// Plaintext in the last `since`, by the namespace that got it; of one namespace, or of all where it is empty.
+pub async fn plaintext(
+    url: &str,
+    namespace: &str,
+    since: Duration,
+) -> Result<BTreeMap<String, Vec<Observed>>, ClusterError> {
+    let client = Client::builder().timeout(LIMIT).build().map_err(|error| unreachable(url, &error))?;
+    let [http, tcp] = COUNTERS.map(|counter| query(counter, namespace, since));
+    let (http, tcp) = futures::try_join!(ask(&client, url, &http), ask(&client, url, &tcp))?;
+    let mut found: BTreeMap<String, BTreeMap<(String, String, String), u64>> = BTreeMap::new();
+    for series in http.into_iter().chain(tcp) {
+        let Labels { client, client_namespace, workload, namespace, service } = series.metric;
+        // What this tool's own probes have sent is no client of anybody's.
+        if client.starts_with("secure-traffic-probe-") {
+            continue;
+        }
+        let from = match client.as_str() {
+            "" | "unknown" => "a client without a proxy".to_owned(),
+            name => format!("{client_namespace}/{name}"),
+        };
+        let count = found.entry(namespace).or_default().entry((from, workload, service)).or_default();
+        *count += whole(&series.value.1);
+    }
+    let observed = |calls: BTreeMap<(String, String, String), u64>| {
+        let one = |((client, workload, service), count)| Observed { client, workload, service, count };
+        calls.into_iter().map(one).filter(|seen| seen.count > 0).collect()
+    };
+    Ok(found.into_iter().map(|(namespace, calls)| (namespace, observed(calls))).collect())
+}
+
+/// Calls without mutual TLS by who sent them to whom. A counter that began within the time counts whole, since the
+/// client behind it may have called once; of an older one what it has grown by.
+fn query(counter: &str, namespace: &str, since: Duration) -> String {
+    let of =
+        if namespace.is_empty() { String::new() } else { format!(",destination_workload_namespace=\"{namespace}\"") };
+    let series = format!("{counter}{{reporter=\"destination\",connection_security_policy!=\"mutual_tls\"{of}}}");
+    let window = format!("{}s", since.as_secs().max(1));
+    format!(
+        "sum by (source_workload,source_workload_namespace,destination_workload,destination_workload_namespace,\
+         destination_service_name) ((max_over_time({series}[{window}]) unless {series} offset {window}) \
+         or increase({series}[{window}])) > 0"
+    )
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: String,
+    error: Option<String>,
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    metric: Labels,
+    /// Time and value; the value is text.
+    value: (f64, String),
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    #[serde(default, rename = "source_workload")]
+    client: String,
+    #[serde(default, rename = "source_workload_namespace")]
+    client_namespace: String,
+    #[serde(default, rename = "destination_workload")]
+    workload: String,
+    #[serde(default, rename = "destination_workload_namespace")]
+    namespace: String,
+    #[serde(default, rename = "destination_service_name")]
+    service: String,
+}
+
+/// What Prometheus has counted, extrapolated, as whole calls: any at all is at least one.
+fn whole(value: &str) -> u64 {
+    let text = value.parse::<f64>().map(|number| format!("{:.0}", number.max(1.0))).unwrap_or_default();
+    text.parse().unwrap_or_default()
+}
+
+async fn ask(client: &Client, url: &str, query: &str) -> Result<Vec<Series>, ClusterError> {
+    let address = format!("{}/api/v1/query", url.trim_end_matches('/'));
+    let form = format!("query={}", encoded(query));
+    let request = client.post(address).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let mut response = request.send().await.map_err(|error| unreachable(url, &error))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST {
+            return Err(refused(url, "its answer is larger than 32 MiB"));
+        }
+    }
+    let status = response.status();
+    let answer: Answer = serde_json::from_slice(&body)
+        .map_err(|_| refused(url, &format!("it answers {status}, and not as a Prometheus does")))?;
+    match answer.data.filter(|_| answer.status == "success") {
+        Some(data) => Ok(data.result),
+        None => Err(refused(url, &answer.error.unwrap_or_else(|| format!("it answers {status}")))),
+    }
+}
+
+/// Percent-encoded, for a form.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// The address without credentials.
+fn shown(url: &str) -> String {
+    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@').map_or(rest, |(_, host)| host))) {
+        Some((scheme, host)) => format!("{scheme}://{host}"),
+        None => url.to_owned(),
+    }
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> ClusterError {
+    let mut words = String::new();
+    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words = cause.to_string();
+        source = cause.source();
+    }
+    let words = if error.is_timeout() { "it does not answer".to_owned() } else { words };
+    refused(url, &words)
+}
+
+fn refused(url: &str, why: &str) -> ClusterError {
+    ClusterError::new(
+        format!("Prometheus at {} could not be asked: {why}", shown(url)),
+        "see --prometheus; kubectl port-forward makes one of the cluster reachable",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_about_one_namespace_or_all() {
+        let one = query("c", "shop", Duration::from_hours(1));
+        assert!(one.contains("destination_workload_namespace=\"shop\"}[3600s]"), "{one}");
+        assert!(!query("c", "", Duration::from_hours(1)).contains("=\"\""));
+    }
+
+    #[test]
+    fn counts_are_whole_and_at_least_one() {
+        for (text, expected) in [("41.7", 42), ("0.2", 1), ("4218", 4218), ("NaN", 1), ("x", 0)] {
+            assert_eq!(whole(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        assert_eq!(shown("https://me:secret@host:9090/x"), "https://host:9090/x");
+        assert_eq!(encoded("a{b=\"c\"} + d"), "a%7Bb%3D%22c%22%7D%20%2B%20d");
+    }
+}

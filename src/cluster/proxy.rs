@@ -1,0 +1,98 @@
+//! The endpoints' own proxies, asked through a port-forward as `istioctl proxy-config` asks them.
+
+use super::connect::Cluster;
+use super::error::{Access, ClusterError, code, explain};
+use super::request::attempt;
+use crate::domain::mesh::DataPlane;
+use crate::domain::probe::{Case, Observation};
+use crate::domain::proxy::{self, FilterChain, refused};
+use crate::istio::envoy;
+use futures::StreamExt;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The admin interface of a sidecar.
+const ADMIN_PORT: u16 = 15000;
+
+/// Proxies asked at a time.
+const AT_ONCE: usize = 16;
+
+/// Time for one proxy. It answers in milliseconds; one that does not must not hold the verdict up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A listener of a thousand ports takes a few MiB.
+const LARGEST_DUMP: usize = 64 * 1024 * 1024;
+
+/// Asks the sidecars of every endpoint where plaintext got no byte, and puts their words into the observations.
+/// `Err` names the right that is missing.
+pub async fn ask(cluster: &Cluster, cases: &[Case], seen: &mut [Observation]) -> Result<(), ClusterError> {
+    let pods: BTreeSet<&str> =
+        refused(DataPlane::Sidecar, cases, seen).filter_map(|(case, _)| case.pod.as_deref()).collect();
+    let answers = pods.into_iter().map(async |pod| (pod.to_owned(), chains(cluster, pod).await));
+    let answers: BTreeMap<String, Result<Vec<FilterChain>, Silence>> =
+        futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+    let mut forbidden = None;
+    for (case, observation) in refused(DataPlane::Sidecar, cases, seen) {
+        let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
+        observation.proxy = Some(match answer {
+            Ok(chains) => Ok(proxy::word(chains, case.port)),
+            Err(Silence::Forbidden(error)) => {
+                forbidden.get_or_insert_with(|| error.clone());
+                Err("you may not port-forward to it".to_owned())
+            }
+            Err(Silence::Failed(why)) => Err(why.clone()),
+        });
+    }
+    forbidden.map_or(Ok(()), Err)
+}
+
+/// Why a proxy gave no answer.
+enum Silence {
+    Forbidden(ClusterError),
+    Failed(String),
+}
+
+async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, Silence> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    // Servers before 1.35 ask for `get`, later ones for `create`.
+    let access = Access::new("create", "", "pods/portforward", &cluster.namespace);
+    let answer = tokio::time::timeout(PATIENCE, async {
+        let forwarder = attempt(access, &mut || api.portforward(pod, &[ADMIN_PORT])).await;
+        let mut forwarder = forwarder.map_err(|error| match code(&error) {
+            401 | 403 => Silence::Forbidden(explain(access, &error)),
+            _ => Silence::Failed(explain(access, &error).message),
+        })?;
+        let Some(stream) = forwarder.take_stream(ADMIN_PORT) else {
+            return Err(Silence::Failed("the port-forward has no stream".to_owned()));
+        };
+        let dump = get(stream, envoy::LISTENERS).await;
+        forwarder.abort();
+        let dump = dump.map_err(|error| Silence::Failed(format!("its admin interface: {error}")))?;
+        let dump = serde_json::from_slice(&dump).map_err(|error| Silence::Failed(format!("its dump: {error}")))?;
+        envoy::filter_chains(&dump).map_err(Silence::Failed)
+    });
+    answer.await.unwrap_or_else(|_| Err(Silence::Failed(format!("no answer within {} s", PATIENCE.as_secs()))))
+}
+
+/// One GET. The body is read by its own length: Envoy closes the connection a second later.
+async fn get<S>(stream: S, path: &str) -> Result<Bytes, String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let said = |error: hyper::Error| error.to_string();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(path).header(http::header::HOST, "localhost").body(Empty::<Bytes>::new());
+    let response = sender.send_request(request.map_err(|error| error.to_string())?).await.map_err(said)?;
+    if !response.status().is_success() {
+        return Err(format!("it answered {}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), LARGEST_DUMP).collect().await;
+    connection.abort();
+    Ok(body.map_err(|error| error.to_string())?.to_bytes())
+}

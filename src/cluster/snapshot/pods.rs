@@ -1,0 +1,232 @@
+//! Pods of the API → pods of the domain. Of a pod no more is read than is asked of it: ten thousand of them are many.
+
+use crate::cluster::list::Meta;
+use crate::domain::mesh::{Capture, DataPlane, Pod, PodFacts, SIDECAR_PORTS};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A pod, as far as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct PodShape {
+    metadata: Meta,
+    #[serde(default)]
+    spec: SpecShape,
+    #[serde(default)]
+    status: StatusShape,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SpecShape {
+    host_network: Option<bool>,
+    service_account_name: Option<String>,
+    #[serde(default)]
+    containers: Vec<ContainerShape>,
+    init_containers: Option<Vec<ContainerShape>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerShape {
+    name: String,
+    args: Option<Vec<String>>,
+    ports: Option<Vec<core::ContainerPort>>,
+    liveness_probe: Option<core::Probe>,
+    readiness_probe: Option<core::Probe>,
+    startup_probe: Option<core::Probe>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct StatusShape {
+    phase: Option<String>,
+    conditions: Option<Vec<ConditionShape>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ConditionShape {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+/// The container of every proxy of the mesh.
+const PROXY: &str = "istio-proxy";
+
+impl SpecShape {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.containers.iter().chain(self.init_containers.iter().flatten()).map(|container| container.name.as_str())
+    }
+}
+
+/// A pod as the domain sees it.
+pub(super) fn domain_pod(pod: PodShape) -> Pod {
+    let PodShape { metadata, spec, status } = pod;
+    let annotations = metadata.annotations.clone().unwrap_or_default();
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let mut conditions = status.conditions.iter().flatten();
+    Pod {
+        name: metadata.name.clone().unwrap_or_default(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
+        data_plane: data_plane_of(spec.host_network, spec.names(), &annotations),
+        revision: annotations.get("istio.io/rev").or_else(|| labels.get("istio.io/rev")).cloned(),
+        ready: conditions.any(|condition| condition.kind == "Ready" && condition.status == "True"),
+        capture: capture(&annotations),
+        facts: facts(&metadata, &spec, &status),
+        labels,
+    }
+}
+
+/// Section 5.3 of the semantics: facts, not the labels that ask for them.
+pub fn data_plane(spec: &core::PodSpec, annotations: &BTreeMap<String, String>) -> DataPlane {
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    data_plane_of(spec.host_network, containers.map(|container| container.name.as_str()), annotations)
+}
+
+fn data_plane_of<'a>(
+    host_network: Option<bool>,
+    mut containers: impl Iterator<Item = &'a str>,
+    annotations: &BTreeMap<String, String>,
+) -> DataPlane {
+    if host_network == Some(true) {
+        DataPlane::None
+    } else if containers.any(|name| name == PROXY) {
+        DataPlane::Sidecar
+    } else {
+        match annotations.get("ambient.istio.io/redirection").map(String::as_str) {
+            Some("enabled") => DataPlane::Ambient,
+            Some("pending") => DataPlane::Pending,
+            _ => DataPlane::None,
+        }
+    }
+}
+
+/// What an overview asks of a pod.
+fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
+    let text = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key)).cloned();
+    let annotation = |key: &str| text(&metadata.annotations, key);
+    let is_proxy = |container: &&ContainerShape| container.name == PROXY;
+    let native = spec.init_containers.iter().flatten().find(is_proxy);
+    let proxy = spec.containers.iter().find(is_proxy).or(native);
+    let inject = text(&metadata.labels, "sidecar.istio.io/inject").or_else(|| annotation("sidecar.istio.io/inject"));
+    let scraped = annotation("prometheus.io/scrape").is_some_and(|value| value == "true");
+    PodFacts {
+        workload: workload(metadata),
+        host_network: spec.host_network == Some(true),
+        // `proxy sidecar …` or `proxy router …`.
+        gateway: proxy.and_then(|proxy| proxy.args.as_ref()?.get(1)).is_some_and(|role| role != "sidecar"),
+        native_sidecar: native.is_some(),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        declines_injection: inject.is_some_and(|value| value == "false"),
+        raw_probes: if proxy.is_some() { raw_probes(spec) } else { Vec::new() },
+        scraped: scraped.then(|| annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(0)),
+    }
+}
+
+/// The controller behind a pod, by the name that a person gave it: a `ReplicaSet`'s hash is taken off.
+fn workload(metadata: &Meta) -> String {
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let Some(owner) = owner else { return String::new() };
+    let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
+    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+    match deployment.filter(|_| owner.kind == "ReplicaSet") {
+        Some(name) => format!("deployment/{name}"),
+        None => format!("{}/{}", owner.kind.to_lowercase(), owner.name),
+    }
+}
+
+/// Ports of kubelet probes that go to the application as HTTP or gRPC. Injection sends them to the proxy's own port
+/// unless it was told not to (BY-11); a TCP probe only connects, which STRICT lets it.
+fn raw_probes(spec: &SpecShape) -> Vec<u16> {
+    let mut ports: Vec<u16> = Vec::new();
+    for container in spec.containers.iter().filter(|container| container.name != PROXY) {
+        let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
+        for probe in probes.into_iter().flatten() {
+            let named = |name: &str| container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
+            let http = probe.http_get.as_ref().map(|get| match &get.port {
+                IntOrString::Int(port) => *port,
+                IntOrString::String(name) => named(name).map_or(0, |port| port.container_port),
+            });
+            let port = http.or_else(|| probe.grpc.as_ref().map(|grpc| grpc.port));
+            ports.extend(port.and_then(|port| u16::try_from(port).ok()).filter(|port| !SIDECAR_PORTS.contains(port)));
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// BY-1, BY-2, BY-4, BY-7.
+fn capture(annotations: &BTreeMap<String, String>) -> Capture {
+    let value = |key: &str| annotations.get(key).map(|text| text.trim());
+    let ports = |text: &str| text.split(',').filter_map(|port| port.trim().parse().ok()).collect::<Vec<u16>>();
+    if value("sidecar.istio.io/interceptionMode") == Some("NONE")
+        || value("ambient.istio.io/bypass-inbound-capture") == Some("true")
+    {
+        return Capture::Nothing;
+    }
+    match value("traffic.sidecar.istio.io/includeInboundPorts") {
+        Some("") => Capture::Nothing,
+        Some(only) if only != "*" => Capture::Only(ports(only)),
+        _ => match value("traffic.sidecar.istio.io/excludeInboundPorts") {
+            Some(excluded) if !excluded.is_empty() => Capture::AllBut(ports(excluded)),
+            _ => Capture::All,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(value: Value) -> Pod {
+        domain_pod(serde_json::from_value(value).expect("a pod"))
+    }
+
+    #[test]
+    fn a_pod_is_called_by_the_workload_that_a_person_knows() {
+        let owner = |kind: &str, name: &str| json!([{"kind": kind, "name": name, "controller": true}]);
+        for (owners, expected) in [
+            (owner("ReplicaSet", "web-7d9c5b8f46"), "deployment/web"),
+            (owner("ReplicaSet", "bare"), "replicaset/bare"),
+            (owner("StatefulSet", "db"), "statefulset/db"),
+            (json!(null), ""),
+        ] {
+            let labels = json!({"pod-template-hash": "7d9c5b8f46"});
+            let found = pod(json!({"metadata": {"labels": labels, "ownerReferences": owners}}));
+            assert_eq!(found.facts.workload, expected);
+        }
+    }
+
+    #[test]
+    fn probes_that_injection_has_not_rewritten_are_found() {
+        let http = |port: Value| json!({"httpGet": {"path": "/", "port": port}});
+        for (probe, expected) in [
+            (http(json!(8080)), vec![8080]),
+            (http(json!("web")), vec![9090]),
+            (http(json!(15020)), vec![]),
+            (json!({"grpc": {"port": 50051}}), vec![50051]),
+            (json!({"tcpSocket": {"port": 8080}}), vec![]),
+        ] {
+            let ports = json!([{"name": "web", "containerPort": 9090}]);
+            let app = json!({"name": "app", "ports": ports, "livenessProbe": probe});
+            let proxy = json!({"name": "istio-proxy", "args": ["proxy", "sidecar"], "readinessProbe": http(json!(1))});
+            let found = pod(json!({"metadata": {}, "spec": {"containers": [app.clone(), proxy]}}));
+            assert_eq!((found.facts.raw_probes, found.facts.gateway), (expected, false), "{probe}");
+            let outside = pod(json!({"metadata": {}, "spec": {"containers": [app]}}));
+            assert!(outside.facts.raw_probes.is_empty(), "no sidecar stands in its way");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_told_by_what_its_proxy_runs_as() {
+        let proxy = json!([{"name": "istio-proxy", "args": ["proxy", "router", "--domain", "x"]}]);
+        assert!(pod(json!({"metadata": {}, "spec": {"containers": proxy}})).facts.gateway);
+        let native = json!([{"name": "istio-proxy", "args": ["proxy", "sidecar"]}]);
+        let found = pod(json!({"metadata": {}, "spec": {"containers": [], "initContainers": native}}));
+        assert!(found.facts.native_sidecar && !found.facts.gateway && found.data_plane == DataPlane::Sidecar);
+    }
+}

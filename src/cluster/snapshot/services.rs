@@ -1,0 +1,108 @@
+//! Services and EndpointSlices of the API → Services of the domain, with their endpoints.
+
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::cluster::list::{Meta, Resource, list};
+use crate::domain::mesh::{Endpoint, Protocol, Service, ServiceKind, ServicePort};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Debug, Deserialize)]
+struct ServiceShape {
+    metadata: Meta,
+    #[serde(default)]
+    spec: core::ServiceSpec,
+}
+
+#[derive(Debug, Deserialize)]
+struct SliceShape {
+    metadata: Meta,
+    endpoints: Option<Vec<discovery::Endpoint>>,
+    ports: Option<Vec<discovery::EndpointPort>>,
+}
+
+/// Services by namespace, each namespace's by name.
+pub(in crate::cluster) type ByNamespace = BTreeMap<String, Vec<Service>>;
+
+/// The Services of a namespace (empty: of all) with their endpoints.
+pub(in crate::cluster) async fn services(cluster: &Cluster, namespace: &str) -> Result<ByNamespace, ClusterError> {
+    let slices = Resource { group: "discovery.k8s.io", version: "v1", plural: "endpointslices" };
+    let (services, slices) = futures::try_join!(
+        list(cluster, Resource::core("services"), namespace, |service| Some(domain_service(service))),
+        list(cluster, slices, namespace, domain_slice),
+    )?;
+    let mut endpoints: HashMap<Key, Vec<Endpoint>> = HashMap::new();
+    for (key, found) in slices {
+        endpoints.entry(key).or_default().extend(found);
+    }
+    let mut sorted = ByNamespace::new();
+    for (namespace, mut service) in services {
+        service.endpoints = endpoints.remove(&(namespace.clone(), service.name.clone())).unwrap_or_default();
+        service.endpoints.sort_by(|a, b| a.address.cmp(&b.address));
+        sorted.entry(namespace).or_default().push(service);
+    }
+    for services in sorted.values_mut() {
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    Ok(sorted)
+}
+
+/// Namespace and name of a Service.
+type Key = (String, String);
+
+fn domain_slice(slice: SliceShape) -> Option<(Key, Vec<Endpoint>)> {
+    let service = slice.metadata.labels?.remove("kubernetes.io/service-name")?;
+    let ports: BTreeMap<String, u16> = slice
+        .ports
+        .into_iter()
+        .flatten()
+        .filter_map(|port| Some((port.name.unwrap_or_default(), u16::try_from(port.port?).ok()?)))
+        .collect();
+    let endpoints = slice.endpoints.into_iter().flatten();
+    let endpoints = endpoints.filter_map(|endpoint| domain_endpoint(endpoint, &ports)).collect();
+    Some(((slice.metadata.namespace.unwrap_or_default(), service), endpoints))
+}
+
+fn domain_endpoint(endpoint: discovery::Endpoint, ports: &BTreeMap<String, u16>) -> Option<Endpoint> {
+    Some(Endpoint {
+        address: endpoint.addresses.into_iter().next()?,
+        // The API says to read an absent condition as true.
+        ready: endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true),
+        pod: endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name),
+        ports: ports.clone(),
+    })
+}
+
+fn domain_service(service: ServiceShape) -> (String, Service) {
+    let ServiceShape { metadata, spec } = service;
+    let kind = if spec.type_.as_deref() == Some("ExternalName") {
+        ServiceKind::ExternalName
+    } else if spec.cluster_ip.as_deref() == Some("None") {
+        ServiceKind::Headless
+    } else {
+        ServiceKind::ClusterIp
+    };
+    let ports = spec.ports.into_iter().flatten().filter_map(|port| {
+        Some(ServicePort {
+            name: port.name.unwrap_or_default(),
+            port: u16::try_from(port.port).ok()?,
+            protocol: match port.protocol.as_deref() {
+                Some("UDP") => Protocol::Udp,
+                Some("SCTP") => Protocol::Sctp,
+                _ => Protocol::Tcp,
+            },
+            app_protocol: port.app_protocol,
+        })
+    });
+    let service = Service {
+        name: metadata.name.unwrap_or_default(),
+        kind,
+        labels: metadata.labels.unwrap_or_default(),
+        selector: spec.selector.unwrap_or_default(),
+        ports: ports.collect(),
+        endpoints: Vec::new(),
+    };
+    (metadata.namespace.unwrap_or_default(), service)
+}

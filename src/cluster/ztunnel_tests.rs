@@ -1,0 +1,102 @@
+//! ztunnel's account, read from an API server with canned answers.
+
+use super::*;
+use crate::domain::effective::Effective;
+use crate::domain::probe::{EndpointObservation, Sample};
+use crate::domain::proxy::Connections;
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+const DENIED: &str = "t\terror\taccess\tconnection complete\tsrc.addr=10.0.0.9:1 dst.addr=10.0.0.1:8080 \
+    direction=\"inbound\" error=\"connection closed due to policy rejection: explicitly denied by: \
+    istio-system/istio_converted_static_strict\"\n";
+
+fn pod(name: &str, node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}})
+}
+
+/// A cluster with one ambient pod, on whose node this ztunnel writes this log, or may not be read.
+fn cluster(log: Option<&'static str>) -> Cluster {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        while let Some((request, respond)) = handle.next_request().await {
+            let (status, body) = match request.uri().path() {
+                "/api/v1/namespaces/demo/pods/web-1" => (200, pod("web-1", "one").to_string()),
+                "/api/v1/namespaces/istio-system/pods" => {
+                    let items = [pod("ztunnel-a", "other"), pod("ztunnel-b", "one")];
+                    (200, json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}).to_string())
+                }
+                "/api/v1/namespaces/istio-system/pods/ztunnel-b/log" => match log {
+                    Some(log) => (200, log.to_owned()),
+                    None => (403, forbidden()),
+                },
+                other => panic!("nobody should ask for {other}"),
+            };
+            let response = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
+            respond.send_response(response);
+        }
+    });
+    Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() }
+}
+
+fn forbidden() -> String {
+    let message = "pods \"ztunnel-b\" is forbidden: User \"x\" cannot get resource \"pods/log\" in API group \"\"";
+    json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": message}).to_string()
+}
+
+fn case() -> Case {
+    Case {
+        service: "web".to_owned(),
+        namespace: "demo".to_owned(),
+        port: 8080,
+        port_name: String::new(),
+        path: "/".to_owned(),
+        explicit_path: false,
+        host: "web.demo.svc.cluster.local".to_owned(),
+        endpoints: vec![EndpointCase {
+            address: "10.0.0.1".to_owned(),
+            port: 8080,
+            pod: Some("web-1".to_owned()),
+            data_plane: DataPlane::Ambient,
+            captured: true,
+            mode: Effective { mode: None, chain: Vec::new() },
+            identity: None,
+        }],
+        unready: Vec::new(),
+    }
+}
+
+async fn asked(cluster: &Cluster) -> Result<Option<Result<ProxyWord, String>>, ClusterError> {
+    let reset = Sample { exit: 56, connected: true, ..Sample::default() };
+    let endpoint = EndpointObservation { samples: vec![reset; 2], ..EndpointObservation::default() };
+    let mut seen = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
+    let asker = Asker { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    ask(cluster, "istio-system", &asker, &[case()], &mut seen).await?;
+    Ok(seen[0].endpoints[0].proxy.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ztunnel_of_the_endpoints_own_node_is_asked() {
+    let word = asked(&cluster(Some(DENIED))).await.unwrap();
+    let expected = Connections { denied: 1, ..Connections::default() };
+    assert_eq!(word, Some(Ok(ProxyWord::Connections(expected))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_may_not_be_read_names_the_right() {
+    let error = asked(&cluster(None)).await.unwrap_err();
+    assert!(error.message.contains("get pods/log \"ztunnel-b\" in namespace \"istio-system\""), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_plaintext_was_answered_nobody_is_asked() {
+    let answer = Sample { http_status: Some(200), bytes: 9, connected: true, ..Sample::default() };
+    let endpoint = EndpointObservation { samples: vec![answer], ..EndpointObservation::default() };
+    let mut seen = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
+    let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let cluster =
+        Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() };
+    let asker = Asker { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    assert_eq!(ask(&cluster, "istio-system", &asker, &[case()], &mut seen).await, Ok(()));
+}

@@ -1,0 +1,95 @@
+//! `-f`: reads the user's own manifests, as kubectl does.
+
+use crate::exit::UsageError;
+use crate::istio::yaml;
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// A manifest, and where it stands.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// `policy.yaml, document 2`.
+    pub place: String,
+    /// The object.
+    pub object: Value,
+}
+
+/// Reads every object of these files, directories (all that is `.yaml`, `.yml` or `.json`, deeper too where
+/// `recursive`) and, for `-`, of stdin. Lists are opened.
+pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, UsageError> {
+    let mut manifests = Vec::new();
+    for source in sources {
+        if source.as_os_str() == "-" {
+            manifests.extend(parse("stdin", &text_of_stdin()?)?);
+            continue;
+        }
+        let files = if source.is_dir() { files(source, recursive)? } else { vec![source.clone()] };
+        if files.is_empty() {
+            return Err(failed(source, "it holds no .yaml, .yml or .json file"));
+        }
+        for file in files {
+            let text = std::fs::read(&file).map_err(|error| failed(&file, &error.to_string()))?;
+            let text = String::from_utf8(text).map_err(|_| failed(&file, "it is no UTF-8 text"))?;
+            manifests.extend(parse(&file.display().to_string(), &text)?);
+        }
+    }
+    if manifests.is_empty() {
+        return Err(UsageError { message: "no objects in what -f names".to_owned(), hint: None });
+    }
+    Ok(manifests)
+}
+
+fn failed(path: &Path, why: &str) -> UsageError {
+    UsageError { message: format!("{}: {why}", path.display()), hint: None }
+}
+
+fn text_of_stdin() -> Result<String, UsageError> {
+    let mut text = String::new();
+    // One byte more than is taken, so that too long a text is told from one that just fits.
+    let limit = yaml::MAX_BYTES as u64 + 1;
+    let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
+    read.map_err(|error| UsageError { message: format!("stdin: {error}"), hint: None })?;
+    Ok(text)
+}
+
+/// The files of a directory, by name.
+fn files(directory: &Path, recursive: bool) -> Result<Vec<PathBuf>, UsageError> {
+    let entries = std::fs::read_dir(directory).map_err(|error| failed(directory, &error.to_string()))?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let mut found = Vec::new();
+    for path in paths {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        // A link to a directory could lead round in a circle.
+        if recursive && path.is_dir() && !path.is_symlink() {
+            found.extend(files(&path, true)?);
+        } else if path.is_file() && matches!(extension, Some("yaml" | "yml" | "json")) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn parse(place: &str, text: &str) -> Result<Vec<Manifest>, UsageError> {
+    let documents =
+        yaml::read_all(text).map_err(|error| UsageError { message: format!("{place}: {error}"), hint: None })?;
+    let several = documents.len() > 1;
+    let mut manifests = Vec::new();
+    for (number, object) in documents.into_iter().enumerate() {
+        let place = if several { format!("{place}, document {}", number + 1) } else { place.to_owned() };
+        match object["items"].as_array().filter(|_| object["kind"].as_str().is_some_and(|kind| kind.ends_with("List")))
+        {
+            Some(items) => manifests.extend(
+                items
+                    .iter()
+                    .cloned()
+                    .enumerate()
+                    .map(|(number, object)| Manifest { place: format!("{place}, item {}", number + 1), object }),
+            ),
+            None if object.is_null() => {}
+            None => manifests.push(Manifest { place, object }),
+        }
+    }
+    Ok(manifests)
+}

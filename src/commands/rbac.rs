@@ -1,0 +1,41 @@
+//! `rbac`: the least rights for a command, printed. No cluster is contacted.
+
+use super::Context;
+use crate::cli::rbac::{Allowed, RbacArgs, RbacFormat};
+use crate::domain::rights::{Task, Ways, rights};
+use crate::exit::ExitStatus;
+use crate::istio::rbac::{self, Grantee};
+use crate::report::plan::objects;
+use clap::ValueEnum;
+
+/// Runs the command.
+pub fn run(context: &Context, args: &RbacArgs) -> anyhow::Result<ExitStatus> {
+    let (task, account) = match args.command {
+        Allowed::Probe => (Task::Probe, "secure-traffic-probe"),
+        Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => (Task::Switch, "secure-traffic-switch"),
+        Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
+    };
+    let namespace = context.settings.connection.namespace.as_deref().unwrap_or("default");
+    let elsewhere = args.from_namespace.as_deref().filter(|elsewhere| *elsewhere != namespace);
+    let ways = Ways {
+        port_forward: args.port_forward,
+        control: args.control,
+        legacy: args.legacy,
+        elsewhere: elsewhere.is_some() && task == Task::Probe,
+    };
+    let to = Grantee {
+        account: args.service_account.as_deref().unwrap_or(account),
+        namespace,
+        elsewhere,
+        root: context.settings.mesh.istio_namespace.as_deref().unwrap_or("istio-system"),
+        revision: context.settings.mesh.revision.as_deref(),
+    };
+    let needed = rights(task, ways);
+    let command = args.command.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let text = match args.output {
+        RbacFormat::Yaml => rbac::manifest(&format!("`secure-traffic {command} -n {namespace}`"), &needed, &to)?,
+        RbacFormat::Json => objects(&rbac::objects(&needed, &to), true)?,
+    };
+    context.printer.result(&text)?;
+    Ok(ExitStatus::Success)
+}

@@ -1,0 +1,151 @@
+//! Reports for CI systems: opened before the work, written whatever becomes of it.
+
+use crate::cli::Reporting;
+use crate::cli::report::ReportTo;
+use crate::cli::values::OutputFormat;
+use crate::exit::{self, ExitStatus, UsageError};
+use crate::report::model::{ChangeReport, ProbeReport, RunError};
+use crate::report::{github, junit, tap};
+use crate::sanitize;
+use crate::ui::printer::Printer;
+use crate::ui::report_file::{self, ReportFile};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Junit,
+    Json,
+    Tap,
+}
+
+/// Where reports go.
+#[derive(Debug)]
+enum Outlet {
+    File(Format, ReportFile),
+    Stdout,
+    /// Annotations, and the file of the job's summary.
+    Github(Option<PathBuf>),
+}
+
+/// The reports of a run.
+#[derive(Debug)]
+pub struct Reports {
+    outlets: Vec<Outlet>,
+    command: &'static str,
+    found: Mutex<ProbeReport>,
+}
+
+impl Reports {
+    /// Opens every one of them. A place that cannot be written to is found before any cluster is asked.
+    pub fn open(asked: &Reporting<'_>, summary: Option<&Path>) -> Result<Self, UsageError> {
+        let mut report = ProbeReport::empty(asked.command, jiff::Timestamp::now().to_string());
+        asked.namespace.unwrap_or_default().clone_into(&mut report.namespace);
+        check(asked)?;
+        let outlets = asked.reports.iter().map(|to| {
+            let file = |format, path: &Path| {
+                let opened = text(format, &report).and_then(|text| Ok(ReportFile::open(path, &text)?));
+                opened.map(|file| Outlet::File(format, file)).map_err(|error| UsageError {
+                    message: format!("the report {} cannot be written: {error}", path.display()),
+                    hint: Some("the directory must be there, and writable".to_owned()),
+                })
+            };
+            match to {
+                ReportTo::Junit(path) => file(Format::Junit, path),
+                ReportTo::Json(path) => file(Format::Json, path),
+                ReportTo::Tap(path) => file(Format::Tap, path),
+                ReportTo::TapOnStdout => Ok(Outlet::Stdout),
+                ReportTo::Github => Ok(Outlet::Github(summary.map(Path::to_owned))),
+            }
+        });
+        let outlets = outlets.collect::<Result<_, _>>()?;
+        Ok(Self { outlets, command: asked.command, found: Mutex::new(report) })
+    }
+
+    /// The command of the run.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// Takes what a probe found. A run that probes several times reports all of it.
+    pub fn found(&self, probe: &ProbeReport) {
+        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = report.results.is_empty();
+        let (started_at, changes) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.changes));
+        let results = std::mem::take(&mut report.results);
+        let expected = if first || report.expected == probe.expected { probe.expected } else { None };
+        *report = ProbeReport { started_at, expected, changes, ..probe.clone() };
+        report.results.splice(0..0, results);
+    }
+
+    /// Takes what was written, by name and kubectl's word for it.
+    pub fn wrote(&self, objects: &[(String, &'static str)]) {
+        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
+    }
+
+    /// Writes them all. Returns what became of the run: a report that could not be written is part of that.
+    pub fn close(&self, printer: Printer, result: anyhow::Result<ExitStatus>) -> anyhow::Result<ExitStatus> {
+        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.ended_at = jiff::Timestamp::now().to_string();
+        match &result {
+            Ok(status) => report.exit_code = Some(status.code()),
+            Err(error) => {
+                let (status, hint) = exit::of_error(error);
+                report.exit_code = Some(status.code());
+                report.error = Some(RunError { message: format!("{error:#}"), hint });
+            }
+        }
+        let mut written = ExitStatus::Success;
+        for outlet in &self.outlets {
+            if let Err(error) = outlet.write(printer, &report) {
+                printer.warn(&format!("a report could not be written: {error:#}"));
+                written = ExitStatus::LeftBehind;
+            }
+        }
+        result.map(|status| status.and(written))
+    }
+}
+
+impl Outlet {
+    fn write(&self, printer: Printer, report: &ProbeReport) -> anyhow::Result<()> {
+        match self {
+            Self::File(format, file) => file.write(&text(*format, report)?)?,
+            Self::Stdout => printer.document(&tap::tap(report))?,
+            Self::Github(summary) => {
+                printer.annotations(&github::annotations(report));
+                if let Some(file) = summary {
+                    report_file::append(file, &github::summary(report))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(format: Format, report: &ProbeReport) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Junit => junit::junit(report)?,
+        Format::Json => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
+        Format::Tap => tap::tap(report),
+    })
+}
+
+/// Two writers of one file, or of stdout, would leave neither's words whole.
+fn check(asked: &Reporting<'_>) -> Result<(), UsageError> {
+    let refused = |message: String| Err(UsageError { message, hint: None });
+    let mut files = BTreeSet::new();
+    for to in asked.reports {
+        if let Some(file) = to.file().filter(|file| !files.insert(*file)) {
+            return refused(format!("two reports cannot go to the same file: {}", file.display()));
+        }
+    }
+    if matches!(asked.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name))
+        && asked.reports.contains(&ReportTo::TapOnStdout)
+    {
+        return refused("--report tap=- and -o both want stdout: write one of them to a file".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! A run that does not end as it should: undone, or told truthfully, with the command that goes on or goes back.
+
+use super::{Switch, Task, task};
+use crate::cluster::apply::Mode;
+use crate::cluster::error::ClusterError;
+use crate::cluster::snapshot;
+use crate::domain::journal::Run;
+use crate::domain::plan::{Change, Plan, Target};
+use crate::report::human::count;
+
+impl Switch<'_> {
+    /// Says what was done before the run ended early, and undoes it where that was asked for.
+    pub(super) async fn ended_early(&mut self, error: anyhow::Error) -> anyhow::Error {
+        self.account();
+        if self.args.rollback_on_failure {
+            self.roll_back().await;
+        }
+        self.record_writes();
+        error
+    }
+
+    /// Everything is written, but the proof was cut short, or is not what it should be.
+    pub(super) async fn not_proven(&mut self, is_cut_short: bool) {
+        if self.args.rollback_on_failure {
+            return self.roll_back().await;
+        }
+        if is_cut_short && self.journal.is_some() {
+            self.context.printer.warn(&format!(
+                "ended early: every change is made, but not proven; `secure-traffic probe -n {}` asks again, {}",
+                self.cluster.namespace,
+                self.way_back()
+            ));
+        }
+    }
+
+    /// Undoes what this run has changed. A signal that has come already does not cut it short; the next one does.
+    pub(super) async fn roll_back(&mut self) {
+        let Some(run) = self.journal.as_ref().map(|journal| journal.run().clone()) else { return };
+        let printer = self.context.printer;
+        printer.say("rolling back");
+        match self.undo_own(run).await {
+            Ok(plan) if plan.warnings.is_empty() => {
+                printer.say("rolled back: everything is as it was before");
+                let Some(journal) = self.journal.take() else { return };
+                if let Err(error) = journal.discard().await {
+                    printer.warn(&format!("the journal could not be removed: {error}"));
+                }
+            }
+            Ok(plan) => {
+                for warning in &plan.warnings {
+                    printer.warn(&warning.to_string());
+                }
+                printer.warn(&format!("rolled back, but for what is named above; {}", self.way_back()));
+            }
+            Err(error) => printer.warn(&format!("the roll-back failed: {error}; {}", self.way_back())),
+        }
+    }
+
+    /// The command that puts back what was there.
+    pub(super) fn way_back(&self) -> String {
+        format!("`secure-traffic disable-mtls -n {} --restore` puts back what was there", self.cluster.namespace)
+    }
+
+    async fn undo_own(&mut self, mut run: Run) -> Result<Plan, ClusterError> {
+        for one in self.applier.ledger.written() {
+            if let Some(uid) = one.made
+                && let Some(entry) =
+                    run.entries.iter_mut().find(|entry| entry.target == one.target && entry.name == one.name)
+            {
+                entry.made = Some(uid);
+            }
+        }
+        let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
+        let (plan, _) = task::restoration(&look, std::slice::from_ref(&run));
+        self.look = look;
+        let phases = plan.phases();
+        let writing = phases.iter().filter(|phase| phase.changes.iter().any(Change::is_write)).count();
+        for (index, phase) in phases.iter().enumerate() {
+            self.still_ours()?;
+            let before = self.applier.ledger.written().len();
+            let applied = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress).await;
+            for one in self.applier.ledger.written().iter().skip(before) {
+                self.context.printer.say(&format!("{} {}", one.title, one.word));
+            }
+            for one in applied {
+                self.accept(one).map_err(ClusterError::from)?;
+            }
+            // Time for the mesh between servers and clients; the watching pod is gone by now.
+            let is_last = index + 1 == phases.len();
+            if !is_last && writing > 1 && (phase.target == Target::Policy || phase.needs_settle) {
+                tokio::time::sleep(self.args.settle).await;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What was done before the run ended early.
+    fn account(&self) {
+        let written = self.applier.ledger.written();
+        let planned = self.every_write().len();
+        if written.is_empty() {
+            self.context.printer.say("nothing was written");
+            return;
+        }
+        for one in &written {
+            self.context.printer.say(&format!("{} {}", one.title, one.word));
+        }
+        let back = match &self.task {
+            Task::Restore(_) => String::new(),
+            Task::Switch(_) | Task::Given(_) if self.journal.is_some() => format!(", {}", self.way_back()),
+            Task::Switch(_) | Task::Given(_) => ", and there is no journal to go back by".to_owned(),
+        };
+        self.context.printer.warn(&format!(
+            "ended early: {} of {} made; the same command goes on from here{back}",
+            written.len(),
+            count(planned, "change"),
+        ));
+    }
+}

@@ -1,0 +1,65 @@
+//! What a server does with what a client sends: the truth table of section 4.1 of the semantics.
+
+use super::Sends;
+use crate::domain::mesh::MtlsMode;
+use std::fmt;
+
+/// The server's side of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Server {
+    /// A proxy takes the port in this mode.
+    Mode(MtlsMode),
+    /// No proxy takes it: the application gets what is sent.
+    Naked,
+    /// A gateway's own listener decides.
+    Gateway,
+    /// It cannot be known.
+    Unknown,
+}
+
+/// What comes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It gets through.
+    Works,
+    /// TLS that nobody terminates reaches the application, which may speak it or not.
+    ApplicationTls,
+    /// It cannot be known.
+    Unknown,
+    /// It fails.
+    Breaks,
+}
+
+impl Outcome {
+    /// A word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::ApplicationTls => "TLS reaches the application",
+            Self::Unknown => "unknown",
+            Self::Breaks => "breaks",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What comes of `sends` at `server`; `http` says whether the port is declared to speak HTTP.
+pub const fn outcome(sends: Sends, server: Server, http: bool) -> Outcome {
+    use MtlsMode::{Disable, Permissive, Strict};
+    match (server, sends) {
+        (Server::Gateway, _)
+        | (_, Sends::Hbone)
+        | (Server::Mode(Strict | Permissive), Sends::Mtls)
+        | (Server::Mode(Permissive | Disable) | Server::Naked, Sends::Raw) => Outcome::Works,
+        (Server::Unknown, _) => Outcome::Unknown,
+        // A foreign certificate is none of the mesh's, and a port that speaks HTTP takes no other TLS.
+        (Server::Mode(Permissive | Disable), Sends::Tls | Sends::UserMtls) if !http => Outcome::ApplicationTls,
+        (Server::Naked, Sends::Tls | Sends::UserMtls) => Outcome::ApplicationTls,
+        (Server::Mode(_) | Server::Naked, _) => Outcome::Breaks,
+    }
+}

@@ -1,0 +1,188 @@
+//! Which `DestinationRule` is in force for a client, out of the rules of three namespaces.
+
+use super::Client;
+use crate::domain::rule::{DestinationRule, RuleIndex, TlsPlace};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A place in a rule.
+pub type Place<'a> = (&'a DestinationRule, TlsPlace);
+
+/// Rules that act as one (DR-6), the oldest first; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce<'a> {
+    rules: Vec<&'a DestinationRule>,
+}
+
+impl<'a> InForce<'a> {
+    /// Every rule that was merged, the oldest first.
+    pub fn rules(&self) -> &[&'a DestinationRule] {
+        &self.rules
+    }
+
+    /// The rule whose `trafficPolicy` counts, whole: the first that has one (DR-6).
+    pub fn policy(&self) -> Option<&'a DestinationRule> {
+        self.rules.iter().copied().find(|rule| rule.has_traffic_policy)
+    }
+
+    /// The subset of that name: the first that defines it, with its index there.
+    pub fn subset(&self, name: &str) -> Option<(&'a DestinationRule, usize)> {
+        self.rules.iter().find_map(|rule| {
+            let index = rule.subsets.iter().position(|subset| subset.name == name)?;
+            Some((*rule, index))
+        })
+    }
+
+    /// Whether endpoints are not looked at one by one (DR-23).
+    pub fn passthrough(&self) -> bool {
+        self.policy().is_some_and(|rule| rule.details.passthrough)
+    }
+
+    fn selector(&self) -> &'a BTreeMap<String, String> {
+        // Rules with different selectors are not merged, and those with one come first.
+        &self.rules[0].client_selector
+    }
+}
+
+/// The rules of the mesh, as one control plane sorts them.
+#[derive(Debug, Clone)]
+pub struct RuleBook<'a> {
+    root: &'a str,
+    default_export: &'a [String],
+    /// What a namespace's own clients see first, by namespace.
+    local: HashMap<&'a str, RuleIndex<'a>>,
+    /// What others may see.
+    exported: HashMap<&'a str, RuleIndex<'a>>,
+    /// What the root namespace keeps for itself.
+    private_root: RuleIndex<'a>,
+}
+
+/// What decides how rules are sorted.
+#[derive(Debug, Clone, Copy)]
+pub struct Sorting<'a> {
+    /// The root namespace.
+    pub root: &'a str,
+    /// Domain of the cluster's Services.
+    pub cluster_domain: &'a str,
+    /// Who sees a rule without `exportTo`; of the words only `*` and `.` count (DR-4).
+    pub default_export: &'a [String],
+    /// Revision of the clients' proxies (DR-10).
+    pub revision: Option<&'a str>,
+}
+
+impl<'a> RuleBook<'a> {
+    /// Sorts the rules that clients of the revision see. The order of `rules` does not matter.
+    pub fn new(rules: impl IntoIterator<Item = &'a DestinationRule>, sorting: Sorting<'a>) -> Self {
+        let Sorting { root, cluster_domain, default_export, revision } = sorting;
+        let mut own: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
+        let mut shared: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
+        let mut private_root = Vec::new();
+        for rule in rules {
+            if rule.revision.is_some() && rule.revision.as_deref() != revision {
+                continue;
+            }
+            let private = is_private(rule, default_export);
+            if private || exports(rule, default_export, &rule.namespace) {
+                own.entry(&rule.namespace).or_default().push(rule);
+            }
+            if !private {
+                shared.entry(&rule.namespace).or_default().push(rule);
+            } else if rule.namespace == root {
+                private_root.push(rule);
+            }
+        }
+        let index = |rules: HashMap<&'a str, Vec<&'a DestinationRule>>| -> HashMap<&'a str, RuleIndex<'a>> {
+            let indexed = |(namespace, rules)| (namespace, RuleIndex::new(rules, cluster_domain));
+            rules.into_iter().map(indexed).collect()
+        };
+        Self {
+            root,
+            default_export,
+            local: index(own),
+            exported: index(shared),
+            private_root: RuleIndex::new(private_root, cluster_domain),
+        }
+    }
+
+    /// The rule in force for a client that calls `host` in namespace `service` (DR-3).
+    pub fn in_force(&self, client: Client<'_>, host: &str, service: &str) -> Option<InForce<'a>> {
+        // DR-9: for clients in the root namespace its public rules do not come first.
+        let first =
+            if client.namespace == self.root { Some(&self.private_root) } else { self.local.get(client.namespace) };
+        if let Some((_, rules)) = first.and_then(|index| index.most_specific(host)) {
+            // DR-3, DR-5: one that does not speak for this client still ends the search.
+            return choose(rules, client);
+        }
+        [service, self.root].into_iter().find_map(|namespace| {
+            let (_, rules) = self.exported.get(namespace)?.most_specific(host)?;
+            let visible: Vec<&DestinationRule> =
+                rules.iter().copied().filter(|rule| exports(rule, self.default_export, client.namespace)).collect();
+            choose(&visible, client)
+        })
+    }
+}
+
+/// DR-4, DR-5: whether only clients of its own namespace see it.
+fn is_private(rule: &DestinationRule, default_export: &[String]) -> bool {
+    if rule.selects_clients() {
+        return true;
+    }
+    if rule.export_to.is_empty() {
+        return default_export.iter().any(|word| word == ".");
+    }
+    rule.audience() == ["."]
+}
+
+fn exports(rule: &DestinationRule, default_export: &[String], namespace: &str) -> bool {
+    if rule.export_to.is_empty() {
+        return !default_export.iter().any(|word| word == ".") || rule.namespace == namespace;
+    }
+    let sees = |word: &String| word == "*" || word == namespace || word == "." && rule.namespace == namespace;
+    rule.export_to.iter().any(sees)
+}
+
+/// Of the rules for one host, the ones that speak for the client: those that select it, else the youngest of the
+/// others (DR-5, DR-7).
+fn choose<'a>(rules: &[&'a DestinationRule], client: Client<'_>) -> Option<InForce<'a>> {
+    let groups = merge(rules);
+    let selects = |group: &&InForce<'_>| {
+        !group.selector().is_empty()
+            && group.selector().iter().all(|(key, value)| client.labels.get(key) == Some(value))
+    };
+    let special = groups.iter().find(selects);
+    special.or_else(|| groups.iter().rev().find(|group| group.selector().is_empty())).cloned()
+}
+
+/// Rules of one host and namespace, put together where they act as one: those for some clients first, then by age
+/// (DR-6, DR-7).
+pub fn merge<'a>(rules: &[&'a DestinationRule]) -> Vec<InForce<'a>> {
+    let mut sorted = rules.to_vec();
+    sorted.sort_by_key(|rule| (!rule.selects_clients(), rule.created, rule.name.as_str(), rule.namespace.as_str()));
+    let mut groups: Vec<InForce<'a>> = Vec::new();
+    for rule in sorted {
+        let special = rule.selects_clients();
+        // DR-8: a private rule is merged into those for some clients, and does not stand for the others any more.
+        let swallowed = !special && rule.export_to == ["."];
+        let joins = |group: &InForce<'_>| {
+            let same = group.selector() == &rule.client_selector;
+            let same_audience = special || audience(group.rules[0]) == audience(rule);
+            same && same_audience || swallowed && !group.selector().is_empty()
+        };
+        let mut joined = false;
+        for group in groups.iter_mut().filter(|group| joins(group)) {
+            group.rules.push(rule);
+            joined = true;
+        }
+        if !joined {
+            groups.push(InForce { rules: vec![rule] });
+        }
+    }
+    groups
+}
+
+fn audience(rule: &DestinationRule) -> BTreeSet<&str> {
+    rule.audience().into_iter().collect()
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

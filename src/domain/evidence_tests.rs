@@ -1,0 +1,191 @@
+//! Both kinds of evidence against each other, row by row.
+
+use super::*;
+use crate::domain::effective::Effective;
+use crate::domain::probe::Sample;
+use crate::domain::proxy::Connections;
+
+fn case(mode: Option<MtlsMode>) -> EndpointCase {
+    EndpointCase {
+        address: "10.0.0.1".to_owned(),
+        port: 8080,
+        pod: Some("boards-1".to_owned()),
+        data_plane: DataPlane::Sidecar,
+        captured: true,
+        mode: Effective { mode, chain: Vec::new() },
+        identity: Some("/ns/demo/sa/boards".to_owned()),
+    }
+}
+
+fn shown(identity: Option<Result<&str, &str>>) -> Hello {
+    let identity = identity.map(|identity| {
+        identity.map_err(str::to_owned).map(|account| PeerIdentity {
+            spiffe: format!("spiffe://cluster.local/ns/demo/sa/{account}"),
+            issuer: "O=cluster.local".to_owned(),
+            expires: 0,
+        })
+    });
+    Hello { exit: 16, certificate_requested: true, chain: vec![vec![1]], identity }
+}
+
+fn no_certificate() -> Hello {
+    Hello { exit: 35, ..Hello::default() }
+}
+
+/// `network`, `proxy`, `both` or the reason why nothing is proven.
+fn weighed(
+    case: &EndpointCase,
+    hello: Option<Hello>,
+    proxy: Option<Result<ProxyWord, String>>,
+    refusal: Refusal,
+    sources: Sources,
+) -> String {
+    let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
+    let terms = Terms { attempts: 3, trust_domain: "cluster.local", sources, last_resort: false };
+    match weigh(case, &seen, refusal, terms) {
+        Ok(Evidence { identity: Some(_), proxy: Some(_), .. }) => "both".to_owned(),
+        Ok(Evidence { identity: Some(_), .. }) => "network".to_owned(),
+        Ok(Evidence { proxy: Some(_), .. }) => "proxy".to_owned(),
+        Ok(evidence) => panic!("a rejection without evidence: {evidence:?}"),
+        Err((reason, _)) => reason.to_string(),
+    }
+}
+
+#[test]
+fn either_side_suffices_and_both_must_agree() {
+    use MtlsMode::{Permissive, Strict};
+    let own = || Some(shown(Some(Ok("boards"))));
+    let forged = || Some(shown(Some(Err("does not verify"))));
+    let unchecked = || Some(shown(None));
+    let enforces = || Some(Ok(ProxyWord::Enforces { chains: 1 }));
+    let open = || Some(Ok(ProxyWord::LetsPlaintextIn));
+    let nothing = || Some(Ok(ProxyWord::NothingLoaded));
+    let silent = || Some(Err("no answer within 5 s".to_owned()));
+    let rows = [
+        ("STRICT, both agree", Some(Strict), own(), enforces(), "both"),
+        ("STRICT, the proxy may not be asked", Some(Strict), own(), None, "network"),
+        ("STRICT, the proxy is silent", Some(Strict), own(), silent(), "network"),
+        ("STRICT, nothing loaded for the port", Some(Strict), own(), nothing(), "network"),
+        ("STRICT, the hello's record is lost", Some(Strict), None, enforces(), "proxy"),
+        ("STRICT, the mesh root cannot be read", Some(Strict), unchecked(), enforces(), "proxy"),
+        ("the mode cannot be read", None, own(), enforces(), "proxy"),
+        ("STRICT by the API, open at the proxy", Some(Strict), own(), open(), "evidence-disagrees"),
+        (
+            "STRICT, no certificate, but the proxy enforces",
+            Some(Strict),
+            Some(no_certificate()),
+            enforces(),
+            "evidence-disagrees",
+        ),
+        (
+            "STRICT, another's certificate, but the proxy enforces",
+            Some(Strict),
+            forged(),
+            enforces(),
+            "evidence-disagrees",
+        ),
+        ("PERMISSIVE by the API, but the proxy enforces", Some(Permissive), own(), enforces(), "evidence-disagrees"),
+        (
+            "PERMISSIVE, no hello asked, but the proxy enforces",
+            Some(Permissive),
+            None,
+            enforces(),
+            "evidence-disagrees",
+        ),
+        (
+            "the mode cannot be read, a forged certificate, the proxy enforces",
+            None,
+            forged(),
+            enforces(),
+            "evidence-disagrees",
+        ),
+        ("PERMISSIVE, the mesh's own certificate, open", Some(Permissive), own(), open(), "evidence-disagrees"),
+        ("PERMISSIVE, a dead application", Some(Permissive), None, open(), "reset-without-evidence"),
+        ("the mode cannot be read, nor the proxy asked", None, own(), None, "mode-unknown"),
+        ("the mode cannot be read, and the proxy is open", None, own(), open(), "mode-unknown"),
+        ("the mesh root cannot be read, nor the proxy asked", Some(Strict), unchecked(), None, "mesh-root-unknown"),
+        ("no record of the hello, and a silent proxy", Some(Strict), None, silent(), "lost-output"),
+    ];
+    for (row, mode, hello, proxy, expected) in rows {
+        assert_eq!(weighed(&case(mode), hello, proxy, Refusal::Reset, Sources::Auto), expected, "{row}");
+    }
+}
+
+#[test]
+fn a_plain_close_needs_the_proxys_word() {
+    let own = || Some(shown(Some(Ok("boards"))));
+    let strict = case(Some(MtlsMode::Strict));
+    let rows = [
+        ("the certificate alone", own(), None, "closed-not-reset"),
+        ("the proxy enforces", own(), Some(Ok(ProxyWord::Enforces { chains: 2 })), "both"),
+        ("the proxy is open", own(), Some(Ok(ProxyWord::LetsPlaintextIn)), "evidence-disagrees"),
+        ("no certificate, no proxy", Some(no_certificate()), None, "closed-not-reset"),
+    ];
+    for (row, hello, proxy, expected) in rows {
+        assert_eq!(weighed(&strict, hello, proxy, Refusal::Closed, Sources::Auto), expected, "{row}");
+    }
+}
+
+#[test]
+fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
+    let enforces = || Some(Ok(ProxyWord::Enforces { chains: 1 }));
+    let unmeshed = EndpointCase { data_plane: DataPlane::None, ..case(Some(MtlsMode::Strict)) };
+    let excluded = EndpointCase { captured: false, ..case(Some(MtlsMode::Strict)) };
+    for (case, expected) in [(unmeshed, "target-not-meshed"), (excluded, "reset-without-evidence")] {
+        let hello = Some(shown(Some(Ok("boards"))));
+        assert_eq!(weighed(&case, hello, enforces(), Refusal::Reset, Sources::Auto), expected);
+    }
+}
+
+#[test]
+fn a_ztunnel_proves_by_its_own_account_only() {
+    let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..case(Some(MtlsMode::Strict)) };
+    let account = |denied, application_down| {
+        Some(Ok(ProxyWord::Connections(Connections { denied, application_down, ..Connections::default() })))
+    };
+    let rows = [
+        (account(3, 0), "proxy"),
+        (account(2, 0), "reset-without-evidence"),
+        (account(0, 3), "reset-without-evidence"),
+        (account(3, 1), "reset-without-evidence"),
+        (None, "reset-without-evidence"),
+    ];
+    for (proxy, expected) in rows {
+        let said = weighed(&ambient, Some(no_certificate()), proxy.clone(), Refusal::Reset, Sources::Auto);
+        assert_eq!(said, expected, "{proxy:?}");
+    }
+}
+
+#[test]
+fn only_the_proxys_word_counts_where_it_was_asked_for_alone() {
+    let strict = case(Some(MtlsMode::Strict));
+    let own = || Some(shown(Some(Ok("boards"))));
+    let rows = [
+        (Some(Ok(ProxyWord::Enforces { chains: 1 })), "proxy"),
+        (Some(Err("no answer".to_owned())), "proxy-silent"),
+        (None, "proxy-silent"),
+    ];
+    for (proxy, expected) in rows {
+        assert_eq!(weighed(&strict, own(), proxy, Refusal::Reset, Sources::Proxy), expected);
+    }
+}
+
+#[test]
+fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
+    let weighed = |mode, hello, proxy, refusal, last_resort| {
+        let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
+        let terms = Terms { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, last_resort };
+        weigh(&case(mode), &seen, refusal, terms).is_ok()
+    };
+    let own = || Some(shown(Some(Ok("boards"))));
+    assert!(weighed(None, own(), None, Refusal::Reset, true), "the mode cannot be read");
+    assert!(weighed(Some(MtlsMode::Strict), Some(shown(None)), None, Refusal::Reset, true), "nor the mesh root");
+    assert!(!weighed(None, own(), None, Refusal::Reset, false), "no client got through");
+    assert!(!weighed(None, own(), None, Refusal::Closed, true), "a sidecar never just closes");
+    assert!(
+        !weighed(None, Some(shown(Some(Err("does not verify")))), None, Refusal::Reset, true),
+        "a forged certificate"
+    );
+    assert!(!weighed(Some(MtlsMode::Permissive), None, None, Refusal::Reset, true), "PERMISSIVE lets plaintext in");
+    assert!(!weighed(None, own(), Some(Ok(ProxyWord::LetsPlaintextIn)), Refusal::Reset, true), "the proxy is open");
+}

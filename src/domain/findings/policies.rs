@@ -1,0 +1,198 @@
+//! Policies that do not say what they seem to say.
+
+use super::{Code, Finding, Severity, port_name};
+use crate::domain::ambient::Plaintext;
+use crate::domain::client_tls::Server;
+use crate::domain::effective::{Level, PolicyIndex, Step};
+use crate::domain::mesh::{DataPlane, MtlsMode, PeerAuthentication};
+use crate::domain::overview::Overview;
+use crate::domain::survey::Survey;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn object(namespace: &str, policy: &PeerAuthentication) -> String {
+    name(namespace, &policy.namespace, &policy.name)
+}
+
+/// `peerauthentication/default`, with its namespace where that is another.
+fn name(home: &str, namespace: &str, name: &str) -> String {
+    if namespace == home || namespace.is_empty() {
+        format!("peerauthentication/{name}")
+    } else {
+        format!("peerauthentication/{namespace}/{name}")
+    }
+}
+
+pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let policies = &survey.snapshot.policies;
+    if !policies.root_readable && survey.snapshot.namespace != policies.root_namespace {
+        let message = format!("policies of the root namespace {} cannot be read", policies.root_namespace);
+        findings.push(Finding::new(Severity::Warning, Code::RootUnreadable, message));
+    }
+    if !survey.inert.is_empty() && !policies.legacy_only {
+        let message = "policies of authentication.istio.io are left, which nothing obeys";
+        let objects = survey.inert.iter().map(|name| format!("policy.authentication.istio.io/{name}"));
+        findings.push(Finding::new(Severity::Warning, Code::LegacyInert, message).about(objects));
+    }
+    ignored(survey, findings);
+    several(survey, findings);
+    ports(survey, findings);
+    exceptions(survey, overview, findings);
+    in_ambient(survey, overview, findings);
+}
+
+/// PA-3 and PA-9: policies that no proxy of the namespace obeys.
+fn ignored(survey: &Survey, findings: &mut Vec<Finding>) {
+    let (snapshot, home) = (&survey.snapshot, survey.snapshot.namespace.as_str());
+    let root = &snapshot.policies.root_namespace;
+    let selecting: Vec<_> =
+        snapshot.policies.peer.iter().filter(|policy| policy.namespace == *root && !policy.is_wide()).collect();
+    if !selecting.is_empty() {
+        let message = format!("policies in the root namespace {root} with a selector are ignored everywhere");
+        let objects = selecting.into_iter().map(|policy| object(home, policy));
+        findings.push(Finding::new(Severity::Warning, Code::RootSelectorIgnored, message).about(objects));
+    }
+    let revisions: BTreeSet<&str> = snapshot
+        .pods
+        .values()
+        .filter(|pod| pod.data_plane.is_meshed())
+        .filter_map(|pod| pod.revision.as_deref())
+        .collect();
+    if revisions.is_empty() {
+        return;
+    }
+    let unseen = |revision: &Option<String>| revision.as_deref().is_some_and(|revision| !revisions.contains(revision));
+    let policies = snapshot.policies.peer.iter().filter(|policy| policy.namespace == home && unseen(&policy.revision));
+    let rules = snapshot.rules.iter().filter(|rule| unseen(&rule.revision));
+    let objects: Vec<String> = policies
+        .map(|policy| object(home, policy))
+        .chain(rules.map(|rule| format!("destinationrule/{}", rule.name)))
+        .collect();
+    if !objects.is_empty() {
+        let known: Vec<&str> = revisions.into_iter().collect();
+        let message = format!("objects for another revision than the proxies' ({}) are not obeyed", known.join(", "));
+        findings.push(Finding::new(Severity::Warning, Code::WrongRevision, message).about(objects));
+    }
+}
+
+/// PA-4: more than one policy on one level.
+fn several(survey: &Survey, findings: &mut Vec<Finding>) {
+    let snapshot = &survey.snapshot;
+    let index = PolicyIndex::new(&snapshot.policies);
+    // Winner and losers of a level, told once for all pods.
+    let mut fields: BTreeMap<Vec<(&str, &str)>, &'static str> = BTreeMap::new();
+    for pod in snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished) {
+        let levels = index.levels(pod);
+        for (what, level) in
+            [("the mesh", &levels.mesh), ("the namespace", &levels.namespace), ("one workload", &levels.workload)]
+        {
+            if level.len() > 1 {
+                let names = level.iter().map(|policy| (policy.namespace.as_str(), policy.name.as_str()));
+                fields.entry(names.collect()).or_insert(what);
+            }
+        }
+    }
+    for (policies, what) in fields {
+        let named: Vec<String> =
+            policies.iter().map(|(namespace, policy)| name(&snapshot.namespace, namespace, policy)).collect();
+        let message = format!("several policies for {what}: {}, the oldest, counts; the others do not", named[0]);
+        findings.push(Finding::new(Severity::Warning, Code::SeveralPolicies, message).about(named));
+    }
+}
+
+/// PA-6, DR-16: a Service port in the place of a target port.
+fn ports(survey: &Survey, findings: &mut Vec<Finding>) {
+    let snapshot = &survey.snapshot;
+    for policy in snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace) {
+        if policy.ports.is_empty() || policy.is_wide() {
+            continue;
+        }
+        let selected = |pod: &str| {
+            let labels = snapshot.pods.get(pod).map(|pod| &pod.labels);
+            labels.is_some_and(|labels| policy.selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        };
+        let (mut targets, mut services) = (BTreeSet::new(), BTreeMap::new());
+        for service in &snapshot.services {
+            let mut own = service.endpoints.iter().filter(|endpoint| endpoint.pod.as_deref().is_some_and(selected));
+            if let Some(first) = own.next() {
+                targets.extend(own.chain([first]).flat_map(|endpoint| endpoint.ports.values().copied()));
+                services.extend(service.ports.iter().map(|port| (port.port, service.name.as_str())));
+            }
+        }
+        for port in policy.ports.keys().filter(|port| !targets.contains(port)) {
+            if let Some(service) = services.get(port) {
+                let policy = object(&snapshot.namespace, policy);
+                let message =
+                    format!("{policy} names port {port}, which is a port of service/{service} but none of its pods");
+                let objects = [policy, port_name(service, *port)];
+                findings.push(Finding::new(Severity::Warning, Code::PortNumber, message).about(objects));
+            }
+        }
+    }
+}
+
+/// F24: holes in a STRICT namespace.
+fn exceptions(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &survey.snapshot;
+    let revision = snapshot.pods.values().find_map(|pod| pod.revision.as_deref());
+    let index = PolicyIndex::new(&snapshot.policies);
+    let general = index.namespace_mode(&snapshot.namespace, revision);
+    if snapshot.policies.legacy_only || general != MtlsMode::Strict {
+        return;
+    }
+    let mut holes: BTreeMap<Step, BTreeSet<String>> = BTreeMap::new();
+    let sides = overview
+        .ports
+        .iter()
+        .flat_map(|port| port.sides.iter().map(|side| (side, port_name(&port.service, port.port.port))));
+    for (side, object) in sides.chain(overview.others.iter().map(|side| (side, side.workload.clone()))) {
+        let decided = side.chain.iter().rev().find(|step| step.mode.is_some());
+        let open = matches!(side.server, Server::Mode(MtlsMode::Permissive | MtlsMode::Disable));
+        if let Some(step) = decided.filter(|step| open && step.level >= Level::Workload) {
+            holes.entry(step.clone()).or_default().insert(object);
+        }
+    }
+    for (step, objects) in holes {
+        let policy = name(&snapshot.namespace, &step.namespace, &step.name);
+        let mode = step.mode.map_or("UNSET", MtlsMode::as_str);
+        let message =
+            format!("the namespace is STRICT, and {policy} makes an exception ({} level): {mode}", step.level);
+        findings.push(Finding::new(Severity::Warning, Code::ModeException, message).about(objects));
+    }
+}
+
+/// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
+fn in_ambient(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let mut odd: BTreeMap<Code, BTreeSet<String>> = BTreeMap::new();
+    let sides = overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others);
+    for side in sides.filter(|side| side.data_plane == DataPlane::Ambient) {
+        let code = match side.ambient {
+            Some(Plaintext::Undetermined) => Code::AmbientUndetermined,
+            Some(Plaintext::FailsOpen) => Code::AmbientFailOpen,
+            // AM-5.4: a policy of the mesh with an empty selector is not fetched.
+            Some(Plaintext::Allowed) if side.wanted == Some(MtlsMode::Strict) => Code::AmbientFailOpen,
+            _ if side.wanted == Some(MtlsMode::Disable) => Code::AmbientDisable,
+            _ => continue,
+        };
+        odd.entry(code).or_default().insert(side.workload.clone());
+    }
+    for (code, objects) in odd {
+        let (severity, message) = match code {
+            Code::AmbientFailOpen => {
+                (Severity::Error, "the policies ask for STRICT, and the ztunnel lets plaintext in all the same")
+            }
+            Code::AmbientUndetermined => (
+                Severity::Warning,
+                "two policies of one level were made in the same second: which one the ztunnel obeys changes",
+            ),
+            _ => (Severity::Info, "DISABLE means PERMISSIVE to a ztunnel"),
+        };
+        findings.push(Finding::new(severity, code, message).about(objects));
+    }
+    let has_tls = survey.snapshot.rules.iter().filter(|rule| rule.places().iter().any(|(_, tls)| tls.is_some()));
+    let ambient = survey.snapshot.pods.values().any(|pod| pod.data_plane == DataPlane::Ambient);
+    let rules: Vec<String> = has_tls.map(|rule| format!("destinationrule/{}", rule.name)).collect();
+    if ambient && !rules.is_empty() {
+        let message = "ambient clients without a waypoint obey no DestinationRule";
+        findings.push(Finding::new(Severity::Info, Code::AmbientIgnoresRules, message).about(rules));
+    }
+}

@@ -1,0 +1,141 @@
+//! What calls from outside, and what could not be known.
+
+use super::{Code, Finding, Purpose, Severity, port_name};
+use crate::domain::client_tls::Server;
+use crate::domain::mesh::{DataPlane, MtlsMode, ServiceKind};
+use crate::domain::overview::{Overview, PortView, workload};
+use crate::domain::survey::{Entrance, EntranceKind, PortName, Survey};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn find(survey: &Survey, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
+    entrances(survey, overview, findings);
+    scrapers(survey, overview, findings);
+    observed(survey, purpose, findings);
+    services(survey, findings);
+    if !survey.identity_policies.is_empty() && !refuses_all(overview) {
+        let message = "AuthorizationPolicies ask who the caller is, and callers that send plaintext have no name";
+        let objects = survey.identity_policies.iter().map(|name| format!("authorizationpolicy/{name}"));
+        findings.push(Finding::new(Severity::Warning, Code::IdentityPolicy, message).about(objects));
+    }
+    if !survey.unread.is_empty() {
+        let message = format!("could not be read: {}", survey.unread.join(", "));
+        findings.push(Finding::new(Severity::Info, Code::NotRead, message));
+    }
+}
+
+fn is_strict(port: &PortView) -> bool {
+    port.sides.iter().any(|side| side.server == Server::Mode(MtlsMode::Strict))
+}
+
+fn refuses_all(overview: &Overview) -> bool {
+    let sides = overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others);
+    sides.into_iter().all(|side| side.server == Server::Mode(MtlsMode::Strict))
+}
+
+fn leads_to(entrance: &Entrance, port: &PortView) -> bool {
+    entrance.service == port.service
+        && match &entrance.port {
+            None => true,
+            Some(PortName::Number(number)) => port.port.port == *number,
+            Some(PortName::Name(name)) => port.port.name == *name,
+        }
+}
+
+/// F21, BY-18, BY-19.
+fn entrances(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let mut by_service: BTreeMap<&str, Vec<&PortView>> = BTreeMap::new();
+    for port in &overview.ports {
+        by_service.entry(&port.service).or_default().push(port);
+    }
+    let mut found: BTreeMap<(EntranceKind, bool), BTreeSet<String>> = BTreeMap::new();
+    for entrance in &survey.entrances {
+        let ports = by_service.get(entrance.service.as_str()).into_iter().flatten();
+        for port in ports.filter(|port| leads_to(entrance, port)) {
+            let objects = found.entry((entrance.kind, is_strict(port))).or_default();
+            objects.extend([entrance.object.clone(), port_name(&port.service, port.port.port)]);
+        }
+    }
+    for ((kind, strict), objects) in found {
+        let (severity, code, message) = match (kind, strict) {
+            (EntranceKind::ApiServer, true) => (
+                Severity::Error,
+                Code::ApiServerCall,
+                "the API server calls these ports from outside the mesh, and STRICT refuses it",
+            ),
+            (EntranceKind::ApiServer, false) => (
+                Severity::Info,
+                Code::ApiServerCall,
+                "the API server calls these ports from outside the mesh: STRICT would refuse it",
+            ),
+            (EntranceKind::Door, true) => (
+                Severity::Warning,
+                Code::OutsideCaller,
+                "calls come in from outside: STRICT refuses them unless the controller's pods are in the mesh",
+            ),
+            (EntranceKind::Door, false) => (
+                Severity::Info,
+                Code::OutsideCaller,
+                "calls come in from outside: STRICT would refuse them unless the controller's pods are in the mesh",
+            ),
+        };
+        findings.push(Finding::new(severity, code, message).about(objects));
+    }
+}
+
+/// Workloads that invite a scraper to a port that refuses plaintext. Port 15020 is the proxy's own.
+fn scrapers(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let strict: BTreeSet<(&str, u16)> = overview
+        .ports
+        .iter()
+        .flat_map(|port| &port.sides)
+        .filter(|side| side.server == Server::Mode(MtlsMode::Strict))
+        .filter_map(|side| Some((side.workload.as_str(), side.target_port?)))
+        .collect();
+    let mut objects = BTreeSet::new();
+    for pod in survey.snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar) {
+        let name = workload(pod);
+        if pod.facts.scraped.is_some_and(|port| strict.contains(&(name.as_str(), port))) {
+            objects.insert(name);
+        }
+    }
+    if !objects.is_empty() {
+        let message = "prometheus.io/scrape invites a scraper to a port that refuses it unless it is in the mesh";
+        findings.push(Finding::new(Severity::Warning, Code::OutsideCaller, message).about(objects));
+    }
+}
+
+/// Who really sent plaintext.
+fn observed(survey: &Survey, purpose: Purpose, findings: &mut Vec<Finding>) {
+    let Some(observed) = &survey.observed else {
+        let message = "clients outside the mesh cannot be seen without --prometheus";
+        findings.push(Finding::new(Severity::Info, Code::ClientsUnseen, message));
+        return;
+    };
+    let severity = if purpose == Purpose::BeforeSwitch { Severity::Error } else { Severity::Warning };
+    for seen in observed {
+        let message = format!(
+            "{} sent plaintext to {} ({} requests or connections in the last hours)",
+            seen.client, seen.workload, seen.count
+        );
+        let service = (!seen.service.is_empty()).then(|| format!("service/{}", seen.service));
+        let objects = [seen.client.clone(), seen.workload.clone()].into_iter().chain(service);
+        findings.push(Finding::new(severity, Code::PlaintextSeen, message).about(objects));
+    }
+}
+
+/// Services of which less can be told.
+fn services(survey: &Survey, findings: &mut Vec<Finding>) {
+    let named = |kind: &dyn Fn(&&crate::domain::mesh::Service) -> bool| -> Vec<String> {
+        survey.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
+    };
+    let aliases = named(&|service| service.kind == ServiceKind::ExternalName);
+    let by_hand = named(&|service| service.kind != ServiceKind::ExternalName && service.selector.is_empty());
+    for (code, message, objects) in [
+        (Code::ExternalName, "no mode and no rule holds for an alias of a name outside", aliases),
+        (Code::NoSelector, "endpoints are kept by hand: nothing tells whether they are in the mesh", by_hand),
+    ] {
+        if !objects.is_empty() {
+            findings.push(Finding::new(Severity::Info, code, message).about(objects));
+        }
+    }
+}

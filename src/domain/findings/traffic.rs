@@ -1,0 +1,102 @@
+//! Calls between members of the mesh that fail: what clients send is not what the port takes.
+
+use super::{Code, Finding, Severity, port_name};
+use crate::domain::client_tls::{Sends, Server};
+use crate::domain::mesh::{MtlsMode, ServiceKind};
+use crate::domain::overview::{Break, Bypass, Caller, CallerView, Overview, PortView};
+use crate::domain::survey::Survey;
+use std::collections::BTreeMap;
+
+/// What makes calls fail in the same way.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Cause {
+    code: Code,
+    sends: Sends,
+    /// The rules that say so, or none where auto mTLS does.
+    rules: Vec<String>,
+    subset: Option<String>,
+}
+
+pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let mut causes: BTreeMap<Cause, (Vec<String>, Vec<&Caller>)> = BTreeMap::new();
+    for port in &overview.ports {
+        for view in &port.callers {
+            for broken in &view.breaks {
+                let Some(code) = code(survey, port, view, broken) else { continue };
+                let rules = if view.explicit { view.rules.clone() } else { Vec::new() };
+                let cause = Cause { code, sends: broken.sends, rules, subset: view.subset.clone() };
+                let (objects, callers) = causes.entry(cause).or_default();
+                objects.push(port_name(&port.service, port.port.port));
+                objects.push(broken.workload.clone());
+                if !callers.contains(&&view.caller) {
+                    callers.push(&view.caller);
+                }
+            }
+        }
+    }
+    for (cause, (objects, callers)) in causes {
+        let rules = cause.rules.iter().map(|rule| format!("destinationrule/{}", local(survey, rule)));
+        findings.push(Finding::new(Severity::Error, cause.code, message(&cause, &callers)).about(rules.chain(objects)));
+    }
+}
+
+/// A rule of the namespace by its name alone.
+fn local<'a>(survey: &Survey, rule: &'a str) -> &'a str {
+    match rule.split_once('/') {
+        Some((namespace, name)) if namespace == survey.snapshot.namespace => name,
+        _ => rule,
+    }
+}
+
+fn code(survey: &Survey, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
+    let side = port.sides.iter().find(|side| side.workload == broken.workload && side.server == broken.server);
+    Some(match (broken.sends, broken.server) {
+        (Sends::Raw, Server::Mode(MtlsMode::Strict)) => {
+            let disabled = |level: &&crate::domain::effective::Step| level.mode == Some(MtlsMode::Disable);
+            let above = side.is_some_and(|side| side.chain.iter().take(2).any(|step| disabled(&step)));
+            let mixed = port.sides.iter().any(|side| side.server == Server::Naked);
+            if view.caller == Caller::OwnAmbient {
+                Code::AmbientToSidecar
+            } else if view.explicit || !survey.snapshot.mesh.auto_mtls {
+                Code::PlaintextToStrict
+            } else if !broken.says_tls {
+                Code::TlsModeLabel
+            } else if above {
+                Code::StrictUnderDisable
+            } else if port.kind == ServiceKind::Headless && mixed {
+                Code::HeadlessMixed
+            } else {
+                Code::PlaintextToStrict
+            }
+        }
+        // Clients go by the pod's label, which says nothing of ports that its sidecar leaves alone.
+        (Sends::Mtls, Server::Naked) if side.is_some_and(|side| side.bypass == Some(Bypass::NotCaptured)) => {
+            Code::NotCaptured
+        }
+        (Sends::Mtls, Server::Naked) if view.explicit => Code::MtlsToNaked,
+        (Sends::Mtls, Server::Naked) => Code::TlsModeLabel,
+        (Sends::Mtls, Server::Mode(_)) => Code::MtlsToDisable,
+        (Sends::Tls | Sends::UserMtls, _) => Code::TlsToSidecar,
+        _ => return None,
+    })
+}
+
+fn message(cause: &Cause, callers: &[&Caller]) -> String {
+    let who: Vec<String> = callers.iter().map(ToString::to_string).collect();
+    let by = match (&cause.rules[..], &cause.subset) {
+        ([], _) => "auto mTLS".to_owned(),
+        (rules, None) => format!("the rule {}", rules.join(" with ")),
+        (rules, Some(subset)) => format!("subset {subset} of the rule {}", rules.join(" with ")),
+    };
+    let what = match cause.code {
+        Code::NotCaptured => "the sidecar there leaves the port alone, so that the application gets TLS",
+        Code::MtlsToNaked => "pods there have no proxy to take it",
+        Code::MtlsToDisable => "mode DISABLE does not terminate it",
+        Code::TlsToSidecar => "the sidecar there takes no TLS but the mesh's own",
+        Code::TlsModeLabel => "the label security.istio.io/tlsMode of the pods there does not tell what they take",
+        Code::StrictUnderDisable => "the workload is STRICT below a namespace or mesh in DISABLE",
+        Code::HeadlessMixed => "the headless Service has pods with and without a sidecar, and the former are STRICT",
+        _ => "mode STRICT refuses it",
+    };
+    format!("{} makes clients send {}, and {what}; callers: {}", by, cause.sends, who.join(", "))
+}

@@ -1,0 +1,156 @@
+//! Workloads: those that nothing protects, and those that STRICT would cut off.
+
+use super::{Code, Finding, Severity, any_strict, port_name, wants_strict};
+use crate::domain::client_tls::Server;
+use crate::domain::effective::PolicyIndex;
+use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
+use crate::domain::overview::{Bypass, Overview, PortView, Side, workload};
+use crate::domain::survey::{Injection, Survey};
+use std::collections::BTreeSet;
+
+pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    unprotected(survey, overview, findings);
+    clients(survey, overview, findings);
+    labels(survey, findings);
+    probes(survey, findings);
+    server_first(overview, findings);
+    let pods = || survey.snapshot.pods.values().filter(|pod| !pod.facts.finished);
+    let mut add = |severity, code, message: &str, pods: Vec<&Pod>| {
+        if !pods.is_empty() {
+            findings.push(Finding::new(severity, code, message).about(pods.into_iter().map(workload)));
+        }
+    };
+    add(
+        Severity::Warning,
+        Code::NotEnrolled,
+        "pods are half way into the ambient mesh",
+        pods().filter(|pod| pod.data_plane == DataPlane::Pending).collect(),
+    );
+    add(
+        Severity::Info,
+        Code::Gateway,
+        "a gateway's own listeners decide what it takes",
+        pods().filter(|pod| pod.facts.gateway).collect(),
+    );
+    let endless = |pod: &&Pod| {
+        let of_job = pod.facts.workload.starts_with("job/");
+        of_job && pod.data_plane == DataPlane::Sidecar && !pod.facts.native_sidecar
+    };
+    add(
+        Severity::Info,
+        Code::EndlessJob,
+        "pods of Jobs have a sidecar that does not end with them",
+        pods().filter(endless).collect(),
+    );
+}
+
+/// F01: STRICT that nobody enforces.
+fn unprotected(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let (mut naked, mut excluded) = (BTreeSet::new(), BTreeSet::new());
+    for PortView { service, port, sides, .. } in &overview.ports {
+        for side in sides.iter().filter(|side| wants_strict(side) && side.server == Server::Naked) {
+            let found = if side.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut naked };
+            found.extend([port_name(service, port.port), side.workload.clone()]);
+        }
+    }
+    if !naked.is_empty() {
+        let message = match survey.injection() {
+            Injection::Off => "STRICT is asked for, and the pods behind these ports have no proxy",
+            Injection::On | Injection::Ambient => {
+                "STRICT is asked for, and the pods behind these ports have no proxy, though the namespace asks for one"
+            }
+        };
+        findings.push(Finding::new(Severity::Error, Code::Unprotected, message).about(naked));
+    }
+    if !excluded.is_empty() {
+        let message = "STRICT is asked for, and the sidecar leaves these ports alone: they take plaintext";
+        findings.push(Finding::new(Severity::Error, Code::NotCaptured, message).about(excluded));
+    }
+}
+
+/// Those that send plaintext because nobody sends anything else for them.
+fn clients(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+    let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
+    let ours = |pod: &&Pod| pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic");
+    let (host, naked): (Vec<&Pod>, Vec<&Pod>) = survey
+        .snapshot
+        .pods
+        .values()
+        .filter(|pod| pod.data_plane == DataPlane::None && !pod.facts.finished && !ours(pod))
+        .partition(|pod| pod.facts.host_network);
+    let injected = survey.injection() == Injection::On;
+    let outside = |job: &&crate::domain::survey::CronJob| {
+        job.declines_injection || survey.injection() == Injection::Off && !job.asks_for_injection
+    };
+    let jobs = survey.cron_jobs.iter().filter(outside).map(|job| format!("cronjob/{}", job.name));
+    let naked: BTreeSet<String> = naked.into_iter().map(workload).chain(jobs).collect();
+    if !naked.is_empty() {
+        let message = "workloads without a proxy send plaintext, which STRICT ports refuse";
+        findings.push(Finding::new(severity, Code::NakedClient, message).about(naked));
+    }
+    if !host.is_empty() {
+        let message = "pods on their node's network send plaintext, and nothing protects them";
+        findings.push(Finding::new(severity, Code::HostNetwork, message).about(host.into_iter().map(workload)));
+    }
+    let both =
+        survey.namespace_labels.contains_key("istio-injection") && survey.namespace_labels.contains_key("istio.io/rev");
+    if both {
+        let wins = if injected { "istio-injection wins" } else { "nothing is injected" };
+        let message = format!("the namespace has both istio-injection and istio.io/rev: {wins}");
+        let namespace = format!("namespace/{}", survey.snapshot.namespace);
+        findings.push(Finding::new(Severity::Warning, Code::InjectionLabels, message).about([namespace]));
+    }
+}
+
+/// F18: labels that do not say what the pod does. Calls that fail for it are found with the traffic.
+fn labels(survey: &Survey, findings: &mut Vec<Finding>) {
+    let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished && !pod.facts.gateway);
+    let wrong = live.filter(|pod| match pod.data_plane {
+        DataPlane::Sidecar => !pod.says_tls(),
+        DataPlane::None => pod.says_tls(),
+        DataPlane::Ambient | DataPlane::Pending => false,
+    });
+    let objects: BTreeSet<String> = wrong.map(workload).collect();
+    if !objects.is_empty() {
+        let message = "the label security.istio.io/tlsMode of pods does not tell what they take";
+        findings.push(Finding::new(Severity::Warning, Code::TlsModeLabel, message).about(objects));
+    }
+}
+
+/// BY-11: probes of the kubelet that go to the application itself.
+fn probes(survey: &Survey, findings: &mut Vec<Finding>) {
+    let index = PolicyIndex::new(&survey.snapshot.policies);
+    let (mut refused, mut later) = (BTreeSet::new(), BTreeSet::new());
+    let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished);
+    for pod in live.filter(|pod| pod.data_plane == DataPlane::Sidecar) {
+        for port in pod.facts.raw_probes.iter().filter(|port| pod.capture.covers(**port)) {
+            let strict = index.mode(pod, *port).mode == Some(MtlsMode::Strict);
+            if strict { &mut refused } else { &mut later }.insert(workload(pod));
+        }
+    }
+    for (severity, objects, word) in [(Severity::Error, refused, "refuses"), (Severity::Warning, later, "would refuse")]
+    {
+        if !objects.is_empty() {
+            let message = format!("the kubelet's probes go to the application itself, which STRICT {word}");
+            findings.push(Finding::new(severity, Code::RawProbe, message).about(objects));
+        }
+    }
+}
+
+/// Ports of protocols in which the server speaks first, by number.
+const SERVER_FIRST: [(u16, &str); 5] = [(25, "SMTP"), (587, "SMTP"), (3306, "MySQL"), (21, "FTP"), (110, "POP3")];
+
+/// BY-12: under PERMISSIVE an undeclared port waits for the client's first bytes.
+fn server_first(overview: &Overview, findings: &mut Vec<Finding>) {
+    for PortView { service, port, sides, .. } in &overview.ports {
+        let known = SERVER_FIRST.iter().find(|(number, _)| *number == port.port);
+        let declared = port.app_protocol.is_some() || !port.name.is_empty() && port.name.contains("tcp");
+        let permissive = |side: &Side| side.server == Server::Mode(MtlsMode::Permissive);
+        if let Some((_, protocol)) = known.filter(|_| !declared && sides.iter().any(permissive)) {
+            let message =
+                format!("{protocol} servers speak first, and the port is not declared TCP: a silent client waits");
+            findings
+                .push(Finding::new(Severity::Info, Code::ServerFirst, message).about([port_name(service, port.port)]));
+        }
+    }
+}

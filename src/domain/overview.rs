@@ -1,0 +1,379 @@
+//! Which mode holds at every port of a namespace, which object decides it, and what each client sends there.
+//!
+//! The cost is linear in the objects: policies and rules are sorted once, and every pod and port is looked at once for
+//! each kind of caller.
+
+mod callers;
+
+use super::ambient::{self, Plaintext};
+use super::client_tls::{Outcome, Sends, Server};
+use super::effective::{Effective, PolicyIndex, Step, legacy_server_mode};
+use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, PodFacts, Protocol, Service, ServiceKind, ServicePort};
+use super::survey::Survey;
+use callers::Callers;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+/// A namespace, port by port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// TCP ports of Services, in the order of Services.
+    pub ports: Vec<PortView>,
+    /// Workloads that no TCP port of a Service leads to.
+    pub others: Vec<Side>,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortView {
+    /// The Service.
+    pub service: String,
+    /// What stands behind it.
+    pub kind: ServiceKind,
+    /// The port.
+    pub port: ServicePort,
+    /// The server's side: one entry for each workload, target port and mode.
+    pub sides: Vec<Side>,
+    /// The clients' side.
+    pub callers: Vec<CallerView>,
+}
+
+/// Pods of one workload that answer alike at one target port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// `deployment/web`, or `pod/web-0` for one that stands alone; an address where no pod is known.
+    pub workload: String,
+    /// The target port; `None` for every port of a workload without a Service.
+    pub target_port: Option<u16>,
+    /// How the pods take part in the mesh.
+    pub data_plane: DataPlane,
+    /// What the port does.
+    pub server: Server,
+    /// Why no mode is enforced.
+    pub bypass: Option<Bypass>,
+    /// The mode that the policies ask for, whether it is enforced or not.
+    pub wanted: Option<MtlsMode>,
+    /// The policies that had a say, the widest first.
+    pub chain: Vec<Step>,
+    /// What is odd about an ambient pod's port.
+    pub ambient: Option<Plaintext>,
+    /// Names of the pods, or addresses.
+    pub pods: Vec<String>,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+/// Why a port is not in a proxy's hands, or not in known ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bypass {
+    /// The pod has no proxy.
+    NoProxy,
+    /// The pod is on its node's network.
+    HostNetwork,
+    /// No pod stands behind the address.
+    NoPod,
+    /// The proxy leaves the port alone.
+    NotCaptured,
+    /// The pod is half enrolled.
+    Pending,
+}
+
+impl fmt::Display for Bypass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoProxy => "no proxy",
+            Self::HostNetwork => "host network",
+            Self::NoPod => "no pod of the namespace",
+            Self::NotCaptured => "port not captured",
+            Self::Pending => "not yet enrolled",
+        })
+    }
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// Workloads of the namespace with a sidecar.
+    Own,
+    /// Workloads of the namespace that a rule selects by these labels.
+    Selected(BTreeMap<String, String>),
+    /// Ambient workloads of the namespace.
+    OwnAmbient,
+    /// Gateways in the root namespace.
+    Gateway,
+    /// Workloads of a namespace that has rules of its own for this one.
+    Namespace(String),
+    /// Workloads of all other namespaces.
+    Elsewhere,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("this namespace"),
+            Self::Selected(labels) => {
+                let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                f.write_str(&labels.join(","))
+            }
+            Self::OwnAmbient => f.write_str("ambient"),
+            Self::Gateway => f.write_str("gateways"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+            Self::Elsewhere => f.write_str("other namespaces"),
+        }
+    }
+}
+
+/// What one kind of caller sends to a port, and what comes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerView {
+    /// Who.
+    pub caller: Caller,
+    /// By which subset, where a route names one.
+    pub subset: Option<String>,
+    /// The rules in force, as `namespace/name`; none is auto mTLS alone.
+    pub rules: Vec<String>,
+    /// Whether the rule says what to send; otherwise auto mTLS does.
+    pub explicit: bool,
+    /// What is sent, by workload.
+    pub sends: BTreeMap<String, BTreeSet<Sends>>,
+    /// The worst that comes of it.
+    pub outcome: Outcome,
+    /// Where it fails.
+    pub breaks: BTreeSet<Break>,
+}
+
+impl CallerView {
+    /// What comes of what is sent to one workload, and what that is.
+    pub fn to(&self, workload: &str) -> (BTreeSet<Sends>, bool) {
+        let sends = self.sends.get(workload).cloned().unwrap_or_default();
+        (sends, self.breaks.iter().any(|broken| broken.workload == workload))
+    }
+}
+
+/// A combination that fails.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Break {
+    /// What is sent.
+    pub sends: Sends,
+    /// What it meets.
+    pub server: Server,
+    /// At which workload.
+    pub workload: String,
+    /// Whether the pod's label says that it takes mutual TLS.
+    pub says_tls: bool,
+}
+
+/// Looks at every port.
+pub fn overview(survey: &Survey) -> Overview {
+    let snapshot = &survey.snapshot;
+    let index = PolicyIndex::new(&snapshot.policies);
+    let callers = Callers::new(survey, &index);
+    let nobody = nobody(&snapshot.namespace);
+    let mut behind_service: BTreeSet<&str> = BTreeSet::new();
+    let mut ports = Vec::new();
+    for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+            let endpoints: Vec<Seen<'_>> = service
+                .endpoints
+                .iter()
+                .filter_map(|endpoint| {
+                    let target_port = service.target_port(port, endpoint)?;
+                    let pod = snapshot.pod_of(endpoint).filter(|pod| !pod.facts.finished);
+                    let side = look(survey, &index, (service, port), pod, target_port);
+                    Some(Seen { endpoint, pod: pod.unwrap_or(&nobody), known: pod.is_some(), target_port, side })
+                })
+                .collect();
+            behind_service.extend(endpoints.iter().filter(|seen| seen.known).map(|seen| seen.pod.name.as_str()));
+            ports.push(PortView {
+                service: service.name.clone(),
+                kind: service.kind,
+                port: port.clone(),
+                callers: callers.views(service, port, &endpoints),
+                sides: group(endpoints),
+            });
+        }
+    }
+    Overview { ports, others: others(survey, &index, &behind_service) }
+}
+
+/// One endpoint of a port.
+struct Seen<'a> {
+    endpoint: &'a Endpoint,
+    /// Its pod, or a stand-in without labels.
+    pod: &'a Pod,
+    known: bool,
+    target_port: u16,
+    side: State,
+}
+
+/// What one pod does at one port.
+struct State {
+    server: Server,
+    bypass: Option<Bypass>,
+    wanted: Effective,
+    ambient: Option<Plaintext>,
+}
+
+fn look(
+    survey: &Survey,
+    index: &PolicyIndex<'_>,
+    (service, port): (&Service, &ServicePort),
+    pod: Option<&Pod>,
+    target_port: u16,
+) -> State {
+    let snapshot = &survey.snapshot;
+    let Some(pod) = pod else {
+        let mode = Some(index.namespace_mode(&snapshot.namespace, None));
+        let wanted = Effective { mode, chain: Vec::new() };
+        return State { server: Server::Naked, bypass: Some(Bypass::NoPod), wanted, ambient: None };
+    };
+    let wanted = if snapshot.policies.legacy_only {
+        let name = (!port.name.is_empty()).then_some(port.name.as_str());
+        legacy_server_mode(&snapshot.policies, &snapshot.namespace, &service.name, port.port, name)
+    } else {
+        index.mode(pod, target_port)
+    };
+    at_pod(index, pod, Some(target_port), wanted)
+}
+
+/// What a pod does at a port (`None`: at any that no policy names).
+fn at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> State {
+    let by_policy = wanted.mode.map_or(Server::Unknown, Server::Mode);
+    let naked = |bypass| (Server::Naked, Some(bypass), None);
+    let (server, bypass, ambient) = match pod.data_plane {
+        DataPlane::None if pod.facts.host_network => naked(Bypass::HostNetwork),
+        DataPlane::None => naked(Bypass::NoProxy),
+        DataPlane::Pending => (Server::Unknown, Some(Bypass::Pending), None),
+        DataPlane::Sidecar if pod.facts.gateway => (Server::Gateway, None, None),
+        _ if port.is_some_and(|port| !pod.capture.covers(port)) => naked(Bypass::NotCaptured),
+        DataPlane::Sidecar => (by_policy, None, None),
+        DataPlane::Ambient => {
+            let found = ambient::plaintext(index, pod, port.unwrap_or(0));
+            let server = match found.gets_in() {
+                Some(true) => Server::Mode(MtlsMode::Permissive),
+                Some(false) => Server::Mode(MtlsMode::Strict),
+                None => Server::Unknown,
+            };
+            (server, None, Some(found))
+        }
+    };
+    State { server, bypass, wanted, ambient }
+}
+
+/// Puts pods together that belong together and answer alike.
+fn group(endpoints: Vec<Seen<'_>>) -> Vec<Side> {
+    let mut groups = Groups::default();
+    for seen in endpoints {
+        let name = if seen.known { &seen.pod.name } else { &seen.endpoint.address };
+        let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
+        let data_plane = if seen.known { seen.pod.data_plane } else { DataPlane::None };
+        groups.add(workload, Some(seen.target_port), data_plane, seen.side, name, seen.endpoint.ready);
+    }
+    groups.sides
+}
+
+#[derive(Default)]
+struct Groups {
+    sides: Vec<Side>,
+    known: HashMap<GroupKey, usize>,
+}
+
+type GroupKey = (String, Option<u16>, Server, Option<Bypass>, Vec<Step>);
+
+impl Groups {
+    fn add(
+        &mut self,
+        workload: String,
+        target_port: Option<u16>,
+        data_plane: DataPlane,
+        state: State,
+        name: &str,
+        ready: bool,
+    ) {
+        let key = (workload.clone(), target_port, state.server, state.bypass, state.wanted.chain.clone());
+        let index = *self.known.entry(key).or_insert_with(|| {
+            self.sides.push(Side {
+                workload,
+                target_port,
+                data_plane,
+                server: state.server,
+                bypass: state.bypass,
+                wanted: state.wanted.mode,
+                chain: state.wanted.chain,
+                ambient: state.ambient,
+                pods: Vec::new(),
+                ready: 0,
+            });
+            self.sides.len() - 1
+        });
+        let side = &mut self.sides[index];
+        side.pods.push(name.to_owned());
+        side.ready += usize::from(ready);
+    }
+}
+
+impl Overview {
+    /// The same for some Services only.
+    #[must_use]
+    pub fn of_services(mut self, names: &[String]) -> Self {
+        self.ports.retain(|port| names.contains(&port.service));
+        self.others.clear();
+        self
+    }
+}
+
+/// What a person calls the pod's workload.
+pub fn workload(pod: &Pod) -> String {
+    if pod.facts.workload.is_empty() { format!("pod/{}", pod.name) } else { pod.facts.workload.clone() }
+}
+
+/// Whether it is a pod of this tool.
+fn is_ours(pod: &Pod) -> bool {
+    pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic")
+}
+
+/// Workloads without a Service: their general mode, and each port for which their policy makes an exception.
+fn others(survey: &Survey, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<Side> {
+    let mut groups = Groups::default();
+    let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
+    for pod in survey.snapshot.pods.values().filter(alone) {
+        let exceptions = index.levels(pod).workload.first().map(|policy| policy.ports.keys().copied());
+        let ports = std::iter::once(None).chain(exceptions.into_iter().flatten().map(Some));
+        for port in ports {
+            let wanted = if survey.snapshot.policies.legacy_only {
+                legacy_server_mode(&survey.snapshot.policies, &pod.namespace, "", 0, None)
+            } else {
+                index.mode(pod, port.unwrap_or(0))
+            };
+            let state = at_pod(index, pod, port, wanted);
+            groups.add(workload(pod), port, pod.data_plane, state, &pod.name, pod.ready);
+        }
+    }
+    groups.sides
+}
+
+/// The stand-in for an address behind which no pod is known.
+fn nobody(namespace: &str) -> Pod {
+    Pod {
+        name: String::new(),
+        namespace: namespace.to_owned(),
+        labels: BTreeMap::new(),
+        service_account: String::new(),
+        data_plane: DataPlane::None,
+        revision: None,
+        ready: false,
+        capture: super::mesh::Capture::All,
+        facts: PodFacts::default(),
+    }
+}
+
+/// Whether a port is declared to speak HTTP: by `appProtocol`, else by the beginning of its name.
+pub fn speaks_http(port: &ServicePort) -> bool {
+    let word = port.app_protocol.as_deref().unwrap_or_else(|| port.name.split('-').next().unwrap_or_default());
+    let word = word.strip_prefix("kubernetes.io/").unwrap_or(word);
+    matches!(word.to_ascii_lowercase().as_str(), "http" | "http2" | "h2c" | "grpc" | "ws")
+}
+
+#[cfg(test)]
+#[path = "overview/tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,154 @@
+//! The clients' side of a port: which callers there are to tell apart, and what each sends.
+
+use super::{Break, Caller, CallerView, Seen, speaks_http, workload};
+use crate::domain::client_tls::rules::Sorting;
+use crate::domain::client_tls::{Call, Client, ClientKind, InForce, Mesh, Outcome, RuleBook, outcome, sends};
+use crate::domain::effective::PolicyIndex;
+use crate::domain::mesh::{DataPlane, Service, ServiceKind, ServicePort};
+use crate::domain::rule::covers;
+use crate::domain::survey::Survey;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everybody who may call, told apart as far as rules tell them apart.
+pub(super) struct Callers<'a> {
+    survey: &'a Survey,
+    mesh: Mesh<'a>,
+    rules: RuleBook<'a>,
+    who: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
+    /// Subsets by the host that they are routed for.
+    routed: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Callers<'a> {
+    pub(super) fn new(survey: &'a Survey, index: &'a PolicyIndex<'a>) -> Self {
+        let snapshot = &survey.snapshot;
+        let meshed = || snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished);
+        let sorting = Sorting {
+            root: &snapshot.mesh.root_namespace,
+            cluster_domain: &snapshot.mesh.cluster_domain,
+            default_export: &snapshot.mesh.rule_export,
+            revision: meshed().find_map(|pod| pod.revision.as_deref()),
+        };
+        let (sidecars, ambient) = (
+            meshed().any(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway),
+            meshed().any(|pod| pod.data_plane == DataPlane::Ambient),
+        );
+        let own = snapshot.namespace.clone();
+        let mut callers = Vec::new();
+        if sidecars || !ambient {
+            callers.push((Caller::Own, own.clone(), ClientKind::Sidecar, BTreeMap::new()));
+        }
+        let selectors: BTreeSet<_> = snapshot.rules.iter().map(|rule| &rule.client_selector).collect();
+        for selector in selectors.into_iter().filter(|selector| !selector.is_empty()) {
+            callers.push((Caller::Selected(selector.clone()), own.clone(), ClientKind::Sidecar, selector.clone()));
+        }
+        if ambient {
+            callers.push((Caller::OwnAmbient, own.clone(), ClientKind::Ambient, BTreeMap::new()));
+        }
+        let root = snapshot.mesh.root_namespace.clone();
+        for namespace in others_with_rules(survey) {
+            let who = Caller::Namespace(namespace.clone());
+            callers.push((who, namespace, ClientKind::Sidecar, BTreeMap::new()));
+        }
+        if root != own {
+            callers.push((Caller::Gateway, root, ClientKind::Gateway, BTreeMap::new()));
+        }
+        // A namespace without rules of its own; its name is none that an object can have.
+        callers.push((Caller::Elsewhere, String::new(), ClientKind::Sidecar, BTreeMap::new()));
+        let mut routed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (host, subset) in survey.routed.iter() {
+            routed.entry(host).or_default().push(subset);
+        }
+        Self {
+            survey,
+            mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
+            rules: RuleBook::new(survey.rules.iter(), sorting),
+            who: callers,
+            routed,
+        }
+    }
+
+    /// What each of them sends to a port.
+    pub(super) fn views(&self, service: &Service, port: &ServicePort, endpoints: &[Seen<'_>]) -> Vec<CallerView> {
+        let snapshot = &self.survey.snapshot;
+        let host = service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain);
+        let call = Call {
+            namespace: &snapshot.namespace,
+            port: port.port,
+            subset: None,
+            headless: service.kind == ServiceKind::Headless,
+            external: false,
+            all_say_tls: !endpoints.is_empty() && endpoints.iter().all(|seen| seen.pod.says_tls()),
+        };
+        let http = speaks_http(port);
+        let mut views = Vec::new();
+        for (caller, namespace, kind, labels) in &self.who {
+            let client = Client { namespace, labels, kind: *kind };
+            let rule = self.rules.in_force(client, &host, &snapshot.namespace);
+            views.push(self.view(caller, client, rule.as_ref(), call, endpoints, http));
+            let routed = self.routed.get(host.as_str()).into_iter().flatten();
+            for subset in routed.filter(|subset| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())) {
+                let call = Call { subset: Some(subset), ..call };
+                views.push(self.view(caller, client, rule.as_ref(), call, endpoints, http));
+            }
+        }
+        views
+    }
+
+    fn view(
+        &self,
+        caller: &Caller,
+        client: Client<'_>,
+        rule: Option<&InForce<'_>>,
+        call: Call<'_>,
+        endpoints: &[Seen<'_>],
+        http: bool,
+    ) -> CallerView {
+        let subset = call.subset.and_then(|name| rule?.subset(name)).map(|(rule, index)| &rule.subsets[index]);
+        let rules = rule.map_or_else(Vec::new, |rule| {
+            rule.rules().iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
+        });
+        let mut view = CallerView {
+            caller: caller.clone(),
+            subset: call.subset.map(str::to_owned),
+            rules,
+            explicit: client.kind != ClientKind::Ambient
+                && rule.is_some_and(|rule| rule.cluster_tls(call, client.kind).is_some()),
+            sends: BTreeMap::new(),
+            outcome: Outcome::Works,
+            breaks: BTreeSet::new(),
+        };
+        for seen in endpoints {
+            let in_subset = |labels: &BTreeMap<String, String>| {
+                labels.iter().all(|(key, value)| seen.pod.labels.get(key) == Some(value))
+            };
+            if subset.is_some_and(|subset| !in_subset(&subset.labels)) {
+                continue;
+            }
+            let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));
+            let came = outcome(sent, seen.side.server, http);
+            let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
+            view.outcome = view.outcome.max(came);
+            view.sends.entry(workload.clone()).or_default().insert(sent);
+            if came == Outcome::Breaks {
+                let says_tls = seen.pod.says_tls();
+                view.breaks.insert(Break { sends: sent, server: seen.side.server, workload, says_tls });
+            }
+        }
+        view
+    }
+}
+
+/// Other namespaces whose rules cover, or could cover, a Service of this one: their clients may send something else.
+fn others_with_rules(survey: &Survey) -> BTreeSet<String> {
+    let snapshot = &survey.snapshot;
+    let home = format!(".{}.svc.{}", snapshot.namespace, snapshot.mesh.cluster_domain);
+    let touches = |host: &str| host.ends_with(&home) || host.starts_with('*') && covers(host, &format!("any{home}"));
+    survey
+        .rules
+        .iter()
+        .filter(|rule| rule.namespace != snapshot.namespace && rule.namespace != snapshot.mesh.root_namespace)
+        .filter(|rule| touches(&rule.resolved_host(&snapshot.mesh.cluster_domain)))
+        .map(|rule| rule.namespace.clone())
+        .collect()
+}

@@ -1,0 +1,114 @@
+use super::*;
+use crate::domain::mesh::{Capture, ClientTls, MtlsMode};
+use crate::domain::plan::samples::{policy, rule, shop};
+use std::sync::Arc;
+
+/// The namespace `shop` with nothing around it but its own rules.
+pub(crate) fn survey(services: &[&str]) -> Survey {
+    let mut snapshot = shop(services);
+    for pod in snapshot.pods.values_mut() {
+        pod.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
+    }
+    Survey {
+        snapshot,
+        namespace_labels: BTreeMap::new(),
+        rules: Arc::default(),
+        routed: Arc::default(),
+        entrances: Vec::new(),
+        cron_jobs: Vec::new(),
+        identity_policies: Vec::new(),
+        inert: Vec::new(),
+        observed: Some(Vec::new()),
+        unread: Vec::new(),
+    }
+}
+
+/// Gives a survey rules, the namespace's own among them.
+pub(crate) fn with_rules(mut survey: Survey, rules: Vec<crate::domain::mesh::DestinationRule>) -> Survey {
+    survey.snapshot.rules = rules.iter().filter(|rule| rule.namespace == "shop").cloned().collect();
+    survey.rules = Arc::new(rules);
+    survey
+}
+
+fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {
+    overview.ports[0].callers.iter().find(|view| view.caller == *caller).expect("that caller")
+}
+
+#[test]
+fn a_port_says_its_mode_and_who_decides() {
+    let mut survey = survey(&["web"]);
+    let mut port = policy("web", 2, Some(MtlsMode::Strict));
+    port.selector.insert("app".into(), "web".into());
+    port.ports.insert(8080, Some(MtlsMode::Permissive));
+    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict)), port];
+    let overview = overview(&survey);
+    let side = &overview.ports[0].sides[0];
+    assert_eq!((side.server, side.target_port), (Server::Mode(MtlsMode::Permissive), Some(8080)));
+    assert_eq!(side.chain.last().map(|step| step.name.as_str()), Some("web"));
+    assert_eq!(of(&overview, &Caller::Own).to("pod/web-0"), ([Sends::Mtls].into(), false));
+}
+
+type Change = fn(&mut Pod);
+
+#[test]
+fn what_nobody_enforces_is_told_apart() {
+    let strict = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    let rows: [(Change, Server, Option<Bypass>); 5] = [
+        (|_| {}, Server::Mode(MtlsMode::Strict), None),
+        (|pod| pod.data_plane = DataPlane::None, Server::Naked, Some(Bypass::NoProxy)),
+        (|pod| pod.capture = Capture::AllBut(vec![8080]), Server::Naked, Some(Bypass::NotCaptured)),
+        (|pod| pod.facts.gateway = true, Server::Gateway, None),
+        (|pod| pod.data_plane = DataPlane::Pending, Server::Unknown, Some(Bypass::Pending)),
+    ];
+    for (number, (change, server, bypass)) in rows.into_iter().enumerate() {
+        let mut survey = survey(&["web"]);
+        survey.snapshot.policies.peer.clone_from(&strict);
+        change(survey.snapshot.pods.get_mut("web-0").expect("a pod"));
+        let overview = overview(&survey);
+        let side = &overview.ports[0].sides[0];
+        assert_eq!((side.server, side.bypass, side.wanted), (server, bypass, Some(MtlsMode::Strict)), "row {number}");
+    }
+}
+
+#[test]
+fn callers_are_told_apart_by_their_rules() {
+    let mut foreign = rule("plain", "web.shop.svc.cluster.local", Some(ClientTls::Disable));
+    foreign.namespace = "front".into();
+    let mut survey = with_rules(survey(&["web"]), vec![foreign]);
+    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    let overview = overview(&survey);
+    let front = of(&overview, &Caller::Namespace("front".into()));
+    assert_eq!((front.outcome, &front.rules[..]), (Outcome::Breaks, &["front/plain".to_owned()][..]));
+    assert_eq!(of(&overview, &Caller::Own).outcome, Outcome::Works);
+    assert_eq!(of(&overview, &Caller::Elsewhere).to("pod/web-0"), ([Sends::Mtls].into(), false));
+}
+
+#[test]
+fn a_workload_without_a_service_has_its_mode_too() {
+    let mut survey = survey(&["web"]);
+    survey.snapshot.services.clear();
+    let mut own = policy("web", 2, Some(MtlsMode::Strict));
+    own.selector.insert("app".into(), "web".into());
+    own.ports.insert(9090, Some(MtlsMode::Disable));
+    survey.snapshot.policies.peer = vec![own];
+    let found: Vec<_> = overview(&survey).others.into_iter().map(|side| (side.target_port, side.server)).collect();
+    assert_eq!(found, [(None, Server::Mode(MtlsMode::Strict)), (Some(9090), Server::Mode(MtlsMode::Disable))]);
+}
+
+#[test]
+fn http_is_what_a_port_says_of_itself() {
+    for (name, app_protocol, expected) in [
+        ("http", None, true),
+        ("http-web", None, true),
+        ("grpc", None, true),
+        ("tcp", None, false),
+        ("", None, false),
+        ("web", Some("http"), true),
+        ("http", Some("tcp"), false),
+        ("x", Some("kubernetes.io/h2c"), true),
+    ] {
+        let app_protocol = app_protocol.map(str::to_owned);
+        let port = ServicePort { name: name.into(), port: 80, protocol: Protocol::Tcp, app_protocol };
+        assert_eq!(speaks_http(&port), expected, "{name}");
+    }
+}

@@ -1,0 +1,210 @@
+//! What each command needs to be allowed: one table for the checks before a run and for the Roles of `rbac`.
+
+/// A verb on a resource of an API group; the core group has no name.
+pub type Right = (&'static str, &'static str, &'static str);
+
+/// Rights that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// What for.
+    pub why: &'static str,
+    /// The rights.
+    pub rights: &'static [Right],
+    /// The only objects that are meant; none means any.
+    pub names: &'static [&'static str],
+}
+
+const fn group(why: &'static str, rights: &'static [Right]) -> Group {
+    Group { why, rights, names: &[] }
+}
+
+/// What a probe pod needs.
+pub const PROBE: &[Right] = &[
+    ("create", "", "pods"),
+    ("get", "", "pods"),
+    ("watch", "", "pods"),
+    ("delete", "", "pods"),
+    ("get", "", "pods/log"),
+];
+
+/// What keeping a journal and the Lease needs.
+pub const JOURNAL: &[Right] = &[
+    ("create", "", "configmaps"),
+    ("list", "", "configmaps"),
+    ("patch", "", "configmaps"),
+    ("delete", "", "configmaps"),
+    ("create", "coordination.k8s.io", "leases"),
+    ("get", "coordination.k8s.io", "leases"),
+    ("patch", "coordination.k8s.io", "leases"),
+    ("delete", "coordination.k8s.io", "leases"),
+];
+
+const SERVICES: Group = group(
+    "Which Services there are, and which endpoints stand behind them.",
+    &[("list", "", "services"), ("list", "discovery.k8s.io", "endpointslices")],
+);
+const PODS: Group =
+    group("Which pods are in the mesh, and which probe pods an earlier run has left.", &[("list", "", "pods")]);
+const THROWAWAY: Group = group("The throwaway pod: made, watched, read back, read out, removed.", PROBE);
+const POLICIES: Group = group(
+    "What holds in the namespace.",
+    &[("list", "security.istio.io", "peerauthentications"), ("list", "networking.istio.io", "destinationrules")],
+);
+const LEGACY_POLICIES: Group = group(
+    "What holds in the namespace.",
+    &[("list", "authentication.istio.io", "policies"), ("list", "networking.istio.io", "destinationrules")],
+);
+/// Server-side apply of what is new needs create and patch; a way back deletes what an earlier run has made.
+const WRITES: Group = group(
+    "The two halves of mutual TLS: made and changed, and on the way back deleted where an earlier run has made them.",
+    &[
+        ("create", "security.istio.io", "peerauthentications"),
+        ("patch", "security.istio.io", "peerauthentications"),
+        ("delete", "security.istio.io", "peerauthentications"),
+        ("create", "networking.istio.io", "destinationrules"),
+        ("patch", "networking.istio.io", "destinationrules"),
+        ("delete", "networking.istio.io", "destinationrules"),
+    ],
+);
+const LEGACY_WRITES: Group = group(
+    "The two halves of mutual TLS: made and changed, and on the way back deleted where an earlier run has made them.",
+    &[
+        ("create", "authentication.istio.io", "policies"),
+        ("patch", "authentication.istio.io", "policies"),
+        ("delete", "authentication.istio.io", "policies"),
+        ("create", "networking.istio.io", "destinationrules"),
+        ("patch", "networking.istio.io", "destinationrules"),
+        ("delete", "networking.istio.io", "destinationrules"),
+    ],
+);
+const KEEPING: Group = group("The journal, the way back, and the Lease that keeps two runs apart.", JOURNAL);
+const MESH_ROOT: Group = Group {
+    why: "The mesh root, against which certificates are verified: without it nothing is proven to be rejected.",
+    rights: &[("get", "", "configmaps")],
+    names: &["istio-ca-root-cert"],
+};
+const PROXIES: Group = group(
+    "The endpoints' own proxies. It opens all of their admin interface: leave it out where that is too much.",
+    &[("get", "", "pods/portforward"), ("create", "", "pods/portforward")],
+);
+const AUTHORIZATION: Group = group(
+    "Whether an authorization policy could explain a refusal.",
+    &[("list", "security.istio.io", "authorizationpolicies")],
+);
+const MESH_SETTINGS: Group =
+    Group { why: "The settings of the mesh.", rights: &[("get", "", "configmaps")], names: &["istio"] };
+const ROOT_POLICIES: Group = group(
+    "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
+    &[("list", "security.istio.io", "peerauthentications")],
+);
+const MESH_POLICY: Group = group(
+    "The policy of the whole mesh: without it a namespace that has no mode of its own is `mode-unknown`.",
+    &[("list", "authentication.istio.io", "meshpolicies")],
+);
+
+/// What is to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// `probe`.
+    Probe,
+    /// `enable-mtls`, `disable-mtls`, and `demo`, which is both.
+    Switch,
+    /// `cleanup`.
+    Cleanup,
+}
+
+/// How it is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+pub struct Ways {
+    /// The proxies are asked too.
+    pub port_forward: bool,
+    /// A client in the mesh is sent where nothing else tells who refused.
+    pub control: bool,
+    /// The cluster speaks the legacy API.
+    pub legacy: bool,
+    /// The probe pod stands in another namespace.
+    pub elsewhere: bool,
+}
+
+/// The rights of a task, by where they are needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// In the namespace itself.
+    pub namespace: Vec<Group>,
+    /// In the namespace of the probe pod, where that is another.
+    pub elsewhere: Vec<Group>,
+    /// In the mesh's root namespace.
+    pub root: Vec<Group>,
+    /// In the whole cluster.
+    pub cluster: Vec<Group>,
+}
+
+/// The least rights with which a task is done.
+pub fn rights(task: Task, ways: Ways) -> Rights {
+    if task == Task::Cleanup {
+        let cleanup = group("Probe pods that are left.", &[("list", "", "pods"), ("delete", "", "pods")]);
+        return Rights { namespace: vec![cleanup], ..Rights::default() };
+    }
+    let mut needed = Rights {
+        namespace: vec![SERVICES, PODS, if ways.legacy { LEGACY_POLICIES } else { POLICIES }, MESH_ROOT],
+        root: vec![MESH_SETTINGS],
+        ..Rights::default()
+    };
+    if ways.elsewhere {
+        needed.elsewhere = vec![SERVICES, PODS, THROWAWAY];
+    } else {
+        needed.namespace.push(THROWAWAY);
+    }
+    if task == Task::Switch {
+        needed.namespace.extend([if ways.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
+    }
+    if ways.port_forward {
+        needed.namespace.push(PROXIES);
+    }
+    if ways.control {
+        needed.namespace.push(AUTHORIZATION);
+        needed.root.push(AUTHORIZATION);
+        if ways.elsewhere {
+            needed.namespace.push(THROWAWAY);
+        }
+    }
+    if ways.legacy {
+        needed.cluster.push(MESH_POLICY);
+    } else {
+        needed.root.push(ROOT_POLICIES);
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(rights: &Rights) -> Vec<Right> {
+        let groups = [&rights.namespace, &rights.elsewhere, &rights.root, &rights.cluster];
+        groups.into_iter().flatten().flat_map(|group| group.rights).copied().collect()
+    }
+
+    #[test]
+    fn a_probe_changes_nothing_but_its_own_pod() {
+        for (port_forward, control, legacy, elsewhere) in
+            [(false, false, false, false), (true, true, false, true), (true, true, true, false)]
+        {
+            let rights = rights(Task::Probe, Ways { port_forward, control, legacy, elsewhere });
+            for (verb, _, resource) in all(&rights) {
+                let reads = matches!(verb, "get" | "list" | "watch");
+                assert!(reads || resource == "pods" || resource == "pods/portforward", "{verb} {resource}");
+            }
+            assert!(!elsewhere || control || !rights.namespace.contains(&THROWAWAY));
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_opens_a_proxy() {
+        let opens =
+            |ways| all(&rights(Task::Switch, ways)).iter().any(|(_, _, resource)| *resource == "pods/portforward");
+        assert!(!opens(Ways::default()));
+        assert!(opens(Ways { port_forward: true, ..Ways::default() }));
+    }
+}

@@ -1,0 +1,213 @@
+//! Following what targets answer, sample by sample, and when it flips.
+
+use super::probe::Sample;
+use super::verdict::{How, Look, Reason, look};
+use std::fmt;
+use std::time::Duration;
+
+/// Samples of one endpoint that must agree before a refusal or a silence counts. An answer counts at once: one byte is
+/// enough.
+const STREAK: usize = 3;
+
+/// What a target answers to plaintext, as far as the network shows. Who refuses only a proof can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// At least one endpoint answered.
+    Answered(How),
+    /// Every endpoint refused.
+    Refused,
+    /// No endpoint answered, and one says nothing of mutual TLS.
+    Silent(Reason),
+}
+
+impl Answer {
+    /// `answered`, `refused` or `silent`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered(_) => "answered",
+            Self::Refused => "refused",
+            Self::Silent(_) => "silent",
+        }
+    }
+
+    /// Whether both are the same kind of answer: another HTTP status is no flip.
+    fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(how) => write!(f, "answered ({how})"),
+            Self::Refused => f.write_str("refused"),
+            Self::Silent(reason) => write!(f, "silent ({reason})"),
+        }
+    }
+}
+
+/// The moment at which a target's answer became another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flip {
+    /// Index of the target.
+    pub target: usize,
+    /// What it answered before, and for how long; none at its first answer.
+    pub before: Option<(Answer, Duration)>,
+    /// What it answers now.
+    pub now: Answer,
+    /// When the first sample of the new answer came, since the watch began.
+    pub at: Duration,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Endpoint {
+    last: Option<Look>,
+    streak: usize,
+    /// When the present streak began.
+    since: Duration,
+}
+
+/// All targets of a watch. Endpoints are numbered through; a target names those that are its own.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    endpoints: Vec<Endpoint>,
+    targets: Vec<Vec<usize>>,
+    shown: Vec<Option<(Answer, Duration)>>,
+}
+
+impl Watch {
+    /// For these targets, each with the numbers of its endpoints.
+    pub fn new(targets: Vec<Vec<usize>>) -> Self {
+        let endpoints = targets.iter().flatten().max().map_or(0, |last| last + 1);
+        Self { endpoints: vec![Endpoint::default(); endpoints], shown: vec![None; targets.len()], targets }
+    }
+
+    /// Takes one sample of an endpoint, `at` after the watch began; returns what flipped by it.
+    pub fn see(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<Flip> {
+        let Some(seen) = self.endpoints.get_mut(endpoint) else { return Vec::new() };
+        let now = refusal_or(look(sample));
+        if seen.last.is_some_and(|last| std::mem::discriminant(&last) == std::mem::discriminant(&now)) {
+            seen.streak += 1;
+        } else {
+            (seen.streak, seen.since) = (1, at);
+        }
+        seen.last = Some(now);
+        let concerned: Vec<usize> =
+            (0..self.targets.len()).filter(|target| self.targets[*target].contains(&endpoint)).collect();
+        concerned.into_iter().filter_map(|target| self.flip(target)).collect()
+    }
+
+    fn flip(&mut self, target: usize) -> Option<Flip> {
+        let (now, at) = self.answer(target)?;
+        let before = self.shown[target];
+        if before.is_some_and(|(before, _)| before.is_like(now)) {
+            return None;
+        }
+        self.shown[target] = Some((now, at));
+        let before = before.map(|(before, since)| (before, at.saturating_sub(since)));
+        Some(Flip { target, before, now, at })
+    }
+
+    /// What a target answers, and since when; none while its endpoints have not settled.
+    fn answer(&self, target: usize) -> Option<(Answer, Duration)> {
+        let endpoints = || self.targets[target].iter().map(|index| &self.endpoints[*index]);
+        let answered = endpoints().find_map(|endpoint| match endpoint.last {
+            Some(Look::Answered(how)) => Some((Answer::Answered(how), endpoint.since)),
+            _ => None,
+        });
+        if answered.is_some() {
+            return answered;
+        }
+        if !endpoints().all(|endpoint| endpoint.streak >= STREAK) {
+            return None;
+        }
+        let since = endpoints().map(|endpoint| endpoint.since).max()?;
+        let silent = endpoints().find_map(|endpoint| match endpoint.last {
+            Some(Look::Blind(reason)) => Some(reason),
+            _ => None,
+        });
+        Some((silent.map_or(Answer::Refused, Answer::Silent), since))
+    }
+
+    /// Whether every target answers like that at the moment.
+    pub fn all(&self, wanted: impl Fn(Answer) -> bool) -> bool {
+        self.shown.iter().all(|shown| shown.is_some_and(|(answer, _)| wanted(answer)))
+    }
+
+    /// What a target answered last.
+    pub fn last(&self, target: usize) -> Option<Answer> {
+        self.shown.get(target).copied().flatten().map(|(answer, _)| answer)
+    }
+}
+
+/// A reset and a close are one: whoever did it, nothing got in.
+fn refusal_or(look: Look) -> Look {
+    if look == Look::Closed { Look::Reset } else { look }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> Sample {
+        Sample { http_status: Some(200), bytes: 10, connected: true, ..Sample::default() }
+    }
+
+    fn refused(exit: i32) -> Sample {
+        Sample { exit, connected: true, ..Sample::default() }
+    }
+
+    fn feed(watch: &mut Watch, rows: &[(usize, Sample, u64)]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (endpoint, sample, millis) in rows {
+            for flip in watch.see(*endpoint, sample, Duration::from_millis(*millis)) {
+                lines.push(format!("{} {} {}", flip.target, flip.now.as_str(), flip.at.as_millis()));
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn an_answer_counts_at_once_and_a_refusal_after_three() {
+        let mut watch = Watch::new(vec![vec![0]]);
+        let lines = feed(
+            &mut watch,
+            &[(0, answer(), 0), (0, refused(56), 10), (0, refused(52), 20), (0, refused(56), 30), (0, answer(), 40)],
+        );
+        assert_eq!(lines, ["0 answered 0", "0 refused 10", "0 answered 40"]);
+    }
+
+    #[test]
+    fn one_open_endpoint_keeps_a_target_open() {
+        let mut watch = Watch::new(vec![vec![0, 1]]);
+        let mut rows = vec![(1, answer(), 0)];
+        rows.extend((1..6).map(|at| (0, refused(56), at)));
+        assert_eq!(feed(&mut watch, &rows), ["0 answered 0"]);
+        let closing: Vec<_> = (10..13).map(|at| (1, refused(56), at)).collect();
+        assert_eq!(feed(&mut watch, &closing), ["0 refused 10"]);
+        assert!(watch.all(|answer| answer == Answer::Refused));
+    }
+
+    #[test]
+    fn endpoints_that_two_targets_share_flip_both() {
+        let mut watch = Watch::new(vec![vec![0], vec![0, 1]]);
+        assert_eq!(feed(&mut watch, &[(0, answer(), 5)]), ["0 answered 5", "1 answered 5"]);
+    }
+
+    #[test]
+    fn a_dead_port_is_silent_and_neither_answered_nor_refused() {
+        let mut watch = Watch::new(vec![vec![0]]);
+        let dead = Sample { exit: 7, ..Sample::default() };
+        let lines = feed(&mut watch, &[(0, dead.clone(), 0), (0, dead.clone(), 1), (0, dead, 2)]);
+        assert_eq!(lines, ["0 silent 0"]);
+        assert!(!watch.all(|answer| answer == Answer::Refused));
+    }
+
+    #[test]
+    fn a_flip_says_how_long_it_was_otherwise() {
+        let mut watch = Watch::new(vec![vec![0]]);
+        let _ = feed(&mut watch, &[(0, refused(56), 0), (0, refused(56), 1), (0, refused(56), 2)]);
+        let flips = watch.see(0, &answer(), Duration::from_millis(1500));
+        assert_eq!(flips[0].before, Some((Answer::Refused, Duration::from_millis(1500))));
+    }
+}

@@ -1,0 +1,179 @@
+//! An Envoy sidecar's `config_dump` and a ztunnel's access log → domain values.
+
+use crate::domain::proxy::{Connections, FilterChain, Transport};
+use serde_json::Value;
+
+/// Where a sidecar's admin interface tells which chains its inbound listener has loaded.
+pub const LISTENERS: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
+
+/// The chains of every `virtualInbound` listener in a dump. `Err` says why it is none.
+pub fn filter_chains(dump: &Value) -> Result<Vec<FilterChain>, String> {
+    let configs = dump["configs"].as_array().ok_or("the sidecar's dump has no configs")?;
+    let mut chains = Vec::new();
+    for config in configs {
+        let listener = &config["active_state"]["listener"];
+        if listener.is_null() {
+            return Err("the sidecar's inbound listener is not active yet".to_owned());
+        }
+        chains.extend(listener["filter_chains"].as_array().into_iter().flatten().map(filter_chain));
+        if !listener["default_filter_chain"].is_null() {
+            let chain = filter_chain(&listener["default_filter_chain"]);
+            chains.push(FilterChain { port: None, transport: None, ..chain });
+        }
+    }
+    if chains.is_empty() { Err("the sidecar has loaded no inbound chain".to_owned()) } else { Ok(chains) }
+}
+
+fn filter_chain(chain: &Value) -> FilterChain {
+    let wanted = &chain["filter_chain_match"];
+    let socket = &chain["transport_socket"];
+    FilterChain {
+        port: wanted["destination_port"].as_u64().and_then(|port| u16::try_from(port).ok()),
+        transport: match wanted["transport_protocol"].as_str() {
+            Some("tls") => Some(Transport::Tls),
+            Some("raw_buffer") => Some(Transport::RawBuffer),
+            _ => None,
+        },
+        requires_client_certificate: socket["name"] == "envoy.transport_sockets.tls"
+            && socket["typed_config"]["require_client_certificate"] == true,
+    }
+}
+
+/// What a ztunnel's access log says of inbound connections from `source` (an IP address) to `destination`
+/// (`address:port`).
+pub fn connections(log: &str, source: &str, destination: &str) -> Connections {
+    let mut seen = Connections::default();
+    let lines = log.lines().filter(|line| line.contains("connection complete"));
+    for line in lines.filter(|line| field(line, "direction") == Some("inbound")) {
+        let from = field(line, "src.addr").and_then(|address| address.rsplit_once(':')).map(|(address, _)| address);
+        if from.map(unbracketed) != Some(unbracketed(source)) || field(line, "dst.addr") != Some(destination) {
+            continue;
+        }
+        let count = match field(line, "error") {
+            Some(error) if demands_mutual_tls(error) => &mut seen.denied,
+            Some(error) if error.starts_with("connection failed") => &mut seen.application_down,
+            Some(_) => &mut seen.other,
+            None => &mut seen.served,
+        };
+        *count += 1;
+    }
+    seen
+}
+
+/// What istiod makes of PeerAuthentications for ztunnel carries these names; any other policy is authorization.
+fn demands_mutual_tls(error: &str) -> bool {
+    let policy = error.strip_prefix("connection closed due to policy rejection: explicitly denied by: ");
+    let name = policy.and_then(|policy| policy.rsplit_once('/')).map(|(_, name)| name);
+    name.is_some_and(|name| {
+        name.starts_with("istio_converted_static_strict") || name.starts_with("converted_peer_authentication_")
+    })
+}
+
+fn unbracketed(address: &str) -> &str {
+    address.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The value of `name=value` or `name="value"`; a name within another field's quotes is not found.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = line;
+    loop {
+        let start = rest.find(['\t', ' ', '"'])?;
+        if rest.as_bytes()[start] == b'"' {
+            // Skip a quoted value.
+            rest = &rest[start + 1..];
+            rest = &rest[rest.find('"')? + 1..];
+            continue;
+        }
+        rest = rest[start + 1..].trim_start();
+        if let Some(value) = rest.strip_prefix(name).and_then(|after| after.strip_prefix('=')) {
+            return match value.strip_prefix('"') {
+                Some(quoted) => quoted.split('"').next(),
+                None => value.split([' ', '\t']).next(),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::proxy::{ProxyWord, word};
+    use serde_json::json;
+
+    fn dump(chains: &Value) -> Value {
+        json!({"configs": [{"name": "virtualInbound", "active_state": {"listener": {"filter_chains": chains}}}]})
+    }
+
+    fn mutual(port: u16) -> Value {
+        json!({
+            "filter_chain_match": {"destination_port": port, "transport_protocol": "tls"},
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {"require_client_certificate": true},
+            },
+        })
+    }
+
+    #[test]
+    fn a_sidecars_dump_gives_its_chains() {
+        let plain = json!({"filter_chain_match": {"destination_port": 8080, "transport_protocol": "raw_buffer"}});
+        let strict = filter_chains(&dump(&json!([mutual(8080)]))).unwrap();
+        assert_eq!(word(&strict, 8080), ProxyWord::Enforces { chains: 1 });
+        let permissive = filter_chains(&dump(&json!([mutual(8080), plain]))).unwrap();
+        assert_eq!(word(&permissive, 8080), ProxyWord::LetsPlaintextIn);
+    }
+
+    #[test]
+    fn a_default_chain_is_for_every_port_without_its_own() {
+        let mut dump = dump(&json!([mutual(8080)]));
+        dump["configs"][0]["active_state"]["listener"]["default_filter_chain"] = json!({"filters": []});
+        let chains = filter_chains(&dump).unwrap();
+        assert_eq!(word(&chains, 8080), ProxyWord::Enforces { chains: 1 });
+        assert_eq!(word(&chains, 9090), ProxyWord::LetsPlaintextIn);
+    }
+
+    #[test]
+    fn what_is_no_dump_is_no_word() {
+        for text in ["{}", r#"{"configs": []}"#, r#"{"configs": [{"name": "virtualInbound", "warming_state": {}}]}"#] {
+            assert!(filter_chains(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
+        }
+    }
+
+    /// Lines as a ztunnel wrote them, policy in force and, a second later, the application dead.
+    const LOG: &str = "\
+2026-11-23T20:04:29.182143Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:55654 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection closed due to policy rejection: explicitly denied by: istio-system/istio_converted_static_strict\"
+2026-11-23T20:04:29.190015Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:58898 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:9999 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection failed: Connection refused (os error 111)\"
+2026-11-23T20:04:30.477309Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.1.79:55674 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=193 bytes_recv=67 duration=\"1ms\"
+2026-11-23T20:04:30.477309Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.1.70:1 src.workload=\"other\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=193 bytes_recv=67 duration=\"1ms\"
+";
+
+    #[test]
+    fn a_ztunnels_log_is_counted_by_source_and_endpoint() {
+        let open = connections(LOG, "10.244.1.79", "10.244.1.77:8080");
+        assert_eq!(open, Connections { denied: 1, served: 1, ..Connections::default() });
+        let dead = connections(LOG, "10.244.1.79", "10.244.1.77:9999");
+        assert_eq!(dead, Connections { application_down: 1, ..Connections::default() });
+        assert_eq!(connections(LOG, "10.244.1.7", "10.244.1.77:8080"), Connections::default());
+    }
+
+    #[test]
+    fn a_denial_by_authorization_is_not_one_by_mutual_tls() {
+        let by = |policy: &str| LOG.replace("istio-system/istio_converted_static_strict", policy);
+        let denied = |log: &str| connections(log, "10.244.1.79", "10.244.1.77:8080").denied;
+        assert_eq!(denied(&by("amb/converted_peer_authentication_web")), 1);
+        assert_eq!(denied(&by("amb/deny-all")), 0);
+        let none = LOG.replace(
+            "explicitly denied by: istio-system/istio_converted_static_strict",
+            "allow policies exist, but none allowed",
+        );
+        assert_eq!(denied(&none), 0);
+    }
+
+    #[test]
+    fn a_name_inside_of_quotes_is_no_field() {
+        let line =
+            "t\tinfo\taccess\tconnection complete\tsrc.workload=\"x direction=inbound error=y\" direction=\"outbound\"";
+        assert_eq!(field(line, "direction"), Some("outbound"));
+        assert_eq!(field(line, "error"), None);
+    }
+}

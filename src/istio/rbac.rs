@@ -1,0 +1,112 @@
+//! Rights as Kubernetes has them: a ServiceAccount, Roles, and what binds them.
+
+use super::yaml;
+use crate::domain::rights::{Group, Rights};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Who is to have rights, and where.
+#[derive(Debug, Clone)]
+pub struct Grantee<'a> {
+    /// Name of the ServiceAccount and of its Roles.
+    pub account: &'a str,
+    /// The namespace to work in, in which the ServiceAccount is made.
+    pub namespace: &'a str,
+    /// The namespace of the probe pod, where that is another.
+    pub elsewhere: Option<&'a str>,
+    /// The mesh's root namespace.
+    pub root: &'a str,
+    /// `--revision`: the mesh's ConfigMap is `istio-<revision>`.
+    pub revision: Option<&'a str>,
+}
+
+const API: &str = "rbac.authorization.k8s.io/v1";
+
+/// The objects that grant these rights.
+pub fn objects(rights: &Rights, to: &Grantee<'_>) -> Vec<Value> {
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": to.account, "namespace": to.namespace},
+    });
+    // Outside of its own namespace the name tells whose Role it is: another namespace may have one there too.
+    let abroad = format!("{}-{}", to.account, to.namespace);
+    let mut objects = vec![account];
+    objects.extend(role(to, to.account, Some(to.namespace), &rights.namespace));
+    if let Some(elsewhere) = to.elsewhere {
+        objects.extend(role(to, &abroad, Some(elsewhere), &rights.elsewhere));
+    }
+    objects.extend(role(to, &abroad, Some(to.root), &rights.root));
+    objects.extend(role(to, &abroad, None, &rights.cluster));
+    objects
+}
+
+/// A role and its binding; none where there is nothing to grant.
+fn role(to: &Grantee<'_>, name: &str, namespace: Option<&str>, groups: &[Group]) -> Vec<Value> {
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    let role = json!({"apiVersion": API, "kind": kind, "metadata": metadata, "rules": rules(groups, to.revision)});
+    let binding = json!({
+        "apiVersion": API, "kind": format!("{kind}Binding"), "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": to.account, "namespace": to.namespace}],
+    });
+    vec![role, binding]
+}
+
+/// One rule for each resource, with all of its verbs.
+fn rules(groups: &[Group], revision: Option<&str>) -> Vec<Value> {
+    let mut rules: Vec<(&str, &str, Vec<String>, Vec<&str>)> = Vec::new();
+    for group in groups {
+        let names: Vec<String> = group.names.iter().map(|name| named(name, revision)).collect();
+        for (verb, api, resource) in group.rights {
+            match rules.iter_mut().find(|rule| (rule.0, rule.1, &rule.2) == (*api, *resource, &names)) {
+                Some(rule) if rule.3.contains(verb) => {}
+                Some(rule) => rule.3.push(verb),
+                None => rules.push((api, resource, names.clone(), vec![verb])),
+            }
+        }
+    }
+    let rule = |(api, resource, names, verbs): (&str, &str, Vec<String>, Vec<&str>)| {
+        let mut rule = json!({"apiGroups": [api], "resources": [resource], "verbs": verbs});
+        if !names.is_empty() {
+            rule["resourceNames"] = names.into();
+        }
+        rule
+    };
+    rules.into_iter().map(rule).collect()
+}
+
+fn named(name: &str, revision: Option<&str>) -> String {
+    match revision {
+        Some(revision) if name == "istio" && revision != "default" => format!("istio-{revision}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The objects as YAML, under the reasons for what they grant.
+pub fn manifest(command: &str, rights: &Rights, to: &Grantee<'_>) -> anyhow::Result<String> {
+    let mut text = format!("# The least rights for {command}.\n");
+    let root = format!("namespace {}", to.root);
+    let elsewhere = to.elsewhere.map(|namespace| format!("namespace {namespace}")).unwrap_or_default();
+    for (place, groups) in [
+        (format!("namespace {}", to.namespace), &rights.namespace),
+        (elsewhere, &rights.elsewhere),
+        (root, &rights.root),
+        ("the whole cluster".to_owned(), &rights.cluster),
+    ] {
+        if !groups.is_empty() {
+            let _ = writeln!(text, "#\n# In {place}:");
+        }
+        for group in groups {
+            let mut resources: Vec<&str> = group.rights.iter().map(|(_, _, resource)| *resource).collect();
+            resources.dedup();
+            let _ = writeln!(text, "# - {}: {}", resources.join(", "), group.why);
+        }
+    }
+    Ok(text + &yaml::write_all(&objects(rights, to))?)
+}

@@ -1,0 +1,111 @@
+//! A run as a CI system counts it: one case for each target, and one for the run itself.
+
+use super::explain;
+use super::model::{ProbeReport, TargetReport};
+use crate::exit::ExitStatus;
+
+/// How a case ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As expected; or answered, where nothing was expected.
+    Passed,
+    /// The contrary of what was expected.
+    Failed,
+    /// It could not be told.
+    Unknown,
+}
+
+impl Outcome {
+    /// What an exit code of a run means for a case.
+    const fn of_code(code: u8) -> Self {
+        match code {
+            0 => Self::Passed,
+            1 => Self::Failed,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// One case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestCase {
+    /// The target, or the command.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// `accepted`, `rejected`, the reason of an inconclusive answer, or `run`.
+    pub kind: String,
+    /// What was seen, on one line.
+    pub message: String,
+    /// The evidence, sentence by sentence.
+    pub details: Vec<String>,
+    /// Seconds that its requests took.
+    pub seconds: f64,
+}
+
+/// The cases of a report: its targets, then the run.
+pub fn cases(report: &ProbeReport) -> Vec<TestCase> {
+    report.results.iter().map(|result| of_target(report, result)).chain([of_run(report)]).collect()
+}
+
+fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
+    let answer = &result.answer;
+    let outcome = match result.exit_status(report.expected.is_some()) {
+        ExitStatus::Success => Outcome::Passed,
+        ExitStatus::Contrary => Outcome::Failed,
+        _ => Outcome::Unknown,
+    };
+    let expected = match (outcome, result.expected) {
+        (Outcome::Passed, _) | (_, None) => String::new(),
+        // Of several endpoints each is held against its own policy.
+        (_, Some(expected)) if expected == answer.verdict => "an endpoint does not do as its policy says; ".to_owned(),
+        (_, Some(expected)) => format!("expected {expected}, "),
+    };
+    let samples = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&result.samples);
+    TestCase {
+        name: result.target.clone(),
+        outcome,
+        kind: answer.reason.unwrap_or(answer.verdict).to_owned(),
+        message: format!("{expected}{}: {}", explain::verdict_word(answer), answer.message),
+        details: explain::target(report, result),
+        seconds: samples.map(|sample| sample.seconds).sum(),
+    }
+}
+
+/// The run fails by itself only where no target tells why: an exit code that nothing explains must not pass.
+fn of_run(report: &ProbeReport) -> TestCase {
+    let told = if report.results.is_empty() { 0 } else { report.exit_status().code() };
+    let (outcome, message) = match (&report.error, report.exit_code) {
+        (Some(error), code) => (code.map_or(Outcome::Unknown, Outcome::of_code), error.message.clone()),
+        (None, None) => (Outcome::Unknown, "the run did not come to its end".to_owned()),
+        (None, Some(code)) if code == 0 || code == told => (Outcome::Passed, "done".to_owned()),
+        (None, Some(code)) => (Outcome::of_code(code), code_words(code).to_owned()),
+    };
+    // An error is never a pass, whatever its code.
+    let outcome = if report.error.is_some() && outcome == Outcome::Passed { Outcome::Unknown } else { outcome };
+    let hint = report.error.as_ref().and_then(|error| error.hint.as_ref()).map(|hint| format!("hint: {hint}"));
+    let changes = report.changes.iter().map(|change| format!("{} {}", change.object, change.action));
+    TestCase {
+        name: format!("secure-traffic {}", report.command),
+        outcome,
+        kind: "run".to_owned(),
+        message,
+        details: hint.into_iter().chain(changes).collect(),
+        seconds: 0.0,
+    }
+}
+
+/// What the exit code of a run says that no target explains.
+const fn code_words(code: u8) -> &'static str {
+    match code {
+        1 => "a check stopped the run, or the answer was no",
+        3 => "something could not be told: nothing to probe, no control client, or a change not in force in time",
+        5 => "done, but something could not be removed or restored",
+        130 | 143 => "interrupted",
+        _ => "the run failed",
+    }
+}
+
+#[cfg(test)]
+#[path = "cases_tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! What a CI system is told, from reports that no run would dare to make.
+
+use super::*;
+use crate::report::human::tests::{assert_harmless, hostile_report};
+use crate::report::model::RunError;
+use crate::report::{github, junit, tap};
+
+fn of_run(exit_code: Option<u8>, error: bool) -> Outcome {
+    let error = error.then(|| RunError { message: "m".to_owned(), hint: None });
+    let report = ProbeReport { exit_code, error, ..ProbeReport::empty("probe", String::new()) };
+    cases(&report)[0].outcome
+}
+
+#[test]
+fn a_run_passes_only_if_it_ended_well() {
+    use Outcome::{Failed, Passed, Unknown};
+    let rows = [
+        (Some(0), false, Passed),
+        (Some(1), false, Failed),
+        (Some(3), false, Unknown),
+        (Some(4), false, Unknown),
+        (Some(5), false, Unknown),
+        (Some(130), false, Unknown),
+        (Some(1), true, Failed),
+        (Some(2), true, Unknown),
+        (Some(4), true, Unknown),
+        (Some(0), true, Unknown),
+        (None, false, Unknown),
+    ];
+    for (code, error, outcome) in rows {
+        assert_eq!(of_run(code, error), outcome, "{code:?} {error}");
+    }
+}
+
+#[test]
+fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
+    let mut report = hostile_report("inconclusive");
+    report.exit_code = Some(3);
+    assert_eq!(cases(&report).last().unwrap().outcome, Outcome::Passed);
+    report.exit_code = Some(5);
+    assert_eq!(cases(&report).last().unwrap().outcome, Outcome::Unknown);
+}
+
+#[test]
+fn nothing_hostile_reaches_a_report() {
+    for (verdict, as_expected) in [("accepted", Some(false)), ("rejected", None), ("inconclusive", None)] {
+        let mut report = hostile_report(verdict);
+        report.results.iter_mut().for_each(|result| result.as_expected = as_expected);
+        report.results[0].target = "a,b:c%\n::error::forged # skip \"x\\ |<b>`".to_owned();
+        for text in [junit::junit(&report).unwrap(), tap::tap(&report), github::annotations(&report)] {
+            assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        }
+        assert_harmless(&github::summary(&report));
+        assert_eq!(tap::tap(&report).lines().filter(|line| line.contains("ok 1 ")).count(), 1);
+        for line in github::annotations(&report).lines() {
+            assert!(["::error title=", "::warning title=", "::notice title="].iter().any(|it| line.starts_with(it)));
+            assert_eq!(line.matches("::error").count(), usize::from(line.starts_with("::error")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_xml_forbids_is_shown_instead() {
+    let mut report = hostile_report("accepted");
+    report.results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
+    let xml = junit::junit(&report).unwrap();
+    assert!(xml.contains("a\\u{fffe}\\u{ffff}\\u{0}]]&gt;"), "{xml}");
+}
+
+#[test]
+fn more_annotations_than_a_step_shows_are_counted_in_the_last() {
+    let mut report = hostile_report("inconclusive");
+    let one = report.results[0].clone();
+    report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..one.clone() }).collect();
+    let text = github::annotations(&report);
+    assert_eq!(text.lines().count(), 10);
+    assert!(text.lines().last().unwrap().starts_with("::warning title=and 5 more::t9, t10, t11, t12, t13"), "{text}");
+}

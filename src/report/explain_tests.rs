@@ -1,0 +1,151 @@
+//! Sentences for what a run can meet.
+
+use super::*;
+
+fn sample(exit_code: i32, http_status: Option<u16>) -> SampleReport {
+    SampleReport {
+        exit_code,
+        message: (exit_code == 56).then(|| "Recv failure: Connection reset by peer".to_owned()),
+        http_status,
+        connected: exit_code != 7,
+        bytes: u64::from(http_status.unwrap_or_default()),
+        from_sidecar: http_status == Some(503),
+        connect_seconds: 0.001,
+        seconds: 0.002,
+    }
+}
+
+fn policy(level: &str, name: &str, mode: Option<&'static str>) -> PolicyReport {
+    let namespace = if level == "mesh" { "istio-system" } else { "shop" };
+    PolicyReport { level: level.to_owned(), namespace: namespace.to_owned(), name: name.to_owned(), mode }
+}
+
+fn answer(verdict: &'static str, reason: Option<&'static str>, message: &str) -> Answer {
+    Answer { verdict, reason, message: message.to_owned(), remedy: reason.map(|_| "look at the application") }
+}
+
+fn endpoint(mode: Option<&'static str>, policies: Vec<PolicyReport>, samples: Vec<SampleReport>) -> EndpointReport {
+    EndpointReport {
+        address: "10.0.0.1:8080".to_owned(),
+        pod: Some("web-1".to_owned()),
+        data_plane: "sidecar".to_owned(),
+        mode,
+        policies,
+        unguarded: None,
+        answer: answer("accepted", None, "HTTP 200"),
+        samples,
+        hello: None,
+        proxy: None,
+    }
+}
+
+fn explained(answer: Answer, endpoints: Vec<EndpointReport>) -> String {
+    let report =
+        ProbeReport { namespace: "shop".to_owned(), ..ProbeReport::empty("probe", "2026-01-01T00:00:00Z".to_owned()) };
+    let samples = endpoints.first().map(|endpoint| endpoint.samples.clone()).unwrap_or_default();
+    let result = TargetReport {
+        target: "web:80".to_owned(),
+        service: "web".to_owned(),
+        port: 80,
+        answer,
+        expected: None,
+        as_expected: None,
+        endpoints,
+        samples,
+        control: None,
+        not_ready: vec!["10.0.0.9".to_owned()],
+        body: None,
+    };
+    target(&report, &result).join("\n")
+}
+
+#[test]
+fn an_acceptance_names_the_exception_that_lets_plaintext_in() {
+    let policies = vec![
+        policy("mesh", "default", Some("PERMISSIVE")),
+        policy("namespace", "default", Some("STRICT")),
+        policy("port", "web-open", Some("PERMISSIVE")),
+    ];
+    let open = endpoint(Some("PERMISSIVE"), policies, vec![sample(0, Some(200)), sample(0, Some(503))]);
+    insta::assert_snapshot!(explained(answer("accepted", None, "HTTP 200"), vec![open]), @r"
+    A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 1 ready endpoint, each on a connection of its own.
+    10.0.0.1:8080 (pod web-1, sidecar): 1 of 2 answered with HTTP 200; 1 of 2 answered with HTTP 503 by the sidecar itself.
+    Its mode is PERMISSIVE, which shop/web-open decides for the port, over istio-system/default (PERMISSIVE) and shop/default (STRICT).
+    Not ready, so it was not asked and does not count: 10.0.0.9.
+    Something without a certificate was heard: accepted (HTTP 200).
+    Mode STRICT in shop/web-open, which makes the exception, would close it.
+    ");
+}
+
+#[test]
+fn a_rejection_names_the_certificate_that_proves_it() {
+    let resets = vec![sample(56, None), sample(56, None)];
+    let closed = EndpointReport {
+        hello: Some(HelloReport {
+            exit_code: 16,
+            certificate_requested: true,
+            certificates: 2,
+            spiffe: Some("spiffe://cluster.local/ns/shop/sa/web".to_owned()),
+            issuer: Some("O=cluster.local".to_owned()),
+            expires: Some("2026-01-02T00:00:00Z".to_owned()),
+            refused: None,
+        }),
+        ..endpoint(Some("STRICT"), vec![policy("namespace", "default", Some("STRICT"))], resets)
+    };
+    insta::assert_snapshot!(explained(answer("rejected", None, "every connection was reset"), vec![closed]), @r"
+    A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 1 ready endpoint, each on a connection of its own.
+    10.0.0.1:8080 (pod web-1, sidecar): 2 of 2 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
+    Its mode is STRICT, which shop/default decides for the namespace.
+    An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/shop/sa/web, which verifies against the mesh root (issued by O=cluster.local, valid until 2026-01-02T00:00:00Z); it asked for a client certificate.
+    Not ready, so it was not asked and does not count: 10.0.0.9.
+    At no way in was a byte answered, and it was the mesh that refused: every connection was reset.
+    A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n shop`).
+    ");
+}
+
+#[test]
+fn what_cannot_be_told_ends_with_how_to_find_out() {
+    let unguarded = EndpointReport {
+        unguarded: Some("web-1 has no sidecar".to_owned()),
+        hello: Some(HelloReport {
+            exit_code: 60,
+            certificate_requested: false,
+            certificates: 1,
+            spiffe: None,
+            issuer: None,
+            expires: None,
+            refused: Some("is signed by somebody else".to_owned()),
+        }),
+        ..endpoint(Some("STRICT"), vec![], vec![sample(7, None), sample(56, None)])
+    };
+    let unknown = endpoint(None, vec![], vec![]);
+    let reason = Some("reset-without-evidence");
+    insta::assert_snapshot!(explained(answer("inconclusive", reason, "reset"), vec![unguarded, unknown]), @r"
+    A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 2 ready endpoints, each on a connection of its own.
+    10.0.0.1:8080 (pod web-1, sidecar): 1 of 2 did not connect (curl 7); 1 of 2 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
+    Its mode is STRICT, the mesh's default: no policy says otherwise.
+    Nothing enforces that mode there: web-1 has no sidecar.
+    An ordinary TLS hello got a certificate that is not the mesh's for this pod: the certificate is signed by somebody else.
+    10.0.0.1:8080 (pod web-1, sidecar): no record of its answers arrived.
+    Its mode is not known: policies that could decide it cannot be read.
+    Not ready, so it was not asked and does not count: 10.0.0.9.
+    It cannot be told: inconclusive (reset-without-evidence): reset.
+    To find out: look at the application.
+    ");
+    insta::assert_snapshot!(explained(answer("inconclusive", Some("image-pull"), "no image"), vec![]), @r"
+    web:80 was not asked: no probe pod came to work in namespace shop.
+    Not ready, so it was not asked and does not count: 10.0.0.9.
+    It cannot be told: inconclusive (image-pull): no image.
+    To find out: look at the application.
+    ");
+}
+
+#[test]
+fn no_policy_closes_what_nothing_guards() {
+    let open = EndpointReport {
+        unguarded: Some("web-1 has no sidecar, so nothing there obeys the policy".to_owned()),
+        ..endpoint(Some("STRICT"), vec![policy("namespace", "default", Some("STRICT"))], vec![sample(0, Some(200))])
+    };
+    let text = explained(answer("accepted", None, "HTTP 200"), vec![open]);
+    assert!(text.ends_with("No policy changes that: web-1 needs a sidecar that captures the port."), "{text}");
+}

@@ -1,0 +1,96 @@
+//! GitHub Actions: annotations by workflow commands, and a table for the summary of the job.
+
+use super::cases::{Outcome, TestCase, cases};
+use super::human::count;
+use super::model::ProbeReport;
+use crate::sanitize::line;
+use std::fmt::Write as _;
+
+/// A step shows ten annotations of each level.
+const SHOWN: usize = 10;
+
+/// The workflow commands, one a line. The contrary of what was expected is an error, what could not be told a warning;
+/// a run in which nothing of either is left gets one notice.
+pub fn annotations(report: &ProbeReport) -> String {
+    let cases = cases(report);
+    let mut out = String::new();
+    for (level, outcome) in [("error", Outcome::Failed), ("warning", Outcome::Unknown)] {
+        let of_level: Vec<&TestCase> = cases.iter().filter(|case| case.outcome == outcome).collect();
+        let whole = if of_level.len() > SHOWN { SHOWN - 1 } else { of_level.len() };
+        for case in &of_level[..whole] {
+            let text: Vec<&str> = std::iter::once(&case.message).chain(&case.details).map(String::as_str).collect();
+            command(&mut out, level, &case.name, &text.join("\n"));
+        }
+        let more: Vec<&str> = of_level[whole..].iter().map(|case| case.name.as_str()).collect();
+        if !more.is_empty() {
+            command(&mut out, level, &format!("and {} more", more.len()), &more.join(", "));
+        }
+    }
+    if out.is_empty() {
+        let title = format!("secure-traffic {}", report.command);
+        command(&mut out, "notice", &title, &headline(report, &cases));
+    }
+    out
+}
+
+/// Markdown for `GITHUB_STEP_SUMMARY`.
+pub fn summary(report: &ProbeReport) -> String {
+    let cases = cases(report);
+    let mut out = format!("### secure-traffic {}: {}\n\n", report.command, markdown(&headline(report, &cases)));
+    out.push_str("| | target | answer |\n|---|---|---|\n");
+    for case in &cases {
+        let sign = match case.outcome {
+            Outcome::Passed => "✅",
+            Outcome::Failed => "❌",
+            Outcome::Unknown => "❔",
+        };
+        let _ = writeln!(out, "| {sign} | {} | {} |", markdown(&case.name), markdown(&case.message));
+    }
+    for case in cases.iter().filter(|case| case.outcome != Outcome::Passed && !case.details.is_empty()) {
+        let _ = write!(out, "\n<details><summary>{}</summary>\n\n", markdown(&case.name));
+        for sentence in &case.details {
+            let _ = writeln!(out, "- {}", markdown(sentence));
+        }
+        out.push_str("\n</details>\n");
+    }
+    out + "\n"
+}
+
+fn headline(report: &ProbeReport, cases: &[TestCase]) -> String {
+    let of = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
+    let place = if report.namespace.is_empty() { String::new() } else { format!(" in {}", report.namespace) };
+    let targets = count(report.results.len(), "target");
+    match (of(Outcome::Failed), of(Outcome::Unknown)) {
+        (0, 0) => match report.expected {
+            Some(expected) => format!("{targets}{place} as expected: {expected}"),
+            None => format!("{targets}{place} answered"),
+        },
+        (failed, unknown) => format!("{targets}{place}: {failed} not as expected, {unknown} could not be told"),
+    }
+}
+
+/// The escapes are those of the runner: `%`, line ends, and in a property what would end it.
+fn command(out: &mut String, level: &str, title: &str, message: &str) {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let title = data(&line(title)).replace(':', "%3A").replace(',', "%2C");
+    let message: Vec<String> = message.lines().map(|row| data(&line(row))).collect();
+    let _ = writeln!(out, "::{level} title={title}::{}", message.join("%0A"));
+}
+
+/// Text that a table's cell and GitHub's Markdown leave as it is.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in line(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '!' | '~' | '@' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}

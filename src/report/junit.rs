@@ -1,0 +1,65 @@
+//! `JUnit` XML, as Jenkins, GitLab and their like read it: the contrary of what was expected is a `<failure>`, what
+//! could not be told an `<error>`.
+
+use super::cases::{Outcome, TestCase, cases};
+use super::model::ProbeReport;
+use crate::sanitize;
+use quick_junit::{NonSuccessKind, Report, TestCase as Junit, TestCaseStatus, TestSuite};
+use std::time::Duration;
+
+/// The document.
+pub fn junit(report: &ProbeReport) -> anyhow::Result<String> {
+    let mut suite = TestSuite::new(clean(&format!("secure-traffic {} {}", report.command, report.namespace)));
+    suite.timestamp = report.started_at.parse().ok();
+    suite.set_time(took(report));
+    for (name, value) in properties(report) {
+        suite.add_property((name, clean(value).as_str()));
+    }
+    suite.add_test_cases(cases(report).iter().map(|case| junit_case(report, case)));
+    let mut document = Report::new("secure-traffic");
+    document.add_test_suite(suite);
+    Ok(document.to_string()?)
+}
+
+fn junit_case(report: &ProbeReport, case: &TestCase) -> Junit {
+    let details = clean(&case.details.join("\n"));
+    let mut status = match case.outcome {
+        Outcome::Passed => TestCaseStatus::success(),
+        Outcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
+    };
+    if case.outcome != Outcome::Passed {
+        status.set_message(clean(&case.message)).set_type(case.kind.as_str()).set_description(details.as_str());
+    }
+    let mut junit = Junit::new(clean(&case.name), status);
+    junit.set_classname(clean(&format!("secure-traffic.{}", report.namespace)));
+    junit.set_time(Duration::try_from_secs_f64(case.seconds).unwrap_or_default());
+    if case.outcome == Outcome::Passed {
+        junit.set_system_out(format!("{}\n{details}", clean(&case.message)).trim_end());
+    }
+    junit
+}
+
+fn properties(report: &ProbeReport) -> impl Iterator<Item = (&'static str, &str)> {
+    [
+        ("cluster", Some(report.cluster.as_str())),
+        ("namespace", Some(&report.namespace)),
+        ("version", Some(report.version)),
+        ("kubernetesVersion", report.kubernetes_version.as_deref()),
+        ("istioVersion", report.istio_version.as_deref()),
+        ("expected", report.expected),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
+}
+
+fn took(report: &ProbeReport) -> Duration {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let (start, end) = (time(&report.started_at), time(&report.ended_at));
+    start.zip(end).and_then(|(start, end)| Duration::try_from(end - start).ok()).unwrap_or_default()
+}
+
+/// Escaped as for a terminal, and without the two characters that XML forbids beyond those.
+fn clean(text: &str) -> String {
+    sanitize::text(text).replace('\u{fffe}', "\\u{fffe}").replace('\u{ffff}', "\\u{ffff}")
+}

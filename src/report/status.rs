@@ -1,0 +1,233 @@
+//! The report of `status`: versioned shapes, and what they look like to people.
+
+mod human;
+
+use super::model::{API_VERSION, PolicyReport};
+use crate::domain::client_tls::{Sends, Server};
+use crate::domain::findings::{Finding, Severity};
+use crate::domain::mesh::{MtlsMode, ServiceKind, Snapshot};
+use crate::domain::overview::{CallerView, Overview, PortView, Side};
+use crate::exit::ExitStatus;
+pub use human::{paragraphs, text};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a run of `status` saw.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReport {
+    /// Always [`API_VERSION`].
+    pub api_version: &'static str,
+    /// Always `StatusReport`.
+    pub kind: &'static str,
+    /// Server of the cluster.
+    pub cluster: String,
+    /// Version of this tool.
+    pub version: &'static str,
+    /// Exit code of the run.
+    pub exit_code: u8,
+    /// One entry a namespace.
+    pub namespaces: Vec<NamespaceReport>,
+}
+
+/// One namespace.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceReport {
+    /// Its name.
+    pub namespace: String,
+    /// Namespace whose policies hold for the whole mesh.
+    pub root_namespace: String,
+    /// Whether the mesh's settings could be read; otherwise they are Istio's defaults.
+    pub mesh_readable: bool,
+    /// Whether clients find out by themselves what to send.
+    pub auto_mtls: bool,
+    /// TCP ports of Services.
+    pub ports: Vec<PortReport>,
+    /// Workloads without a Service.
+    pub workloads: Vec<SideReport>,
+    /// Findings, the gravest first.
+    pub findings: Vec<FindingReport>,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortReport {
+    /// The Service.
+    pub service: String,
+    /// The Service port.
+    pub port: u16,
+    /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Whether the Service is headless.
+    pub headless: bool,
+    /// The server's side.
+    pub workloads: Vec<SideReport>,
+    /// The clients' side.
+    pub clients: Vec<ClientReport>,
+}
+
+/// Pods of a workload that answer alike.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SideReport {
+    /// `deployment/web`.
+    pub workload: String,
+    /// The port of the pods; absent for all ports of a workload without a Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_port: Option<u16>,
+    /// `sidecar`, `ambient`, `none` or `pending`.
+    pub data_plane: String,
+    /// The mode that is enforced; `null` where none is, or where it is not known.
+    pub mode: Option<&'static str>,
+    /// Why no mode is enforced or known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unguarded: Option<String>,
+    /// The mode that the policies ask for; `null` where it is not known.
+    pub wanted: Option<&'static str>,
+    /// The policies that had a say, the widest first; the last with a mode decides.
+    pub policies: Vec<PolicyReport>,
+    /// The pods.
+    pub pods: Vec<String>,
+    /// How many of them are ready.
+    pub ready: usize,
+}
+
+/// What one kind of caller sends.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientReport {
+    /// Who calls.
+    pub from: String,
+    /// The subset that a route names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// What it sends, by workload: `plaintext`, `mTLS`, `TLS`, `own mTLS` or `HBONE`.
+    pub sends: BTreeMap<String, Vec<&'static str>>,
+    /// The rules in force, as `namespace/name`.
+    pub rules: Vec<String>,
+    /// What decides: `rule` or `auto mTLS`.
+    pub decided_by: &'static str,
+    /// The worst that comes of it.
+    pub outcome: &'static str,
+    /// Workloads at which it fails.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub breaks_at: Vec<String>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, Serialize)]
+pub struct FindingReport {
+    /// `error`, `warning` or `info`.
+    pub severity: &'static str,
+    /// Its code.
+    pub code: &'static str,
+    /// What was found.
+    pub message: String,
+    /// The objects that it is about.
+    pub objects: Vec<String>,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl StatusReport {
+    /// Puts namespaces together.
+    pub fn new(cluster: &str, namespaces: Vec<NamespaceReport>) -> Self {
+        let mut report = Self {
+            api_version: API_VERSION,
+            kind: "StatusReport",
+            cluster: cluster.to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            exit_code: 0,
+            namespaces,
+        };
+        report.exit_code = report.exit_status().code();
+        report
+    }
+
+    /// A finding that is an error is the contrary of what everybody expects.
+    pub fn exit_status(&self) -> ExitStatus {
+        let mut findings = self.namespaces.iter().flat_map(|namespace| &namespace.findings);
+        let broken = findings.any(|finding| finding.severity == Severity::Error.as_str());
+        if broken { ExitStatus::Contrary } else { ExitStatus::Success }
+    }
+}
+
+/// The report of one namespace.
+pub fn namespace(snapshot: &Snapshot, overview: &Overview, findings: &[Finding]) -> NamespaceReport {
+    NamespaceReport {
+        namespace: snapshot.namespace.clone(),
+        root_namespace: snapshot.mesh.root_namespace.clone(),
+        mesh_readable: snapshot.mesh.readable,
+        auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only,
+        ports: overview.ports.iter().map(port).collect(),
+        workloads: overview.others.iter().map(side).collect(),
+        findings: findings.iter().map(finding).collect(),
+    }
+}
+
+fn port(view: &PortView) -> PortReport {
+    PortReport {
+        service: view.service.clone(),
+        port: view.port.port,
+        name: view.port.name.clone(),
+        headless: view.kind == ServiceKind::Headless,
+        workloads: view.sides.iter().map(side).collect(),
+        clients: view.callers.iter().map(client).collect(),
+    }
+}
+
+fn side(side: &Side) -> SideReport {
+    let policies = side.chain.iter().map(|step| PolicyReport {
+        level: step.level.to_string(),
+        namespace: step.namespace.clone(),
+        name: step.name.clone(),
+        mode: step.mode.map(MtlsMode::as_str),
+    });
+    let (mode, unguarded) = match side.server {
+        Server::Mode(mode) => (Some(mode.as_str()), None),
+        Server::Naked => (None, side.bypass.map(|bypass| bypass.to_string())),
+        Server::Gateway => (None, Some("gateway".to_owned())),
+        Server::Unknown => (None, Some(side.bypass.map_or_else(|| "unknown".to_owned(), |it| it.to_string()))),
+    };
+    SideReport {
+        workload: side.workload.clone(),
+        target_port: side.target_port,
+        data_plane: side.data_plane.to_string(),
+        mode,
+        unguarded,
+        wanted: side.wanted.map(MtlsMode::as_str),
+        policies: policies.collect(),
+        pods: side.pods.clone(),
+        ready: side.ready,
+    }
+}
+
+fn client(view: &CallerView) -> ClientReport {
+    let words = |sends: &std::collections::BTreeSet<Sends>| sends.iter().map(|sends| sends.as_str()).collect();
+    let mut breaks_at: Vec<String> = view.breaks.iter().map(|broken| broken.workload.clone()).collect();
+    breaks_at.sort_unstable();
+    breaks_at.dedup();
+    ClientReport {
+        from: view.caller.to_string(),
+        subset: view.subset.clone(),
+        sends: view.sends.iter().map(|(workload, sends)| (workload.clone(), words(sends))).collect(),
+        rules: view.rules.clone(),
+        decided_by: if view.explicit { "rule" } else { "auto mTLS" },
+        outcome: view.outcome.as_str(),
+        breaks_at,
+    }
+}
+
+/// The report of a finding.
+pub fn finding(finding: &Finding) -> FindingReport {
+    FindingReport {
+        severity: finding.severity.as_str(),
+        code: finding.code.as_str(),
+        message: finding.message.clone(),
+        objects: finding.objects.clone(),
+        remedy: finding.code.remedy(),
+    }
+}

@@ -1,0 +1,270 @@
+//! The status for people: a line a port, like lines put together where there are many, and the findings below.
+
+use super::{ClientReport, FindingReport, NamespaceReport, PortReport, SideReport, StatusReport};
+use crate::report::human::count;
+use crate::report::table;
+use crate::sanitize::line;
+use colored::{Color, Colorize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Lines up to which a namespace is shown whole.
+const WHOLE: usize = 40;
+/// Lines of a kind that are shown one by one among many others.
+const FEW: usize = 3;
+/// Lines that are shown at most where many are put together.
+const MOST: usize = 60;
+/// Objects of a finding that are named, unless all are asked for.
+const NAMED: usize = 6;
+
+/// The whole report.
+pub fn text(report: &StatusReport, wide: bool) -> String {
+    let parts: Vec<String> = report.namespaces.iter().map(|namespace| one(namespace, wide)).collect();
+    if parts.is_empty() {
+        return "no namespace has to do with the mesh\n".to_owned();
+    }
+    parts.join("\n")
+}
+
+fn one(namespace: &NamespaceReport, wide: bool) -> String {
+    let mut out = String::new();
+    let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
+    services.dedup();
+    let auto = if namespace.auto_mtls { "on" } else { "off" };
+    let assumed = if namespace.mesh_readable { "" } else { " (assumed: the mesh's settings cannot be read)" };
+    let _ = writeln!(
+        out,
+        "namespace {}: {}, {}; root namespace {}, auto mTLS {auto}{assumed}",
+        line(&namespace.namespace).bold(),
+        count(services.len(), "service"),
+        count(namespace.ports.len(), "port"),
+        line(&namespace.root_namespace),
+    );
+    let mut rows: Vec<Row> = namespace.ports.iter().flat_map(|port| port_rows(namespace, port)).collect();
+    rows.extend(
+        namespace.workloads.iter().map(|side| row(namespace, "-".to_owned(), side, "-".to_owned(), String::new())),
+    );
+    if !rows.is_empty() {
+        out.push('\n');
+        out.push_str(&lay_out(rows, wide));
+    }
+    if !namespace.findings.is_empty() {
+        out.push('\n');
+        out.push_str(&findings(&namespace.findings, wide));
+    }
+    out
+}
+
+/// One line: a port at one workload.
+struct Row {
+    service: String,
+    target: String,
+    workload: String,
+    ready: String,
+    data_plane: String,
+    mode: String,
+    decided: String,
+    clients: String,
+    rules: String,
+}
+
+fn port_rows(namespace: &NamespaceReport, port: &PortReport) -> Vec<Row> {
+    let name = format!("{}:{}", port.service, port.port);
+    let mut rules: Vec<&str> = port.clients.iter().flat_map(|client| &client.rules).map(String::as_str).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    let rules = rules.join(", ");
+    if port.workloads.is_empty() {
+        return vec![Row {
+            service: name,
+            target: String::new(),
+            workload: "-".to_owned(),
+            ready: "0".to_owned(),
+            data_plane: "-".to_owned(),
+            mode: "no endpoints".to_owned(),
+            decided: "-".to_owned(),
+            clients: "-".to_owned(),
+            rules,
+        }];
+    }
+    let of = |side: &SideReport| row(namespace, name.clone(), side, clients(port, &side.workload), rules.clone());
+    port.workloads.iter().map(of).collect()
+}
+
+fn row(namespace: &NamespaceReport, service: String, side: &SideReport, clients: String, rules: String) -> Row {
+    let mode = match (side.mode, &side.unguarded) {
+        (Some(mode), _) => mode.to_owned(),
+        (None, Some(why)) if why == "gateway" || why == "unknown" => why.clone(),
+        (None, why) => format!("none ({})", why.as_deref().unwrap_or("unknown")),
+    };
+    Row {
+        service,
+        target: side.target_port.map_or_else(|| "*".to_owned(), |port| port.to_string()),
+        workload: side.workload.clone(),
+        ready: format!("{}/{}", side.ready, side.pods.len()),
+        data_plane: side.data_plane.clone(),
+        mode,
+        decided: decided(namespace, side),
+        clients,
+        rules,
+    }
+}
+
+/// The object that decides, with its level; where none says anything, Istio's default holds.
+fn decided(namespace: &NamespaceReport, side: &SideReport) -> String {
+    let Some(step) = side.policies.iter().rev().find(|step| step.mode.is_some()) else {
+        return "no policy".to_owned();
+    };
+    let home = step.namespace == namespace.namespace || step.namespace.is_empty();
+    let name = if home { step.name.clone() } else { format!("{}/{}", step.namespace, step.name) };
+    format!("{name} ({})", step.level)
+}
+
+/// What is sent to a workload: one word where all callers send the same, else who sends what.
+fn clients(port: &PortReport, workload: &str) -> String {
+    let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut order: Vec<String> = Vec::new();
+    for client in &port.clients {
+        let Some(words) = client.sends.get(workload) else { continue };
+        let fails = if client.breaks_at.iter().any(|at| at == workload) { ", BREAKS" } else { "" };
+        let word = format!("{}{fails}", words.join(" or "));
+        if !order.contains(&word) {
+            order.push(word.clone());
+        }
+        sent.entry(word).or_default().push(who(client));
+    }
+    match &order[..] {
+        [] => "-".to_owned(),
+        [only] => only.clone(),
+        many => {
+            let each = many.iter().map(|word| format!("{} ({})", word, sent[word].join(", ")));
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn who(client: &ClientReport) -> String {
+    match &client.subset {
+        Some(subset) => format!("{} to subset {subset}", client.from),
+        None => client.from.clone(),
+    }
+}
+
+fn lay_out(rows: Vec<Row>, wide: bool) -> String {
+    if wide {
+        let head = ["SERVICE", "TARGET", "WORKLOAD", "READY", "PROXY", "MODE", "DECIDED BY", "CLIENTS SEND", "RULES"];
+        let cells = rows.into_iter().map(|row| {
+            let rules = if row.rules.is_empty() { "-".to_owned() } else { row.rules };
+            let cells = [
+                row.service,
+                row.target,
+                row.workload,
+                row.ready,
+                row.data_plane,
+                row.mode,
+                row.decided,
+                row.clients,
+                rules,
+            ];
+            cells.map(|cell| line(&cell).into_owned()).to_vec()
+        });
+        return table::layout(&head, &cells.collect::<Vec<_>>(), |_, column, cell| {
+            paint(column == 5, column == 7, cell)
+        });
+    }
+    let total = rows.len();
+    let mut cells: Vec<[String; 5]> = Vec::new();
+    if total <= WHOLE {
+        cells.extend(rows.into_iter().map(|row| [row.service, row.workload, row.mode, row.decided, row.clients]));
+    } else {
+        cells.extend(together(rows));
+    }
+    let more = cells.len().saturating_sub(MOST);
+    let cut = total > WHOLE && more > 0;
+    if cut {
+        cells.truncate(MOST);
+    }
+    let cells: Vec<Vec<String>> =
+        cells.into_iter().map(|row| row.map(|cell| line(&cell).into_owned()).to_vec()).collect();
+    let head = ["SERVICE", "WORKLOAD", "MODE", "DECIDED BY", "CLIENTS SEND"];
+    let mut text = table::layout(&head, &cells, |_, column, cell| paint(column == 2, column == 4, cell));
+    if cut {
+        let _ = writeln!(text, "… and {} (-o wide shows all)", count(more, "more line"));
+    }
+    text
+}
+
+/// What differs from the rest first, one by one; then what is alike, with its number.
+fn together(rows: Vec<Row>) -> Vec<[String; 5]> {
+    let mut alike: BTreeMap<(String, String, String), Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        alike.entry((row.mode.clone(), row.decided.clone(), row.clients.clone())).or_default().push(row);
+    }
+    let mut groups: Vec<_> = alike.into_iter().collect();
+    groups.sort_by_key(|(_, rows)| rows.len());
+    let mut lines = Vec::new();
+    for ((mode, decided, clients), rows) in groups {
+        if rows.len() <= FEW {
+            lines.extend(rows.into_iter().map(|row| [row.service, row.workload, row.mode, row.decided, row.clients]));
+            continue;
+        }
+        let number = |mut names: Vec<&str>, noun: &str| {
+            names.sort_unstable();
+            names.dedup();
+            count(names.len(), noun)
+        };
+        let ports = rows.iter().map(|row| row.service.as_str()).filter(|service| *service != "-").collect();
+        let workloads = rows.iter().map(|row| row.workload.as_str()).collect();
+        lines.push([number(ports, "port"), number(workloads, "workload"), mode, decided, clients]);
+    }
+    lines
+}
+
+fn paint(is_mode: bool, is_clients: bool, cell: &str) -> String {
+    let word = cell.trim_end();
+    let color = if is_mode {
+        match word {
+            "STRICT" => Some(Color::Green),
+            "PERMISSIVE" | "DISABLE" => Some(Color::Yellow),
+            word if word.starts_with("none") || word == "unknown" => Some(Color::Magenta),
+            _ => None,
+        }
+    } else {
+        (is_clients && word.contains("BREAKS")).then_some(Color::Red)
+    };
+    color.map_or_else(|| cell.to_owned(), |color| cell.color(color).to_string())
+}
+
+/// Findings with their number.
+fn findings(findings: &[FindingReport], all: bool) -> String {
+    let mut out = paragraphs(findings, all);
+    let number = |severity: &str, noun: &str| {
+        count(findings.iter().filter(|finding| finding.severity == severity).count(), noun)
+    };
+    let _ = writeln!(out, "{}, {}, {}", number("error", "error"), number("warning", "warning"), number("info", "note"));
+    out
+}
+
+/// Findings, one paragraph each.
+pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let color = match finding.severity {
+            "error" => Color::Red,
+            "warning" => Color::Yellow,
+            _ => Color::Cyan,
+        };
+        let _ = writeln!(out, "{}  {}", finding.severity.color(color).bold(), finding.code.bold());
+        let _ = writeln!(out, "  {:<7} {}", "found", line(&finding.message));
+        if !finding.objects.is_empty() {
+            let shown = if all { finding.objects.len() } else { NAMED.min(finding.objects.len()) };
+            let mut objects = finding.objects[..shown].join(", ");
+            if shown < finding.objects.len() {
+                let _ = write!(objects, " and {} more", finding.objects.len() - shown);
+            }
+            let _ = writeln!(out, "  {:<7} {}", "about", line(&objects));
+        }
+        let _ = writeln!(out, "  {:<7} {}", "remedy", line(finding.remedy));
+    }
+    out
+}

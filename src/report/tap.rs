@@ -1,0 +1,48 @@
+//! The Test Anything Protocol, version 13. It knows no errors, so what could not be told is `not ok` as well, with
+//! another `severity` beside it.
+
+use super::cases::{Outcome, TestCase, cases};
+use super::model::ProbeReport;
+use crate::sanitize::line;
+use std::fmt::Write as _;
+
+/// The whole stream.
+pub fn tap(report: &ProbeReport) -> String {
+    let cases = cases(report);
+    let mut out = format!("TAP version 13\n1..{}\n", cases.len());
+    for (index, case) in cases.iter().enumerate() {
+        let word = if case.outcome == Outcome::Passed { "ok" } else { "not ok" };
+        let _ = writeln!(out, "{word} {} - {}", index + 1, description(case));
+        diagnosis(&mut out, case);
+    }
+    out
+}
+
+/// A `#` would begin a directive, and a backslash an escape.
+fn description(case: &TestCase) -> String {
+    line(&case.name).replace('\\', "\\\\").replace('#', "\\#")
+}
+
+fn diagnosis(out: &mut String, case: &TestCase) {
+    let severity = match case.outcome {
+        Outcome::Passed => "comment",
+        Outcome::Failed => "fail",
+        Outcome::Unknown => "error",
+    };
+    out.push_str("  ---\n");
+    let _ = writeln!(out, "  message: {}", quoted(&case.message));
+    let _ = writeln!(out, "  severity: {severity}\n  kind: {}", quoted(&case.kind));
+    if !case.details.is_empty() {
+        // A block needs no escapes, and no reader takes a colon in it for a key.
+        out.push_str("  details: |\n");
+        for sentence in &case.details {
+            let _ = writeln!(out, "    {}", line(sentence));
+        }
+    }
+    out.push_str("  ...\n");
+}
+
+/// The readers' YAML is a small one: a double-quoted string knows these two escapes for sure.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", line(text).replace('\\', "\\\\").replace('"', "\\\""))
+}

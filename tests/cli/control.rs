@@ -1,0 +1,72 @@
+//! A client in the mesh beside the rogue outside of it.
+
+use crate::helpers::{Stage, run, shows};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use secure_traffic::sandbox::{Lookalike, State};
+use serde_json::json;
+
+/// A rule that makes clients in the mesh send plaintext.
+fn disable_for_clients(stage: &Stage, service: &str) {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule"));
+    let _inside = stage.runtime.enter();
+    let rules: Api<DynamicObject> = Api::namespaced_with(stage.sandbox.client(), "microservices-demo", &resource);
+    let rule = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": service},
+        "spec": {
+            "host": format!("{service}.microservices-demo.svc.cluster.local"),
+            "trafficPolicy": {"tls": {"mode": "DISABLE"}},
+        },
+    });
+    let params = PatchParams::apply("somebody").force();
+    stage.runtime.block_on(rules.patch(service, &params, &Patch::Apply(&rule))).unwrap();
+    // As long as the sandbox takes to bring it into force, and more.
+    std::thread::sleep(std::time::Duration::from_millis(600));
+}
+
+#[test]
+fn a_client_in_the_mesh_gets_through() {
+    shows!(run("probe --sandbox=strict --control boards"), @r#"
+    exit 0
+    --- stdout
+    boards:8080  rejected
+      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+      control    a client in the mesh gets through: HTTP 200
+    --- stderr
+    namespace microservices-demo
+    "#);
+}
+
+#[test]
+fn where_nobody_gets_through_plaintext_is_not_called_rejected() {
+    let stage = Stage::new(State::Strict, &[]);
+    disable_for_clients(&stage, "boards");
+    shows!(stage.run("probe --control --expect rejected boards"), @r#"
+    exit 3
+    --- stdout
+    boards:8080  inconclusive (control-failed)
+      seen       plaintext is refused, but a client in the mesh does not get through: its sidecar answers HTTP 503: the application is not reached
+      curl       (56) Recv failure: Connection reset by peer
+      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
+      policy     STRICT, by microservices-demo/default (namespace)
+      control    a client in the mesh does not get through: its sidecar answers HTTP 503: the application is not reached
+      remedy     see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh
+    --- stderr
+    namespace microservices-demo
+    expected rejected, but not so: boards:8080
+    "#);
+    assert_eq!(stage.run("probe --expect rejected boards").code, Some(0), "without the control nobody looks");
+    assert_eq!(stage.probe_pods(), [""; 0]);
+}
+
+#[test]
+fn a_silent_application_leaves_the_controls_question_open() {
+    let stage = Stage::new(State::Strict, &[Lookalike::Silent]);
+    let run = stage.run("probe --control --max-time 1s --attempts 1 -o json silent");
+    assert_eq!(run.code, Some(0), "{run}");
+    let control = &run.json()["results"][0]["control"];
+    assert!(control["gotThrough"].is_null() && control["message"].is_string(), "{run}");
+}

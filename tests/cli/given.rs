@@ -1,0 +1,129 @@
+//! `-f`: the user's own manifests.
+
+use crate::helpers::{Run, Stage, finish, shows, write};
+use secure_traffic::sandbox::State;
+use std::io::Write as _;
+use std::process::Stdio;
+
+const POLICY: &str = "\
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata:
+  name: ours
+  labels: {team: shop}
+spec:
+  mtls:
+    mode: STRICT
+";
+
+const RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: boards
+spec:
+  host: boards.microservices-demo.svc.cluster.local
+  trafficPolicy:
+    connectionPool: {tcp: {maxConnections: 5}}
+    tls: {mode: ISTIO_MUTUAL}
+";
+
+fn with_stdin(stage: &Stage, arguments: &str, text: &str) -> Run {
+    let mut command = stage.command();
+    command.args(arguments.split_whitespace());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn they_go_through_the_same_phases_and_back() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let directory = stage.directory.path().join("manifests");
+    std::fs::create_dir_all(directory.join("rules")).unwrap();
+    write(&directory, "policy.yaml", POLICY);
+    write(&directory.join("rules"), "boards.yml", RULE);
+    write(&directory, "README.md", "not a manifest");
+    let mut command = stage.command();
+    command.args(["enable-mtls", "--yes", "--settle", "100ms", "-R", "-f"]).arg(&directory);
+    shows!(finish(command), @r"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/boards created
+    peerauthentication.security.istio.io/ours created
+    TARGET                 VERDICT    MODE     SEEN
+    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (as you wrote it)
+      peerauthentication.security.istio.io/ours created (as you wrote it)
+    settled for 0.1 s
+    in force after [seconds] s at 5 endpoints
+    proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+    ");
+    // Without -R only what is in the directory itself; and it is there already.
+    let mut command = stage.command();
+    command.args(["enable-mtls", "--yes", "--verify=false", "-f"]).arg(&directory);
+    shows!(finish(command), @r"
+    exit 0
+    --- stdout
+    peerauthentication.security.istio.io/ours unchanged
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    ");
+    let back = with_stdin(&stage, "disable-mtls --yes --verify=false -f -", &POLICY.replace("STRICT", "PERMISSIVE"));
+    assert_eq!((back.code, back.stdout.as_str()), (Some(0), "peerauthentication.security.istio.io/ours configured\n"));
+    assert_eq!(stage.run("disable-mtls --restore --yes --verify=false").code, Some(0));
+    let left = stage.run("disable-mtls --diff -q");
+    assert!(!left.stdout.contains("ours"), "{left}");
+}
+
+#[test]
+fn what_others_have_set_is_not_taken_by_the_way() {
+    let stage = Stage::new(State::Strict, &[]);
+    let file = write(stage.directory.path(), "rule.yaml", RULE);
+    let mut command = stage.command();
+    command.args(["enable-mtls", "--yes", "--verify=false", "-o", "yaml", "-f"]).arg(file);
+    let run = finish(command);
+    assert!(run.stdout.contains("maxConnections: 5") && run.stdout.contains("mode: ISTIO_MUTUAL"), "{run}");
+}
+
+#[test]
+fn bad_manifests_are_refused_with_their_place() {
+    let stage = Stage::new(State::Permissive, &[]);
+    for (text, code, words) in [
+        ("kind: [", 2, "stdin: "),
+        ("a: 1\na: 2\n", 2, "stdin: duplicate mapping key: a at line 2, column 1"),
+        ("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", 2, "stdin: v1 Secret is none of the kinds"),
+        (&format!("{POLICY}---\n{POLICY}"), 2, "stdin, document 2: \"ours\" is there twice"),
+        (&POLICY.replace("STRICT", "DISABLE"), 1, "stdin: \"ours\": it says DISABLE, the command says STRICT"),
+        (&POLICY.replace("  name: ours", "  name: ours\n  namespace: other"), 2, "pass -n other"),
+        (&POLICY.replace("mode", "mood"), 1, "says no mode"),
+        ("", 2, "no objects in what -f names"),
+        ("{kind: List, items: [{apiVersion: v1, kind: Pod}]}", 2, "stdin, item 1: v1 Pod"),
+    ] {
+        let run = with_stdin(&stage, "enable-mtls --yes -f -", text);
+        assert_eq!(run.code, Some(code), "{run}");
+        assert!(run.stderr.contains(words), "{words:?}: {run}");
+    }
+    let broken = with_stdin(&stage, "enable-mtls --yes -f -", "kind: Policy\n  name: [\n");
+    assert!(broken.stderr.contains("line 2") && broken.stderr.contains("column"), "{broken}");
+    for arguments in [
+        "enable-mtls -f /nowhere.yaml",
+        "enable-mtls -R",
+        "enable-mtls -f x.yaml --policy y",
+        "enable-mtls --dry-run -f x.yaml",
+    ] {
+        assert_eq!(stage.run(arguments).code, Some(2), "{arguments}");
+    }
+}
