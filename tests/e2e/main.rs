@@ -17,6 +17,7 @@ mod refusals;
 mod restore;
 mod rights;
 mod rules;
+mod sidecar;
 mod status;
 mod strict;
 mod tool;

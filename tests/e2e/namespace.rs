@@ -97,13 +97,14 @@ impl Stage {
         self.apply_as("kubectl", &policy("default", None, mode, json!({}))).await;
     }
 
-    /// Waits until every pod is ready and every Service has as many ready endpoints as the pods that it selects.
+    /// Waits until every pod is ready, every Service has as many ready endpoints as the pods that it selects, and the
+    /// sidecars know what the control plane has been told.
     pub(crate) async fn ready(&self) {
         let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let missing = self.not_ready().await;
             if missing.is_empty() {
-                return;
+                return crate::sidecar::caught_up(self).await;
             }
             assert!(Instant::now() < deadline, "not ready after two minutes: {missing:?}");
             tokio::time::sleep(Duration::from_millis(250)).await;

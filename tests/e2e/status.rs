@@ -2,10 +2,10 @@
 //! sidecar has loaded.
 
 use crate::namespace::{Stage, policy, with_namespace};
+use crate::sidecar;
 use crate::workload::{Workload, service};
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What must hold of one Service.
 struct Line {
@@ -128,30 +128,9 @@ fn findings_name_their_causes(namespace: &Value) {
 
 /// The filter chains of the pod's `virtualInbound` listener, as its own Envoy shows them.
 async fn loaded_chains(stage: &Stage, pod: &str) -> Value {
-    let mut forwarder = stage.pods().portforward(pod, &[15000]).await.unwrap();
-    let mut stream = forwarder.take_stream(15000).unwrap();
     let path = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
-    let dump: Value = serde_json::from_slice(&unchunked(&answer[end + 4..])).unwrap();
+    let dump = sidecar::ask(stage, pod, path).await.expect("a dump");
     dump["configs"][0]["active_state"]["listener"]["filter_chains"].clone()
-}
-
-/// The body of a chunked answer: each piece after its length in hexadecimal digits.
-fn unchunked(mut rest: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Some(line) = rest.windows(2).position(|bytes| bytes == b"\r\n") {
-        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
-        if length == 0 {
-            break;
-        }
-        body.extend_from_slice(&rest[line + 2..line + 2 + length]);
-        rest = &rest[line + 2 + length + 2..];
-    }
-    body
 }
 
 /// Whether a chain for the port takes raw bytes; a port without chains of its own falls to those for any port.
