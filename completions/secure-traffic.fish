@@ -77,6 +77,8 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
+false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
@@ -125,9 +127,9 @@ always\t'Always'
 never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by Istio\'s default; within --wait-timeout)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s R -l recursive -d 'Directories of -f with all that is below them'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
@@ -149,6 +151,8 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
+false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
@@ -200,9 +204,9 @@ always\t'Always'
 never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by Istio\'s default; within --wait-timeout)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s R -l recursive -d 'Directories of -f with all that is below them'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'

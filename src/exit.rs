@@ -75,6 +75,11 @@ pub struct Interrupted(pub Signal);
 #[error("{0}")]
 pub struct Stopped(pub String);
 
+/// Calls in the mesh that got through before the change do not any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CallsLost(pub String);
+
 /// The question could not be answered, or the answer could not be waited for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -92,6 +97,8 @@ pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
         (ExitStatus::Interrupted(*signal), None)
     } else if error.is::<Stopped>() {
         (ExitStatus::Contrary, Some("--force goes on all the same".to_owned()))
+    } else if error.is::<CallsLost>() {
+        (ExitStatus::Contrary, None)
     } else if error.is::<CouldNotTell>() {
         (ExitStatus::Inconclusive, None)
     } else {

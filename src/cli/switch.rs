@@ -78,6 +78,10 @@ pub struct SwitchArgs {
     /// Time for changed rules to reach the clients
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub settle: Duration,
+    /// Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by
+    /// Istio's default; within --wait-timeout)
+    #[arg(long)]
+    pub wait_drain: bool,
     /// Go on in spite of checks that would stop the run
     #[arg(long)]
     pub force: bool,
@@ -87,9 +91,10 @@ pub struct SwitchArgs {
     /// Take fields over from other field managers
     #[arg(long)]
     pub force_conflicts: bool,
-    /// Undo what this run has changed where it does not end as it should, or is interrupted
-    #[arg(long, conflicts_with = "no_journal")]
-    pub rollback_on_failure: bool,
+    /// Undo what this run has changed where it does not end as it should, or is interrupted; by default only where
+    /// calls in the mesh got through before and no longer do, and then only on the way in
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "no_journal")]
+    pub rollback_on_failure: Option<bool>,
     /// Keep no journal in the cluster and no other run out: what this run changes cannot be restored
     #[arg(long)]
     pub no_journal: bool,

@@ -33,10 +33,13 @@ pub async fn ask(prober: &Prober<'_>, snapshot: &Snapshot, cases: &[Case]) -> Co
 }
 
 /// As most of the targets are in the mesh, so is their client.
-fn stand(cases: &[Case]) -> Stand {
-    let endpoints = || cases.iter().flat_map(|case| &case.endpoints);
-    let ambient = endpoints().filter(|endpoint| endpoint.data_plane == DataPlane::Ambient).count();
-    if ambient * 2 > endpoints().count() { Stand::Ambient } else { Stand::Sidecar }
+pub fn stand<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Stand {
+    let (mut ambient, mut all) = (0, 0);
+    for endpoint in cases.into_iter().flat_map(|case| &case.endpoints) {
+        ambient += usize::from(endpoint.data_plane == DataPlane::Ambient);
+        all += 1;
+    }
+    if ambient * 2 > all { Stand::Ambient } else { Stand::Sidecar }
 }
 
 /// Whether an authorization policy of the namespace or of the root namespace could explain that a stranger is refused;

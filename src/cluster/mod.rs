@@ -7,6 +7,7 @@ pub mod apply;
 pub mod ask;
 pub mod connect;
 pub mod control;
+pub mod control_run;
 pub mod curl;
 pub mod discover;
 pub mod error;

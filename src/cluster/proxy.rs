@@ -3,6 +3,7 @@
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};
 use super::request::attempt;
+use crate::domain::loaded::Awaited;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation};
 use crate::domain::proxy::{self, FilterChain, refused};
@@ -15,6 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The admin interface of a sidecar.
 const ADMIN_PORT: u16 = 15000;
@@ -24,6 +26,10 @@ const AT_ONCE: usize = 16;
 
 /// Time for one proxy. It answers in milliseconds; one that does not must not hold the verdict up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions to a sidecar that loads a change, or that drains.
+const LOADING: Duration = Duration::from_millis(100);
+const DRAINING: Duration = Duration::from_secs(1);
 
 /// A listener of a thousand ports takes a few MiB.
 const LARGEST_DUMP: usize = 64 * 1024 * 1024;
@@ -57,7 +63,89 @@ enum Silence {
     Failed(String),
 }
 
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Forbidden(error) => f.write_str(&error.message),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What came of waiting for sidecars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// All are there.
+    Done,
+    /// These pods' are not, in time.
+    Late(Vec<String>),
+    /// One could not be asked.
+    Unknown(String),
+}
+
+/// Waits until the sidecar of each pod has loaded what is awaited of it.
+pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limit: Duration) -> Waited {
+    let path = envoy::clusters_of(&cluster.namespace);
+    let pods: Vec<&str> = clients.iter().map(|(pod, _)| pod.as_str()).collect();
+    let awaited: BTreeMap<&str, &Awaited> = clients.iter().map(|(pod, awaited)| (pod.as_str(), awaited)).collect();
+    until(pods, limit, LOADING, async |pod| {
+        let clusters = envoy::clusters(&json(&admin(cluster, pod, &path).await?)?);
+        Ok(awaited.get(pod).is_none_or(|awaited| awaited.is_loaded(&clusters)))
+    })
+    .await
+}
+
+/// Waits until no sidecar of these pods serves connections of a former configuration any more.
+pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) -> Waited {
+    until(pods.iter().map(String::as_str).collect(), limit, DRAINING, async |pod| {
+        let stats = admin(cluster, pod, envoy::DRAINING).await?;
+        let stats = String::from_utf8_lossy(&stats);
+        envoy::draining(&stats).map(|count| count == 0).ok_or_else(|| Silence::Failed("it keeps no count".to_owned()))
+    })
+    .await
+}
+
+/// Asks the sidecars of these pods again and again, those that are not there yet.
+async fn until(
+    mut pods: Vec<&str>,
+    limit: Duration,
+    pause: Duration,
+    is_there: impl AsyncFn(&str) -> Result<bool, Silence>,
+) -> Waited {
+    let begin = Instant::now();
+    loop {
+        let answers = pods.iter().map(async |pod| (*pod, is_there(pod).await));
+        let answers: Vec<(&str, Result<bool, Silence>)> =
+            futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+        pods.clear();
+        for (pod, answer) in answers {
+            match answer {
+                Ok(true) => {}
+                Ok(false) => pods.push(pod),
+                Err(silence) => return Waited::Unknown(format!("{pod}: {silence}")),
+            }
+        }
+        if pods.is_empty() {
+            return Waited::Done;
+        }
+        if begin.elapsed() >= limit {
+            return Waited::Late(pods.into_iter().map(str::to_owned).collect());
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
 async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, Silence> {
+    let dump = admin(cluster, pod, envoy::LISTENERS).await?;
+    envoy::filter_chains(&json(&dump)?).map_err(Silence::Failed)
+}
+
+fn json(dump: &Bytes) -> Result<serde_json::Value, Silence> {
+    serde_json::from_slice(dump).map_err(|error| Silence::Failed(format!("its dump: {error}")))
+}
+
+/// What the sidecar of a pod answers to a GET on its admin interface.
+async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, Silence> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     // Servers before 1.35 ask for `get`, later ones for `create`.
     let access = Access::new("create", "", "pods/portforward", &cluster.namespace);
@@ -70,11 +158,9 @@ async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, Silenc
         let Some(stream) = forwarder.take_stream(ADMIN_PORT) else {
             return Err(Silence::Failed("the port-forward has no stream".to_owned()));
         };
-        let dump = get(stream, envoy::LISTENERS).await;
+        let answer = get(stream, path).await;
         forwarder.abort();
-        let dump = dump.map_err(|error| Silence::Failed(format!("its admin interface: {error}")))?;
-        let dump = serde_json::from_slice(&dump).map_err(|error| Silence::Failed(format!("its dump: {error}")))?;
-        envoy::filter_chains(&dump).map_err(Silence::Failed)
+        answer.map_err(|error| Silence::Failed(format!("its admin interface: {error}")))
     });
     answer.await.unwrap_or_else(|_| Err(Silence::Failed(format!("no answer within {} s", PATIENCE.as_secs()))))
 }

@@ -1,7 +1,7 @@
 //! `demo`: the walk-through as a story. On the sandbox, unless a cluster is named.
 
 use super::Context;
-use super::probe::Question;
+use super::probe::{Client, Question};
 use super::switch;
 use crate::cli::DemoArgs;
 use crate::cli::status::FindingArgs;
@@ -74,7 +74,7 @@ impl Demo<'_> {
             generation: self.generation,
             options: &options,
             expected: Some(expected),
-            control: false,
+            control: Client::LastResort,
         };
         let look =
             self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
@@ -103,7 +103,8 @@ impl Demo<'_> {
             force: false,
             findings: FindingArgs::default(),
             force_conflicts: false,
-            rollback_on_failure: false,
+            rollback_on_failure: None,
+            wait_drain: false,
             no_journal: false,
             filename: Vec::new(),
             recursive: false,

@@ -6,6 +6,7 @@ use crate::cli::values::{Expect, OutputFormat, Until};
 use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::Cluster;
 use crate::cluster::control::{self, Controlled};
+use crate::cluster::control_run::ControlRun;
 use crate::cluster::discover::{self, Generation};
 use crate::cluster::probe_pod::{Failure, Sweep, sweep};
 use crate::cluster::snapshot;
@@ -41,7 +42,7 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         generation,
         options: &options,
         expected: args.until.map(wanted).or(args.expect.map(expectation)),
-        control: args.control,
+        control: if args.control { Client::Sent } else { Client::LastResort },
     };
     if args.dry_run {
         let pod = serde_json::to_value(question.prober().rendered(&cases)?)?;
@@ -83,6 +84,16 @@ fn check(args: &ProbeArgs) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// A client in the mesh, beside the rogue.
+pub enum Client<'a> {
+    /// Sent where nothing else can tell.
+    LastResort,
+    /// Sent, whatever else is known.
+    Sent,
+    /// At work already.
+    AtWork(&'a ControlRun),
+}
+
 /// Who asks, where, and what is expected.
 pub struct Question<'a> {
     /// The run.
@@ -95,8 +106,8 @@ pub struct Question<'a> {
     pub options: &'a PodOptions,
     /// What is expected, where anything is.
     pub expected: Option<Expectation>,
-    /// Whether a client in the mesh is sent too, whatever else is known.
-    pub control: bool,
+    /// The client in the mesh.
+    pub control: Client<'a>,
 }
 
 impl Question<'_> {
@@ -128,7 +139,12 @@ impl Question<'_> {
         let prober = self.prober();
         let (asked, controlled, version) = tokio::join!(
             prober.ask(snapshot, cases),
-            async { if self.control { Some(control::ask(&prober, snapshot, cases).await) } else { None } },
+            async {
+                match self.control {
+                    Client::Sent => Some(control::ask(&prober, snapshot, cases).await),
+                    Client::LastResort | Client::AtWork(_) => None,
+                }
+            },
             discover::kubernetes_version(self.cluster),
         );
         frame.kubernetes_version = version;
@@ -136,6 +152,13 @@ impl Question<'_> {
         let mut result = conclusive(asked.result)?;
         if let (Ok(seen), Some(controlled)) = (&mut result, controlled) {
             left = left.and(self.take(controlled, seen.iter_mut())?);
+        }
+        if let (Ok(seen), Client::AtWork(run)) = (&mut result, &self.control) {
+            self.context.shutdown.race(run.settled()).await.map_err(Interrupted)?;
+            let (calls, _) = run.seen();
+            for (case, seen) in cases.iter().zip(seen) {
+                seen.control = calls.met(&case.name()).cloned();
+            }
         }
         if let Ok(seen) = &mut result {
             left = left.and(self.last_resort(&frame, snapshot, cases, seen).await?);
@@ -165,7 +188,7 @@ impl Question<'_> {
             }
             Err((reason, words)) => {
                 self.context.printer.warn(&format!("no client could be sent in the mesh ({reason}): {words}"));
-                Ok(if self.control { left.and(ExitStatus::Inconclusive) } else { left })
+                Ok(if matches!(self.control, Client::Sent) { left.and(ExitStatus::Inconclusive) } else { left })
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `enable-mtls` and `disable-mtls`: look, plan, ask, apply in the order that loses no call, wait, prove.
 
+mod clients;
+mod control;
 mod difference;
 mod keeping;
 mod phases;
@@ -124,6 +126,8 @@ struct Switch<'a> {
     history: Vec<Kept>,
     /// What was there before, once it is written down.
     journal: Option<Journal>,
+    /// The client in the mesh that calls for the whole run.
+    control: control::Control,
     /// Pods that are being removed while the work goes on.
     removals: Vec<Removal>,
     not_in_force: Option<String>,
@@ -156,6 +160,7 @@ impl<'a> Switch<'a> {
             lease: None,
             history: Vec::new(),
             journal: None,
+            control: control::Control::default(),
             removals: Vec::new(),
             not_in_force: None,
         })
@@ -204,6 +209,7 @@ impl Switch<'_> {
         if self.keeps() {
             self.take_hold().await?;
         }
+        self.send_control();
         self.validate(&self.one_of_each_shape()).await?;
         let changed = self.change_and_note().await;
         if let Err(error) = changed {
@@ -211,10 +217,13 @@ impl Switch<'_> {
         }
         self.results_of_ledger()?;
         let proof = self.prove().await;
-        if !matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind)) {
-            self.not_proven(proof.is_err()).await;
+        let calls = self.account_for_calls().await;
+        if !matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind)) || calls != ExitStatus::Success {
+            self.not_proven(proof.is_err(), calls != ExitStatus::Success).await;
+            return Ok(proof?.and(calls).and(self.conclude().await));
         }
-        Ok(proof?.and(self.conclude().await))
+        let drained = self.drain().await?;
+        Ok(proof?.and(drained).and(self.conclude().await))
     }
 
     /// Whether the run holds the Lease and has to do with journals: where it writes anything.
@@ -233,6 +242,9 @@ impl Switch<'_> {
 
     /// Waits until every pod of this run is gone, and says which is not.
     async fn removed(&mut self) -> ExitStatus {
+        if let Some(control) = self.control.run.take() {
+            self.removals.extend(control.end().await);
+        }
         let mut left_behind = Vec::new();
         for removal in self.removals.drain(..) {
             left_behind.extend(removal.confirmed().await);

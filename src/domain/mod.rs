@@ -4,6 +4,7 @@
 //! [`plan::Plan`] → [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
 
 pub mod ambient;
+pub mod calls;
 pub mod client_tls;
 pub mod control;
 pub mod effective;
@@ -12,6 +13,7 @@ pub mod expectation;
 pub mod findings;
 pub mod identity;
 pub mod journal;
+pub mod loaded;
 pub mod mesh;
 pub mod overview;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! An Envoy sidecar's `config_dump` and a ztunnel's access log → domain values.
 
+use crate::domain::loaded::{self, Clusters};
 use crate::domain::proxy::{Connections, FilterChain, Transport};
 use serde_json::Value;
 
@@ -37,6 +38,50 @@ fn filter_chain(chain: &Value) -> FilterChain {
         requires_client_certificate: socket["name"] == "envoy.transport_sockets.tls"
             && socket["typed_config"]["require_client_certificate"] == true,
     }
+}
+
+/// Where a sidecar's admin interface tells which clusters it has loaded for the Services of a namespace. Envoy's
+/// pattern must match the whole name.
+pub fn clusters_of(namespace: &str) -> String {
+    format!("/config_dump?resource=dynamic_active_clusters&name_regex=outbound%5C%7C.*%5C.{namespace}%5C.svc%5C..*")
+}
+
+/// The clusters in a dump, and how each reaches its endpoints.
+pub fn clusters(dump: &Value) -> Clusters {
+    let configs = dump["configs"].as_array().into_iter().flatten();
+    let named = configs.filter_map(|config| {
+        let cluster = &config["cluster"];
+        Some((cluster["name"].as_str()?.to_owned(), transport(cluster)))
+    });
+    named.collect()
+}
+
+fn transport(cluster: &Value) -> loaded::Transport {
+    let socket = &cluster["transport_socket"];
+    let protocols = &socket["typed_config"]["common_tls_context"]["alpn_protocols"];
+    let is_of_the_mesh = |protocol: &Value| protocol.as_str().is_some_and(|protocol| protocol.starts_with("istio"));
+    if cluster["transport_socket_matches"].as_array().is_some_and(|matches| !matches.is_empty()) {
+        loaded::Transport::ByEndpoint
+    } else if socket["name"] != "envoy.transport_sockets.tls" {
+        loaded::Transport::Plain
+    } else if protocols.as_array().into_iter().flatten().any(is_of_the_mesh) {
+        loaded::Transport::Mutual
+    } else {
+        loaded::Transport::Tls
+    }
+}
+
+/// Where a sidecar's admin interface tells how much of its former listeners still serves old connections.
+pub const DRAINING: &str = "/stats?filter=listener_manager.total_.*_draining";
+
+/// Listeners and filter chains that are drained, by the sidecar's own counters; `None` where it has none.
+pub fn draining(stats: &str) -> Option<u64> {
+    let counts = stats.lines().filter_map(|line| {
+        let (name, count) = line.split_once(": ")?;
+        matches!(name, "listener_manager.total_listeners_draining" | "listener_manager.total_filter_chains_draining")
+            .then(|| count.trim().parse::<u64>().ok())?
+    });
+    counts.fold(None, |sum, count| Some(sum.unwrap_or(0) + count))
 }
 
 /// What a ztunnel's access log says of inbound connections from `source` (an IP address) to `destination`
@@ -130,6 +175,38 @@ mod tests {
         let chains = filter_chains(&dump).unwrap();
         assert_eq!(word(&chains, 8080), ProxyWord::Enforces { chains: 1 });
         assert_eq!(word(&chains, 9090), ProxyWord::LetsPlaintextIn);
+    }
+
+    #[test]
+    fn a_cluster_says_how_it_reaches_its_endpoints() {
+        let tls = |protocol: &str| {
+            json!({
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {"common_tls_context": {"alpn_protocols": [protocol]}},
+            })
+        };
+        let dump = json!({"configs": [
+            {"cluster": {"name": "auto", "transport_socket_matches": [{"name": "tlsMode-istio", "transport_socket": tls("istio")}]}},
+            {"cluster": {"name": "mutual", "transport_socket": tls("istio-peer-exchange")}},
+            {"cluster": {"name": "simple", "transport_socket": tls("h2")}},
+            {"cluster": {"name": "plain"}},
+            {"cluster": {}},
+        ]});
+        let expected = [
+            ("auto", loaded::Transport::ByEndpoint),
+            ("mutual", loaded::Transport::Mutual),
+            ("plain", loaded::Transport::Plain),
+            ("simple", loaded::Transport::Tls),
+        ];
+        assert_eq!(clusters(&dump), expected.map(|(name, transport)| (name.to_owned(), transport)).into());
+        assert!(clusters(&json!({})).is_empty());
+    }
+
+    #[test]
+    fn a_sidecars_counters_say_what_it_drains() {
+        let stats = "listener_manager.total_filter_chains_draining: 3\nlistener_manager.total_listeners_draining: 0\n";
+        assert_eq!(draining(stats), Some(3));
+        assert_eq!(draining("listener_manager.total_listeners_active: 13\n"), None);
     }
 
     #[test]

@@ -116,10 +116,10 @@ impl Transfer {
         for entry in &self.connect_to {
             entries.push(directory.connect_to(entry)?);
         }
-        for url in &self.urls {
-            let host = host(url)?;
+        for url in self.urls.iter().flat_map(|url| alternatives(url)) {
+            let host = host(&url)?;
             match host.parse::<Ipv4Addr>() {
-                Ok(address) => entries.push(address_entry(directory, address, url)?),
+                Ok(address) => entries.push(address_entry(directory, address, &url)?),
                 Err(_) => entries.extend(directory.entries(host)),
             }
         }
@@ -142,6 +142,29 @@ fn address_entry(directory: &Directory<'_>, address: Ipv4Addr, url: &str) -> Res
         Some(socket) => Ok(format!("{address}:{port}:{socket}")),
         None => not_run(format!("{address} is no address of a sandbox pod or Service")),
     }
+}
+
+/// The URLs that one with a set of curl's globs (`http://{a:1/,b:2/}`) stands for. A set that is read otherwise here
+/// than by curl leads nowhere: see above.
+fn alternatives(url: &str) -> Vec<String> {
+    let whole = || vec![url.to_owned()];
+    let Some((before, rest)) = url.split_once('{').filter(|(before, _)| !before.ends_with('\\')) else {
+        return whole();
+    };
+    let mut parts = vec![String::new()];
+    let mut rest = rest.chars();
+    while let Some(c) = rest.next() {
+        let literal = if c == '\\' { rest.next() } else { None };
+        match (c, literal) {
+            ('}', _) => {
+                let after = rest.as_str();
+                return parts.iter().map(|part| format!("{before}{part}{after}")).collect();
+            }
+            (',', _) => parts.push(String::new()),
+            (c, literal) => parts.last_mut().into_iter().for_each(|part| part.push(literal.unwrap_or(c))),
+        }
+    }
+    whole()
 }
 
 /// `user@host:port` of a URL.
@@ -243,6 +266,18 @@ fn take<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_stands_for_each_of_its_urls() {
+        for (url, expected) in [
+            ("http://a:1/", vec!["http://a:1/"]),
+            ("http://[1-3]@{a:1/x\\,y,b:2/}", vec!["http://[1-3]@a:1/x,y", "http://[1-3]@b:2/"]),
+            ("http://a:1/\\{x\\}", vec!["http://a:1/\\{x\\}"]),
+            ("http://{a", vec!["http://{a"]),
+        ] {
+            assert_eq!(alternatives(url), expected, "{url}");
+        }
+    }
 
     #[test]
     fn the_host_is_what_stands_before_the_port() {

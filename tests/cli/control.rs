@@ -70,3 +70,80 @@ fn a_silent_application_leaves_the_controls_question_open() {
     let control = &run.json()["results"][0]["control"];
     assert!(control["gotThrough"].is_null() && control["message"].is_string(), "{run}");
 }
+
+/// What `status` says of every port.
+fn ports(stage: &Stage) -> serde_json::Value {
+    let ports = stage.run("status -o json").json()["namespaces"][0]["ports"].clone();
+    assert_eq!(ports.as_array().map(Vec::len), Some(5));
+    ports
+}
+
+#[test]
+fn a_switch_after_which_nobody_gets_through_is_undone_by_itself() {
+    let stage = Stage::new(State::Permissive, &[]);
+    disable_for_clients(&stage, "boards");
+    let before = ports(&stage);
+    let run = stage.run("enable-mtls --yes --settle 0 --force --destination-rules=never");
+    assert_eq!(run.code, Some(1), "{run}");
+    let words = [
+        "calls in the mesh got through before the change, and do not any more: boards:8080 (its sidecar answers HTTP 503: \
+         the application is not reached)",
+        "rolled back: everything is as it was before",
+        "calls in the mesh get through again",
+    ];
+    for words in words {
+        assert!(run.stderr.contains(words), "{words}: {run}");
+    }
+    assert_eq!(ports(&stage), before);
+    assert_eq!(stage.probe_pods(), [""; 0]);
+}
+
+#[test]
+fn it_is_left_as_it_is_where_that_was_asked_for() {
+    let stage = Stage::new(State::Permissive, &[]);
+    disable_for_clients(&stage, "boards");
+    let before = ports(&stage);
+    let run = stage.run("enable-mtls --yes --settle 0 --force --destination-rules=never --rollback-on-failure=false");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("do not any more: boards:8080") && !run.stderr.contains("rolling back"), "{run}");
+    assert!(run.stderr.contains("--restore` puts back what was there"), "{run}");
+    assert_ne!(ports(&stage), before);
+}
+
+#[test]
+fn the_way_out_tells_of_lost_calls_and_stays_open() {
+    let stage = Stage::new(State::Strict, &[]);
+    let run = stage.run("disable-mtls --yes --settle 0 --mode=disable --destination-rules=never");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(
+        run.stderr.contains("calls in the mesh got through before") && !run.stderr.contains("rolling back"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_rule_that_is_repaired_is_told_by_the_control() {
+    let stage = Stage::new(State::Strict, &[]);
+    disable_for_clients(&stage, "boards");
+    let run = stage.run("enable-mtls --yes --settle 500ms --force-conflicts");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("warning: in the mesh boards:8080 is not reached, before any change"), "{run}");
+    assert!(run.stderr.contains("in the mesh boards:8080 is reached now, and was not before"), "{run}");
+}
+
+#[test]
+fn where_no_control_is_admitted_the_switch_says_so_and_goes_on() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = {
+        let _inside = stage.runtime.enter();
+        Api::all(stage.sandbox.client())
+    };
+    let patch = json!({"metadata": {"labels": {"istio-injection": "disabled"}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    stage.runtime.block_on(namespaces.patch("microservices-demo", &params, &patch)).unwrap();
+    let run = stage.run("enable-mtls --yes --settle 0 --force");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("warning: no control could be sent in the mesh"), "{run}");
+    assert!(run.stderr.contains("whether calls in the mesh still get through is not watched"), "{run}");
+    assert_eq!(stage.probe_pods(), [""; 0]);
+}

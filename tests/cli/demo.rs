@@ -105,6 +105,7 @@ fn the_whole_story() {
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     changes in namespace microservices-demo:
@@ -116,6 +117,7 @@ fn the_whole_story() {
       destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets
     "#);
 }
 

@@ -66,9 +66,10 @@ fn they_go_through_the_same_phases_and_back() {
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (as you wrote it)
       peerauthentication.security.istio.io/ours created (as you wrote it)
-    settled for 0.1 s
+    settled for 0.1 s, because sidecars could not be asked
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
     // Without -R only what is in the directory itself; and it is there already.

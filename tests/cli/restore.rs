@@ -127,6 +127,7 @@ fn what_was_there_is_put_back_to_the_letter() {
       destinationrule.networking.istio.io/userprofile deleted (it was not there)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets
     everything is as it was before
     ");
     assert_eq!(stage.content(&[POLICY, RULE]), before);

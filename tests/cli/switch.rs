@@ -55,6 +55,7 @@ fn on_again_and_off() {
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
     shows!(stage.run("enable-mtls --yes --verify=false"), @r#"
@@ -99,6 +100,7 @@ fn on_again_and_off() {
       destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets
     "#);
     shows!(stage.run("disable-mtls --yes --verify=false -o name"), @r#"
     exit 0
@@ -128,6 +130,7 @@ fn one_service_of_many() {
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
+      control    a client in the mesh gets through: HTTP 200
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
@@ -137,6 +140,7 @@ fn one_service_of_many() {
       peerauthentication.security.istio.io/default created (mode STRICT)
     in force after [seconds] s at 1 endpoint
     proven: plaintext is rejected at 1 target. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    calls in the mesh: [all] got through while it changed, at 1 target
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
 }
@@ -449,8 +453,9 @@ fn plaintext_only_passes_permissive_and_is_told_once_an_object() {
       destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
       peerauthentication.security.istio.io/default configured (mode PERMISSIVE → DISABLE)
     in force after [seconds] s at 5 endpoints
-    settled for 0.1 s
+    settled for 0.1 s, because sidecars could not be asked
     proven: plaintext is accepted at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets
     ");
     shows!(stage.run("enable-mtls --yes --settle 100ms -q"), @r"
     exit 0

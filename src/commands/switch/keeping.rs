@@ -140,7 +140,10 @@ impl Switch<'_> {
 
     /// Makes the changes, noting before and after what they are.
     pub(super) async fn change_and_note(&mut self) -> anyhow::Result<()> {
-        let changed = self.change().await;
+        let changed = match self.change().await {
+            Ok(()) => self.calls_get_through().await,
+            Err(error) => Err(error),
+        };
         let unanswered = self.applier.ledger.settled().await;
         if unanswered > 0 {
             self.context

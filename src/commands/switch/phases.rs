@@ -19,13 +19,15 @@ use std::time::Duration;
 const WATCHED: usize = 100;
 
 /// Why the phases ended before their end.
-enum Stop {
+pub(super) enum Stop {
     /// Plan again and go on.
     Stale(String),
     /// The error of a write.
     Error(ClusterError),
     /// The policy did not come into force in time.
     NotInForce(String),
+    /// Clients have not loaded the rules in time, so that the policy would cut them off.
+    NotLoaded(String),
 }
 
 impl Switch<'_> {
@@ -42,7 +44,14 @@ impl Switch<'_> {
                     let message = format!("somebody else keeps changing the same objects: {words}");
                     return Err(ClusterError::new(message, "find out who, and run the command again").into());
                 }
-                Stop::Stale(words) => self.look_again(&words).await?,
+                Stop::Stale(words) => {
+                    // What was written already is nothing to wait for in the next plan, but may be on its way still.
+                    if self.args.verify && !self.applier.ledger.written().is_empty() {
+                        self.context.shutdown.race(tokio::time::sleep(self.args.settle)).await.map_err(Interrupted)?;
+                    }
+                    self.look_again(&words).await?;
+                }
+                Stop::NotLoaded(words) => return Err(CouldNotTell(words).into()),
                 Stop::Error(error) => return Err(error.into()),
                 Stop::NotInForce(words) => {
                     self.not_in_force = Some(words);
@@ -62,7 +71,9 @@ impl Switch<'_> {
             return self.unwatched().await;
         }
         let marker = random_word(16);
-        let duration = self.args.wait_timeout + self.args.settle + Duration::from_mins(1);
+        // The rules and the policy may each take their time, and so may the control before them.
+        let duration =
+            self.args.wait_timeout * 2 + self.args.settle + self.options.start_timeout + Duration::from_mins(1);
         let request = self
             .prober()
             .request(stream::arguments(&watched, stream::Pace::BRISK, duration, &marker), duration.as_secs());
@@ -95,6 +106,8 @@ impl Switch<'_> {
     }
 
     async fn unwatched(&mut self) -> anyhow::Result<Result<(), Stop>> {
+        self.control_begins().await?;
+        let clients = self.clients();
         for phase in self.plan.phases() {
             if let Err(stop) = self.write(&phase).await? {
                 return Ok(Err(stop));
@@ -102,7 +115,10 @@ impl Switch<'_> {
             let writes = phase.changes.iter().any(Change::is_write);
             // Without a watcher a policy, too, only gets its time.
             if self.args.verify && writes && (phase.needs_settle || phase.target == Target::Policy) {
-                self.context.shutdown.race(tokio::time::sleep(self.args.settle)).await.map_err(Interrupted)?;
+                let settled = self.context.shutdown.race(self.settle(&phase, &clients)).await;
+                if let Err(stop) = settled.map_err(Interrupted)? {
+                    return Ok(Err(stop));
+                }
             }
         }
         Ok(Ok(()))
@@ -166,9 +182,13 @@ impl Switch<'_> {
         let mut tracker = Tracker::new(Awaited::from(self.plan.direction.mode()), watched.len());
         // Before anything is written the stream must show every endpoint.
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
+        stream
+            .during(&mut tracker, self.control_begins())
+            .await
+            .map_err(|Interrupted(signal)| Failure::Interrupted(signal))?;
         let awaited = Awaited::from(self.plan.direction.mode());
         let mut is_there = false;
-        let phases = self.plan.phases();
+        let (phases, clients) = (self.plan.phases(), self.clients());
         for (index, phase) in phases.iter().enumerate() {
             if let Err(error) = self.still_ours() {
                 return Ok(Err(Stop::Error(error)));
@@ -197,11 +217,12 @@ impl Switch<'_> {
             }
             // What does not show gets its time, so that the next phase finds a mesh that follows it.
             let is_last = index + 1 == phases.len();
-            if wrote && !is_last && (phase.needs_settle || phase.target == Target::Policy) {
-                self.context.progress.begin("letting the mesh take the change over", None);
-                stream.during(&mut tracker, tokio::time::sleep(self.args.settle)).await;
-                self.context.progress.end();
-                self.context.printer.say(&format!("settled for {:.1} s", self.args.settle.as_secs_f64()));
+            if wrote
+                && !is_last
+                && (phase.needs_settle || phase.target == Target::Policy)
+                && let Err(stop) = stream.during(&mut tracker, self.settle(phase, &clients)).await
+            {
+                return Ok(Err(stop));
             }
         }
         Ok(Ok(()))

@@ -1,6 +1,6 @@
 //! The proof of a switch: the rogue probe on every target.
 
-use super::super::probe::{Question, render, say_expectation};
+use super::super::probe::{Client, Question, render, say_expectation};
 use super::{Switch, Task};
 use crate::cluster::ask::Prober;
 use crate::cluster::snapshot;
@@ -59,7 +59,7 @@ impl Switch<'_> {
             generation: self.generation,
             options: &self.options,
             expected: Some(expected),
-            control: false,
+            control: self.control.run.as_ref().map_or(Client::LastResort, Client::AtWork),
         };
         let (report, left) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
         let text = render(&report, None, Style::default())?;

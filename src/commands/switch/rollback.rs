@@ -5,14 +5,15 @@ use crate::cluster::apply::Mode;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
-use crate::domain::plan::{Change, Plan, Target};
+use crate::domain::plan::{Change, Direction, Plan, Target};
+use crate::exit::CallsLost;
 use crate::report::human::count;
 
 impl Switch<'_> {
     /// Says what was done before the run ended early, and undoes it where that was asked for.
     pub(super) async fn ended_early(&mut self, error: anyhow::Error) -> anyhow::Error {
         self.account();
-        if self.args.rollback_on_failure {
+        if self.rolls_back(error.is::<CallsLost>()) {
             self.roll_back().await;
         }
         self.record_writes();
@@ -20,8 +21,8 @@ impl Switch<'_> {
     }
 
     /// Everything is written, but the proof was cut short, or is not what it should be.
-    pub(super) async fn not_proven(&mut self, is_cut_short: bool) {
-        if self.args.rollback_on_failure {
+    pub(super) async fn not_proven(&mut self, is_cut_short: bool, calls_are_lost: bool) {
+        if self.rolls_back(calls_are_lost) {
             return self.roll_back().await;
         }
         if is_cut_short && self.journal.is_some() {
@@ -33,6 +34,12 @@ impl Switch<'_> {
         }
     }
 
+    /// Where nothing was said, lost calls in the mesh are undone, and nothing else; the way out stays open.
+    fn rolls_back(&self, calls_are_lost: bool) -> bool {
+        let by_itself = calls_are_lost && self.plan.direction == Direction::Enable;
+        self.args.rollback_on_failure.unwrap_or(by_itself)
+    }
+
     /// Undoes what this run has changed. A signal that has come already does not cut it short; the next one does.
     pub(super) async fn roll_back(&mut self) {
         let Some(run) = self.journal.as_ref().map(|journal| journal.run().clone()) else { return };
@@ -41,6 +48,7 @@ impl Switch<'_> {
         match self.undo_own(run).await {
             Ok(plan) if plan.warnings.is_empty() => {
                 printer.say("rolled back: everything is as it was before");
+                self.calls_recover().await;
                 let Some(journal) = self.journal.take() else { return };
                 if let Err(error) = journal.discard().await {
                     printer.warn(&format!("the journal could not be removed: {error}"));

@@ -1,0 +1,150 @@
+//! The control in the mesh: calls that got through before the first write must get through after the last.
+
+use super::{Switch, Task};
+use crate::cluster::control_run::ControlRun;
+use crate::cluster::curl;
+use crate::cluster::probe_pod::Failure;
+use crate::domain::calls::{Standing, Tally};
+use crate::domain::plan::Direction;
+use crate::domain::probe::Case;
+use crate::exit::{CallsLost, ExitStatus, Interrupted};
+use crate::report::human::count;
+use std::time::Duration;
+
+/// The longest that a control stays: what is not proven by then has other troubles.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// The control of a run.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// Its pod, where it could be sent.
+    pub(super) run: Option<ControlRun>,
+    /// Whether its calls count already.
+    begun: bool,
+}
+
+impl Switch<'_> {
+    /// Sends the control, which takes its time to start: the mesh's proxy comes first.
+    pub(super) fn send_control(&mut self) {
+        if !self.args.verify || !self.plan.has_writes() {
+            return;
+        }
+        // Unknown Services were refused before.
+        let Ok(cases) = self.cases(&self.look.snapshot) else { return };
+        let is_meshed = |case: &Case| case.endpoints.iter().any(|endpoint| endpoint.data_plane.is_meshed());
+        let cases: Vec<Case> = cases.into_iter().filter(is_meshed).collect();
+        let proof = Duration::from_secs(curl::worst_case_seconds(&cases, self.options.manner));
+        let duration = self.args.wait_timeout * 2 + self.args.settle + proof + Duration::from_mins(2);
+        self.control.run = ControlRun::send(&self.prober(), &self.look.snapshot, &cases, duration.min(LONGEST));
+    }
+
+    /// Waits, before the first write, until the control calls. Without one the run goes on, and says so.
+    pub(super) async fn control_begins(&mut self) -> Result<(), Interrupted> {
+        let Some(run) = self.control.run.as_ref().filter(|_| !self.control.begun) else { return Ok(()) };
+        self.context.progress.begin("waiting for the control in the mesh", None);
+        let begun = run.begin().await;
+        self.context.progress.end();
+        self.control.begun = true;
+        let why = match begun {
+            Ok(()) => {
+                for (name, words) in run.seen().0.tally().broken {
+                    self.context
+                        .printer
+                        .warn(&format!("in the mesh {name} is not reached, before any change: {words}"));
+                }
+                return Ok(());
+            }
+            Err(Failure::Interrupted(signal)) => return Err(Interrupted(signal)),
+            Err(Failure::Cluster(error)) => error.to_string(),
+            Err(Failure::Pod(reason, words)) => format!("{reason}: {words}"),
+        };
+        self.context.printer.warn(&format!(
+            "no control could be sent in the mesh ({why}): whether calls in the mesh still get through is not watched"
+        ));
+        if let Some(run) = self.control.run.take() {
+            self.removals.extend(run.end().await);
+        }
+        Ok(())
+    }
+
+    /// An error where calls that got through before the change do not any more. The way out stays open: there it is
+    /// only told, at the end.
+    pub(super) async fn calls_get_through(&self) -> anyhow::Result<()> {
+        let is_enable = self.plan.direction == Direction::Enable && !matches!(self.task, Task::Restore(_));
+        if is_enable && let Some(words) = self.lost_calls().await {
+            return Err(CallsLost(words).into());
+        }
+        Ok(())
+    }
+
+    /// Which calls in the mesh are lost, in words.
+    async fn lost_calls(&self) -> Option<String> {
+        let run = self.control.run.as_ref()?;
+        self.context.progress.begin("waiting for the calls in the mesh", None);
+        let standing = run.settled().await;
+        self.context.progress.end();
+        (standing == Standing::Lost).then(|| lost(&run.seen().0.tally()))
+    }
+
+    /// The control's account, once everything is proven; the status is that of lost calls.
+    pub(super) async fn account_for_calls(&self) -> ExitStatus {
+        let Some(run) = &self.control.run else { return ExitStatus::Success };
+        let lost = self.lost_calls().await;
+        let (calls, ended) = run.seen();
+        let printer = self.context.printer;
+        if let Some(Failure::Pod(reason, words)) = ended {
+            printer.warn(&format!("the control in the mesh did not stay to the end: {reason}: {words}"));
+        }
+        let tally = calls.tally();
+        for name in &tally.repaired {
+            printer.say(&format!("in the mesh {name} is reached now, and was not before"));
+        }
+        for (name, words) in &tally.broken {
+            printer.warn(&format!("in the mesh {name} is not reached, as before: {words}"));
+        }
+        let Some(words) = lost else {
+            self.say_tally(&tally);
+            return ExitStatus::Success;
+        };
+        printer.warn(&words);
+        ExitStatus::Contrary
+    }
+
+    fn say_tally(&self, tally: &Tally) {
+        let printer = self.context.printer;
+        let through = tally.asked - tally.failures();
+        let words = format!(
+            "calls in the mesh: {through} of {} got through while it changed, at {}",
+            tally.asked,
+            count(tally.watched, "target")
+        );
+        match tally.failed.as_slice() {
+            _ if tally.watched == 0 => {
+                printer.say("no call in the mesh shows whether it gets through: none was answered");
+            }
+            [] => printer.say(&words),
+            failed => {
+                let failed: Vec<String> =
+                    failed.iter().map(|(name, count, words)| format!("{count} failed at {name}: {words}")).collect();
+                printer.warn(&format!("{words}; {}", failed.join("; ")));
+            }
+        }
+    }
+
+    /// After a roll-back: whether the calls in the mesh get through again.
+    pub(super) async fn calls_recover(&self) {
+        let Some(run) = &self.control.run else { return };
+        if run.recovered().await {
+            self.context.printer.say("calls in the mesh get through again");
+        } else {
+            self.context.printer.warn("calls in the mesh do not get through again, though everything is as it was");
+        }
+    }
+}
+
+/// What is lost, and what was last seen of it.
+fn lost(tally: &Tally) -> String {
+    let words = tally.failed.iter().filter(|(name, ..)| tally.lost.contains(name));
+    let words: Vec<String> = words.map(|(name, _, words)| format!("{name} ({words})")).collect();
+    format!("calls in the mesh got through before the change, and do not any more: {}", words.join(", "))
+}

@@ -1,0 +1,187 @@
+//! Whether clients do what a change of the rules asks of them, by the clusters that their own sidecars have loaded.
+
+use super::client_tls::rules::Sorting;
+use super::client_tls::{Call, Client, ClientKind, InForce, RuleBook};
+use super::mesh::{ClientTls, DataPlane, Pod, Protocol, ServiceKind, Snapshot};
+use super::plan::{Plan, after};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a sidecar's cluster reaches its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// No TLS, whatever the endpoint.
+    Plain,
+    /// The mesh's mutual TLS, whatever the endpoint.
+    Mutual,
+    /// TLS of another kind.
+    Tls,
+    /// As each endpoint says of itself: auto mTLS (DR-21).
+    ByEndpoint,
+}
+
+impl Transport {
+    /// Whether a client with this rule setting (DR-12) has such a cluster.
+    const fn is_for(self, setting: Option<ClientTls>) -> bool {
+        match setting {
+            Some(ClientTls::IstioMutual) => matches!(self, Self::Mutual),
+            Some(ClientTls::Disable) => matches!(self, Self::Plain),
+            Some(ClientTls::Simple | ClientTls::Mutual) => matches!(self, Self::Tls),
+            None => matches!(self, Self::Plain | Self::ByEndpoint),
+        }
+    }
+}
+
+/// The clusters of one sidecar, by name (`outbound|8080|v1|boards.shop.svc.cluster.local`).
+pub type Clusters = BTreeMap<String, Transport>;
+
+/// What one client's sidecar must have loaded before a change of the rules is there: cluster, and the setting that it
+/// carries out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Awaited {
+    settings: BTreeMap<String, Option<ClientTls>>,
+}
+
+impl Awaited {
+    /// What `pod` must load so that the plan's rules are there for it: each cluster whose setting they change.
+    pub fn of(snapshot: &Snapshot, plan: &Plan, pod: &Pod) -> Self {
+        let after = after(snapshot, plan);
+        let (mut settings, before) = (settings(&after, pod), settings(snapshot, pod));
+        settings.retain(|cluster, setting| before.get(cluster).is_none_or(|before| before != setting));
+        Self { settings }
+    }
+
+    /// Whether there is anything to wait for.
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty()
+    }
+
+    /// Whether it is loaded. A cluster that the sidecar does not have is one that it does not call: a Sidecar resource
+    /// may keep it out.
+    pub fn is_loaded(&self, clusters: &Clusters) -> bool {
+        self.settings
+            .iter()
+            .all(|(name, setting)| clusters.get(name).is_none_or(|transport| transport.is_for(*setting)))
+    }
+}
+
+/// The setting of each cluster of the namespace's Services, as a client in `pod` has it.
+fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls>> {
+    let mesh = &snapshot.mesh;
+    let book = RuleBook::new(
+        &snapshot.rules,
+        Sorting {
+            root: &mesh.root_namespace,
+            cluster_domain: &mesh.cluster_domain,
+            default_export: &mesh.rule_export,
+            revision: pod.revision.as_deref(),
+        },
+    );
+    let client = Client { namespace: &pod.namespace, labels: &pod.labels, kind: ClientKind::Sidecar };
+    let mut settings = BTreeMap::new();
+    for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
+        let host = service.host(&snapshot.namespace, &mesh.cluster_domain);
+        let rule = book.in_force(client, &host, &snapshot.namespace);
+        let subsets = rule.iter().flat_map(InForce::rules).flat_map(|rule| &rule.subsets);
+        let subsets: BTreeSet<&str> = subsets.map(|subset| subset.name.as_str()).collect();
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+            for subset in std::iter::once(None).chain(subsets.iter().copied().map(Some)) {
+                let call = Call {
+                    namespace: &snapshot.namespace,
+                    port: port.port,
+                    subset,
+                    headless: service.kind == ServiceKind::Headless,
+                    external: false,
+                    all_say_tls: false,
+                };
+                let setting = rule.as_ref().and_then(|rule| rule.cluster_tls(call, ClientKind::Sidecar));
+                settings.insert(format!("outbound|{}|{}|{host}", port.port, subset.unwrap_or_default()), setting);
+            }
+        }
+    }
+    settings
+}
+
+/// The pods whose sidecars are asked, and what each must load: at most `limit`, taken evenly.
+pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, Awaited)> {
+    let is_client = |pod: &&Pod| pod.data_plane == DataPlane::Sidecar && pod.ready && !pod.facts.finished;
+    let pods: Vec<&Pod> = snapshot.pods.values().filter(is_client).collect();
+    let step = pods.len().div_ceil(limit.max(1)).max(1);
+    let asked = pods.into_iter().step_by(step).map(|pod| (pod.name.clone(), Awaited::of(snapshot, plan, pod)));
+    asked.filter(|(_, awaited)| !awaited.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::samples::{DISABLE, ENABLE, rule, shop};
+    use crate::domain::plan::{RuleChoice, Wish, plan};
+
+    const WEB: &str = "outbound|80||web.shop.svc.cluster.local";
+
+    fn clusters(transport: Transport) -> Clusters {
+        [(WEB.to_owned(), transport)].into()
+    }
+
+    fn with_rule(tls: ClientTls) -> Snapshot {
+        let mut snapshot = shop(&["api", "web"]);
+        snapshot.rules.push(rule("web", "web", Some(tls)));
+        snapshot
+    }
+
+    #[test]
+    fn a_sidecar_has_loaded_a_rule_when_its_cluster_says_what_the_rule_says() {
+        let only_repairs = Wish { destination_rules: RuleChoice::Auto, ..ENABLE };
+        for (tls, wish, loaded, not_yet) in [
+            (ClientTls::Disable, &only_repairs, Transport::Mutual, Transport::Plain),
+            (ClientTls::Simple, &only_repairs, Transport::Mutual, Transport::Tls),
+            (ClientTls::IstioMutual, &DISABLE, Transport::ByEndpoint, Transport::Mutual),
+        ] {
+            let snapshot = with_rule(tls);
+            let asked = clients(&snapshot, &plan(&snapshot, wish), 8);
+            let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["api-0", "web-0"], "{tls:?}");
+            assert!(asked[0].1.is_loaded(&clusters(loaded)), "{tls:?}");
+            assert!(!asked[0].1.is_loaded(&clusters(not_yet)), "{tls:?}");
+        }
+    }
+
+    #[test]
+    fn where_clusters_do_not_change_nobody_is_asked() {
+        let snapshot = with_rule(ClientTls::IstioMutual);
+        assert_eq!(clients(&snapshot, &plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..ENABLE }), 8), []);
+    }
+
+    #[test]
+    fn a_cluster_that_a_sidecar_does_not_have_is_one_that_it_does_not_call() {
+        let snapshot = with_rule(ClientTls::Disable);
+        let asked = clients(&snapshot, &plan(&snapshot, &ENABLE), 8);
+        assert!(asked[0].1.is_loaded(&Clusters::new()));
+    }
+
+    #[test]
+    fn subsets_have_clusters_of_their_own() {
+        let mut snapshot = shop(&["web"]);
+        let mut with_subset = rule("web", "web", Some(ClientTls::IstioMutual));
+        with_subset.subsets = vec![crate::domain::mesh::SubsetTls {
+            name: "v1".into(),
+            labels: BTreeMap::new(),
+            tls: Some(ClientTls::Disable),
+            ports: Vec::new(),
+        }];
+        snapshot.rules.push(with_subset);
+        let asked = clients(&snapshot, &plan(&snapshot, &ENABLE), 8);
+        let subset = |transport| [("outbound|80|v1|web.shop.svc.cluster.local".to_owned(), transport)].into();
+        assert!(asked[0].1.is_loaded(&subset(Transport::Mutual)) && !asked[0].1.is_loaded(&subset(Transport::Plain)));
+    }
+
+    #[test]
+    fn only_so_many_are_asked_and_only_those_with_a_sidecar() {
+        let mut snapshot = shop(&["a", "b", "c", "d", "e"]);
+        snapshot.rules.push(rule("a", "a", Some(ClientTls::Disable)));
+        snapshot.pods.get_mut("a-0").unwrap().data_plane = DataPlane::None;
+        snapshot.pods.get_mut("b-0").unwrap().ready = false;
+        let plan = plan(&snapshot, &ENABLE);
+        assert_eq!(clients(&snapshot, &plan, 8).len(), 3);
+        assert_eq!(clients(&snapshot, &plan, 2).len(), 2);
+    }
+}
