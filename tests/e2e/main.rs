@@ -5,6 +5,7 @@
 //! skipped; with `SECURE_TRAFFIC_E2E_REQUIRED=1` it fails instead.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod calls;
 mod endpoints;
 mod environment;
 mod evidence;
