@@ -77,6 +77,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l check-url -d 'Front door to keep asking through the switch, as users of the application do; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
@@ -151,6 +152,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l check-url -d 'Front door to keep asking through the switch, as users of the application do; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F

@@ -51,7 +51,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("colored", &["ui/", "report/"]),
     ("kube::", &["cluster/", "sandbox/"]),
     ("k8s_openapi::", &["cluster/", "sandbox/"]),
-    ("reqwest::", &["cluster/prometheus.rs"]),
+    ("reqwest::", &["cluster/front_door.rs", "cluster/prometheus.rs"]),
     ("rcgen::", &["sandbox/"]),
     ("hyper::", &["cluster/proxy.rs", "sandbox/"]),
     ("std::process::exit", &["signal.rs"]),

@@ -3,11 +3,12 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{OutputFormat, duration};
+use super::values::{FrontDoorUrl, OutputFormat, duration};
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// `--dry-run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +89,9 @@ pub struct SwitchArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub findings: FindingArgs,
+    /// Front door to keep asking through the switch, as users of the application do; can be repeated
+    #[arg(long = "check-url", value_name = "URL", value_parser = FrontDoorUrl)]
+    pub check_urls: Vec<Url>,
     /// Take fields over from other field managers
     #[arg(long)]
     pub force_conflicts: bool,
@@ -139,6 +143,7 @@ Examples:
   secure-traffic enable-mtls -n shop --diff       # what would change
   secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
   secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
+  secure-traffic enable-mtls -n shop --check-url https://shop.example/ # does the application still answer?
   secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
 pub struct EnableArgs {
     #[command(flatten)]

@@ -2,8 +2,13 @@
 
 use crate::domain::evidence::Sources;
 use crate::domain::probe::{PortRef, Target};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
+use url::Url;
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -137,6 +142,37 @@ pub fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// The address of a front door. What is wrong with it is said without repeating it, since it may hold a password.
+#[derive(Debug, Clone, Copy)]
+pub struct FrontDoorUrl;
+
+impl TypedValueParser for FrontDoorUrl {
+    type Value = Url;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Url, clap::Error> {
+        front_door(value.to_str().unwrap_or_default()).map_err(|why| {
+            let message =
+                format!("invalid value for '--check-url <URL>': {why}\n\nFor more information, try '--help'.\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
+}
+
+fn front_door(text: &str) -> Result<Url, &'static str> {
+    const WRITE: &str = "write http://HOST/PATH or https://HOST/PATH";
+    // The parser mends more than a person would expect: blanks, and slashes that are not there.
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(WRITE);
+    }
+    let mut url = Url::parse(text).map_err(|_| WRITE)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it must hold no user name or password: ask a page that needs none");
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
 impl FromStr for Target {
     type Err = String;
 
@@ -239,6 +275,35 @@ mod tests {
             "boards/\u{1b}[31m",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn front_doors_are_addresses_without_passwords() {
+        for (text, url) in [
+            ("http://shop.example", "http://shop.example/"),
+            ("HTTPS://shop.example:8443/a?token=x#part", "https://shop.example:8443/a?token=x"),
+            ("http://[::1]:8080/healthz", "http://[::1]:8080/healthz"),
+        ] {
+            assert_eq!(front_door(text).map(String::from), Ok(url.to_owned()), "{text}");
+        }
+        for text in [
+            "",
+            "shop.example",
+            "http:shop.example",
+            "http://",
+            "http://:80",
+            "http://256.1.1.1",
+            "http://shop.example:99999",
+            "ftp://shop.example",
+            "file:///etc/passwd",
+            "http://shop .example",
+            "http://shop.example/\u{1b}[31m",
+            "https://me@shop.example",
+            "https://me:secret@shop.example",
+            "https://:secret@shop.example",
+        ] {
+            assert!(front_door(text).is_err(), "{text:?}");
         }
     }
 

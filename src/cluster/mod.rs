@@ -1,4 +1,5 @@
-//! The only code that talks to an API server: connection, discovery, snapshot, writes, the probe pod.
+//! The only code that talks to an API server: connection, discovery, snapshot, writes, the probe pod. It also asks
+//! Prometheus and the front doors of applications.
 //!
 //! It decides nothing and prints nothing; what it returns is domain values or a [`error::ClusterError`].
 
@@ -11,6 +12,7 @@ pub mod control_run;
 pub mod curl;
 pub mod discover;
 pub mod error;
+pub mod front_door;
 pub mod journal;
 pub mod lease;
 pub mod list;

@@ -138,14 +138,19 @@ fn shown(url: &str) -> String {
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> ClusterError {
+    let words = if error.is_timeout() { "it does not answer".to_owned() } else { cause(error) };
+    refused(url, &words)
+}
+
+/// What is at the bottom of an error; the words above it repeat the address.
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut words = String::new();
     let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(cause) = source {
         words = cause.to_string();
         source = cause.source();
     }
-    let words = if error.is_timeout() { "it does not answer".to_owned() } else { words };
-    refused(url, &words)
+    words
 }
 
 fn refused(url: &str, why: &str) -> ClusterError {

@@ -102,6 +102,7 @@ impl Demo<'_> {
             settle: Duration::from_secs(2),
             force: false,
             findings: FindingArgs::default(),
+            check_urls: Vec::new(),
             force_conflicts: false,
             rollback_on_failure: None,
             wait_drain: false,

@@ -4,6 +4,7 @@ use crate::cli::Reporting;
 use crate::cli::report::ReportTo;
 use crate::cli::values::OutputFormat;
 use crate::exit::{self, ExitStatus, UsageError};
+use crate::report::front_door::FrontDoorReport;
 use crate::report::model::{ChangeReport, ProbeReport, RunError};
 use crate::report::{github, junit, tap};
 use crate::sanitize;
@@ -74,9 +75,10 @@ impl Reports {
         let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let first = report.results.is_empty();
         let (started_at, changes) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.changes));
+        let front_doors = std::mem::take(&mut report.front_doors);
         let results = std::mem::take(&mut report.results);
         let expected = if first || report.expected == probe.expected { probe.expected } else { None };
-        *report = ProbeReport { started_at, expected, changes, ..probe.clone() };
+        *report = ProbeReport { started_at, expected, changes, front_doors, ..probe.clone() };
         report.results.splice(0..0, results);
     }
 
@@ -84,6 +86,12 @@ impl Reports {
     pub fn wrote(&self, objects: &[(String, &'static str)]) {
         let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
+    }
+
+    /// Takes what front doors answered.
+    pub fn asked(&self, doors: &[FrontDoorReport]) {
+        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        report.front_doors.extend_from_slice(doors);
     }
 
     /// Writes them all. Returns what became of the run: a report that could not be written is part of that.

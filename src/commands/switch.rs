@@ -3,6 +3,7 @@
 mod clients;
 mod control;
 mod difference;
+mod front_door;
 mod keeping;
 mod phases;
 mod proof;
@@ -211,19 +212,29 @@ impl Switch<'_> {
         }
         self.send_control();
         self.validate(&self.one_of_each_shape()).await?;
+        let doors = self.open_front_doors().await?;
         let changed = self.change_and_note().await;
         if let Err(error) = changed {
-            return Err(self.ended_early(error).await);
+            let error = self.ended_early(error).await;
+            self.close_front_doors(doors).await;
+            return Err(error);
         }
         self.results_of_ledger()?;
+        self.proven(doors).await
+    }
+
+    /// The proof, and what was seen from in the mesh and from the front doors all along.
+    async fn proven(&mut self, doors: Option<front_door::Asking>) -> anyhow::Result<ExitStatus> {
         let proof = self.prove().await;
         let calls = self.account_for_calls().await;
-        if !matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind)) || calls != ExitStatus::Success {
+        let doors = self.close_front_doors(doors).await;
+        let is_proven = matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind));
+        if !is_proven || doors.is_broken || calls != ExitStatus::Success {
             self.not_proven(proof.is_err(), calls != ExitStatus::Success).await;
-            return Ok(proof?.and(calls).and(self.conclude().await));
+            return Ok(proof?.and(calls).and(doors.status).and(self.conclude().await));
         }
         let drained = self.drain().await?;
-        Ok(proof?.and(drained).and(self.conclude().await))
+        Ok(proof?.and(doors.status).and(drained).and(self.conclude().await))
     }
 
     /// Whether the run holds the Lease and has to do with journals: where it writes anything.

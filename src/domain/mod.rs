@@ -11,6 +11,7 @@ pub mod effective;
 pub mod evidence;
 pub mod expectation;
 pub mod findings;
+pub mod front_door;
 pub mod identity;
 pub mod journal;
 pub mod loaded;

@@ -1,6 +1,7 @@
 //! A run as a CI system counts it: one case for each target, and one for the run itself.
 
 use super::explain;
+use super::front_door::FrontDoorReport;
 use super::model::{ProbeReport, TargetReport};
 use crate::exit::ExitStatus;
 
@@ -43,9 +44,10 @@ pub struct TestCase {
     pub seconds: f64,
 }
 
-/// The cases of a report: its targets, then the run.
+/// The cases of a report: its targets, front doors, then the run.
 pub fn cases(report: &ProbeReport) -> Vec<TestCase> {
-    report.results.iter().map(|result| of_target(report, result)).chain([of_run(report)]).collect()
+    let targets = report.results.iter().map(|result| of_target(report, result));
+    targets.chain(report.front_doors.iter().map(of_door)).chain([of_run(report)]).collect()
 }
 
 fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
@@ -72,9 +74,28 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     }
 }
 
+/// An outage that is over fails nothing, but is told.
+fn of_door(door: &FrontDoorReport) -> TestCase {
+    let outcome = match door.still_down {
+        Some(false) => Outcome::Passed,
+        Some(true) => Outcome::Failed,
+        None => Outcome::Unknown,
+    };
+    TestCase {
+        name: door.url.clone(),
+        outcome,
+        kind: "front-door".to_owned(),
+        message: door.message.clone(),
+        details: Vec::new(),
+        seconds: 0.0,
+    }
+}
+
 /// The run fails by itself only where no target tells why: an exit code that nothing explains must not pass.
 fn of_run(report: &ProbeReport) -> TestCase {
-    let told = if report.results.is_empty() { 0 } else { report.exit_status().code() };
+    let targets = if report.results.is_empty() { ExitStatus::Success } else { report.exit_status() };
+    let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
+    let told = targets.and(if is_down { ExitStatus::Contrary } else { ExitStatus::Success }).code();
     let (outcome, message) = match (&report.error, report.exit_code) {
         (Some(error), code) => (code.map_or(Outcome::Unknown, Outcome::of_code), error.message.clone()),
         (None, None) => (Outcome::Unknown, "the run did not come to its end".to_owned()),

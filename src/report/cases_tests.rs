@@ -1,9 +1,11 @@
 //! What a CI system is told, from reports that no run would dare to make.
 
 use super::*;
+use crate::domain::front_door::Summary;
 use crate::report::human::tests::{assert_harmless, hostile_report};
 use crate::report::model::RunError;
 use crate::report::{github, junit, tap};
+use std::time::Duration;
 
 fn of_run(exit_code: Option<u8>, error: bool) -> Outcome {
     let error = error.then(|| RunError { message: "m".to_owned(), hint: None });
@@ -41,12 +43,43 @@ fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
     assert_eq!(cases(&report).last().unwrap().outcome, Outcome::Unknown);
 }
 
+fn door(still_down: Option<bool>) -> FrontDoorReport {
+    let summary = Summary { asked: 9, answered: 5, longest_outage: Duration::ZERO, last_failure: None, failing: 0 };
+    FrontDoorReport { still_down, ..FrontDoorReport::new("http://shop.example/".to_owned(), true, &summary) }
+}
+
+#[test]
+fn a_front_door_is_a_case_of_its_own_and_explains_the_exit_code() {
+    use Outcome::{Failed, Passed, Unknown};
+    let rows = [
+        (Some(false), Some(0), Passed, Passed),
+        (Some(true), Some(1), Failed, Passed),
+        // Something else is wrong besides.
+        (Some(true), Some(5), Failed, Unknown),
+        (None, Some(0), Unknown, Passed),
+    ];
+    for (still_down, exit_code, of_door, of_run) in rows {
+        let report = ProbeReport {
+            exit_code,
+            front_doors: vec![door(still_down)],
+            ..ProbeReport::empty("enable-mtls", String::new())
+        };
+        let outcomes: Vec<Outcome> = cases(&report).iter().map(|case| case.outcome).collect();
+        assert_eq!(outcomes, [of_door, of_run], "{still_down:?} {exit_code:?}");
+    }
+}
+
 #[test]
 fn nothing_hostile_reaches_a_report() {
     for (verdict, as_expected) in [("accepted", Some(false)), ("rejected", None), ("inconclusive", None)] {
         let mut report = hostile_report(verdict);
         report.results.iter_mut().for_each(|result| result.as_expected = as_expected);
         report.results[0].target = "a,b:c%\n::error::forged # skip \"x\\ |<b>`".to_owned();
+        report.front_doors = vec![FrontDoorReport {
+            url: "\u{202e}a|b::error::\u{1b}[31m".to_owned(),
+            message: "x\n::error::forged\u{1b}[31m".to_owned(),
+            ..door(as_expected)
+        }];
         for text in [junit::junit(&report).unwrap(), tap::tap(&report), github::annotations(&report)] {
             assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
         }

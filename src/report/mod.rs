@@ -4,6 +4,7 @@
 pub mod cases;
 pub mod diff;
 pub mod explain;
+pub mod front_door;
 pub mod github;
 pub mod human;
 pub mod junit;

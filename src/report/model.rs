@@ -1,5 +1,6 @@
 //! The report of a probe: versioned, and apart from the domain's types, which may change freely.
 
+use super::front_door::FrontDoorReport;
 use crate::domain::control::Control;
 use crate::domain::effective::Effective;
 use crate::domain::evidence::Sources;
@@ -59,6 +60,9 @@ pub struct ProbeReport {
     /// Objects that were written before the probe, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
+    /// Front doors that were asked while objects were written and the probe went on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub front_doors: Vec<FrontDoorReport>,
     /// One entry a target.
     pub results: Vec<TargetReport>,
     /// Ports that were left out.
@@ -363,6 +367,7 @@ impl ProbeReport {
             exit_code: None,
             error: None,
             changes: Vec::new(),
+            front_doors: Vec::new(),
             results: Vec::new(),
             not_probed: Vec::new(),
         }

@@ -7,6 +7,7 @@ mod bad_servers;
 mod connection;
 mod control;
 mod demo;
+mod front_door;
 mod general;
 mod given;
 mod helpers;

@@ -1,0 +1,222 @@
+//! `--check-url`: a front door that is asked through a switch.
+
+use crate::helpers::{Answer, Run, Stage, Stub, assert_harmless, assert_keeps_to_schema, dead_port, run, shows};
+use secure_traffic::sandbox::State;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+/// A door that answers by how often it was asked before.
+fn door(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Stub {
+    Stub::new(move |_, before| Some(Answer { status: status(before), kind: "text/plain", body: "hello".to_owned() }))
+}
+
+/// A switch of one Service, which keeps the story short.
+fn switch(stage: &Stage, command: &str, door: &str, options: &str) -> Run {
+    stage.run(&format!("{command} --yes --settle 0 boards --check-url {door} {options}"))
+}
+
+/// Names of the objects that a switch writes, and of its journals.
+fn written(stage: &Stage) -> String {
+    let diff = stage.run("enable-mtls --diff -q boards");
+    let restore = stage.run("disable-mtls --restore --diff");
+    format!("{} {}", diff.code.unwrap(), restore.stderr.contains("nothing to restore"))
+}
+
+const UNTOUCHED: &str = "1 true";
+
+/// Takes out of a line how often a door was asked and for how long it failed: both depend on the machine.
+fn line(run: &Run, door: &str) -> String {
+    let line = run.stderr.lines().find(|line| line.contains(&format!("{door}: "))).unwrap_or_else(|| panic!("{run}"));
+    line.replace(door, "DOOR")
+        .split(' ')
+        .map(|word| if word.parse::<f64>().is_ok() { "N" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_door_that_answers_throughout() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let (door, second) = (door(|_| 200), door(|_| 404));
+    let run = switch(&stage, "enable-mtls", &format!("{}/page", door.url), &format!("--check-url {}", second.url));
+    assert_eq!(run.code, Some(0), "{run}");
+    assert_eq!(line(&run, &format!("{}/page", door.url)), "DOOR: answered N of N times", "{run}");
+    assert_eq!(line(&run, &format!("{}/", second.url)), "DOOR: answered N of N times", "404 is an answer: {run}");
+    assert!(door.requests() >= 4, "{run}");
+    assert!(door.seen.lock().unwrap().iter().all(|line| line == "GET /page"), "{run}");
+}
+
+#[test]
+fn an_outage_that_passes_is_told_and_fails_nothing() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let door = door(|before| if (2..4).contains(&before) { 503 } else { 200 });
+    let run = switch(&stage, "enable-mtls", &door.url, "--rollback-on-failure");
+    assert_eq!(run.code, Some(0), "{run}");
+    let words = "warning: DOOR: failed N of N times, for N s at the longest: HTTP N";
+    assert_eq!(line(&run, &format!("{}/", door.url)), words, "{run}");
+    assert!(run.stderr.contains("failed 2 of "), "{run}");
+}
+
+#[test]
+fn a_door_that_is_dead_before_stops_the_way_in() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let door = door(|_| 503);
+    shows!(switch(&stage, "enable-mtls", &format!("{}/page?token=secret", door.url), ""), @r"
+    exit 1
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    error: http://127.0.0.1:[port]/page does not answer before the change: HTTP 503; nothing was written
+    hint: --force goes on all the same
+    ");
+    assert_eq!((written(&stage).as_str(), door.requests()), (UNTOUCHED, 1));
+    let nobody = format!("http://127.0.0.1:{}", dead_port());
+    let run = switch(&stage, "enable-mtls", &nobody, "");
+    assert_eq!((run.code, written(&stage).as_str()), (Some(1), UNTOUCHED), "{run}");
+    assert!(run.stderr.contains("does not answer before the change: Connection refused"), "{run}");
+}
+
+#[test]
+fn forced_it_goes_on_and_a_door_that_was_dead_before_rolls_nothing_back() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let door = door(|_| 503);
+    let run = switch(&stage, "enable-mtls", &door.url, "--force --rollback-on-failure");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("/ does not answer before the change: HTTP 503\n"), "{run}");
+    assert!(run.stderr.contains("; still down at the end\n") && !run.stderr.contains("rolling back"), "{run}");
+    assert_eq!(stage.run("probe --expect rejected boards -q").code, Some(0));
+}
+
+#[test]
+fn the_way_out_only_warns() {
+    let stage = Stage::new(State::Strict, &[]);
+    // It comes back with the switch, as a door does that STRICT has shut.
+    let door = door(|before| if before < 2 { 503 } else { 200 });
+    let run = switch(&stage, "disable-mtls", &door.url, "");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("warning: ") && run.stderr.contains("before the change: HTTP 503\n"), "{run}");
+    let run = stage.run(&format!("disable-mtls --restore --yes --check-url http://127.0.0.1:{}", dead_port()));
+    assert!(run.stderr.contains("/ does not answer before the change: Connection refused"), "{run}");
+    assert!(run.stdout.contains("restored"), "{run}");
+}
+
+#[test]
+fn a_door_that_stays_down_undoes_the_run_where_that_was_asked_for() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let shut = || door(|before| if before < 3 { 200 } else { 503 });
+    let (door, directory) = (shut(), tempfile::tempdir().unwrap());
+    let report = directory.path().join("report.json");
+    let options = format!("--rollback-on-failure --report json={}", report.display());
+    let run = switch(&stage, "enable-mtls", &format!("{}/?token=secret", door.url), &options);
+    assert_eq!(run.code, Some(1), "{run}");
+    let words = "warning: DOOR: failed N of N times, for N s at the longest: HTTP 503; still down at the end";
+    assert_eq!(line(&run, &format!("{}/", door.url)), words, "{run}");
+    assert!(run.stderr.contains("rolled back: everything is as it was before"), "{run}");
+    assert_eq!(written(&stage), UNTOUCHED);
+
+    let text = std::fs::read_to_string(report).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_keeps_to_schema(&report);
+    let told = &report["frontDoors"][0];
+    assert_eq!(told["url"], format!("{}/", door.url));
+    assert_eq!((&told["lastFailure"], &told["stillDown"]), (&"HTTP 503".into(), &true.into()));
+    let (asked, answered) = (told["asked"].as_u64().unwrap(), told["answered"].as_u64().unwrap());
+    // The first of the three answers was before the watch.
+    assert!(asked >= 5 && answered == 2 && told["longestOutageSeconds"].as_f64().unwrap() > 0.4, "{told}");
+    assert!(!text.contains("secret") && !run.all().contains("secret"), "{run}");
+
+    // Without it the changes stay, and the exit code says the same.
+    let run = switch(&stage, "enable-mtls", &shut().url, "");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(!run.stderr.contains("roll") && run.stderr.contains("--restore puts it back"), "{run}");
+}
+
+#[test]
+fn a_run_that_writes_without_proof_still_asks_often_enough() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let door = door(|before| if before < 1 { 200 } else { 500 });
+    let run = switch(&stage, "enable-mtls", &door.url, "--verify=false --rollback-on-failure");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("HTTP 500; still down at the end") && run.stderr.contains("rolled back"), "{run}");
+    assert_eq!(written(&stage), UNTOUCHED);
+}
+
+#[test]
+fn every_ask_is_a_connection_of_its_own_and_follows_no_redirect() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients: Arc<Mutex<BTreeSet<u16>>> = Arc::default();
+    let (requests, record) = (Arc::new(Mutex::new(0)), Arc::clone(&clients));
+    let count = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            record.lock().unwrap().insert(stream.peer_addr().unwrap().port());
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    *count.lock().unwrap() += 1;
+                    let head = format!("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{}/\r\n", dead_port());
+                    let _ = stream.write_all(format!("{head}content-length: 0\r\n\r\n").as_bytes());
+                }
+            });
+        }
+    });
+    let stage = Stage::new(State::Permissive, &[]);
+    let run = switch(&stage, "enable-mtls", &format!("http://{address}"), "--verify=false");
+    assert_eq!(run.code, Some(0), "{run}");
+    let (connections, requests) = (clients.lock().unwrap().len(), *requests.lock().unwrap());
+    assert!(connections >= 4 && connections == requests, "{connections} {requests}");
+}
+
+#[test]
+fn what_a_door_says_is_shown_but_harmless() {
+    let stage = Stage::new(State::Permissive, &[]);
+    // No HTTP at all, and an answer that hides a command in its status.
+    for answer in ["\u{1b}[2K\r\n::error::x\r\n\r\n", "HTTP/1.1 599 \u{1b}[2K::error::x\r\ncontent-length: 0\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/%1b[31m", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let run = switch(&stage, "enable-mtls", &url, "");
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(run.stderr.contains("does not answer before the change: "), "{run}");
+        assert_harmless(&run.all());
+    }
+}
+
+#[test]
+fn an_interrupted_run_says_what_it_has_seen() {
+    let stage = Stage::new(State::Legacy, &[]);
+    let door = door(|_| 200);
+    let run = stage.run(&format!("enable-mtls --yes --settle 30s --timeout 4s --check-url {}", door.url));
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(run.stderr.contains("ended early: "), "{run}");
+    assert!(line(&run, &format!("{}/", door.url)).starts_with("DOOR: answered N of N time"), "{run}");
+}
+
+#[test]
+fn addresses_that_are_none_are_refused_without_repeating_them() {
+    for url in ["shop.example", "ftp://shop.example", "https://", "https://me:secret@shop.example", "htp://x/?secret"] {
+        let run = run(&format!("enable-mtls --sandbox --yes --check-url {url}"));
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run}");
+        assert!(run.stderr.contains("--check-url <URL>") && !run.stderr.contains("secret"), "{run}");
+    }
+    shows!(run("disable-mtls --check-url https://me:secret@shop.example"), @r"
+    exit 2
+    --- stderr
+    error: invalid value for '--check-url <URL>': it must hold no user name or password: ask a page that needs none
+
+    For more information, try '--help'.
+    ");
+}
