@@ -53,7 +53,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("k8s_openapi::", &["cluster/", "sandbox/"]),
     ("reqwest::", &["cluster/front_door.rs", "cluster/prometheus.rs"]),
     ("rcgen::", &["sandbox/"]),
-    ("hyper::", &["cluster/proxy.rs", "sandbox/"]),
+    ("hyper::", &["cluster/error.rs", "cluster/proxy.rs", "sandbox/"]),
     ("std::process::exit", &["signal.rs"]),
     ("std::env::", &["env.rs", "main.rs"]),
     ("std::fs::", &["commands/", "cluster/connect.rs", "env.rs", "sandbox/", "ui/report_file.rs"]),

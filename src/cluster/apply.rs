@@ -1,7 +1,7 @@
 //! Writes, many at a time, each accounted for whatever happens.
 
 use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain};
+use super::error::{Access, ClusterError, code, explain, is_unanswered};
 use super::request::attempt;
 use super::snapshot::{Look, dynamic_api};
 use crate::domain::plan::{Action, Change, Target};
@@ -14,6 +14,7 @@ use futures::StreamExt;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -79,21 +80,22 @@ pub struct Written {
 #[derive(Debug)]
 pub struct Ledger {
     done: Mutex<Vec<Written>>,
+    /// Writes that were begun and that no answer has come to, as they would be if they were made.
+    open: Mutex<BTreeMap<(Target, String), Written>>,
     under_way: watch::Sender<usize>,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { done: Mutex::default(), under_way: watch::Sender::new(0) }
+        Self { done: Mutex::default(), open: Mutex::default(), under_way: watch::Sender::new(0) }
     }
 }
 
 impl Ledger {
-    /// Waits until no write is under way, though not for ever: says how many never got an answer.
-    pub async fn settled(&self) -> usize {
+    /// Waits until no request is under way, though not for ever.
+    pub async fn settled(&self) {
         let mut under_way = self.under_way.subscribe();
         let _ = tokio::time::timeout(LAST_ANSWERS, under_way.wait_for(|count| *count == 0)).await;
-        *self.under_way.borrow()
     }
 
     /// Objects that were written, in the order of the answers.
@@ -101,14 +103,48 @@ impl Ledger {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn begin(&self) {
+    /// Writes that got no answer: they may or may not have been made.
+    pub fn unanswered(&self) -> Vec<Written> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Notes of a write without an answer that it was made after all.
+    pub fn found(&self, written: Written) {
+        self.close(&written);
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+    }
+
+    fn close(&self, written: &Written) {
+        let key = (written.target, written.name.clone());
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn begin(&self, write: Option<&Written>) {
+        if let Some(write) = write {
+            let key = (write.target, write.name.clone());
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(key, write.clone());
+        }
         self.under_way.send_modify(|count| *count += 1);
     }
 
-    fn end(&self, written: Option<Written>) {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).extend(written);
+    fn end(&self, write: Option<Written>, answer: &Result<Value, Failed>) {
+        match (write, answer) {
+            (None, _) | (_, Err(Failed { is_unanswered: true, .. })) => {}
+            (Some(write), Ok(object)) => {
+                let made = write.made.as_ref().map(|_| read::metadata(object, "uid").to_owned());
+                self.found(Written { made, ..write });
+            }
+            (Some(write), Err(_)) => self.close(&write),
+        }
         self.under_way.send_modify(|count| *count -= 1);
     }
+}
+
+/// A write that failed, and whether it may have been made all the same.
+#[derive(Debug)]
+struct Failed {
+    refused: Refused,
+    is_unanswered: bool,
 }
 
 /// What is sent for one change.
@@ -213,20 +249,21 @@ impl Applier<'_> {
         let force = self.force_conflicts;
         let ledger = Arc::clone(&self.ledger);
         let planned = change.clone();
-        ledger.begin();
+        let write = (mode == Mode::Write).then(|| Written {
+            target: change.target,
+            name: change.name.clone(),
+            title: kind.object_name(&change.name),
+            word: change.action.word(),
+            // Its UID is the server's to give.
+            made: change.is_made().then(String::new),
+        });
+        ledger.begin(write.as_ref());
         let task = tokio::spawn(async move {
             let verb = if matches!(request, Request::Delete(_)) { "delete" } else { "patch" };
             let access = Access::new(verb, kind.group, kind.plural, &planned.namespace).named(&planned.name);
             let answer = send(&api, access, &request, mode, force).await;
-            let done = |object: &Value| Written {
-                target: planned.target,
-                name: planned.name.clone(),
-                title: kind.object_name(&planned.name),
-                word: planned.action.word(),
-                made: planned.is_made().then(|| read::metadata(object, "uid").to_owned()),
-            };
-            ledger.end(answer.as_ref().ok().filter(|_| mode == Mode::Write).map(done));
-            answer
+            ledger.end(write, &answer);
+            answer.map_err(|failed| failed.refused)
         });
         let result = task.await.unwrap_or_else(|error| {
             let message = format!("the write was lost: {error}");
@@ -243,7 +280,7 @@ async fn send(
     request: &Request,
     mode: Mode,
     force: bool,
-) -> Result<Value, Refused> {
+) -> Result<Value, Failed> {
     let dry_run = mode == Mode::DryRun;
     let answer = match request {
         Request::Patch(patch) => {
@@ -263,9 +300,10 @@ async fn send(
         }
     };
     match answer {
-        Ok(Some(object)) => whole(&object),
+        // What was answered was made, even where the answer makes no sense.
+        Ok(Some(object)) => whole(&object).map_err(|refused| Failed { refused, is_unanswered: true }),
         Ok(None) => Ok(Value::Null),
-        Err(error) => Err(refused(access, &error)),
+        Err(error) => Err(Failed { is_unanswered: is_unanswered(&error), refused: refused(access, &error) }),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The way to the cluster, as kubectl and oc find it.
 
+use super::deadline::Deadline;
 use super::error::ClusterError;
 use super::trace::{Sink, Trace};
+use crate::signal::Shutdown;
 use http::HeaderValue;
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
-use tower::timeout::TimeoutLayer;
 
 /// What kubectl's global options say about the connection.
 #[derive(Clone, Default)]
@@ -72,24 +73,22 @@ impl Cluster {
     }
 }
 
-/// Connects. No request is made yet.
-pub async fn connect(connection: &Connection) -> Result<Cluster, ClusterError> {
+/// Connects. No request is made yet. Once `shutdown` has come, requests get little time.
+pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Cluster, ClusterError> {
     let mut config = configuration(connection).await?;
     override_with(&mut config, connection)?;
     check_token(&config.auth_info)?;
     // kube repeats 429, 503 and 504 up to 15 times, writes included; see `request` for what we do.
     config.default_retry = false;
     config.connect_timeout = Some(connection.request_timeout.unwrap_or(Duration::from_secs(30)));
-    // Log and watch streams may be silent for long; heads of answers have the deadline of the layer below.
+    // Log and watch streams may be silent for long; all else has the deadline of the layer below.
     config.read_timeout = None;
     let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let name = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let builder = ClientBuilder::try_from(config).map_err(|error| invalid(&error.to_string()))?;
     let traced = builder.with_layer(&Trace(connection.trace.clone()));
-    let client = match connection.request_timeout {
-        Some(limit) => traced.with_layer(&TimeoutLayer::new(limit)).build(),
-        None => traced.build(),
-    };
+    let deadline = Deadline { limit: connection.request_timeout, shutdown: shutdown.clone() };
+    let client = traced.with_layer(&deadline).build();
     Ok(Cluster { client, namespace, name })
 }
 

@@ -3,6 +3,7 @@
 use kube::core::Status;
 use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 /// Something that the cluster, its API or its permissions did not let us do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +42,22 @@ pub struct Access<'a> {
     pub namespace: &'a str,
     /// Name of the object, where one is meant.
     pub name: &'a str,
+    /// Whether the request can be made twice and comes to the same.
+    pub is_repeatable: bool,
 }
 
 impl<'a> Access<'a> {
     /// Access to a resource of a namespace.
     pub const fn new(verb: &'static str, group: &'a str, resource: &'a str, namespace: &'a str) -> Self {
-        Self { verb, group, resource, namespace, name: "" }
+        let is_repeatable = matches!(verb.as_bytes(), b"get" | b"list" | b"watch");
+        Self { verb, group, resource, namespace, name: "", is_repeatable }
+    }
+
+    /// A write that comes to the same when it is made twice: of an object whose name is ours alone.
+    #[must_use]
+    pub const fn repeatable(mut self) -> Self {
+        self.is_repeatable = true;
+        self
     }
 
     /// The same, for one object.
@@ -133,6 +144,10 @@ fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
         ),
         403 if status.message.contains(" cannot ") => Some(access.grant()),
         404 if access.resource == "namespaces" => Some("see `kubectl get namespaces`, and name one with -n".to_owned()),
+        429 if retry_after(status).is_some_and(|time| time > super::request::PATIENCE) => Some(format!(
+            "the API server throttles: try again in {} s",
+            retry_after(status).unwrap_or_default().as_secs()
+        )),
         429 | 503 | 504 => Some("the API server is busy or not ready: try again in a moment".to_owned()),
         _ => None,
     }
@@ -142,6 +157,10 @@ fn transport_hint(error: &kube::Error) -> String {
     if is_timeout(error) {
         return "the API server is slow or stalls: raise --request-timeout, or check the way to it".to_owned();
     }
+    if is_broken_off(error) {
+        return "the way to the API server is bad: a proxy or load balancer in between may cut connections; try again"
+            .to_owned();
+    }
     if cause(error).to_lowercase().contains("certificate") {
         return "check --certificate-authority and --tls-server-name against the server's certificate".to_owned();
     }
@@ -150,16 +169,43 @@ fn transport_hint(error: &kube::Error) -> String {
         .to_owned()
 }
 
-/// Whether the request ran into its deadline.
-pub fn is_timeout(error: &kube::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if inner.is::<tower::timeout::error::Elapsed>() {
-            return true;
-        }
-        source = inner.source();
+/// What lies beneath an error. An I/O error that wraps another error would leave that one out.
+fn causes(error: &kube::Error) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(error.source(), |error| beneath(*error))
+}
+
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+fn beneath(error: Cause<'_>) -> Option<Cause<'_>> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
-    false
+}
+
+/// Whether the request ran into its deadline, or the connection for it did.
+pub fn is_timeout(error: &kube::Error) -> bool {
+    causes(error).any(|cause| cause.is::<tower::timeout::error::Elapsed>() || cause.is::<tokio::time::error::Elapsed>())
+}
+
+/// Whether the connection broke under the request, which the server may have had by then.
+pub fn is_broken_off(error: &kube::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    causes(error).any(|cause| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof))
+            || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+    })
+}
+
+/// Whether a write that failed so may have been made all the same: its answer did not come, or not whole, or the
+/// server gave up waiting for it.
+pub fn is_unanswered(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 504 || (status.code >= 500 && status.message.contains("timed out")),
+        kube::Error::BuildRequest(_) => false,
+        _ => true,
+    }
 }
 
 /// The innermost cause, which is what a person can act upon.
@@ -167,16 +213,23 @@ fn cause(error: &kube::Error) -> String {
     if is_timeout(error) {
         return "no answer within the request's deadline".to_owned();
     }
-    let mut last: &dyn std::error::Error = error;
-    while let Some(inner) = last.source() {
-        last = inner;
+    let last = causes(error).last();
+    let is_cut = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+    if last.and_then(|last| last.downcast_ref()).is_some_and(is_cut) {
+        return "the connection was closed before the answer was whole".to_owned();
     }
     // A proxy in between may answer with a page of its own; the beginning tells enough.
-    let words = last.to_string();
+    let words = last.map_or_else(|| error.to_string(), ToString::to_string);
     match words.char_indices().nth(300) {
         Some((end, _)) => format!("{} …", words[..end].trim_end()),
         None => words,
     }
+}
+
+/// How long the server asks to be left alone.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// The status code of an API error, 0 for any other error.

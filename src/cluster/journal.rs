@@ -180,7 +180,7 @@ impl Journal {
         }))
         .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let access = Access::new("create", "", "configmaps", &self.namespace);
+        let access = Access::new("create", "", "configmaps", &self.namespace).repeatable();
         // The name is ours alone: a conflict means that an earlier try had arrived.
         send_optional(access, &[409], || self.api.create(&params, &map)).await.map(|_| ())
     }
@@ -191,7 +191,7 @@ async fn mark(api: &Api<ConfigMap>, namespace: &str, run: &Run, parts: usize, na
     let operations = json!([{"op": "add", "path": "/data/run", "value": journal::head(run, parts)}]);
     let patch: JsonPatch = serde_json::from_value(operations)
         .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
-    let access = Access::new("patch", "", "configmaps", namespace).named(name);
+    let access = Access::new("patch", "", "configmaps", namespace).named(name).repeatable();
     let (patch, params) = (Patch::Json::<()>(patch), PatchParams::default());
     send(access, || api.patch(name, &params, &patch)).await.map(|_| ())
 }
@@ -216,7 +216,7 @@ async fn remove_maps(api: &Api<ConfigMap>, namespace: &str, maps: &[String]) -> 
     let delete = |name: String| {
         let params = params.clone();
         async move {
-            let access = Access::new("delete", "", "configmaps", namespace).named(&name);
+            let access = Access::new("delete", "", "configmaps", namespace).named(&name).repeatable();
             send_optional(access, &[404], || api.delete(&name, &params)).await.map(|_| ())
         }
     };

@@ -1,7 +1,7 @@
 //! One run at a time: a Lease of the namespace, renewed while the run lasts.
 
 use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain};
+use super::error::{Access, ClusterError, code, explain, is_unanswered};
 use super::request::{attempt, send_optional};
 use crate::progress::Progress;
 use crate::signal::{Shutdown, Signal};
@@ -127,6 +127,11 @@ impl Taker<'_> {
         match attempt(access, &mut || self.api.create(&params, &lease)).await {
             Ok(lease) => Ok(Some(lease)),
             Err(error) if code(&error) == 409 => Ok(None),
+            // It may be there all the same, and would keep the next run waiting.
+            Err(error) if is_unanswered(&error) => match self.look().await {
+                Ok(Some(seen)) if holder_of(&seen) == self.holder => Ok(Some(seen)),
+                _ => Err(explain(access, &error)),
+            },
             Err(error) => Err(explain(access, &error)),
         }
     }
@@ -216,7 +221,7 @@ impl Lease {
         self.renewal.abort();
         let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let access = access("delete", &self.namespace);
+        let access = access("delete", &self.namespace).repeatable();
         match attempt(access, &mut || self.api.delete(NAME, &params)).await {
             Ok(_) => Ok(()),
             // Gone, or another's by now.

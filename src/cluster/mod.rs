@@ -10,6 +10,7 @@ pub mod connect;
 pub mod control;
 pub mod control_run;
 pub mod curl;
+pub mod deadline;
 pub mod discover;
 pub mod error;
 pub mod front_door;

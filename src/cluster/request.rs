@@ -1,13 +1,20 @@
 //! One policy of retries for all requests: ours, not the client's, which would repeat writes too.
 
-use super::error::{Access, ClusterError, code, explain};
-use std::time::Duration;
+use super::error::{Access, ClusterError, code, explain, is_broken_off, retry_after};
+use std::time::{Duration, Instant};
 
 /// How often a request is repeated when the server says that it is busy.
 const RETRIES: u32 = 4;
 
-/// Runs a request; repeats it when the server has refused to begin with it (429), and for reads also when it was
-/// not ready (503). Anything else could have had its effect, so it is not repeated.
+/// How often a request that comes to the same twice is repeated when the connection broke under it.
+const BROKEN: u32 = 2;
+
+/// How long a request waits in all for a server that says when to come again.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a request; repeats it when the server has refused to begin with it (429), and one that comes to the same twice
+/// also when the server was not ready (503) or the connection broke. Anything else could have had its effect, so it
+/// is not repeated.
 pub async fn send<T, F>(access: Access<'_>, mut request: impl FnMut() -> F) -> Result<T, ClusterError>
 where
     F: Future<Output = Result<T, kube::Error>>,
@@ -36,16 +43,20 @@ pub async fn attempt<T, F>(access: Access<'_>, request: &mut impl FnMut() -> F) 
 where
     F: Future<Output = Result<T, kube::Error>>,
 {
-    let reads = matches!(access.verb, "get" | "list" | "watch");
+    let begin = Instant::now();
     let mut pause = Duration::from_millis(100);
-    for _ in 0..RETRIES {
-        match request().await {
-            Err(error) if code(&error) == 429 || (reads && code(&error) == 503) => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
+    for tries in 1..=RETRIES {
+        let asked = match request().await {
+            Err(kube::Error::Api(status)) if status.code == 429 => match retry_after(&status) {
+                Some(asked) if begin.elapsed() + asked > PATIENCE => return Err(kube::Error::Api(status)),
+                asked => asked,
+            },
+            Err(error) if access.is_repeatable && code(&error) == 503 => None,
+            Err(error) if access.is_repeatable && tries <= BROKEN && is_broken_off(&error) => None,
             other => return other,
-        }
+        };
+        tokio::time::sleep(pause.max(asked.unwrap_or_default())).await;
+        pause *= 2;
     }
     request().await
 }

@@ -147,11 +147,7 @@ pub(super) async fn pods(cluster: &Cluster, namespace: &str) -> Result<Vec<Pod>,
 }
 
 /// All objects of a kind; `None` where they may not be read.
-pub(super) async fn objects(
-    cluster: &Cluster,
-    kind: &Kind,
-    namespace: &str,
-) -> Result<Option<Vec<Value>>, ClusterError> {
+pub async fn objects(cluster: &Cluster, kind: &Kind, namespace: &str) -> Result<Option<Vec<Value>>, ClusterError> {
     // Of the namespace itself they must be readable; elsewhere their absence is only less knowledge.
     let tolerated: &[u16] = if namespace == cluster.namespace { &[] } else { &[403, 404] };
     list_optional(cluster, kind.into(), namespace, tolerated, Some).await

@@ -51,7 +51,9 @@ pub struct Context {
 impl Context {
     /// Connects to the cluster of the kubeconfig, or starts a sandbox in the state that the command needs.
     pub async fn cluster(&self, needs: State) -> anyhow::Result<Cluster> {
-        let Some(wanted) = self.settings.sandbox else { return Ok(connect(&self.settings.connection).await?) };
+        let Some(wanted) = self.settings.sandbox else {
+            return Ok(connect(&self.settings.connection, &self.shutdown).await?);
+        };
         let state = match wanted {
             SandboxState::Auto => needs,
             SandboxState::Permissive => State::Permissive,

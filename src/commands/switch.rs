@@ -10,6 +10,7 @@ mod proof;
 mod results;
 mod rollback;
 mod task;
+mod unanswered;
 
 use super::probe::sweep_abandoned;
 use super::{Context, State, manifests, preflight};

@@ -123,7 +123,7 @@ pub(crate) fn filters() -> insta::Settings {
         (r"calls in the mesh: \d+ of \d+ got", "calls in the mesh: [all] got"),
         (r"curl 7: Failed to connect[^).]*", "curl 7: [refused]"),
         (r"-[0-9a-f]{10}-\d{5}", "-[pod]"),
-        (r"probe-[a-z2-9]{5}", "probe-[word]"),
+        (r"(probe|journal)-[a-z2-9]{5}", "$1-[word]"),
         (r"secure-traffic(-probe/| )\d+\.\d+\.\d+", "secure-traffic$1[version]"),
         (r#"(version"?: "?)\d+\.\d+\.\d+"#, "$1[version]"),
     ] {

@@ -16,6 +16,8 @@ pub(crate) struct Environment {
     required: bool,
     pub(crate) kills: usize,
     pub(crate) flips: usize,
+    pub(crate) links: u64,
+    pub(crate) seed: Option<u64>,
 }
 
 /// Reads it once.
@@ -29,6 +31,8 @@ pub(crate) fn environment() -> &'static Environment {
         required: read("SECURE_TRAFFIC_E2E_REQUIRED").is_some_and(|value| value == "1"),
         kills: read("SECURE_TRAFFIC_E2E_KILLS").and_then(|value| value.parse().ok()).unwrap_or(12),
         flips: read("SECURE_TRAFFIC_E2E_FLIPS").and_then(|value| value.parse().ok()).unwrap_or(4),
+        links: read("SECURE_TRAFFIC_E2E_LINKS").and_then(|value| value.parse().ok()).unwrap_or(6),
+        seed: read("SECURE_TRAFFIC_E2E_SEED").and_then(|value| value.parse().ok()),
     })
 }
 

@@ -61,7 +61,7 @@ async fn probes_that_are_interrupted_leave_no_pod_and_say_nothing_wrong() {
 }
 
 /// The objects that a run says it has written.
-fn said(run: &Run) -> Vec<String> {
+pub(crate) fn said(run: &Run) -> Vec<String> {
     let lines = run.stdout.lines().chain(run.stderr.lines());
     let mut names: Vec<String> = lines
         .filter_map(|line| line.strip_suffix(" created").or_else(|| line.strip_suffix(" configured")))

@@ -10,6 +10,7 @@ mod endpoints;
 mod environment;
 mod evidence;
 mod interruption;
+mod link;
 mod load;
 mod lookalikes;
 mod namespace;

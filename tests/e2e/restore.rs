@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Identity, labels, annotations and spec of every policy and rule, as canonical JSON, a line each.
-async fn content(stage: &Stage) -> Vec<String> {
+pub(crate) async fn content(stage: &Stage) -> Vec<String> {
     let mut lines = Vec::new();
     for api in [stage.policies(), stage.rules()] {
         for object in api.list(&ListParams::default()).await.unwrap() {
@@ -28,7 +28,7 @@ async fn content(stage: &Stage) -> Vec<String> {
 }
 
 /// What a run keeps in the cluster: journals, and the Lease.
-async fn kept(stage: &Stage) -> Vec<String> {
+pub(crate) async fn kept(stage: &Stage) -> Vec<String> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=secure-traffic");
     let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), &stage.name);
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), &stage.name);
@@ -42,7 +42,7 @@ fn rule(name: &str, spec: &Value) -> Value {
 
 /// A policy and rules of several owners: pools, circuit breakers, subsets, and ports with settings of their own. The
 /// third Service has no rule.
-async fn furnish(stage: &Stage) {
+pub(crate) async fn furnish(stage: &Stage) {
     for name in ["web", "web-2", "web-3"] {
         service(stage, name, "app", ("http", 8080, 8080)).await;
     }

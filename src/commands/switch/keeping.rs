@@ -9,7 +9,6 @@ use crate::domain::journal::{Entry, Run, Stage, story_start};
 use crate::domain::plan::{Change, Direction, Target};
 use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::journal as text;
-use crate::report::human::count;
 use std::collections::BTreeMap;
 
 impl Switch<'_> {
@@ -144,13 +143,9 @@ impl Switch<'_> {
             Ok(()) => self.calls_get_through().await,
             Err(error) => Err(error),
         };
-        let unanswered = self.applier.ledger.settled().await;
-        if unanswered > 0 {
-            self.context
-                .printer
-                .warn(&format!("{} got no answer: it may or may not have been made", count(unanswered, "write")));
-        }
-        let untouched = unanswered == 0 && self.applier.ledger.written().is_empty();
+        self.applier.ledger.settled().await;
+        let unanswered = self.ask_after().await;
+        let untouched = unanswered.is_empty() && self.applier.ledger.written().is_empty();
         let Some(mut journal) = self.journal.take() else { return changed };
         let closed = if untouched {
             journal.discard().await

@@ -101,8 +101,11 @@ impl Switch<'_> {
                 CouldNotTell(format!("{what}; nothing was written (--verify=false applies without proof)")).into()
             );
         }
+        if !nothing_written {
+            return Ok(Err(Stop::NotInForce(what)));
+        }
         self.context.printer.warn(&what);
-        if nothing_written { self.unwatched().await } else { Ok(Err(Stop::NotInForce(what))) }
+        self.unwatched().await
     }
 
     async fn unwatched(&mut self) -> anyhow::Result<Result<(), Stop>> {

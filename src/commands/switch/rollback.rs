@@ -25,13 +25,19 @@ impl Switch<'_> {
         if self.rolls_back(calls_are_lost) {
             return self.roll_back().await;
         }
-        if is_cut_short && self.journal.is_some() {
-            self.context.printer.warn(&format!(
-                "ended early: every change is made, but not proven; `secure-traffic probe -n {}` asks again, {}",
-                self.cluster.namespace,
-                self.way_back()
-            ));
+        if !is_cut_short || self.applier.ledger.written().is_empty() {
+            return;
         }
+        let namespace = &self.cluster.namespace;
+        let next = match &self.task {
+            // The journals are kept until the proof, so that it can be said again.
+            Task::Restore(_) => format!("`{}` goes on from here", self.restoring()),
+            Task::Switch(_) | Task::Given(_) if self.journal.is_some() => {
+                format!("`secure-traffic probe -n {namespace}` asks again, {}", self.way_back())
+            }
+            Task::Switch(_) | Task::Given(_) => format!("`secure-traffic probe -n {namespace}` asks again"),
+        };
+        self.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
     }
 
     /// Where nothing was said, lost calls in the mesh are undone, and nothing else; the way out stays open.
@@ -46,7 +52,7 @@ impl Switch<'_> {
         let printer = self.context.printer;
         printer.say("rolling back");
         match self.undo_own(run).await {
-            Ok(plan) if plan.warnings.is_empty() => {
+            Ok(plan) if plan.warnings.is_empty() && self.applier.ledger.unanswered().is_empty() => {
                 printer.say("rolled back: everything is as it was before");
                 self.calls_recover().await;
                 let Some(journal) = self.journal.take() else { return };
@@ -66,7 +72,11 @@ impl Switch<'_> {
 
     /// The command that puts back what was there.
     pub(super) fn way_back(&self) -> String {
-        format!("`secure-traffic disable-mtls -n {} --restore` puts back what was there", self.cluster.namespace)
+        format!("`{}` puts back what was there", self.restoring())
+    }
+
+    fn restoring(&self) -> String {
+        format!("secure-traffic disable-mtls -n {} --restore", self.cluster.namespace)
     }
 
     async fn undo_own(&mut self, mut run: Run) -> Result<Plan, ClusterError> {
@@ -105,21 +115,23 @@ impl Switch<'_> {
     /// What was done before the run ended early.
     fn account(&self) {
         let written = self.applier.ledger.written();
+        let unanswered = self.applier.ledger.unanswered().len();
         let planned = self.every_write().len();
-        if written.is_empty() {
+        if written.is_empty() && unanswered == 0 {
             self.context.printer.say("nothing was written");
             return;
         }
         for one in &written {
             self.context.printer.say(&format!("{} {}", one.title, one.word));
         }
+        let unknown = if unanswered > 0 { format!(", {unanswered} without an answer") } else { String::new() };
         let back = match &self.task {
-            Task::Restore(_) => String::new(),
+            Task::Restore(_) => format!(": `{}`", self.restoring()),
             Task::Switch(_) | Task::Given(_) if self.journal.is_some() => format!(", {}", self.way_back()),
             Task::Switch(_) | Task::Given(_) => ", and there is no journal to go back by".to_owned(),
         };
         self.context.printer.warn(&format!(
-            "ended early: {} of {} made; the same command goes on from here{back}",
+            "ended early: {} of {} made{unknown}; the same command goes on from here{back}",
             written.len(),
             count(planned, "change"),
         ));

@@ -1,0 +1,255 @@
+//! A server that throttles, and a way to it that loses answers: what is written is told, whatever becomes of its answer.
+
+use crate::helpers::{Run, Stage, command, finish, shows};
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use kube::client::Body;
+use secure_traffic::sandbox::State;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What becomes of a request on the way.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It is answered.
+    Answered,
+    /// The server asks to come again after so many seconds, in plain text, as its filter for fairness does.
+    Throttled(u32),
+    /// It is done, and the connection ends without an answer.
+    Lost,
+    /// It is done, and the answer stops after its head.
+    Stalled,
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Failure>>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves the sandbox over plain HTTP with these fates; `fate` gets the request, and how often it was made before.
+fn way(stage: &Stage, fate: impl Fn(&Method, &str, usize) -> Fate + Send + Sync + 'static) -> String {
+    let client = {
+        let _inside = stage.runtime.enter();
+        stage.sandbox.client()
+    };
+    let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+    let fate = Arc::new(move |request: &Request<Incoming>| {
+        let what = format!("{} {}", request.method(), request.uri());
+        let mut seen = seen.lock().unwrap();
+        let count = seen.entry(what).or_default();
+        *count += 1;
+        fate(request.method(), &request.uri().to_string(), *count - 1)
+    });
+    stage.runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (client, fate) = (client.clone(), Arc::clone(&fate));
+                let service =
+                    hyper::service::service_fn(move |request| answer(client.clone(), fate(&request), request));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        url
+    })
+}
+
+async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) -> Result<Answer, Failure> {
+    if let Fate::Throttled(seconds) = fate {
+        let words = Full::from("Too many requests, please try again later.\n").map_err(Into::into).boxed_unsync();
+        return Ok(Response::builder().status(429).header("retry-after", seconds).body(words)?);
+    }
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes().to_vec();
+    let response = client.send(Request::from_parts(parts, Body::from(body))).await?;
+    match fate {
+        Fate::Lost => Err("lost".into()),
+        Fate::Stalled => {
+            let never = futures::stream::pending::<Result<Frame<Bytes>, Failure>>();
+            Ok(response.map(|_| StreamBody::new(never).boxed_unsync()))
+        }
+        Fate::Answered | Fate::Throttled(_) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+    }
+}
+
+fn run(stage: &Stage, url: &str, arguments: &str) -> Run {
+    let mut command = command();
+    command.args(arguments.split_whitespace()).args(["--server", url, "-n", stage.sandbox.namespace()]);
+    finish(command)
+}
+
+/// Whether a request writes one of the mesh's objects, and not for trial.
+fn writes(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::PATCH | Method::DELETE) && path.contains(".istio.io/") && !path.contains("dryRun")
+}
+
+const ON: &str = "enable-mtls boards userprofile --yes --verify=false";
+
+const ONE: &str = "enable-mtls boards --yes --verify=false";
+
+const BACK: &str = "disable-mtls --restore --yes --verify=false";
+
+/// A restore on a good way puts everything back.
+#[track_caller]
+fn assert_restorable(stage: &Stage, before: &str) {
+    let restored = stage.run(BACK);
+    assert_eq!(restored.code, Some(0), "{restored}");
+    assert_eq!(there(stage), before);
+}
+
+/// The mesh's objects and what is kept beside them, by their names.
+fn there(stage: &Stage) -> String {
+    use kube::ResourceExt;
+    use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+    use kube::core::GroupVersionKind;
+    let client = {
+        let _inside = stage.runtime.enter();
+        stage.sandbox.client()
+    };
+    let mut names = Vec::new();
+    for (group, version, kind) in [
+        ("security.istio.io", "v1", "PeerAuthentication"),
+        ("networking.istio.io", "v1", "DestinationRule"),
+        ("", "v1", "ConfigMap"),
+        ("coordination.k8s.io", "v1", "Lease"),
+    ] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let api: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &resource);
+        let list = stage.runtime.block_on(api.list(&ListParams::default())).unwrap();
+        names.extend(list.iter().map(|object| format!("{kind} {}", object.name_any())));
+    }
+    names.join("\n")
+}
+
+#[test]
+fn a_server_that_throttles_is_waited_for_as_long_as_it_asks() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let url = way(&stage, |method, path, before| {
+        let is_asked = writes(method, path) || *method == Method::GET && path.contains("/services?");
+        if is_asked && before == 0 { Fate::Throttled(1) } else { Fate::Answered }
+    });
+    let begin = Instant::now();
+    shows!(run(&stage, &url, ON), @r#"
+    exit 0
+    --- stdout
+    destinationrule.networking.istio.io/boards created
+    destinationrule.networking.istio.io/userprofile created
+    peerauthentication.security.istio.io/default created
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+    "#);
+    // The list, the rules at once, the policy.
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_server_that_throttles_for_long_is_told() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let before = there(&stage);
+    let url = way(&stage, |method, path, _| if writes(method, path) { Fate::Throttled(60) } else { Fate::Answered });
+    let begin = Instant::now();
+    shows!(run(&stage, &url, ONE), @r#"
+    exit 4
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    nothing was written
+    error: could not patch destinationrules.networking.istio.io "boards" in namespace "microservices-demo": TooManyRequests: the server has received too many requests and has asked us to try again later
+    hint: the API server throttles: try again in 60 s
+    "#);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(there(&stage), before);
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_is_asked_after() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let before = there(&stage);
+    let url =
+        way(
+            &stage,
+            |method, path, _| {
+                if writes(method, path) && path.contains("/userprofile?") { Fate::Lost } else { Fate::Answered }
+            },
+        );
+    shows!(run(&stage, &url, ON), @r#"
+    exit 4
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    destinationrule.networking.istio.io/boards created
+    destinationrule.networking.istio.io/userprofile created
+    warning: ended early: 2 of 3 changes made; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there
+    error: could not patch destinationrules.networking.istio.io "userprofile" in namespace "microservices-demo": connection closed before message completed
+    hint: the way to the API server is bad: a proxy or load balancer in between may cut connections; try again
+    "#);
+    assert_restorable(&stage, &before);
+}
+
+#[test]
+fn a_write_of_which_nothing_is_known_is_never_told_as_not_made() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let before = there(&stage);
+    // From the write on every answer of the mesh's kinds stalls.
+    let url = way(&stage, {
+        let is_bad = std::sync::atomic::AtomicBool::new(false);
+        move |method, path, _| {
+            let is_bad = is_bad.fetch_or(writes(method, path), std::sync::atomic::Ordering::Relaxed);
+            if is_bad || writes(method, path) { Fate::Stalled } else { Fate::Answered }
+        }
+    });
+    let begin = Instant::now();
+    shows!(run(&stage, &url, &format!("{ONE} --request-timeout 1s")), @r#"
+    exit 4
+    --- stderr
+    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
+    clients outside the mesh cannot be seen without --prometheus
+    changes in namespace microservices-demo:
+      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
+      peerauthentication.security.istio.io/default created (mode STRICT)
+    warning: got no answer, and may or may not have been made: destinationrule.networking.istio.io/boards
+    warning: the journal could not be brought to its end: could not patch configmaps "secure-traffic-journal-[word]-0" in namespace "microservices-demo": no answer within the request's deadline
+    warning: ended early: 0 of 2 changes made, 1 without an answer; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there
+    warning: the Lease is left, and runs out after 10 s: could not delete leases.coordination.k8s.io "secure-traffic" in namespace "microservices-demo": no answer within the request's deadline
+    error: could not patch destinationrules.networking.istio.io "boards" in namespace "microservices-demo": no answer within the request's deadline
+    hint: the API server is slow or stalls: raise --request-timeout, or check the way to it
+    "#);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert_restorable(&stage, &before);
+}
+
+#[test]
+fn a_lease_whose_answer_is_lost_is_held_all_the_same() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let url = way(&stage, |method, path, before| {
+        let is_lost = *method != Method::GET && (path.contains("/leases") || path.contains("/configmaps"));
+        if is_lost && before == 0 { Fate::Lost } else { Fate::Answered }
+    });
+    let run = run(&stage, &url, ON);
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(!there(&stage).contains("Lease"), "{}", there(&stage));
+}
