@@ -213,11 +213,11 @@ fn cause(error: &kube::Error) -> String {
     if is_timeout(error) {
         return "no answer within the request's deadline".to_owned();
     }
-    let last = causes(error).last();
     let is_cut = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
-    if last.and_then(|last| last.downcast_ref()).is_some_and(is_cut) {
+    if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_cut)) {
         return "the connection was closed before the answer was whole".to_owned();
     }
+    let last = causes(error).last();
     // A proxy in between may answer with a page of its own; the beginning tells enough.
     let words = last.map_or_else(|| error.to_string(), ToString::to_string);
     match words.char_indices().nth(300) {
