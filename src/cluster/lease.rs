@@ -130,7 +130,12 @@ impl Taker<'_> {
             // It may be there all the same, and would keep the next run waiting.
             Err(error) if is_unanswered(&error) => match self.look().await {
                 Ok(Some(seen)) if holder_of(&seen) == self.holder => Ok(Some(seen)),
-                _ => Err(explain(access, &error)),
+                _ => {
+                    let ClusterError { message, hint } = explain(access, &error);
+                    let seconds = DURATION.as_secs();
+                    let left = format!("nothing was written but perhaps the Lease, which runs out after {seconds} s");
+                    Err(ClusterError { message: format!("{message}; {left}"), hint })
+                }
             },
             Err(error) => Err(explain(access, &error)),
         }
