@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Times enable-mtls beside `kubectl apply --server-side` of the same objects, in the same run, on the cluster of
-# KUBECONFIG. It makes a namespace of its own and removes it.
+# Times enable-mtls beside `kubectl apply --server-side` of the same objects, and beside a floor: the same requests and
+# nothing else, 32 at a time, by one curl. All in the same run, on the cluster of KUBECONFIG. It makes a namespace of its
+# own and removes it; kubectl, jq and curl must be there.
 #
 #   SERVICES=1000 RUNS=3 BINARY=target/release/secure-traffic benches/switch.sh
 #
@@ -37,11 +38,32 @@ clear_rules() {
     setup delete --raw "/apis/networking.istio.io/v1/namespaces/$namespace/destinationrules" >/dev/null
     setup delete --raw "/apis/security.istio.io/v1/namespaces/$namespace/peerauthentications" >/dev/null
 }
+# The rules as they are, one file each, and a curl configuration that applies them all.
+kubectl config view --raw --minify -o json >"$work/config"
+field() { jq -r ".$1[0].$2" "$work/config"; }
+for file in ca:clusters:cluster.\"certificate-authority-data\" cert:users:user.\"client-certificate-data\" \
+    key:users:user.\"client-key-data\"; do
+    IFS=: read -r name list path <<<"$file"
+    field "$list" "$path" | base64 -d >"$work/$name"
+done
+server=$(field clusters cluster.server)
+mkdir "$work/objects"
+# shellcheck disable=SC2046 # one argument a name
+"$binary" enable-mtls -n "$namespace" --dry-run=client -o json $(cat "$work/names") |
+    jq -c '.items[] | select(.kind == "DestinationRule")' | while read -r object; do
+    name=$(sed -E 's/.*"name": *"(svc-[0-9]+)".*/\1/' <<<"$object")
+    printf '%s' "$object" >"$work/objects/$name"
+    printf 'url = "%s"\nrequest = PATCH\nheader = "Content-Type: application/apply-patch+yaml"\n' \
+        "$server/apis/networking.istio.io/v1/namespaces/$namespace/destinationrules/$name?fieldManager=floor"
+    printf 'data-binary = "@%s"\noutput = /dev/null\ncacert = "%s"\ncert = "%s"\nkey = "%s"\nfail\nnext\n' \
+        "$work/objects/$name" "$work/ca" "$work/cert" "$work/key"
+done | sed '$d' >"$work/floor.conf"
+floor() { curl -q -sS --http1.1 -Z --parallel-immediate --parallel-max 32 -K "$work/floor.conf"; }
 ours() { "$binary" enable-mtls -n "$namespace" --yes --verify=false --quiet; }
 theirs() { kubectl apply --server-side -n "$namespace" -f "$work/rules.yaml"; }
 
 for ((run = 1; run <= runs; run++)); do
-    for who in ours theirs; do
+    for who in ours theirs floor; do
         seconds $who >>"$work/$who.create"; echo >>"$work/$who.create"
         count=$(setup get -n "$namespace" destinationrules.networking.istio.io --no-headers | wc -l)
         [ "$count" -eq "$services" ] || { echo "$who made $count rules of $services" >&2; exit 1; }
@@ -49,8 +71,10 @@ for ((run = 1; run <= runs; run++)); do
         clear_rules
     done
 done
-printf '%-28s %10s %10s %8s\n' "$services services, median of $runs" secure-traffic kubectl ratio
+printf '%-30s %15s %10s %8s %17s %14s\n' "$services services, median of $runs" secure-traffic kubectl floor \
+    'kubectl is slower' 'over the floor'
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1fx", a / b }'; }
 for what in create again; do
-    a=$(median "$work/ours.$what") b=$(median "$work/theirs.$what")
-    printf '%-28s %9ss %9ss %7sx\n' "$what" "$a" "$b" "$(awk -v a="$a" -v b="$b" 'BEGIN { printf "%.1f", b / a }')"
+    a=$(median "$work/ours.$what") b=$(median "$work/theirs.$what") c=$(median "$work/floor.$what")
+    printf '%-30s %14ss %9ss %7ss %17s %14s\n' "$what" "$a" "$b" "$c" "$(ratio "$b" "$a")" "$(ratio "$a" "$c")"
 done

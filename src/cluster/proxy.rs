@@ -95,12 +95,20 @@ pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limi
     .await
 }
 
-/// Waits until no sidecar of these pods serves connections of a former configuration any more.
+/// Waits until no sidecar of these pods serves connections any more that are older than this call. Either it drains
+/// nothing, or its time for draining has passed: in a busy mesh some listener of it is always being drained.
 pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) -> Waited {
+    let begin = Instant::now();
     until(pods.iter().map(String::as_str).collect(), limit, DRAINING, async |pod| {
         let stats = admin(cluster, pod, envoy::DRAINING).await?;
-        let stats = String::from_utf8_lossy(&stats);
-        envoy::draining(&stats).map(|count| count == 0).ok_or_else(|| Silence::Failed("it keeps no count".to_owned()))
+        match envoy::draining(&String::from_utf8_lossy(&stats)) {
+            Some(0) => return Ok(true),
+            Some(_) => {}
+            None => return Err(Silence::Failed("it keeps no count".to_owned())),
+        }
+        let time = envoy::drain_time(&json(&admin(cluster, pod, envoy::SERVER_INFO).await?)?);
+        // A second for the work that is left when the time is over.
+        Ok(time.is_some_and(|time| begin.elapsed() > time + Duration::from_secs(1)))
     })
     .await
 }

@@ -3,6 +3,7 @@
 use crate::domain::loaded::{self, Clusters};
 use crate::domain::proxy::{Connections, FilterChain, Transport};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Where a sidecar's admin interface tells which chains its inbound listener has loaded.
 pub const LISTENERS: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
@@ -73,6 +74,15 @@ fn transport(cluster: &Value) -> loaded::Transport {
 
 /// Where a sidecar's admin interface tells how much of its former listeners still serves old connections.
 pub const DRAINING: &str = "/stats?filter=listener_manager.total_.*_draining";
+
+/// Where it tells how it was started.
+pub const SERVER_INFO: &str = "/server_info";
+
+/// How long the sidecar serves old connections at most; `None` where it does not say.
+pub fn drain_time(server_info: &Value) -> Option<Duration> {
+    let seconds = server_info["command_line_options"]["drain_time"].as_str()?.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
 
 /// Listeners and filter chains that are drained, by the sidecar's own counters; `None` where it has none.
 pub fn draining(stats: &str) -> Option<u64> {
@@ -207,6 +217,9 @@ mod tests {
         let stats = "listener_manager.total_filter_chains_draining: 3\nlistener_manager.total_listeners_draining: 0\n";
         assert_eq!(draining(stats), Some(3));
         assert_eq!(draining("listener_manager.total_listeners_active: 13\n"), None);
+        let info = |time: &str| json!({"command_line_options": {"drain_time": time}});
+        assert_eq!(drain_time(&info("45s")), Some(Duration::from_secs(45)));
+        assert_eq!((drain_time(&info("soon")), drain_time(&json!({}))), (None, None));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What the tool's own control sees of the calls in the mesh, and what it does about it.
 
 use crate::namespace::{Stage, with_namespace};
-use crate::sidecar;
 use crate::workload::{Workload, service};
-use serde_json::json;
+use kube::api::LogParams;
+use secure_traffic::cluster::probe_pod::DEFAULT_IMAGE;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 async fn set_up(stage: &Stage) {
@@ -41,21 +42,45 @@ async fn a_switch_that_cuts_calls_in_the_mesh_off_is_undone_by_itself() {
     .await;
 }
 
-/// How many listeners and filter chains the sidecar of `app` drains, by its own count.
-async fn draining(stage: &Stage) -> u64 {
-    let path = "/stats?format=json&filter=listener_manager.total_.*_draining";
-    let stats = sidecar::ask(stage, "app", path).await.unwrap();
-    stats["stats"].as_array().unwrap().iter().filter_map(|stat| stat["value"].as_u64()).sum()
+/// A TCP client outside the mesh that keeps its connection, and writes down what comes back.
+fn keeper() -> Value {
+    let talk = "while sleep 0.2; do echo still here; done | curl -sN telnet://echo:8087";
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "keeper", "labels": {"sidecar.istio.io/inject": "false"}},
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "keeper", "image": DEFAULT_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", talk],
+            }],
+        },
+    })
+}
+
+/// Lines that have come back to it.
+async fn echoes(stage: &Stage) -> usize {
+    stage.pods().logs("keeper", &LogParams::default()).await.unwrap().lines().count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_connections_are_waited_for_until_the_sidecar_has_none() {
     with_namespace(async |stage| {
         set_up(stage).await;
-        stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
-        assert!(draining(stage).await > 0, "nothing is drained: there is nothing to wait for");
-        stage.tool.run(&["enable-mtls", "--yes", "--wait-drain", "web"]).await.expect_code(0).says("drained after");
-        assert_eq!(draining(stage).await, 0);
+        service(stage, "echo", "echo", ("tcp", 8087, 8087)).await;
+        Workload::new("echo", &["-echo", ":8087"]).start(stage).await;
+        stage.ready().await;
+        stage.create(&keeper()).await;
+        let flows = async || {
+            let before = echoes(stage).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            echoes(stage).await > before
+        };
+        stage.ready().await;
+        assert!(flows().await, "the client is not served in the first place");
+        stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
+        assert!(flows().await, "the old connection is gone already: there is nothing to wait for");
+        stage.tool.run(&["enable-mtls", "--yes", "--wait-drain"]).await.expect_code(0).says("drained after");
+        assert!(!flows().await, "the old connection is served still");
     })
     .await;
 }
