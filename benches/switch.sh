@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times enable-mtls beside `kubectl apply --server-side` of the same objects, and beside a floor: the same requests and
-# nothing else, 32 at a time, by one curl. All in the same run, on the cluster of KUBECONFIG. It makes a namespace of its
-# own and removes it; kubectl, jq and curl must be there.
+# nothing else, 32 at a time (examples/raw_requests.rs). All in the same run, on the cluster of KUBECONFIG. It makes a
+# namespace of its own and removes it; kubectl and jq must be there.
 #
 #   SERVICES=1000 RUNS=3 BINARY=target/release/secure-traffic benches/switch.sh
 #
@@ -11,6 +11,7 @@ set -euo pipefail
 services=${SERVICES:-1000}
 runs=${RUNS:-3}
 binary=${BINARY:-target/release/secure-traffic}
+example=${EXAMPLE:-target/release/examples/raw_requests}
 namespace=secure-traffic-bench-$RANDOM
 work=$(mktemp -d)
 trap 'setup delete namespace "$namespace" --wait=false >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
@@ -38,27 +39,11 @@ clear_rules() {
     setup delete --raw "/apis/networking.istio.io/v1/namespaces/$namespace/destinationrules" >/dev/null
     setup delete --raw "/apis/security.istio.io/v1/namespaces/$namespace/peerauthentications" >/dev/null
 }
-# The rules as they are, one file each, and a curl configuration that applies them all.
-kubectl config view --raw --minify -o json >"$work/config"
-field() { jq -r ".$1[0].$2" "$work/config"; }
-for file in ca:clusters:cluster.\"certificate-authority-data\" cert:users:user.\"client-certificate-data\" \
-    key:users:user.\"client-key-data\"; do
-    IFS=: read -r name list path <<<"$file"
-    field "$list" "$path" | base64 -d >"$work/$name"
-done
-server=$(field clusters cluster.server)
-mkdir "$work/objects"
+# The rules as they are, one a line.
 # shellcheck disable=SC2046 # one argument a name
 "$binary" enable-mtls -n "$namespace" --dry-run=client -o json $(cat "$work/names") |
-    jq -c '.items[] | select(.kind == "DestinationRule")' | while read -r object; do
-    name=$(sed -E 's/.*"name": *"(svc-[0-9]+)".*/\1/' <<<"$object")
-    printf '%s' "$object" >"$work/objects/$name"
-    printf 'url = "%s"\nrequest = PATCH\nheader = "Content-Type: application/apply-patch+yaml"\n' \
-        "$server/apis/networking.istio.io/v1/namespaces/$namespace/destinationrules/$name?fieldManager=floor"
-    printf 'data-binary = "@%s"\noutput = /dev/null\ncacert = "%s"\ncert = "%s"\nkey = "%s"\nfail\nnext\n' \
-        "$work/objects/$name" "$work/ca" "$work/cert" "$work/key"
-done | sed '$d' >"$work/floor.conf"
-floor() { curl -q -sS --http1.1 -Z --parallel-immediate --parallel-max 32 -K "$work/floor.conf"; }
+    jq -c '.items[] | select(.kind == "DestinationRule")' >"$work/rules.jsonl"
+floor() { "$example" "$work/rules.jsonl" "$namespace"; }
 ours() { "$binary" enable-mtls -n "$namespace" --yes --verify=false --quiet; }
 theirs() { kubectl apply --server-side -n "$namespace" -f "$work/rules.yaml"; }
 

@@ -181,12 +181,8 @@ impl Switch<'_> {
             self.results(&applied, " (server dry run)")?;
             return Ok(ExitStatus::Success);
         }
+        futures::try_join!(self.check_findings(), self.check_rights())?;
         if self.plan.has_writes() {
-            let view = (&self.look.snapshot, &self.plan);
-            // What was there before is put back, whatever it was.
-            if !matches!(self.task, Task::Restore(_)) {
-                preflight::check(self.context, self.args, self.cluster, self.generation, view).await?;
-            }
             match self.confirm()? {
                 Answer::Yes => {}
                 Answer::No => {
@@ -204,7 +200,6 @@ impl Switch<'_> {
 
     /// Everything that writes, and the proof.
     async fn work(&mut self) -> anyhow::Result<ExitStatus> {
-        self.check_rights().await?;
         if self.args.verify {
             sweep_abandoned(self.cluster).await;
         }
@@ -242,6 +237,15 @@ impl Switch<'_> {
     fn keeps(&self) -> bool {
         let is_restore = matches!(self.task, Task::Restore(_));
         is_restore || self.plan.has_writes() && !self.args.no_journal
+    }
+
+    /// Whether STRICT would break something. What was there before is put back, whatever it was.
+    async fn check_findings(&self) -> anyhow::Result<()> {
+        if !self.plan.has_writes() || matches!(self.task, Task::Restore(_)) {
+            return Ok(());
+        }
+        let view = (&self.look.snapshot, &self.plan);
+        preflight::check(self.context, self.args, self.cluster, self.generation, view).await
     }
 
     /// Asks for the rights of the whole run before its first write.
