@@ -1,15 +1,14 @@
 //! What curl is asked to do in a probe pod, and what its output says.
 //!
-//! One curl does all requests of a run, each a section of its own after `--next`. Every request ends with a line on
-//! stderr, which ends its trace, and a record on stdout. Both carry a random marker, so that no body and no header can
-//! forge them. The record is on stdout because curl writes it byte by byte to a stderr that nobody buffers: at 200
-//! targets that took ten of fourteen seconds. All flags exist in curl 7.88.
+//! One curl does all requests of a run, each a section of its own after `--next`. Every request ends with a record that
+//! carries a random marker, so that no body and no header can forge it. What curl traces (`-v` holds for all sections)
+//! goes to stdout too: there it is buffered, and in the order of the requests. To a stderr curl writes byte by byte: of
+//! the fourteen seconds that 200 targets once took, such writes were twelve. All flags exist in curl 7.88.
 
 use crate::domain::identity::certificates;
 use crate::domain::mesh::socket_address;
 use crate::domain::probe::{Case, EndpointObservation, Hello, Observation, Sample};
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
 
 /// How a probe asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,18 +77,20 @@ pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
     sections.join(&"--next".to_owned())
 }
 
-/// Lines with the marker that a complete log holds: the end of a trace and a record for each request.
+/// Lines with the marker that a complete log holds: a record for each request.
 pub fn records(cases: &[Case], manner: Manner) -> usize {
     let endpoints = cases.iter().flat_map(|case| &case.endpoints);
     let of_endpoints: usize = endpoints.map(|endpoint| manner.attempts + usize::from(endpoint.may_be_rejected())).sum();
-    2 * (of_endpoints + cases.len() * manner.attempts)
+    of_endpoints + cases.len() * manner.attempts
 }
 
 /// The options that every section repeats, because `--next` forgets them.
 fn section(marker: &str, id: &str, manner: Manner) -> Vec<String> {
     let (connect, total) = (manner.connect_timeout.to_string(), manner.max_time.to_string());
-    let record = format!("%{{stderr}}\\n{marker} {id}\\n%{{stdout}}{marker} {id} %{{json}}\\n");
-    ["-q", "-v", "-sS", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"]
+    // The two headers tell a sidecar's own answer from its application's.
+    let record =
+        format!("\\n{marker} {id} %{{json}} <%header{{x-envoy-upstream-service-time}}> <%header{{server}}>\\n");
+    ["-q", "-v", "-sS", "--stderr", "-", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"]
         .into_iter()
         .chain(["--connect-timeout", &connect, "--max-time", &total, "-w", &record])
         .map(str::to_owned)
@@ -114,10 +115,7 @@ pub fn worst_case_seconds(cases: &[Case], manner: Manner) -> u64 {
     ways as u64 * each
 }
 
-/// Reads the log of a probe pod. Lines that are neither trace nor record are left alone.
-///
-/// Between the two streams a log has no order, but within each it has: the first end of a trace for an id belongs to
-/// its first record. A record whose trace is missing gets an empty one, which proves nothing.
+/// Reads the log of a probe pod: each request's trace, and then its record. Lines that are neither are left alone.
 pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
     let mut observations: Vec<Observation> = cases
         .iter()
@@ -127,61 +125,71 @@ pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
         })
         .collect();
     let mut trace = Trace::default();
-    let mut traces: HashMap<&str, VecDeque<Trace>> = HashMap::new();
-    let mut records = Vec::new();
     for line in log.lines() {
         match line.strip_prefix(marker).and_then(|rest| rest.strip_prefix(' ')) {
             None => trace.read(line),
-            Some(rest) => match rest.split_once(' ') {
-                None => traces.entry(rest).or_default().push_back(std::mem::take(&mut trace)),
-                Some((id, json)) => records.extend(serde_json::from_str::<Value>(json).map(|record| (id, record))),
-            },
+            Some(rest) => {
+                let trace = std::mem::take(&mut trace);
+                let Some((id, record)) = rest.split_once(' ') else { continue };
+                if let Some(record) = Record::read(record) {
+                    place(&mut observations, id, &record, &trace);
+                }
+            }
         }
-    }
-    for (id, record) in records {
-        let trace = traces.get_mut(id).and_then(VecDeque::pop_front).unwrap_or_default();
-        place(&mut observations, id, &record, &trace);
     }
     observations
 }
 
-/// What curl's verbose trace says of one request.
+/// What curl's verbose trace says of one hello.
 #[derive(Default)]
 struct Trace {
     certificate_requested: bool,
-    server_is_envoy: bool,
-    from_upstream: bool,
 }
 
 impl Trace {
     fn read(&mut self, line: &str) {
-        if line.starts_with("* ") {
-            self.certificate_requested |= line.contains("(IN), TLS handshake, Request CERT (13)");
-        } else if let Some(header) = line.strip_prefix("< ") {
-            let header = header.trim().to_ascii_lowercase();
-            self.server_is_envoy |= header == "server: istio-envoy" || header == "server: envoy";
-            self.from_upstream |= header.starts_with("x-envoy-upstream-service-time:");
-        }
+        let requested = "(IN), TLS handshake, Request CERT (13)";
+        self.certificate_requested |= line.starts_with("* ") && line.contains(requested);
+    }
+}
+
+/// One record: what curl knows of a request, and whether a sidecar answered by itself.
+struct Record {
+    known: Value,
+    from_sidecar: bool,
+}
+
+impl Record {
+    /// Reads what stands behind the id; the headers come last, and may hold anything.
+    fn read(text: &str) -> Option<Self> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let known = values.next()?.ok()?;
+        let headers = text.get(values.byte_offset()..)?;
+        let upstream = headers.strip_prefix(" <").and_then(|rest| rest.split_once("> <"));
+        let from_sidecar = upstream.is_some_and(|(upstream_time, server)| {
+            upstream_time.is_empty() && matches!(server.to_ascii_lowercase().as_str(), "istio-envoy>" | "envoy>")
+        });
+        Some(Self { known, from_sidecar })
     }
 }
 
 /// Puts one record where its id says. A record of an unknown id is not ours and is dropped.
-fn place(observations: &mut [Observation], id: &str, record: &Value, trace: &Trace) {
+fn place(observations: &mut [Observation], id: &str, record: &Record, trace: &Trace) {
     let mut parts = id.split('.');
     let (Some(case), Some(way), Some(kind), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return;
     };
     let Some(observation) = case.parse::<usize>().ok().and_then(|index| observations.get_mut(index)) else { return };
     if way == "service" {
-        observation.service.extend(sample(record, trace));
+        observation.service.extend(sample(record));
         return;
     }
     let Some(endpoint) = way.parse::<usize>().ok().and_then(|index| observation.endpoints.get_mut(index)) else {
         return;
     };
     match kind {
-        "plain" => endpoint.samples.extend(sample(record, trace)),
-        "hello" => endpoint.hello = Some(hello(record, trace)),
+        "plain" => endpoint.samples.extend(sample(record)),
+        "hello" => endpoint.hello = Some(hello(&record.known, trace)),
         _ => {}
     }
 }
@@ -191,7 +199,7 @@ fn integer(record: &Value, field: &str) -> i64 {
 }
 
 /// A plaintext record; `None` for a reset on a connection that was not fresh, which proves nothing.
-fn sample(record: &Value, trace: &Trace) -> Option<Sample> {
+fn sample(Record { known: record, from_sidecar }: &Record) -> Option<Sample> {
     let exit = i32::try_from(integer(record, "exitcode")).unwrap_or(-1);
     let bytes = integer(record, "size_download") + integer(record, "size_header");
     let connect_seconds = record["time_connect"].as_f64().unwrap_or_default();
@@ -205,7 +213,7 @@ fn sample(record: &Value, trace: &Trace) -> Option<Sample> {
         http_status: u16::try_from(integer(record, "http_code")).ok().filter(|status| *status > 0),
         bytes: bytes.try_into().unwrap_or_default(),
         connected,
-        from_sidecar: trace.server_is_envoy && !trace.from_upstream,
+        from_sidecar: *from_sidecar,
         connect_seconds,
         seconds: record["time_total"].as_f64().unwrap_or_default(),
     })
@@ -266,23 +274,35 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_belongs_to_its_request_alone_however_the_streams_are_mixed() {
-        let requested = "* TLSv1.3 (IN), TLS handshake, Request CERT (13):\nM 0.0.hello\n";
-        let traces = format!("{requested}< server: istio-envoy\nM 0.0.plain\nM 0.0.plain\n");
-        let records = format!("M 0.0.hello {RESET}\nM 0.0.plain {ANSWER}\nM 0.0.plain {ANSWER}\n");
-        for log in [format!("{traces}{records}"), format!("{records}{traces}")] {
+    fn a_trace_belongs_to_its_own_request_alone() {
+        let requested = "* TLSv1.3 (IN), TLS handshake, Request CERT (13):\n";
+        for (log, expected) in [
+            (format!("{requested}M 0.0.hello {RESET} <> <>\n"), true),
+            (format!("{requested}M 0.0.plain {RESET} <> <>\nM 0.0.hello {RESET} <> <>\n"), false),
+            (format!("M 0.0.hello {RESET} <> <>\n{requested}"), false),
+            (format!("> {requested}M 0.0.hello {RESET} <> <>\n"), false),
+        ] {
             let seen = parse(&[case()], &log, "M");
-            assert!(seen[0].endpoints[0].hello.as_ref().is_some_and(|hello| hello.certificate_requested), "{log}");
-            let sidecar: Vec<bool> = seen[0].endpoints[0].samples.iter().map(|sample| sample.from_sidecar).collect();
-            assert_eq!(sidecar, [true, false], "{log}");
+            let hello = seen[0].endpoints[0].hello.as_ref().unwrap();
+            assert_eq!(hello.certificate_requested, expected, "{log}");
         }
     }
 
     #[test]
-    fn a_record_without_its_trace_proves_nothing() {
-        let log = format!("* TLSv1.3 (IN), TLS handshake, Request CERT (13):\nM 0.0.hello {RESET}\n");
-        let seen = parse(&[case()], &log, "M");
-        assert!(seen[0].endpoints[0].hello.as_ref().is_some_and(|hello| !hello.certificate_requested));
+    fn a_sidecars_own_answer_has_its_name_and_no_time_of_an_application() {
+        for (headers, expected) in [
+            (" <> <istio-envoy>", true),
+            (" <> <envoy>", true),
+            (" <3> <istio-envoy>", false),
+            (" <> <nginx>", false),
+            (" <> <>", false),
+            (" <> <istio-envoy> <x>", false),
+            ("", false),
+        ] {
+            let seen = parse(&[case()], &format!("M 0.0.plain {ANSWER}{headers}\n"), "M");
+            let sidecar: Vec<bool> = seen[0].endpoints[0].samples.iter().map(|sample| sample.from_sidecar).collect();
+            assert_eq!(sidecar, [expected], "{headers:?}");
+        }
     }
 
     #[test]

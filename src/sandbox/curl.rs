@@ -230,6 +230,10 @@ fn take<'a>(
             };
             transfer.flags.extend(["-o".to_owned(), path]);
         }
+        "--stderr" => match value()? {
+            "-" => transfer.flags.extend(["--stderr", "-"].map(str::to_owned)),
+            other => return not_run(format!("`--stderr {other}`: traces go to the log")),
+        },
         "--connect-to" => transfer.connect_to.push(value()?.to_owned()),
         "--url" => transfer.urls.push(value()?.to_owned()),
         "-H" | "--header" | "-w" | "--write-out" => {
