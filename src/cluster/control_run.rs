@@ -2,7 +2,7 @@
 
 use super::ask::Prober;
 use super::control::stand;
-use super::curl::USER_AGENT;
+use super::curl::{USER_AGENT, WHO_ANSWERED, is_from_sidecar};
 use super::probe_pod::{Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
 use crate::domain::calls::{Calls, LASTING, Standing};
 use crate::domain::mesh::Snapshot;
@@ -154,7 +154,7 @@ fn arguments(cases: &[&Case], duration: Duration, marker: &str) -> Option<Vec<St
     let rounds = (usize::try_from(duration.as_secs()).ok()?.max(1) * rate).div_ceil(count);
     let record = format!(
         "%{{stderr}}{marker} %{{exitcode}} %{{http_code}} %{{size_download}} %{{size_header}} %{{time_connect}} \
-         %{{url_effective}} <%header{{x-envoy-upstream-service-time}}> <%header{{server}}>\\n"
+         %{{url_effective}} {WHO_ANSWERED}\\n"
     );
     let urls: Vec<String> = cases.iter().map(|case| format!("{}{}", authority(case), escaped(&case.path))).collect();
     let url = format!("http://[1-{rounds}]@{{{}}}", urls.join(","));
@@ -180,7 +180,7 @@ fn escaped(path: &str) -> String {
 /// One record: which target, and what it met.
 fn record(line: &str, marker: &str, targets: &HashMap<String, usize>) -> Option<(usize, Sample)> {
     let rest = line.strip_prefix(marker)?.strip_prefix(' ')?;
-    let (numbers, headers) = rest.split_once(" <")?;
+    let (numbers, who) = rest.split_at_checked(rest.find(" <")? + 1)?;
     let mut fields = numbers.split_ascii_whitespace();
     let exit = fields.next()?.parse().ok()?;
     let status: u16 = fields.next()?.parse().ok()?;
@@ -188,13 +188,12 @@ fn record(line: &str, marker: &str, targets: &HashMap<String, usize>) -> Option<
     let connected = fields.next()?.parse::<f64>().ok()? > 0.0;
     let (_, at) = fields.next()?.split_once('@')?;
     let target = *targets.get(at.split('/').next()?)?;
-    let (upstream_time, server) = headers.strip_suffix('>')?.split_once("> <")?;
     let sample = Sample {
         exit,
         http_status: (status > 0).then_some(status),
         bytes,
         connected,
-        from_sidecar: upstream_time.is_empty() && matches!(server, "envoy" | "istio-envoy"),
+        from_sidecar: is_from_sidecar(who),
         ..Sample::default()
     };
     Some((target, sample))

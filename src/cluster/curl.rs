@@ -36,6 +36,18 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Whom the application sees in its own log.
 pub const USER_AGENT: &str = concat!("secure-traffic-probe/", env!("CARGO_PKG_VERSION"));
 
+/// The end of a record's format: two headers that tell a sidecar's own answer from its application's. They come last,
+/// because they may hold anything.
+pub const WHO_ANSWERED: &str = "<%header{x-envoy-upstream-service-time}> <%header{server}>";
+
+/// Whether a sidecar answered by itself, by what [`WHO_ANSWERED`] came to.
+pub fn is_from_sidecar(who: &str) -> bool {
+    let headers = who.strip_prefix('<').and_then(|rest| rest.split_once("> <"));
+    headers.is_some_and(|(upstream_time, server)| {
+        upstream_time.is_empty() && matches!(server.to_ascii_lowercase().as_str(), "istio-envoy>" | "envoy>")
+    })
+}
+
 /// Arguments that ask every case. The body of an explicit path is kept for the last such case only: a pod has one
 /// termination message.
 pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
@@ -87,9 +99,7 @@ pub fn records(cases: &[Case], manner: Manner) -> usize {
 /// The options that every section repeats, because `--next` forgets them.
 fn section(marker: &str, id: &str, manner: Manner) -> Vec<String> {
     let (connect, total) = (manner.connect_timeout.to_string(), manner.max_time.to_string());
-    // The two headers tell a sidecar's own answer from its application's.
-    let record =
-        format!("\\n{marker} {id} %{{json}} <%header{{x-envoy-upstream-service-time}}> <%header{{server}}>\\n");
+    let record = format!("\\n{marker} {id} %{{json}} {WHO_ANSWERED}\\n");
     ["-q", "-v", "-sS", "--stderr", "-", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"]
         .into_iter()
         .chain(["--connect-timeout", &connect, "--max-time", &total, "-w", &record])
@@ -160,16 +170,12 @@ struct Record {
 }
 
 impl Record {
-    /// Reads what stands behind the id; the headers come last, and may hold anything.
+    /// Reads what stands behind the id.
     fn read(text: &str) -> Option<Self> {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         let known = values.next()?.ok()?;
-        let headers = text.get(values.byte_offset()..)?;
-        let upstream = headers.strip_prefix(" <").and_then(|rest| rest.split_once("> <"));
-        let from_sidecar = upstream.is_some_and(|(upstream_time, server)| {
-            upstream_time.is_empty() && matches!(server.to_ascii_lowercase().as_str(), "istio-envoy>" | "envoy>")
-        });
-        Some(Self { known, from_sidecar })
+        let who = text.get(values.byte_offset()..)?.trim_start();
+        Some(Self { known, from_sidecar: is_from_sidecar(who) })
     }
 }
 

@@ -233,6 +233,11 @@ impl Switch<'_> {
         Ok(proof?.and(doors.status).and(drained).and(self.conclude().await))
     }
 
+    /// Whether STRICT is being turned on. What goes the other way, or puts back what was there, is not to be barred.
+    fn is_way_in(&self) -> bool {
+        self.plan.direction == Direction::Enable && !matches!(self.task, Task::Restore(_))
+    }
+
     /// Whether the run holds the Lease and has to do with journals: where it writes anything.
     fn keeps(&self) -> bool {
         let is_restore = matches!(self.task, Task::Restore(_));

@@ -42,10 +42,9 @@ pub struct Awaited {
 }
 
 impl Awaited {
-    /// What `pod` must load so that the plan's rules are there for it: each cluster whose setting they change.
-    pub fn of(snapshot: &Snapshot, plan: &Plan, pod: &Pod) -> Self {
-        let after = after(snapshot, plan);
-        let (mut settings, before) = (settings(&after, pod), settings(snapshot, pod));
+    /// What `pod` must load so that the rules of `after` are there for it: each cluster whose setting they change.
+    fn of(before: &Snapshot, after: &Snapshot, pod: &Pod) -> Self {
+        let (mut settings, before) = (settings(after, pod), settings(before, pod));
         settings.retain(|cluster, setting| before.get(cluster).is_none_or(|before| before != setting));
         Self { settings }
     }
@@ -106,7 +105,8 @@ pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, A
     let is_client = |pod: &&Pod| pod.data_plane == DataPlane::Sidecar && pod.ready && !pod.facts.finished;
     let pods: Vec<&Pod> = snapshot.pods.values().filter(is_client).collect();
     let step = pods.len().div_ceil(limit.max(1)).max(1);
-    let asked = pods.into_iter().step_by(step).map(|pod| (pod.name.clone(), Awaited::of(snapshot, plan, pod)));
+    let after = after(snapshot, plan);
+    let asked = pods.into_iter().step_by(step).map(|pod| (pod.name.clone(), Awaited::of(snapshot, &after, pod)));
     asked.filter(|(_, awaited)| !awaited.is_empty()).collect()
 }
 

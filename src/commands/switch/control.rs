@@ -1,11 +1,10 @@
 //! The control in the mesh: calls that got through before the first write must get through after the last.
 
-use super::{Switch, Task};
+use super::Switch;
 use crate::cluster::control_run::ControlRun;
 use crate::cluster::curl;
 use crate::cluster::probe_pod::Failure;
 use crate::domain::calls::{Standing, Tally};
-use crate::domain::plan::Direction;
 use crate::domain::probe::Case;
 use crate::exit::{CallsLost, ExitStatus, Interrupted};
 use crate::report::human::count;
@@ -70,8 +69,9 @@ impl Switch<'_> {
     /// An error where calls that got through before the change do not any more. The way out stays open: there it is
     /// only told, at the end.
     pub(super) async fn calls_get_through(&self) -> anyhow::Result<()> {
-        let is_enable = self.plan.direction == Direction::Enable && !matches!(self.task, Task::Restore(_));
-        if is_enable && let Some(words) = self.lost_calls().await {
+        if self.is_way_in()
+            && let Some(words) = self.lost_calls().await
+        {
             return Err(CallsLost(words).into());
         }
         Ok(())

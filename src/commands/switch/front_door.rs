@@ -1,8 +1,7 @@
 //! `--check-url`: front doors that are asked once before the first write, and then until the run is over.
 
-use super::{Switch, Task};
+use super::Switch;
 use crate::cluster::front_door::{self, FrontDoors, Watch};
-use crate::domain::plan::Direction;
 use crate::exit::{ExitStatus, Interrupted, Stopped};
 use crate::report::front_door::FrontDoorReport;
 use crate::sanitize;
@@ -33,7 +32,6 @@ impl Switch<'_> {
         let answers = self.context.shutdown.race(doors.ask()).await;
         self.context.progress.end();
         let answers = answers.map_err(Interrupted)?;
-        let is_way_in = self.plan.direction == Direction::Enable && !matches!(self.task, Task::Restore(_));
         let dead: Vec<String> = urls
             .iter()
             .zip(&answers)
@@ -42,7 +40,7 @@ impl Switch<'_> {
                 Some(format!("{} does not answer before the change: {}", front_door::shown(url), sanitize::line(why)))
             })
             .collect();
-        if is_way_in && !self.args.force && !dead.is_empty() {
+        if self.is_way_in() && !self.args.force && !dead.is_empty() {
             return Err(Stopped(format!("{}; nothing was written", dead.join("; "))).into());
         }
         for words in dead {

@@ -5,7 +5,7 @@ use crate::cluster::apply::Mode;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
-use crate::domain::plan::{Change, Direction, Plan, Target};
+use crate::domain::plan::{Change, Plan, Target};
 use crate::exit::CallsLost;
 use crate::report::human::count;
 
@@ -42,8 +42,7 @@ impl Switch<'_> {
 
     /// Where nothing was said, lost calls in the mesh are undone, and nothing else; the way out stays open.
     fn rolls_back(&self, calls_are_lost: bool) -> bool {
-        let by_itself = calls_are_lost && self.plan.direction == Direction::Enable;
-        self.args.rollback_on_failure.unwrap_or(by_itself)
+        self.args.rollback_on_failure.unwrap_or(calls_are_lost && self.is_way_in())
     }
 
     /// Undoes what this run has changed. A signal that has come already does not cut it short; the next one does.
