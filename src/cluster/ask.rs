@@ -3,19 +3,20 @@
 use super::connect::Cluster;
 use super::curl::{self, Manner};
 use super::pod_state::Stand;
-use super::probe_pod::{self, Failure, PodRequest, ProbePod, random_word, with_pod};
+use super::probe_pod::{self, Curl, Failure, PodRequest, ProbePod, random_word, with_pod};
 use super::proxy;
 use super::ztunnel::{self, Asker};
 use crate::domain::evidence::Sources;
 use crate::domain::identity;
 use crate::domain::mesh::{Service, Snapshot};
-use crate::domain::probe::{Case, Observation};
+use crate::domain::probe::{Case, Observation, cut_off};
 use crate::progress::Progress;
 use crate::signal::Shutdown;
 use std::time::{Duration, Instant};
 
-/// Bytes of arguments that one pod gets: an object of the API holds a little more than 1 MiB.
-const ARGUMENT_BUDGET: usize = 700 * 1024;
+/// Ways (endpoints and Services) and bytes of arguments that one pod gets: the kubelet turns a log over at 10 MiB, which
+/// is nine hundred hellos with their certificates, and an object of the API holds a little more than 1 MiB.
+const POD_BUDGET: (usize, usize) = (800, 500 * 1024);
 
 /// How probe pods are made and how they ask.
 #[derive(Debug, Clone)]
@@ -85,41 +86,70 @@ impl Prober<'_> {
 
     /// Asks the Services of every case from a pod that stands there.
     pub async fn ask_from(&self, stand: Stand, snapshot: &Snapshot, cases: &[Case]) -> Asked {
-        let mut asked = Asked { result: Ok(Vec::new()), left_behind: Vec::new() };
-        let marker = random_word(16);
-        for chunk in chunks(cases, self.options.manner, &marker) {
-            let place = if stand == Stand::Outside { "outside" } else { "inside" };
-            let what = match chunk {
-                [case] => format!("asking {} from {place} the mesh", case.name()),
-                _ => format!("asking {} targets from {place} the mesh", chunk.len()),
-            };
-            self.progress.begin(&what, None);
-            let seconds = curl::worst_case_seconds(chunk, self.options.manner);
-            let arguments = curl::arguments(chunk, self.options.manner, &marker);
-            let request = PodRequest { stand, ..self.request(arguments, seconds) };
-            let (cluster, services) = self.home(stand, snapshot);
-            let began = Instant::now();
-            let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
-                let seen = observe(probe, chunk, self.options.manner, &marker).await?;
-                let from = probe.address().map(|address| Asker { address: address.to_owned(), since: began.elapsed() });
-                Ok(Told { seen, from })
-            })
-            .await;
-            // The proxies are asked while the pod is removed.
-            let result = self.with_proxies(&snapshot.mesh.istio_namespace, chunk, outcome.result);
-            let (left_behind, result) = tokio::join!(outcome.removal.confirmed(), result);
-            asked.left_behind.extend(left_behind);
-            self.progress.end();
-            match (&mut asked.result, result) {
-                (Ok(all), Ok(observations)) => all.extend(observations),
-                (result, Err(failure)) => {
-                    *result = Err(failure);
-                    break;
-                }
-                (Err(_), Ok(_)) => break,
+        let mut left_behind = Vec::new();
+        let mut all = Vec::new();
+        for chunk in chunks(cases) {
+            match self.ask_chunk(stand, snapshot, chunk, &mut left_behind).await {
+                Ok(observations) => all.extend(observations),
+                Err(failure) => return Asked { result: Err(failure), left_behind },
             }
         }
-        asked
+        Asked { result: Ok(all), left_behind }
+    }
+
+    /// Asks cases that fit a pod; those that an answer to another one cut off are asked again by the next pod.
+    async fn ask_chunk(
+        &self,
+        stand: Stand,
+        snapshot: &Snapshot,
+        cases: &[Case],
+        left_behind: &mut Vec<String>,
+    ) -> Result<Vec<Observation>, Failure> {
+        let mut all = vec![Observation::default(); cases.len()];
+        let mut open: Vec<usize> = (0..cases.len()).collect();
+        while !open.is_empty() {
+            let asked: Vec<Case> = open.iter().map(|index| cases[*index].clone()).collect();
+            let observations = self.ask_pod(stand, snapshot, &asked, left_behind).await?;
+            let cut_off = cut_off(&asked, &observations, self.options.manner.attempts);
+            for (index, observation) in open.iter().zip(observations) {
+                all[*index] = observation;
+            }
+            open = cut_off.into_iter().map(|index| open[index]).collect();
+        }
+        Ok(all)
+    }
+
+    async fn ask_pod(
+        &self,
+        stand: Stand,
+        snapshot: &Snapshot,
+        cases: &[Case],
+        left_behind: &mut Vec<String>,
+    ) -> Result<Vec<Observation>, Failure> {
+        let place = if stand == Stand::Outside { "outside" } else { "inside" };
+        let what = match cases {
+            [case] => format!("asking {} from {place} the mesh", case.name()),
+            _ => format!("asking {} targets from {place} the mesh", cases.len()),
+        };
+        self.progress.begin(&what, None);
+        let marker = random_word(16);
+        let curls = curl::curls(cases, self.options.manner, &marker);
+        let seconds = curl::worst_case_seconds(cases, self.options.manner);
+        let request = PodRequest { stand, ..self.request(curls.clone(), seconds) };
+        let (cluster, services) = self.home(stand, snapshot);
+        let began = Instant::now();
+        let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
+            let seen = observe(probe, cases, &curls, &marker).await?;
+            let from = probe.address().map(|address| Asker { address: address.to_owned(), since: began.elapsed() });
+            Ok(Told { seen, from })
+        })
+        .await;
+        // The proxies are asked while the pod is removed.
+        let result = self.with_proxies(&snapshot.mesh.istio_namespace, cases, outcome.result);
+        let (left, result) = tokio::join!(outcome.removal.confirmed(), result);
+        left_behind.extend(left);
+        self.progress.end();
+        result
     }
 
     /// Where a pod is made, and the Services that could select it there. The control stands beside its targets.
@@ -155,11 +185,11 @@ impl Prober<'_> {
         }
     }
 
-    /// A pod outside the mesh with these arguments that may work for so many seconds.
-    pub fn request(&self, arguments: Vec<String>, seconds: u64) -> PodRequest {
+    /// A pod outside the mesh with these curls that may work for so many seconds.
+    pub fn request(&self, curls: Vec<Curl>, seconds: u64) -> PodRequest {
         PodRequest {
             stand: Stand::Outside,
-            arguments,
+            curls,
             image: self.options.image.clone(),
             pull_secrets: self.options.pull_secrets.clone(),
             deadline_seconds: seconds + self.options.start_timeout.as_secs() + 30,
@@ -171,9 +201,9 @@ impl Prober<'_> {
     /// The pod that [`Self::ask`] would make first.
     pub fn rendered(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
         let marker = random_word(16);
-        let chunk = chunks(cases, self.options.manner, &marker).next().unwrap_or_default();
+        let chunk = chunks(cases).next().unwrap_or_default();
         let seconds = curl::worst_case_seconds(chunk, self.options.manner);
-        let request = self.request(curl::arguments(chunk, self.options.manner, &marker), seconds);
+        let request = self.request(curl::curls(chunk, self.options.manner, &marker), seconds);
         probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &request)
     }
 }
@@ -184,41 +214,84 @@ struct Told {
     from: Option<Asker>,
 }
 
-async fn observe(probe: &ProbePod, cases: &[Case], manner: Manner, marker: &str) -> Result<Vec<Observation>, Failure> {
-    let ended = probe.ended().await?;
-    let log = probe.log(marker, curl::records(cases, manner)).await?;
-    let mut observations = curl::parse(cases, &log, marker);
-    let body_of = cases.iter().rposition(|case| case.explicit_path);
-    if let Some(observation) = body_of.and_then(|index| observations.get_mut(index)) {
+async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str) -> Result<Vec<Observation>, Failure> {
+    let Some(body_of) = cases.iter().rposition(|case| case.explicit_path) else {
+        return Ok(curl::parse(cases, &probe.whole_log(marker, curls).await?, marker));
+    };
+    // Only the container's end tells the body.
+    let ended = probe.ended(|| {}).await?;
+    let mut observations = curl::parse(cases, &probe.log(marker, curls).await?, marker);
+    if let Some(observation) = observations.get_mut(body_of) {
         observation.body = ended.message.filter(|message| !message.is_empty());
     }
     Ok(observations)
 }
 
-/// Splits the cases so that the arguments of each part fit a pod.
-fn chunks<'a>(cases: &'a [Case], manner: Manner, marker: &str) -> impl Iterator<Item = &'a [Case]> {
-    let size = |cases: &[Case]| {
-        curl::arguments(cases, manner, marker).iter().map(|argument| argument.len() + 8).sum::<usize>()
-    };
-    let mut parts = Vec::new();
-    let (mut start, mut used) = (0, 0);
-    for index in 0..cases.len() {
-        let own = size(&cases[index..=index]);
-        if index > start && used + own > ARGUMENT_BUDGET {
-            parts.push(&cases[start..index]);
-            (start, used) = (index, 0);
-        }
-        used += own;
-    }
-    if start < cases.len() {
-        parts.push(&cases[start..]);
-    }
-    parts.into_iter()
+/// Splits the cases so that each part fits a pod.
+fn chunks(cases: &[Case]) -> impl Iterator<Item = &[Case]> {
+    let mut rest = cases;
+    std::iter::from_fn(move || {
+        let (mut ways, mut bytes) = POD_BUDGET;
+        let fits = |case: &&Case| {
+            let own = case.endpoints.len() + 1;
+            // Each way is named in a URL, and an endpoint's in its own entry too.
+            let size = own * (2 * case.host.len() + case.path.len() + 100);
+            let fits = own <= ways && size <= bytes;
+            (ways, bytes) = (ways.saturating_sub(own), bytes.saturating_sub(size));
+            fits
+        };
+        // One that alone is too large for a pod is tried all the same.
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (part, others) = rest.split_at(count);
+        rest = others;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn verify(observations: &mut [Observation], roots: &str, now: i64) {
     let endpoints = observations.iter_mut().flat_map(|observation| &mut observation.endpoints);
     for hello in endpoints.filter_map(|endpoint| endpoint.hello.as_mut()).filter(|hello| !hello.chain.is_empty()) {
         hello.identity = Some(identity::verify(&hello.chain, roots, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::effective::Effective;
+    use crate::domain::mesh::DataPlane;
+    use crate::domain::probe::EndpointCase;
+
+    fn case(endpoints: usize, path: usize) -> Case {
+        let endpoint = EndpointCase {
+            address: "10.0.0.1".into(),
+            port: 80,
+            pod: None,
+            data_plane: DataPlane::None,
+            captured: false,
+            mode: Effective { mode: None, chain: Vec::new() },
+            identity: None,
+        };
+        Case {
+            service: "web".into(),
+            namespace: "shop".into(),
+            port: 80,
+            port_name: String::new(),
+            path: "a".repeat(path),
+            explicit_path: false,
+            host: "web.shop.svc".into(),
+            endpoints: vec![endpoint; endpoints],
+            unready: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
+        let parts = |cases: &[Case]| chunks(cases).map(<[Case]>::len).collect::<Vec<_>>();
+        assert_eq!(parts(&[]), [0; 0]);
+        assert_eq!(parts(&vec![case(1, 1); 200]), [200], "200 targets are one pod");
+        assert_eq!(parts(&vec![case(1, 1); 1000]), [400, 400, 200], "by ways");
+        assert_eq!(parts(&vec![case(1, 100_000); 5]), [2, 2, 1], "by bytes");
+        assert_eq!(parts(&[case(1, 1), case(5000, 1), case(1, 1)]), [1, 1, 1], "one that is too large is alone");
     }
 }

@@ -3,12 +3,12 @@
 use super::ask::Prober;
 use super::control::stand;
 use super::curl::{USER_AGENT, WHO_ANSWERED, is_from_sidecar};
-use super::probe_pod::{Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
+use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
 use crate::domain::calls::{Calls, LASTING, Standing};
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{Case, Sample};
 use crate::domain::verdict::Reason;
-use futures::{AsyncBufReadExt, StreamExt};
+use futures::StreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl ControlRun {
         let marker = random_word(16);
         let arguments = arguments(&cases, duration, &marker)?;
         let stand = stand(cases.iter().copied());
-        let request = PodRequest { stand, ..prober.request(arguments, duration.as_secs()) };
+        let request = PodRequest { stand, ..prober.request(vec![Curl::endless(arguments)], duration.as_secs()) };
         let (cluster, services) = prober.home(stand, snapshot);
         let (cluster, services, shutdown) = (cluster.clone(), services.to_vec(), prober.shutdown.clone());
         let targets: HashMap<String, usize> =
@@ -135,10 +135,10 @@ async fn follow(
     state: &watch::Sender<State>,
 ) -> Result<(), Failure> {
     probe.started().await?;
-    let mut lines = Box::pin(probe.follow().await?).lines();
+    let mut lines = probe.follow().await?;
     let start = Instant::now();
     while let Some(line) = lines.next().await {
-        let Some((target, sample)) = line.ok().and_then(|line| record(&line, marker, targets)) else { continue };
+        let Some((target, sample)) = record(&line, marker, targets) else { continue };
         state.send_modify(|state| state.calls.see(target, &sample, start.elapsed()));
     }
     Err(Failure::Pod(Reason::LostOutput, "its stream of samples ended".to_owned()))

@@ -1,13 +1,18 @@
 //! What curl is asked to do in a probe pod, and what its output says.
 //!
-//! One curl does all requests of a run, each a section of its own after `--next`. Every request ends with a record that
-//! carries a random marker, so that no body and no header can forge it. What curl traces (`-v` holds for all sections)
-//! goes to stdout too: there it is buffered, and in the order of the requests. To a stderr curl writes byte by byte: of
-//! the fourteen seconds that 200 targets once took, such writes were twelve. All flags exist in curl 7.88.
+//! A pod has one curl for all plaintext requests and one for all TLS hellos. Each does its requests in a few sections
+//! with `--next` between them: what a section asks is one URL with a set of curl's globs, whose members name their case
+//! in the fragment, which is never sent. Every request ends with a record that carries a random marker, so that no body
+//! and no header can forge it. Only hellos are traced (`-v` holds for all that one curl does, and each line of a trace
+//! goes through the node's runtime, its kubelet and the API server), on stdout: there a trace is buffered, and in the
+//! order of the requests, while to a stderr curl writes byte by byte. All flags exist in curl 7.88, where `-Z` was seen
+//! to hang with hundreds of requests: they follow each other.
 
+use super::pod_state::{HELLO, PROBE};
+use super::probe_pod::Curl;
 use crate::domain::identity::certificates;
-use crate::domain::mesh::socket_address;
-use crate::domain::probe::{Case, EndpointObservation, Hello, Observation, Sample};
+use crate::domain::mesh::{DataPlane, socket_address};
+use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
 use serde_json::Value;
 
 /// How a probe asks.
@@ -40,6 +45,20 @@ pub const USER_AGENT: &str = concat!("secure-traffic-probe/", env!("CARGO_PKG_VE
 /// because they may hold anything.
 pub const WHO_ANSWERED: &str = "<%header{x-envoy-upstream-service-time}> <%header{server}>";
 
+/// What a plaintext record tells. curl's own words come last, because they may hold anything; they end at the marker.
+const PLAIN: &str = "%{exitcode} %{http_code} %{num_connects} %{size_download} %{size_header} %{time_connect} \
+    %{time_total} %{errormsg}";
+
+/// What the record of a hello tells: curl writes a certificate chain on one line as JSON only.
+const TLS: &str = "%{json}";
+
+/// Hellos that go with the plaintext requests: more are worth the fifth of a second that a second container takes.
+const FEW: usize = 20;
+
+/// Members of one URL's set, and their bytes: an argument may hold 128 KiB, and curl seeks the way of each request among
+/// all that its section names.
+const SET: (usize, usize) = (100, 32 * 1024);
+
 /// Whether a sidecar answered by itself, by what [`WHO_ANSWERED`] came to.
 pub fn is_from_sidecar(who: &str) -> bool {
     let headers = who.strip_prefix('<').and_then(|rest| rest.split_once("> <"));
@@ -48,74 +67,160 @@ pub fn is_from_sidecar(who: &str) -> bool {
     })
 }
 
-/// Arguments that ask every case. The body of an explicit path is kept for the last such case only: a pod has one
-/// termination message.
-pub fn arguments(cases: &[Case], manner: Manner, marker: &str) -> Vec<String> {
-    let body_of = cases.iter().rposition(|case| case.explicit_path);
-    let mut sections: Vec<Vec<String>> = Vec::new();
-    for (index, case) in cases.iter().enumerate() {
-        for (number, endpoint) in case.endpoints.iter().enumerate() {
-            let way = format!("::{}", socket_address(&endpoint.address, endpoint.port));
-            let mut plain = section(marker, &format!("{index}.{number}.plain"), manner);
-            plain.extend(["-o", "/dev/null", "--connect-to", &way].map(str::to_owned));
-            plain.push(url("http", case, manner.attempts));
-            sections.push(plain);
-            // Anywhere else a hello proves nothing, and would hang at ports that echo.
-            if !endpoint.may_be_rejected() {
-                continue;
-            }
-            let hello = Manner { connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS, ..manner };
-            let mut hello = section(marker, &format!("{index}.{number}.hello"), hello);
-            hello.extend(["-k", "--http1.1", "--no-alpn", "-o", "/dev/null", "--connect-to", &way].map(str::to_owned));
-            hello.push(url("https", case, 1));
-            sections.push(hello);
-        }
-        let with_body = body_of == Some(index);
-        let plain_attempts = manner.attempts - usize::from(with_body);
-        if plain_attempts > 0 {
-            let mut service = section(marker, &format!("{index}.service.plain"), manner);
-            service.extend(["-o", "/dev/null"].map(str::to_owned));
-            service.push(url("http", case, plain_attempts));
-            sections.push(service);
-        }
-        if with_body {
-            let mut body = section(marker, &format!("{index}.service.plain"), manner);
-            // The rate keeps a large body from filling the node's disk before --max-time ends it.
-            body.extend(["-o", TERMINATION_LOG, "--limit-rate", "16K"].map(str::to_owned));
-            body.push(url("http", case, 1));
-            sections.push(body);
-        }
+/// The curls that ask every case in plaintext, and with a hello where one can be evidence.
+pub fn curls(cases: &[Case], manner: Manner, marker: &str) -> Vec<Curl> {
+    let curl = |container, sections: Vec<Vec<String>>, records| {
+        let arguments = sections.join(&"--next".to_owned());
+        Curl { container, arguments, records }
+    };
+    let (plain, hellos) = (plain_sections(cases, manner, marker), hello_sections(cases, marker));
+    let (plain_records, hello_records) = records(cases, manner);
+    if hello_records > FEW {
+        return vec![curl(PROBE, plain, plain_records), curl(HELLO, hellos, hello_records)];
     }
-    sections.join(&"--next".to_owned())
+    vec![curl(PROBE, [plain, hellos].concat(), plain_records + hello_records)]
 }
 
-/// Lines with the marker that a complete log holds: a record for each request.
-pub fn records(cases: &[Case], manner: Manner) -> usize {
+/// The body of an explicit path is kept for the last such case only: a pod has one termination message.
+fn plain_sections(cases: &[Case], manner: Manner, marker: &str) -> Vec<Vec<String>> {
+    let plain = Kind { name: "plain", scheme: "http", told: PLAIN, manner, options: &[] };
+    let mut sections: Vec<Vec<String>> =
+        endpoint_ways(cases, |_| true).into_iter().flat_map(|ways| plain.sections(&ways, marker)).collect();
+    let body_of = cases.iter().rposition(|case| case.explicit_path);
+    let (last, others): (Vec<_>, Vec<_>) = cases
+        .iter()
+        .enumerate()
+        .map(|(index, case)| Way::service(index, case))
+        .partition(|way| Some(way.index) == body_of);
+    sections.extend(plain.sections(&others, marker));
+    if !last.is_empty() {
+        let fewer = Kind { manner: Manner { attempts: manner.attempts - 1, ..manner }, ..plain };
+        sections.extend(fewer.sections(&last, marker));
+        // The rate keeps a large body from filling the node's disk before --max-time ends it.
+        let body = Kind { manner: Manner { attempts: 1, ..manner }, options: &["--limit-rate", "16K"], ..plain };
+        sections.push(body.section(&last, TERMINATION_LOG, marker));
+    }
+    sections
+}
+
+fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
+    let hello = Kind {
+        name: "hello",
+        scheme: "https",
+        told: TLS,
+        manner: Manner { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
+        options: &["-v", "--stderr", "-", "-k", "--http1.1", "--no-alpn"],
+    };
+    // Anywhere else a hello proves nothing, and would hang at ports that echo.
+    let ways = endpoint_ways(cases, EndpointCase::may_be_rejected);
+    ways.into_iter().flat_map(|ways| hello.sections(&ways, marker)).collect()
+}
+
+/// The ways to the endpoints that are taken: of each case one at a time, as a section has one way for each host and port.
+fn endpoint_ways(cases: &[Case], takes: impl Fn(&EndpointCase) -> bool) -> Vec<Vec<Way<'_>>> {
+    let most = cases.iter().map(|case| case.endpoints.len()).max().unwrap_or_default();
+    let of_number = |number: usize| {
+        let ways = cases.iter().enumerate().filter(|(_, case)| case.endpoints.get(number).is_some_and(&takes));
+        ways.filter_map(|(index, case)| Way::endpoint(index, case, number)).collect()
+    };
+    (0..most).map(of_number).collect()
+}
+
+/// Plaintext requests, and hellos: each writes a record.
+fn records(cases: &[Case], manner: Manner) -> (usize, usize) {
+    let ways = cases.iter().map(|case| case.endpoints.len() + 1);
     let endpoints = cases.iter().flat_map(|case| &case.endpoints);
-    let of_endpoints: usize = endpoints.map(|endpoint| manner.attempts + usize::from(endpoint.may_be_rejected())).sum();
-    of_endpoints + cases.len() * manner.attempts
+    (ways.sum::<usize>() * manner.attempts, endpoints.filter(|endpoint| endpoint.may_be_rejected()).count())
 }
 
-/// The options that every section repeats, because `--next` forgets them.
-fn section(marker: &str, id: &str, manner: Manner) -> Vec<String> {
-    let (connect, total) = (manner.connect_timeout.to_string(), manner.max_time.to_string());
-    let record = format!("\\n{marker} {id} %{{json}} {WHO_ANSWERED}\\n");
-    ["-q", "-v", "-sS", "--stderr", "-", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"]
-        .into_iter()
-        .chain(["--connect-timeout", &connect, "--max-time", &total, "-w", &record])
-        .map(str::to_owned)
-        .collect()
+/// How one kind of request is made.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    scheme: &'static str,
+    told: &'static str,
+    manner: Manner,
+    options: &'static [&'static str],
 }
 
-/// The URL of a case; a glob in the fragment, which is never sent, repeats the request.
-fn url(scheme: &str, case: &Case, times: usize) -> String {
-    let path: String = case
-        .path
-        .chars()
-        .flat_map(|c| matches!(c, '[' | ']' | '{' | '}' | '\\').then_some('\\').into_iter().chain([c]))
-        .collect();
-    let repeat = if times > 1 { format!("#[1-{times}]") } else { String::new() };
-    format!("{scheme}://{}:{}{path}{repeat}", case.host, case.port)
+/// One way to a case.
+#[derive(Clone)]
+struct Way<'a> {
+    /// Of the case.
+    index: usize,
+    case: &'a Case,
+    /// The endpoint's number and its socket; none means the Service's own address.
+    endpoint: Option<(usize, String)>,
+}
+
+impl<'a> Way<'a> {
+    fn service(index: usize, case: &'a Case) -> Self {
+        Self { index, case, endpoint: None }
+    }
+
+    fn endpoint(index: usize, case: &'a Case, number: usize) -> Option<Self> {
+        let endpoint = case.endpoints.get(number)?;
+        Some(Self { index, case, endpoint: Some((number, socket_address(&endpoint.address, endpoint.port))) })
+    }
+
+    /// A URL without its scheme, as a member of a set; `CASE.WAY.` in the fragment.
+    fn member(&self) -> String {
+        let special = |c| matches!(c, '[' | ']' | '{' | '}' | ',' | '\\');
+        let path: String =
+            self.case.path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+        let way = self.endpoint.as_ref().map_or_else(|| "service".to_owned(), |(number, _)| number.to_string());
+        format!("{}:{}{path}#{}.{way}.", self.case.host, self.case.port, self.index)
+    }
+}
+
+impl Kind {
+    /// Sections that ask every way so many times.
+    fn sections(self, ways: &[Way<'_>], marker: &str) -> Vec<Vec<String>> {
+        if self.manner.attempts == 0 {
+            return Vec::new();
+        }
+        let size = |way: &Way<'_>| way.case.host.len() + way.case.path.len();
+        let mut sections = Vec::new();
+        let mut rest = ways;
+        while let Some((first, others)) = rest.split_first() {
+            let mut left = SET.1.saturating_sub(size(first));
+            let fits = |way: &&Way<'_>| {
+                let fits = size(way) <= left;
+                left = left.saturating_sub(size(way));
+                fits
+            };
+            let count = 1 + others.iter().take(SET.0 - 1).take_while(fits).count();
+            sections.push(self.section(&rest[..count], "/dev/null", marker));
+            rest = &rest[count..];
+        }
+        sections
+    }
+
+    /// One section: options, which `--next` forgets, the ways to endpoints, and the URL.
+    fn section(self, ways: &[Way<'_>], output: &str, marker: &str) -> Vec<String> {
+        let Manner { attempts, connect_timeout, max_time } = self.manner;
+        // A trace may end without an end of line.
+        let record = format!("\\n{marker} {} %{{url}} {marker} {} {marker} {WHO_ANSWERED}\\n", self.name, self.told);
+        let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"];
+        let times = ["--connect-timeout", &connect_timeout.to_string(), "--max-time", &max_time.to_string()];
+        let mut section: Vec<String> = [&fixed[..], &times[..], self.options, &["-w", &record, "-o", output]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        for way in ways {
+            if let Some((_, socket)) = &way.endpoint {
+                let entry = format!("{}:{}:{socket}", way.case.host, way.case.port);
+                section.extend(["--connect-to".to_owned(), entry]);
+            }
+        }
+        let members: Vec<String> = ways.iter().map(Way::member).collect();
+        section.push(match members.as_slice() {
+            [one] => format!("{}://{one}[1-{attempts}]", self.scheme),
+            _ => format!("{}://{{{}}}[1-{attempts}]", self.scheme, members.join(",")),
+        });
+        section
+    }
 }
 
 /// Seconds that the requests can take at worst.
@@ -125,7 +230,7 @@ pub fn worst_case_seconds(cases: &[Case], manner: Manner) -> u64 {
     ways as u64 * each
 }
 
-/// Reads the log of a probe pod: each request's trace, and then its record. Lines that are neither are left alone.
+/// Reads the logs of a probe pod: each request's trace, if it has one, and then its record. Lines that are neither are left alone.
 pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
     let mut observations: Vec<Observation> = cases
         .iter()
@@ -140,14 +245,25 @@ pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
             None => trace.read(line),
             Some(rest) => {
                 let trace = std::mem::take(&mut trace);
-                let Some((id, record)) = rest.split_once(' ') else { continue };
-                if let Some(record) = Record::read(record) {
-                    place(&mut observations, id, &record, &trace);
-                }
+                place(&mut observations, rest, marker, &trace);
             }
         }
     }
+    for (case, seen) in cases.iter().zip(&mut observations) {
+        believe(case, seen);
+    }
     observations
+}
+
+/// An application with no sidecar before it has only put on a sidecar's name.
+fn believe(case: &Case, seen: &mut Observation) {
+    let has_proxy = |endpoint: &EndpointCase| endpoint.data_plane != DataPlane::None;
+    for (endpoint, seen) in case.endpoints.iter().zip(&mut seen.endpoints) {
+        seen.samples.iter_mut().for_each(|sample| sample.from_sidecar &= has_proxy(endpoint));
+    }
+    // Where no endpoint is known, the asker's own sidecar may have answered.
+    let any = case.endpoints.is_empty() || case.endpoints.iter().any(has_proxy);
+    seen.service.iter_mut().for_each(|sample| sample.from_sidecar &= any);
 }
 
 /// What curl's verbose trace says of one hello.
@@ -163,179 +279,57 @@ impl Trace {
     }
 }
 
-/// One record: what curl knows of a request, and whether a sidecar answered by itself.
-struct Record {
-    known: Value,
-    from_sidecar: bool,
-}
-
-impl Record {
-    /// Reads what stands behind the id.
-    fn read(text: &str) -> Option<Self> {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let known = values.next()?.ok()?;
-        let who = text.get(values.byte_offset()..)?.trim_start();
-        Some(Self { known, from_sidecar: is_from_sidecar(who) })
-    }
-}
-
-/// Puts one record where its id says. A record of an unknown id is not ours and is dropped.
-fn place(observations: &mut [Observation], id: &str, record: &Record, trace: &Trace) {
-    let mut parts = id.split('.');
-    let (Some(case), Some(way), Some(kind), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return;
-    };
-    let Some(observation) = case.parse::<usize>().ok().and_then(|index| observations.get_mut(index)) else { return };
+/// Puts one record (`KIND URL MARKER TOLD MARKER WHO`) where its URL's fragment says. A record of an unknown case is
+/// not ours and is dropped.
+fn place(observations: &mut [Observation], record: &str, marker: &str, trace: &Trace) -> Option<()> {
+    let (asked, rest) = record.split_once(marker)?;
+    let (told, who) = rest.split_once(marker)?;
+    let (kind, url) = asked.split_once(' ')?;
+    let [case, way, _] = url.rsplit_once('#')?.1.split('.').collect::<Vec<_>>()[..] else { return None };
+    let observation = observations.get_mut(case.parse::<usize>().ok()?)?;
     if way == "service" {
-        observation.service.extend(sample(record));
-        return;
+        observation.service.push(sample(told, who)?);
+        return Some(());
     }
-    let Some(endpoint) = way.parse::<usize>().ok().and_then(|index| observation.endpoints.get_mut(index)) else {
-        return;
-    };
+    let endpoint = observation.endpoints.get_mut(way.parse::<usize>().ok()?)?;
     match kind {
-        "plain" => endpoint.samples.extend(sample(record)),
-        "hello" => endpoint.hello = Some(hello(&record.known, trace)),
+        "plain" => endpoint.samples.push(sample(told, who)?),
+        "hello" => endpoint.hello = Some(hello(told, trace)?),
         _ => {}
     }
+    Some(())
 }
 
-fn integer(record: &Value, field: &str) -> i64 {
-    record[field].as_i64().unwrap_or_default()
-}
-
-/// A plaintext record; `None` for a reset on a connection that was not fresh, which proves nothing.
-fn sample(Record { known: record, from_sidecar }: &Record) -> Option<Sample> {
-    let exit = i32::try_from(integer(record, "exitcode")).unwrap_or(-1);
-    let bytes = integer(record, "size_download") + integer(record, "size_header");
-    let connect_seconds = record["time_connect"].as_f64().unwrap_or_default();
+/// Reads [`PLAIN`]; `None` also for a reset on a connection that was not fresh, which proves nothing.
+fn sample(told: &str, who: &str) -> Option<Sample> {
+    let mut fields = told.trim_start().splitn(8, ' ');
+    let mut field = || fields.next();
+    let exit = field()?.parse().ok()?;
+    let http_status = field()?.parse().ok().filter(|status| *status > 0);
+    let connects: u32 = field()?.parse().ok()?;
+    let bytes = field()?.parse::<u64>().ok()? + field()?.parse::<u64>().ok()?;
+    let connect_seconds: f64 = field()?.parse().ok()?;
+    let seconds = field()?.parse().ok()?;
+    let message = field().map(str::trim_end).filter(|message| !message.is_empty()).map(str::to_owned);
     let connected = connect_seconds > 0.0;
-    if bytes == 0 && connected && integer(record, "num_connects") != 1 {
+    if bytes == 0 && connected && connects != 1 {
         return None;
     }
-    Some(Sample {
-        exit,
-        message: record["errormsg"].as_str().map(str::to_owned),
-        http_status: u16::try_from(integer(record, "http_code")).ok().filter(|status| *status > 0),
-        bytes: bytes.try_into().unwrap_or_default(),
-        connected,
-        from_sidecar: *from_sidecar,
-        connect_seconds,
-        seconds: record["time_total"].as_f64().unwrap_or_default(),
+    let from_sidecar = is_from_sidecar(who.trim_start());
+    Some(Sample { exit, message, http_status, bytes, connected, from_sidecar, connect_seconds, seconds })
+}
+
+/// Reads [`TLS`].
+fn hello(told: &str, trace: &Trace) -> Option<Hello> {
+    let known: Value = serde_json::from_str(told).ok()?;
+    Some(Hello {
+        exit: known["exitcode"].as_i64().and_then(|exit| i32::try_from(exit).ok()).unwrap_or(-1),
+        certificate_requested: trace.certificate_requested,
+        chain: certificates(known["certs"].as_str().unwrap_or_default()),
+        identity: None,
     })
 }
 
-fn hello(record: &Value, trace: &Trace) -> Hello {
-    Hello {
-        exit: i32::try_from(integer(record, "exitcode")).unwrap_or(-1),
-        certificate_requested: trace.certificate_requested,
-        chain: certificates(record["certs"].as_str().unwrap_or_default()),
-        identity: None,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RESET: &str = r#"{"certs":"","errormsg":"Recv failure: Connection reset by peer","exitcode":56,"http_code":0,"num_connects":1,"size_download":0,"size_header":0,"time_connect":0.0005,"time_total":0.0007}"#;
-    const ANSWER: &str = r#"{"certs":"","errormsg":null,"exitcode":0,"http_code":503,"num_connects":1,"size_download":9,"size_header":100,"time_connect":0.0005,"time_total":0.0007}"#;
-
-    fn case() -> Case {
-        Case {
-            service: "boards".into(),
-            namespace: "demo".into(),
-            port: 8080,
-            port_name: "http".into(),
-            path: "/shareditems".into(),
-            explicit_path: true,
-            host: "boards.demo.svc.cluster.local".into(),
-            endpoints: vec![crate::domain::probe::EndpointCase {
-                address: "10.0.0.1".into(),
-                port: 8080,
-                pod: Some("boards-1".into()),
-                data_plane: crate::domain::mesh::DataPlane::Sidecar,
-                captured: true,
-                mode: crate::domain::effective::Effective { mode: None, chain: Vec::new() },
-                identity: None,
-            }],
-            unready: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn records_go_where_their_ids_say() {
-        let log = format!(
-            "M 0.0.plain {RESET}\nM 0.service.plain {RESET}\nM 7.0.plain {RESET}\nM 0.9.plain {RESET}\nM x {RESET}\n"
-        );
-        let seen = parse(&[case()], &log, "M");
-        assert_eq!((seen[0].endpoints[0].samples.len(), seen[0].service.len()), (1, 1));
-        assert_eq!(seen[0].service[0].exit, 56);
-    }
-
-    #[test]
-    fn a_body_that_imitates_records_changes_nothing() {
-        let log = format!("other 0.0.plain {RESET}\n MARK 0.0.plain {RESET}\n< MARK 0.0.plain {RESET}\n");
-        assert!(parse(&[case()], &log, "MARK")[0].endpoints[0].samples.is_empty());
-    }
-
-    #[test]
-    fn a_trace_belongs_to_its_own_request_alone() {
-        let requested = "* TLSv1.3 (IN), TLS handshake, Request CERT (13):\n";
-        for (log, expected) in [
-            (format!("{requested}M 0.0.hello {RESET} <> <>\n"), true),
-            (format!("{requested}M 0.0.plain {RESET} <> <>\nM 0.0.hello {RESET} <> <>\n"), false),
-            (format!("M 0.0.hello {RESET} <> <>\n{requested}"), false),
-            (format!("> {requested}M 0.0.hello {RESET} <> <>\n"), false),
-        ] {
-            let seen = parse(&[case()], &log, "M");
-            let hello = seen[0].endpoints[0].hello.as_ref().unwrap();
-            assert_eq!(hello.certificate_requested, expected, "{log}");
-        }
-    }
-
-    #[test]
-    fn a_sidecars_own_answer_has_its_name_and_no_time_of_an_application() {
-        for (headers, expected) in [
-            (" <> <istio-envoy>", true),
-            (" <> <envoy>", true),
-            (" <3> <istio-envoy>", false),
-            (" <> <nginx>", false),
-            (" <> <>", false),
-            (" <> <istio-envoy> <x>", false),
-            ("", false),
-        ] {
-            let seen = parse(&[case()], &format!("M 0.0.plain {ANSWER}{headers}\n"), "M");
-            let sidecar: Vec<bool> = seen[0].endpoints[0].samples.iter().map(|sample| sample.from_sidecar).collect();
-            assert_eq!(sidecar, [expected], "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn a_reset_on_a_reused_connection_is_discarded() {
-        let reused = RESET.replace("\"num_connects\":1", "\"num_connects\":0");
-        assert!(parse(&[case()], &format!("M 0.0.plain {reused}\n"), "M")[0].endpoints[0].samples.is_empty());
-    }
-
-    #[test]
-    fn arguments_ask_each_way_and_keep_the_body_for_the_last() {
-        let arguments = arguments(&[case()], Manner::default(), "M");
-        let urls: Vec<&String> = arguments.iter().filter(|argument| argument.contains("://")).collect();
-        assert_eq!(
-            urls,
-            [
-                "http://boards.demo.svc.cluster.local:8080/shareditems#[1-3]",
-                "https://boards.demo.svc.cluster.local:8080/shareditems",
-                "http://boards.demo.svc.cluster.local:8080/shareditems#[1-2]",
-                "http://boards.demo.svc.cluster.local:8080/shareditems",
-            ]
-        );
-        assert_eq!(arguments.iter().filter(|argument| *argument == TERMINATION_LOG).count(), 1);
-    }
-
-    #[test]
-    fn a_path_with_glob_characters_is_sent_as_it_is() {
-        let case = Case { path: "/a[1]{b}".into(), ..case() };
-        assert!(url("http", &case, 1).ends_with("/a\\[1\\]\\{b\\}"));
-    }
-}
+#[path = "curl_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ pub mod front_door;
 pub mod journal;
 pub mod lease;
 pub mod list;
+pub mod pod_log;
 pub mod pod_state;
 pub mod probe_pod;
 pub mod prometheus;

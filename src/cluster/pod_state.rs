@@ -4,26 +4,46 @@ use crate::domain::mesh::{DataPlane, Service};
 use crate::domain::verdict::Reason;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition, PodStatus};
 
-/// Name of the probe's container.
-pub const CONTAINER: &str = "probe";
+/// Name of the container whose curl asks in plaintext.
+pub const PROBE: &str = "probe";
 
-/// How far the probe's container is.
+/// Name of the container whose curl says hello in TLS. It is apart because only its requests are worth a trace, and
+/// `-v` holds for all that one curl does.
+pub const HELLO: &str = "hello";
+
+/// How far the probe's containers are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// Not started yet.
+    /// Not all have started yet.
     Waiting,
     /// curl runs.
     Running,
-    /// curl has ended.
+    /// curl has ended, in all of them; so did it in the first.
     Ended(Box<ContainerStateTerminated>),
     /// It will not come about, or not by itself.
     Stuck(Reason, String),
 }
 
-/// Reads the container's own state; the pod's phase lags behind it by seconds.
+/// Reads the containers' own states; the pod's phase lags behind them by seconds. The container that is least far
+/// tells.
 pub fn progress(pod: &Pod) -> Progress {
+    let has_hello =
+        pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|container| container.name == HELLO));
+    let first = progress_of(PROBE, pod);
+    if !has_hello {
+        return first;
+    }
+    match (first, progress_of(HELLO, pod)) {
+        (stuck @ Progress::Stuck(..), _) | (_, stuck @ Progress::Stuck(..)) => stuck,
+        (Progress::Waiting, _) | (_, Progress::Waiting) => Progress::Waiting,
+        (Progress::Running, _) | (_, Progress::Running) => Progress::Running,
+        (ended @ Progress::Ended(_), Progress::Ended(_)) => ended,
+    }
+}
+
+fn progress_of(name: &str, pod: &Pod) -> Progress {
     let Some(status) = &pod.status else { return Progress::Waiting };
-    let container = status.container_statuses.iter().flatten().find(|container| container.name == CONTAINER);
+    let container = status.container_statuses.iter().flatten().find(|container| container.name == name);
     let state = container.and_then(|container| container.state.as_ref());
     if let Some(terminated) = state.and_then(|state| state.terminated.as_ref()) {
         // curl ends by itself; a signal means that somebody ended it (deadline, eviction, memory).

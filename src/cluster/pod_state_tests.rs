@@ -186,6 +186,33 @@ fn what_the_kubelet_writes_means() {
     assert_eq!(word(&progress(&Pod::default())), "waiting", "no status at all");
 }
 
+#[test]
+fn of_two_containers_the_one_that_is_least_far_tells() {
+    let states = [
+        ("waiting", json!({"waiting": {"reason": "ContainerCreating"}})),
+        ("running", json!({"running": {}})),
+        ("ended", json!({"terminated": {"exitCode": 56, "reason": "Error", "message": "of PROBE"}})),
+        ("stuck", json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}})),
+    ];
+    let row = |name: &str, state: &Value| json!({"name": name, "state": state, "ready": true, "restartCount": 0, "image": "", "imageID": ""});
+    for (first_rank, (first, first_state)) in states.iter().enumerate() {
+        for (second_rank, (second, second_state)) in states.iter().enumerate() {
+            let mut pod = pod_with(
+                &json!({"phase": "Running", "containerStatuses": [row(HELLO, second_state), row(PROBE, first_state)]}),
+            );
+            pod.spec = serde_json::from_value(json!({"containers": [{"name": PROBE}, {"name": HELLO}]})).unwrap();
+            let expected = match (*first, *second) {
+                ("stuck", _) | (_, "stuck") => "image-pull",
+                _ => states[first_rank.min(second_rank)].0,
+            };
+            assert!(word(&progress(&pod)).starts_with(expected), "{first}, {second}: {:?}", progress(&pod));
+        }
+    }
+    let mut pod = pod_with(&json!({"containerStatuses": [row(PROBE, &states[2].1)]}));
+    pod.spec = serde_json::from_value(json!({"containers": [{"name": PROBE}, {"name": HELLO}]})).unwrap();
+    assert_eq!(progress(&pod), Progress::Waiting, "of the other nothing is known yet");
+}
+
 fn service(name: &str, selector: &[(&str, &str)]) -> Service {
     Service {
         name: name.to_owned(),

@@ -2,18 +2,19 @@
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, explain};
-use super::pod_state::{CONTAINER, Progress, Stand, progress, refusal};
+use super::pod_state::{PROBE, Progress, Stand, progress, refusal};
 use super::request::{send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::verdict::Reason;
 use crate::signal::{Shutdown, Signal};
-use futures::{AsyncBufRead, StreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, WatchEvent, WatchParams};
 use rand::seq::IndexedRandom;
 use serde_json::json;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -32,8 +33,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// What the pod is made of.
 #[derive(Debug, Clone)]
 pub struct PodRequest {
-    /// Arguments of curl.
-    pub arguments: Vec<String>,
+    /// Its curls, each in a container of its own.
+    pub curls: Vec<Curl>,
     /// Image with curl in it.
     pub image: String,
     /// `--image-pull-secret`.
@@ -46,6 +47,24 @@ pub struct PodRequest {
     pub stand: Stand,
     /// On OpenShift the namespace's range gives the user id; a fixed one is refused there.
     pub openshift: bool,
+}
+
+/// One curl of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Curl {
+    /// Name of its container.
+    pub container: &'static str,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Lines with the marker that its complete log holds.
+    pub records: usize,
+}
+
+impl Curl {
+    /// One that asks without end, in plaintext.
+    pub fn endless(arguments: Vec<String>) -> Self {
+        Self { container: PROBE, arguments, records: usize::MAX }
+    }
 }
 
 /// Why a probe pod did not do its work.
@@ -111,6 +130,20 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
         security["runAsUser"] = json!(65532);
     }
     let (app, labels, annotations) = marks(request.stand);
+    let container = |curl: &Curl| {
+        json!({
+            "name": curl.container,
+            "image": request.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["curl"],
+            "args": curl.arguments,
+            "securityContext": security,
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "16Mi"},
+                "limits": {"cpu": "1", "memory": "64Mi"},
+            },
+        })
+    };
     let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
     serde_json::from_value(json!({
         "apiVersion": "v1",
@@ -136,18 +169,7 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
             // Full names resolve at the first try.
             "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{
-                "name": CONTAINER,
-                "image": request.image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["curl"],
-                "args": request.arguments,
-                "securityContext": security,
-                "resources": {
-                    "requests": {"cpu": "10m", "memory": "16Mi"},
-                    "limits": {"cpu": "500m", "memory": "64Mi"},
-                },
-            }],
+            "containers": request.curls.iter().map(container).collect::<Vec<_>>(),
         },
     }))
 }
@@ -186,6 +208,7 @@ pub async fn with_pod<T>(
         run_timeout: Duration::from_secs(request.deadline_seconds),
         created: None,
         address: OnceLock::new(),
+        has_ended: AtomicBool::new(false),
     };
     let created = create_in_spite_of(shutdown, &mut probe, request).await;
     let result = match created {
@@ -221,15 +244,16 @@ async fn create_in_spite_of(shutdown: &Shutdown, probe: &mut ProbePod, request: 
 /// A probe pod that exists.
 pub struct ProbePod {
     client: kube::Client,
-    api: Api<Pod>,
+    pub(super) api: Api<Pod>,
     namespace: String,
-    name: String,
+    pub(super) name: String,
     stand: Stand,
     services: Vec<Service>,
     start_timeout: Duration,
     run_timeout: Duration,
     created: Option<Created>,
     address: OnceLock<String>,
+    has_ended: AtomicBool,
 }
 
 /// What became of the request that makes the pod.
@@ -240,7 +264,7 @@ enum Created {
 }
 
 impl ProbePod {
-    fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
+    pub(super) fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
         Access::new(verb, "", resource, &self.namespace).named(&self.name)
     }
 
@@ -341,15 +365,29 @@ impl ProbePod {
         self.address.get().map(String::as_str)
     }
 
-    /// Waits until curl has ended; the pod's phase is not asked, it lags.
-    pub async fn ended(&self) -> Result<ContainerStateTerminated, Failure> {
+    /// Waits until curl has ended; the pod's phase is not asked, it lags. Tells once when curl is seen to run.
+    pub async fn ended(&self, runs: impl FnOnce()) -> Result<ContainerStateTerminated, Failure> {
+        let mut runs = Some(runs);
         let until_ended = self.watch(|pod| match self.checked(pod) {
-            Ok(Progress::Waiting | Progress::Running) => None,
+            Ok(Progress::Waiting) => None,
+            Ok(Progress::Running) => {
+                if let Some(runs) = runs.take() {
+                    runs();
+                }
+                None
+            }
             Ok(Progress::Stuck(reason, words)) => Some(Err(Failure::Pod(reason, words))),
             Ok(Progress::Ended(terminated)) => Some(Ok(*terminated)),
             Err(failure) => Some(Err(failure)),
         });
-        self.in_time(self.start_timeout + self.run_timeout, "end", until_ended).await?
+        let ended = self.in_time(self.start_timeout + self.run_timeout, "end", until_ended).await??;
+        self.note_end();
+        Ok(ended)
+    }
+
+    /// curl is known to have done all its work: the pod's removal need not ask, nor give it time.
+    pub(super) fn note_end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 
     /// Where it should stand at every look: the mesh's CNI can capture a pod after its admission.
@@ -386,32 +424,6 @@ impl ProbePod {
         Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
     }
 
-    /// The log of a container that has ended. Short of `records` lines with `marker` it is read again: the
-    /// container's end can be known before its last lines are.
-    pub async fn log(&self, marker: &str, records: usize) -> Result<String, Failure> {
-        let params = LogParams {
-            container: Some(CONTAINER.to_owned()),
-            limit_bytes: Some(64 * 1024 * 1024),
-            ..LogParams::default()
-        };
-        let mut log = String::new();
-        // Six seconds in all: curl writes its records when it ends, and a busy node was seen to pass them on a second late.
-        for pause in [0, 100, 200, 400, 800, 1600, 3200] {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            log = send(self.access("get", "pods/log"), || self.api.logs(&self.name, &params)).await?;
-            if log.lines().filter(|line| line.starts_with(marker)).count() >= records {
-                break;
-            }
-        }
-        Ok(log)
-    }
-
-    /// The log as it is written.
-    pub async fn follow(&self) -> Result<impl AsyncBufRead + use<>, Failure> {
-        let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
-        Ok(send(self.access("get", "pods/log"), || self.api.log_stream(&self.name, &params)).await?)
-    }
-
     /// Deletes the pod and waits until it is gone. The error says what is left.
     async fn remove(&self) -> Result<(), String> {
         let Some(created) = &self.created else { return Ok(()) };
@@ -442,10 +454,11 @@ impl ProbePod {
             Created::Yes(pod) => pod.metadata.uid.clone(),
             Created::Unknown => None,
         };
-        let ended = match self.api.get_opt(&self.name).await? {
-            None => return Ok(true),
-            Some(pod) => matches!(progress(&pod), Progress::Ended(_)),
-        };
+        let ended = self.has_ended.load(Ordering::Relaxed)
+            || match self.api.get_opt(&self.name).await? {
+                None => return Ok(true),
+                Some(pod) => matches!(progress(&pod), Progress::Ended(_)),
+            };
         let params = DeleteParams {
             // A container that has ended needs no grace; one that runs gets the second that its pod asks for.
             grace_period_seconds: ended.then_some(0),

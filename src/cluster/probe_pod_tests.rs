@@ -119,10 +119,13 @@ fn event(kind: &str, object: &Value) -> String {
     json!({"type": kind, "object": object}).to_string() + "\n"
 }
 
+/// One curl that writes two records.
+const CURLS: [Curl; 1] = [Curl { container: PROBE, arguments: Vec::new(), records: 2 }];
+
 fn request() -> PodRequest {
     PodRequest {
         stand: Stand::Outside,
-        arguments: vec!["-q".to_owned()],
+        curls: CURLS.to_vec(),
         image: DEFAULT_IMAGE.to_owned(),
         pull_secrets: Vec::new(),
         deadline_seconds: 20,
@@ -144,32 +147,38 @@ async fn whole<T>(outcome: Outcome<T>) -> Run<T> {
 /// Runs curl to its end and reads a log of two records.
 async fn run(server: &Server) -> Run<String> {
     let work = async |probe: &ProbePod| {
-        probe.ended().await?;
-        probe.log("M", 2).await
+        probe.ended(|| {}).await?;
+        probe.log("M", &CURLS).await
     };
     whole(with_pod(&server.cluster, &request(), &[], &Shutdown::never(), work).await).await
 }
 
 /// What a healthy server does once the pod is there: it has ended, its log is whole, it can be removed.
-fn healthy(request: &Seen, count: usize) -> Answer {
+fn healthy(request: &Seen) -> Answer {
     match request.what {
         "create" => Answer::Json(201, running()),
         "watch" => Answer::Text(event("MODIFIED", &ended())),
         "log" => Answer::Text("M a\nM b\n".to_owned()),
         "delete" => Answer::Json(200, ended()),
-        // Looked at before its deletion, and gone after it.
-        _ if count % 2 == 1 => Answer::Json(200, ended()),
         _ => not_found(),
+    }
+}
+
+/// The same server where the pod's end is not known: it is looked at before its deletion too.
+fn healthy_from_outside(request: &Seen, count: usize) -> Answer {
+    match request.what {
+        "get" if count == 1 => Answer::Json(200, running()),
+        _ => healthy(request),
     }
 }
 
 #[tokio::test]
 async fn a_pod_is_made_watched_read_and_removed() {
-    let server = Server::new(healthy);
+    let server = Server::new(|request, _| healthy(request));
     let outcome = run(&server).await;
-    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "watch", "log", "get", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "get"]);
     let delete = server.last("delete").body;
     assert_eq!(delete["preconditions"]["uid"], "u-1", "nobody else's pod of that name");
     assert_eq!(delete["gracePeriodSeconds"], 0, "a container that has ended needs no grace");
@@ -181,14 +190,13 @@ async fn a_conflict_on_our_own_name_means_that_the_pod_was_made() {
     let server = Server::new(|request, count| match (request.what, count) {
         ("create", 1) => status(429, "TooManyRequests", "busy"),
         ("create", _) => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
-        // One more look than usual: for the pod that was made.
         ("get", 1) => Answer::Json(200, running()),
-        _ => healthy(request, count + 1),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
-    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "create", "get", "watch", "log", "get", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "create", "get", "watch", "log", "delete", "get"]);
 }
 
 /// A request without an answer may have made the pod: it is looked for, and removed.
@@ -258,19 +266,19 @@ async fn a_deletion_is_tried_until_it_works() {
         }
         ("get", _) if there => Answer::Json(200, ended()),
         ("get", _) => not_found(),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
-    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
     assert_eq!(server.seen().iter().filter(|what| **what == "delete").count(), 3);
 }
 
 #[tokio::test]
 async fn a_pod_that_somebody_put_in_our_place_is_left_alone() {
-    let server = Server::new(|request, count| match request.what {
+    let server = Server::new(|request, _| match request.what {
         "delete" => status(409, "Conflict", "Precondition failed: UID in precondition: u-1, UID in object meta: u-2"),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert!(outcome.result.is_ok() && outcome.left_behind.is_none());
@@ -285,10 +293,10 @@ async fn a_watch_that_ends_early_is_begun_anew() {
         ("watch", 2) => Answer::Text(event("ERROR", &expired)),
         ("watch", 3) => Answer::Text("{\"type\":\"MODIFIED\",\"object\":{\"kind\":".to_owned()),
         ("get", 1..=3) => Answer::Json(200, running()),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
-    assert_eq!(outcome.result.unwrap(), "M a\nM b\n");
+    assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(
         server.seen()[..8],
         ["create", "watch", "get", "watch", "get", "watch", "get", "watch"],
@@ -298,11 +306,11 @@ async fn a_watch_that_ends_early_is_begun_anew() {
 
 #[tokio::test]
 async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
-    let server = Server::new(|request, count| match request.what {
+    let server = Server::new(|request, _| match request.what {
         "watch" => {
             status(403, "Forbidden", "pods is forbidden: User \"x\" cannot watch resource \"pods\" in API group \"\"")
         }
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
     let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
@@ -312,10 +320,10 @@ async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn a_pod_that_somebody_deletes_is_a_finding() {
-    let server = Server::new(|request, count| match request.what {
+    let server = Server::new(|request, _| match request.what {
         "watch" => Answer::Text(event("DELETED", &running())),
         "get" => not_found(),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert!(
@@ -329,7 +337,7 @@ async fn a_pod_that_admission_changed_is_never_asked() {
     let server = Server::new(|request, count| {
         let mut injected = running();
         injected["spec"]["containers"] = json!([{"name": "probe"}, {"name": "istio-proxy"}]);
-        if request.what == "create" { Answer::Json(201, injected) } else { healthy(request, count) }
+        if request.what == "create" { Answer::Json(201, injected) } else { healthy_from_outside(request, count) }
     });
     let outcome = run(&server).await;
     assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
@@ -341,11 +349,61 @@ async fn a_pod_that_is_captured_later_is_found_out() {
     let server = Server::new(|request, count| {
         let mut captured = ended();
         captured["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": "enabled"});
-        if request.what == "watch" { Answer::Text(event("MODIFIED", &captured)) } else { healthy(request, count) }
+        if request.what == "watch" {
+            Answer::Text(event("MODIFIED", &captured))
+        } else {
+            healthy_from_outside(request, count)
+        }
     });
     let outcome = run(&server).await;
     assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
     assert_eq!(outcome.left_behind, None);
+}
+
+/// Reads a log of two records as soon as it can be.
+async fn run_early(server: &Server) -> Run<String> {
+    let work = async |probe: &ProbePod| probe.whole_log("M", &CURLS).await;
+    whole(with_pod(&server.cluster, &request(), &[], &Shutdown::never(), work).await).await
+}
+
+#[tokio::test]
+async fn a_log_that_is_whole_is_enough_whatever_the_kubelet_knows() {
+    let server = Server::new(|request, _| match request.what {
+        "watch" => Answer::Text(event("MODIFIED", &running())),
+        _ => healthy(request),
+    });
+    let outcome = run_early(&server).await;
+    assert_eq!(outcome.result.unwrap(), "M a\nM b");
+    assert_eq!(outcome.left_behind, None);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "get"]);
+    assert!(server.last("log").query.contains("follow=true"), "{}", server.last("log").query);
+    assert_eq!(server.last("delete").body["gracePeriodSeconds"], 0, "curl has done all its work");
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_its_last_record_is_read_again_after_the_end() {
+    for cut in ["", "M a\n", "M a\nM b"] {
+        let server = Server::new(move |request, count| match (request.what, count) {
+            ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
+            ("log", 1) => Answer::Text(cut.to_owned()),
+            ("get", 1) => Answer::Json(200, running()),
+            _ => healthy(request),
+        });
+        assert_eq!(run_early(&server).await.result.unwrap(), "M a\nM b", "{cut:?}");
+        assert!(!server.last("log").query.contains("follow"), "{}", server.last("log").query);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_may_not_be_followed_waits_for_the_end_and_is_named() {
+    let server = Server::new(|request, count| match (request.what, count) {
+        ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
+        ("log", _) => status(403, "Forbidden", "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\""),
+        ("get", 1) => Answer::Json(200, running()),
+        _ => healthy(request),
+    });
+    let Err(Failure::Cluster(error)) = run_early(&server).await.result else { panic!("no log, no answer") };
+    assert!(error.message.contains("could not get pods/log"), "{error}");
 }
 
 #[tokio::test]
@@ -353,30 +411,30 @@ async fn a_log_that_is_short_at_first_is_read_again() {
     let server = Server::new(|request, count| match (request.what, count) {
         ("log", 1) => Answer::Text(String::new()),
         ("log", 2) => Answer::Text("M a\nother\n".to_owned()),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
-    assert_eq!(run(&server).await.result.unwrap(), "M a\nM b\n");
+    assert_eq!(run(&server).await.result.unwrap(), "M a\nM b");
     assert_eq!(server.seen().iter().filter(|what| **what == "log").count(), 3);
     assert!(server.last("log").query.contains("limitBytes="), "read with a limit");
 }
 
 #[tokio::test]
 async fn a_log_that_stays_short_is_handed_over_as_it_is() {
-    let server = Server::new(|request, count| match request.what {
+    let server = Server::new(|request, _| match request.what {
         "log" => Answer::Text("M a\n".to_owned()),
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
-    assert_eq!(run(&server).await.result.unwrap(), "M a\n");
+    assert_eq!(run(&server).await.result.unwrap(), "M a");
 }
 
 #[tokio::test]
 async fn a_log_that_may_not_be_read_is_named() {
-    let server = Server::new(|request, count| match request.what {
+    let server = Server::new(|request, _| match request.what {
         "log" => {
             let message = "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"demo\"";
             status(403, "Forbidden", message)
         }
-        _ => healthy(request, count),
+        _ => healthy(request),
     });
     let outcome = run(&server).await;
     let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
@@ -388,7 +446,7 @@ async fn a_log_that_may_not_be_read_is_named() {
 #[tokio::test]
 async fn a_signal_ends_the_work_and_removes_the_pod() {
     let (sender, receiver) = tokio::sync::watch::channel(None);
-    let server = Server::new(healthy);
+    let server = Server::new(healthy_from_outside);
     let work = async |_: &ProbePod| {
         sender.send_replace(Some(Signal::Interrupt));
         std::future::pending::<Result<(), Failure>>().await

@@ -1,12 +1,12 @@
 //! A probe that keeps asking while the mesh changes: it runs before the write and streams its samples.
 
 use super::curl::USER_AGENT;
+use super::pod_log::Lines;
 use super::probe_pod::{Failure, ProbePod};
 use crate::domain::mesh::socket_address;
 use crate::domain::probe::Sample;
 use crate::domain::verdict::Reason;
 use crate::domain::wait::Tracker;
-use futures::AsyncBufReadExt;
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -74,21 +74,16 @@ pub fn record(line: &str, marker: &str) -> Option<(usize, Sample)> {
 }
 
 /// A running stream of samples.
-pub struct Stream<R> {
-    lines: futures::io::Lines<R>,
+pub struct Stream {
+    lines: Lines,
     marker: String,
 }
 
-impl<R: futures::AsyncBufRead + Unpin> Stream<R> {
-    /// Reads the pod's log as it is written.
-    pub fn new(log: R, marker: &str) -> Self {
-        Self { lines: log.lines(), marker: marker.to_owned() }
-    }
-
+impl Stream {
     /// The next sample; an end of the stream is an end of the probe.
     pub async fn next(&mut self) -> Result<(usize, Sample), Failure> {
         while let Some(line) = self.lines.next().await {
-            if let Some(sample) = line.ok().and_then(|line| record(&line, &self.marker)) {
+            if let Some(sample) = record(&line, &self.marker) {
                 return Ok(sample);
             }
         }
@@ -139,9 +134,9 @@ impl<R: futures::AsyncBufRead + Unpin> Stream<R> {
 }
 
 /// Waits until the pod's curl runs and returns its stream.
-pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream<impl futures::AsyncBufRead + use<>>, Failure> {
+pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream, Failure> {
     probe.started().await?;
-    Ok(Stream::new(Box::pin(probe.follow().await?), marker))
+    Ok(Stream { lines: probe.follow().await?, marker: marker.to_owned() })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::probe::{Question, conclusive, render, say_expectation};
 use crate::cli::probe::ProbeArgs;
 use crate::cli::values::OutputFormat;
 use crate::cluster::pod_state::Stand;
-use crate::cluster::probe_pod::{Failure, ProbePod, random_word, with_pod};
+use crate::cluster::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::cluster::{snapshot, stream};
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
@@ -100,7 +100,7 @@ impl Watcher<'_> {
         let marker = random_word(16);
         let arguments = stream::arguments(&endpoints, stream::Pace::STEADY, ROUND, &marker);
         let prober = question.prober();
-        let request = prober.request(arguments, ROUND.as_secs());
+        let request = prober.request(vec![Curl::endless(arguments)], ROUND.as_secs());
         question.context.printer.say(&format!(
             "watching {} at {}; who refuses, only a probe without --watch proves",
             count(cases.len(), "target"),

@@ -350,3 +350,90 @@ pub struct EndpointObservation {
     /// What the endpoint's own proxy says, where it was asked; the error says why it gave no answer.
     pub proxy: Option<Result<ProxyWord, String>>,
 }
+
+/// curl's codes after which it gives up all that it has still to do: it could not start, or ran out of memory, which an
+/// old curl also says of one long header.
+const GIVES_UP: [i32; 5] = [2, 27, 41, 43, 48];
+
+/// Cases that were not asked to the end because curl gave up at another one: one answer must not hide the others.
+pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usize> {
+    let codes = |seen: &Observation| {
+        let endpoints = seen.endpoints.iter();
+        let samples = endpoints.clone().flat_map(|endpoint| &endpoint.samples).chain(&seen.service);
+        let hellos = endpoints.filter_map(|endpoint| endpoint.hello.as_ref());
+        samples.map(|sample| sample.exit).chain(hellos.map(|hello| hello.exit)).collect::<Vec<_>>()
+    };
+    let ended: Vec<bool> = seen.iter().map(|seen| codes(seen).iter().any(|code| GIVES_UP.contains(code))).collect();
+    if !ended.contains(&true) {
+        return Vec::new();
+    }
+    let is_whole = |(case, seen): (&EndpointCase, &EndpointObservation)| {
+        seen.samples.len() >= attempts && (seen.hello.is_some() || !case.may_be_rejected())
+    };
+    let rows = cases.iter().zip(seen).zip(ended).enumerate();
+    rows.filter(|(_, ((case, seen), ended))| {
+        let whole = seen.service.len() >= attempts && case.endpoints.iter().zip(&seen.endpoints).all(is_whole);
+        !ended && !whole
+    })
+    .map(|(index, _)| index)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_at_which_curl_gives_up_does_not_hide_the_others() {
+        let endpoint = EndpointCase {
+            address: "10.0.0.1".into(),
+            port: 80,
+            pod: None,
+            data_plane: DataPlane::Sidecar,
+            captured: true,
+            mode: Effective { mode: Some(MtlsMode::Strict), chain: Vec::new() },
+            identity: None,
+        };
+        let case = Case {
+            service: "web".into(),
+            namespace: "shop".into(),
+            port: 80,
+            port_name: String::new(),
+            path: "/".into(),
+            explicit_path: false,
+            host: "web.shop.svc".into(),
+            endpoints: vec![endpoint],
+            unready: Vec::new(),
+        };
+        let sample = |exit| Sample { exit, ..Sample::default() };
+        let seen = |endpoint: &[i32], hello: Option<i32>, service: &[i32]| Observation {
+            service: service.iter().copied().map(sample).collect(),
+            endpoints: vec![EndpointObservation {
+                samples: endpoint.iter().copied().map(sample).collect(),
+                hello: hello.map(|exit| Hello { exit, ..Hello::default() }),
+                proxy: None,
+            }],
+            ..Observation::default()
+        };
+        let whole = seen(&[56, 56], Some(55), &[56, 56]);
+        let rows = [
+            ("nothing was lost", vec![whole.clone(), whole.clone()], vec![]),
+            ("lost, but not by curl", vec![whole.clone(), seen(&[56], None, &[])], vec![]),
+            ("at a sample", vec![whole.clone(), seen(&[27], None, &[]), seen(&[], None, &[])], vec![2]),
+            (
+                "at a sample of a Service",
+                vec![seen(&[56, 56], Some(55), &[27]), seen(&[56, 56], Some(55), &[])],
+                vec![1],
+            ),
+            (
+                "at a hello",
+                vec![seen(&[56, 56], Some(27), &[56, 56]), seen(&[56, 56], None, &[56, 56]), whole],
+                vec![1],
+            ),
+        ];
+        for (what, seen, expected) in rows {
+            let cases = vec![case.clone(); seen.len()];
+            assert_eq!(cut_off(&cases, &seen, 2), expected, "{what}");
+        }
+    }
+}

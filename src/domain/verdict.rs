@@ -200,11 +200,11 @@ impl Reason {
             }
             Self::NoServiceAccount => "wait until the namespace has its service account \"default\"",
             Self::Quota => {
-                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory), or use --from-namespace"
+                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory, twice with more than 20 TLS hellos), or use --from-namespace"
             }
             Self::QuotaUnknown => "the quota was made a moment ago: try again",
             Self::LimitRange => {
-                "allow 10m CPU and 16Mi (at most 500m and 64Mi) in the LimitRange, or use --from-namespace"
+                "allow its containers 10m CPU and 16Mi (at most 1 CPU and 64Mi) in the LimitRange, or use --from-namespace"
             }
             Self::Unschedulable => "see why no node takes a small pod of this namespace",
             Self::NoCurl => "name an image with curl on its PATH with --image",

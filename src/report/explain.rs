@@ -88,6 +88,10 @@ fn met(sample: &SampleReport) -> String {
     match sample.http_status {
         Some(status) => format!("answered with HTTP {status}{whose}"),
         None if sample.bytes > 0 => format!("answered with {} bytes that are not HTTP", sample.bytes),
+        // As the verdict reads them: an answer in HTTP/0.9, and a header that is none.
+        None if sample.connected && matches!(sample.exit_code, 1 | 8) => {
+            format!("answered with something that is not HTTP (curl {}{curl})", sample.exit_code)
+        }
         None if !sample.connected => format!("did not connect (curl {}{curl})", sample.exit_code),
         None => format!("connected and got not a byte of an answer (curl {}{curl})", sample.exit_code),
     }

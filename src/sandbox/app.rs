@@ -81,6 +81,8 @@ pub(super) enum App {
     Echo,
     /// Reads and never answers.
     Silent,
+    /// Answers with headers that are no text, and too long.
+    Rude,
     /// Reads a byte, then resets.
     Resetting,
     /// Mutual TLS of its own, with a certificate of a foreign authority.
@@ -99,6 +101,14 @@ impl App {
             Self::Echo => echo(stream).await,
             Self::Silent => {
                 let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+            Self::Rude => {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let long = vec![b'a'; 150_000];
+                let answer = [b"HTTP/1.1 200 OK\r\nServer: caf\xe9\r\nX-Long: ", &long[..], b"\r\n\r\n"].concat();
+                // A client that hangs up half way has heard enough.
+                let _ = stream.write_all(&answer).await;
+                let _ = stream.shutdown().await;
             }
             Self::Resetting => {
                 let _ = stream.read(&mut [0; 1024]).await;

@@ -40,6 +40,8 @@ pub enum Lookalike {
     Empty,
     /// `silent:9000`: accepts, reads, and never answers.
     Silent,
+    /// `rude:9000`: answers with headers that are no text, and longer than an old curl can bear.
+    Rude,
 }
 
 /// What runs in a pod.
@@ -49,6 +51,7 @@ enum Program {
     Stats,
     Echo,
     Silent,
+    Rude,
     Resetting,
     Forged,
     Dead,
@@ -91,6 +94,7 @@ impl Lookalike {
             Self::Excluded => Spec { excluded: true, ..spec("excluded", 8080, "http", Program::Web) },
             Self::Empty => Spec { pods: (0, 0), ..spec("empty", 8080, "http", Program::Web) },
             Self::Silent => spec("silent", 9000, "tcp", Program::Silent),
+            Self::Rude => spec("rude", 9000, "tcp", Program::Rude),
         }
     }
 }
@@ -213,6 +217,7 @@ impl Installer<'_> {
             Program::Stats => App::Stats(Arc::clone(self.stats)),
             Program::Echo => App::Echo,
             Program::Silent => App::Silent,
+            Program::Rude => App::Rude,
             Program::Resetting => App::Resetting,
             Program::Forged => App::OwnTls(self.foreign.server(&spiffe)?),
             Program::Dead => App::Dead,

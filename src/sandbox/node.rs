@@ -10,10 +10,11 @@ use super::status::Refusal;
 use super::store::{Store, Write};
 use super::tasks::Tasks;
 use anyhow::Result;
+use futures::future::join_all;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,7 +31,8 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// A pod that was started here, by uid in [`Node::runs`].
 #[derive(Debug)]
 struct Run {
-    log: Log,
+    /// The log of each container, by name.
+    logs: BTreeMap<String, Log>,
     killed: watch::Sender<bool>,
     active: watch::Sender<bool>,
 }
@@ -49,6 +51,7 @@ pub(super) struct Node {
 }
 
 /// How a container ended.
+#[derive(Clone)]
 struct End {
     code: i32,
     reason: &'static str,
@@ -56,6 +59,9 @@ struct End {
     /// The pod ran into its `activeDeadlineSeconds`.
     deadline: bool,
 }
+
+/// How each container of a pod ended, by name.
+type Ends = BTreeMap<String, End>;
 
 impl Node {
     pub(super) fn new(store: Arc<Store>, data_plane: Arc<DataPlane>, tasks: Arc<Tasks>, directory: PathBuf) -> Self {
@@ -68,27 +74,28 @@ impl Node {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
-    /// The log of a pod that was started here, with its reader's position free to choose.
-    pub(super) fn log(self: &Arc<Self>, pod: &Value) -> Option<PodLog> {
-        self.run_of(pod).map(PodLog)
+    /// The log of a container that was started here, with its reader's position free to choose.
+    pub(super) fn log(self: &Arc<Self>, pod: &Value, container: &str) -> Option<PodLog> {
+        let run = self.run_of(pod)?;
+        run.logs.contains_key(container).then(|| PodLog(run, container.to_owned()))
     }
 
     /// Starts a pod that was just created.
     pub(super) fn start(self: &Arc<Self>, pod: Arc<Value>) {
-        let run =
-            Arc::new(Run { log: Log::new(), killed: watch::Sender::new(false), active: watch::Sender::new(true) });
+        let logs = own_containers(&pod).map(|container| (name(container).to_owned(), Log::new())).collect();
+        let run = Arc::new(Run { logs, killed: watch::Sender::new(false), active: watch::Sender::new(true) });
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Arc::clone(&run));
         let node = Arc::clone(self);
         self.tasks.spawn(async move {
             node.live(&pod, &run).await;
-            run.log.end();
+            run.logs.values().for_each(Log::end);
             run.active.send_replace(false);
             node.bury(&pod);
         });
     }
 
-    /// Kills a pod's container; `false` when nothing runs, and the pod can go at once.
+    /// Kills a pod's containers; `false` when nothing runs, and the pod can go at once.
     pub(super) fn kill(&self, pod: &Value) -> bool {
         self.run_of(pod).is_some_and(|run| {
             run.killed.send_replace(true);
@@ -105,53 +112,47 @@ impl Node {
     async fn live(&self, pod: &Value, run: &Run) {
         let address = format!("10.244.1.{}", self.addresses.fetch_add(1, Ordering::Relaxed) % 254 + 1);
         let report = Report { pod, address };
-        let seconds = pod["spec"]["activeDeadlineSeconds"].as_u64();
-        let deadline = async {
-            match seconds {
-                Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(deadline);
         let Some(program) = &self.curl else {
             let message = "the sandbox runs the host's curl, and there is none on PATH";
             self.update(pod, |status| report.waiting(status, "ErrImagePull", message));
-            let deadline = tokio::select! { () = killed(run) => false, () = deadline => true };
-            let end = End { code: 137, reason: "Error", message: None, deadline };
-            self.update(pod, |status| report.ended(status, &now(), &end));
+            let end = stopped(pod, run).await;
+            let ends = run.logs.keys().map(|name| (name.clone(), end.clone())).collect();
+            self.update(pod, |status| report.ended(status, &now(), &ends));
             return;
         };
         self.update(pod, |status| report.waiting(status, "ContainerCreating", ""));
         let started = now();
-        let message = self.directory.join(pod["metadata"]["uid"].as_str().unwrap_or("pod"));
-        let mut child = match self.spawn(program, pod, &message) {
-            Ok(child) => child,
+        let ends: Ends = match self.spawn_all(program, pod) {
+            Ok(containers) => {
+                self.update(pod, |status| report.running(status, &started));
+                let lives = containers.into_iter().map(|container| container.live(pod, run));
+                join_all(lives).await.into_iter().collect()
+            }
             Err(why) => {
-                run.log.write(format!("{why}\n").as_bytes());
+                run.logs.values().for_each(|log| log.write(format!("{why}\n").as_bytes()));
                 let end = End { code: 2, reason: "Error", message: Some(why), deadline: false };
-                self.update(pod, |status| report.ended(status, &started, &end));
-                return;
+                run.logs.keys().map(|name| (name.clone(), end.clone())).collect()
             }
         };
-        self.update(pod, |status| report.running(status, &started));
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let output = async { tokio::join!(copy(stdout, &run.log), copy(stderr, &run.log)) };
-        let (status, deadline) = tokio::select! {
-            // The pipes close when curl ends: its last words are in the log before its end is known.
-            (_, status) = async { (output.await, child.wait().await.ok()) } => (status, false),
-            () = killed(run) => (None, false),
-            () = &mut deadline => (None, true),
-        };
-        // Reaps what was killed; what has ended by itself cannot be killed, and that is well.
-        let _ = child.kill().await;
-        let end = end(status, &message, deadline);
-        self.update(pod, |status| report.ended(status, &started, &end));
+        self.update(pod, |status| report.ended(status, &started, &ends));
     }
 
-    /// Checks what the pod asks for and starts curl with nothing of the host's environment.
-    fn spawn(&self, program: &Path, pod: &Value, message: &Path) -> Result<Child, String> {
-        let arguments = self.arguments(pod, message).map_err(|why| why.to_string())?;
-        Command::new(program)
+    /// Starts what the pod asks for, or nothing of it.
+    fn spawn_all(&self, program: &Path, pod: &Value) -> Result<Vec<Container>, String> {
+        let others =
+            pod["spec"]["initContainers"].as_array().into_iter().flatten().filter(|other| is_own(other)).count();
+        if others > 0 {
+            return Err(curl::NotRun("init containers".to_owned()).to_string());
+        }
+        own_containers(pod).enumerate().map(|(index, container)| self.spawn(program, pod, index, container)).collect()
+    }
+
+    /// Checks what a container asks for and starts curl with nothing of the host's environment.
+    fn spawn(&self, program: &Path, pod: &Value, index: usize, container: &Value) -> Result<Container, String> {
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or("pod");
+        let message = self.directory.join(format!("{uid}-{index}"));
+        let arguments = self.arguments(pod, container, &message).map_err(|why| why.to_string())?;
+        let child = Command::new(program)
             .args(arguments)
             .env_clear()
             .current_dir(&self.directory)
@@ -160,19 +161,11 @@ impl Node {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("sandbox: curl cannot be started: {error}"))
+            .map_err(|error| format!("sandbox: curl cannot be started: {error}"))?;
+        Ok(Container { name: name(container).to_owned(), child, message })
     }
 
-    fn arguments(&self, pod: &Value, message: &Path) -> Result<Vec<String>, curl::NotRun> {
-        let own = |name: &&Value| name["name"] != "istio-proxy";
-        let containers: Vec<&Value> = pod["spec"]["containers"].as_array().into_iter().flatten().filter(own).collect();
-        let others = pod["spec"]["initContainers"].as_array().into_iter().flatten().filter(own).count();
-        let [container] = containers.as_slice() else {
-            return Err(curl::NotRun(format!("a pod with {} containers", containers.len())));
-        };
-        if others > 0 {
-            return Err(curl::NotRun("init containers".to_owned()));
-        }
+    fn arguments(&self, pod: &Value, container: &Value, message: &Path) -> Result<Vec<String>, curl::NotRun> {
         if !container["command"].is_null() && container["command"] != json!(["curl"]) {
             return Err(curl::NotRun(format!("command {}", container["command"])));
         }
@@ -218,9 +211,65 @@ impl Node {
     }
 }
 
-async fn killed(run: &Run) {
-    // The sender lives as long as the run: this ends by a kill only.
-    let _ = run.killed.subscribe().wait_for(|killed| *killed).await;
+fn name(container: &Value) -> &str {
+    container["name"].as_str().unwrap_or_default()
+}
+
+fn is_own(container: &Value) -> bool {
+    name(container) != "istio-proxy"
+}
+
+/// The containers that a pod was posted with.
+fn own_containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    pod["spec"]["containers"].as_array().into_iter().flatten().filter(|container| is_own(container))
+}
+
+/// Waits until the pod is killed, or has used up its time.
+async fn stopped(pod: &Value, run: &Run) -> End {
+    let deadline = async {
+        match pod["spec"]["activeDeadlineSeconds"].as_u64() {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut kills = run.killed.subscribe();
+    let deadline = tokio::select! {
+        // The sender lives as long as the run: this ends by a kill only.
+        _ = kills.wait_for(|killed| *killed) => false,
+        () = deadline => true,
+    };
+    End { code: 137, reason: "Error", message: None, deadline }
+}
+
+/// A container that runs.
+struct Container {
+    name: String,
+    child: Child,
+    /// Where curl writes its termination message.
+    message: PathBuf,
+}
+
+impl Container {
+    /// Writes its log until it ends, or is stopped.
+    async fn live(mut self, pod: &Value, run: &Run) -> (String, End) {
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let output = async {
+            if let Some(log) = run.logs.get(&self.name) {
+                tokio::join!(copy(stdout, log), copy(stderr, log));
+            }
+        };
+        let end = tokio::select! {
+            // The pipes close when curl ends: its last words are in the log before its end is known.
+            ((), status) = async { (output.await, self.child.wait().await.ok()) } => {
+                let code = status.and_then(|status| status.code()).unwrap_or(137);
+                End { code, reason: if code == 0 { "Completed" } else { "Error" }, message: None, deadline: false }
+            }
+            end = stopped(pod, run) => end,
+        };
+        // Reaps what was killed; what has ended by itself cannot be killed, and that is well.
+        let _ = self.child.kill().await;
+        (self.name, End { message: written(&self.message), ..end })
+    }
 }
 
 async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
@@ -236,25 +285,23 @@ async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
     }
 }
 
-fn end(status: Option<ExitStatus>, message: &Path, deadline: bool) -> End {
-    let code = status.and_then(|status| status.code()).unwrap_or(137);
-    let written = std::fs::read(message).ok().filter(|bytes| !bytes.is_empty());
-    // The message may not be there, and is not needed once it was read.
+/// The end of a termination message, if one was written.
+fn written(message: &Path) -> Option<String> {
+    let bytes = std::fs::read(message).ok().filter(|bytes| !bytes.is_empty());
+    // It may not be there, and is not needed once it was read.
     let _ = std::fs::remove_file(message);
-    let message =
-        written.map(|bytes| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MESSAGE_LIMIT)..]).into_owned());
-    End { code, reason: if code == 0 { "Completed" } else { "Error" }, message, deadline }
+    bytes.map(|bytes| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MESSAGE_LIMIT)..]).into_owned())
 }
 
-/// A pod's log, for the API.
+/// A container's log, for the API.
 #[derive(Debug, Clone)]
-pub(super) struct PodLog(Arc<Run>);
+pub(super) struct PodLog(Arc<Run>, String);
 
 impl std::ops::Deref for PodLog {
     type Target = Log;
 
     fn deref(&self) -> &Log {
-        &self.0.log
+        &self.0.logs[&self.1]
     }
 }
 
@@ -270,35 +317,37 @@ impl Report<'_> {
         if !message.is_empty() {
             waiting["message"] = message.into();
         }
-        self.write(status, "Pending", &json!({ "waiting": waiting }), false);
+        self.write(status, "Pending", false, |_| json!({ "waiting": waiting }));
     }
 
     fn running(&self, status: &mut Value, started: &str) {
-        self.write(status, "Running", &json!({"running": {"startedAt": started}}), true);
+        self.write(status, "Running", true, |_| json!({"running": {"startedAt": started}}));
     }
 
-    fn ended(&self, status: &mut Value, started: &str, end: &End) {
-        let mut state = json!({"exitCode": end.code, "reason": end.reason, "startedAt": started, "finishedAt": now()});
-        if let Some(message) = &end.message {
-            state["message"] = message.as_str().into();
-        }
-        let phase = if end.code == 0 && !end.deadline { "Succeeded" } else { "Failed" };
-        self.write(status, phase, &json!({ "terminated": state }), false);
-        if end.deadline {
+    /// A container that is none of the pod's own ends as its first.
+    fn ended(&self, status: &mut Value, started: &str, ends: &Ends) {
+        let Some(first) = ends.values().next() else { return };
+        let deadline = ends.values().any(|end| end.deadline);
+        let succeeded = !deadline && ends.values().all(|end| end.code == 0);
+        self.write(status, if succeeded { "Succeeded" } else { "Failed" }, false, |name| {
+            let End { code, reason, message, .. } = ends.get(name).unwrap_or(first);
+            let mut state = json!({"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": now()});
+            if let Some(message) = message {
+                state["message"] = message.as_str().into();
+            }
+            json!({ "terminated": state })
+        });
+        if deadline {
             status["reason"] = "DeadlineExceeded".into();
             status["message"] = "Pod was active on the node longer than the specified deadline".into();
         }
     }
 
-    fn write(&self, status: &mut Value, phase: &str, state: &Value, ready: bool) {
+    fn write(&self, status: &mut Value, phase: &str, ready: bool, state: impl Fn(&str) -> Value) {
         let truth = |is: bool| if is { "True" } else { "False" };
         let condition = |kind: &str, is: bool| json!({"type": kind, "status": truth(is), "lastProbeTime": null, "lastTransitionTime": now()});
         let container = |spec: &Value| {
-            let state = if spec["name"] == "istio-proxy" && ready {
-                json!({"running": {"startedAt": now()}})
-            } else {
-                state.clone()
-            };
+            let state = state(name(spec));
             json!({
                 "name": spec["name"], "image": spec["image"], "imageID": "", "state": state, "lastState": {},
                 "ready": ready, "started": ready, "restartCount": 0,

@@ -150,11 +150,18 @@ impl Server {
     pub(super) fn log(&self, scope: &Scope, name: &str) -> Result<Answer, Refusal> {
         let pod = self.object(scope, name)?;
         let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        if let Some(wanted) = scope.query.get("container")
-            && !containers.clone().any(|container| container["name"] == wanted)
-        {
-            return Err(Refusal::bad_request(format!("container {wanted} is not valid for pod {name}")));
-        }
+        let names: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
+        let container = match (scope.query.get("container"), names.as_slice()) {
+            (Some(wanted), _) if !names.contains(&wanted) => {
+                return Err(Refusal::bad_request(format!("container {wanted} is not valid for pod {name}")));
+            }
+            (Some(wanted), _) => wanted,
+            (None, [only]) => only,
+            (None, _) => {
+                let why = "a container name must be specified for pod";
+                return Err(Refusal::bad_request(format!("{why} {name}, choose one of: [{}]", names.join(" "))));
+            }
+        };
         let waiting = &pod["status"]["containerStatuses"][0];
         if let Some(reason) = waiting["state"]["waiting"]["reason"].as_str() {
             let container = waiting["name"].as_str().unwrap_or_default();
@@ -162,7 +169,7 @@ impl Server {
                 "container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"
             )));
         }
-        let Some(log) = self.node.log(&pod) else { return Ok(streamed("text/plain", stream::empty())) };
+        let Some(log) = self.node.log(&pod, container) else { return Ok(streamed("text/plain", stream::empty())) };
         let lines = scope.query.number("tailLines").and_then(|lines| usize::try_from(lines).ok());
         let start = lines.map_or(0, |lines| log.tail(lines));
         let limit =

@@ -348,21 +348,27 @@ fn what_is_no_target_is_a_usage_error() {
 /// Each demand of Pod Security's level *restricted*, and the promises that keep the pod out of the mesh.
 #[test]
 fn a_dry_run_prints_a_pod_that_admission_takes() {
-    let run = run("probe --sandbox --dry-run --image-pull-secret mine boards:8080/shareditems");
+    let targets: Vec<String> = (0..21).map(|number| format!("boards:8080/{number}")).collect();
+    let run = run(&format!("probe --sandbox=strict --dry-run --image-pull-secret mine {}", targets.join(" ")));
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run}");
     let pod = yaml::read_one(&run.stdout).unwrap();
-    let container = &pod["spec"]["containers"][0];
-    let security = &container["securityContext"];
-    assert_eq!(security["allowPrivilegeEscalation"], false);
-    assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
-    assert_eq!(security["runAsNonRoot"], true);
-    assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
-    assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0));
+    let containers = pod["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 2, "one for plaintext, one for many TLS hellos");
+    for container in containers {
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+        assert_eq!(security["runAsNonRoot"], true);
+        assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+        assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0));
+        assert!(container["ports"].is_null() && container["lifecycle"].is_null());
+        assert_eq!(container["command"], json!(["curl"]));
+        let limits = &container["resources"]["limits"];
+        assert!(limits["memory"].is_string() && limits["cpu"].is_string());
+    }
     for field in ["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"] {
         assert!(pod["spec"].get(field).is_none(), "{field}");
     }
-    assert!(container["ports"].is_null() && container["lifecycle"].is_null());
-    assert_eq!(container["command"], json!(["curl"]));
     assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     assert!(pod["spec"]["activeDeadlineSeconds"].as_u64().is_some());
@@ -370,9 +376,6 @@ fn a_dry_run_prints_a_pod_that_admission_takes() {
     assert_eq!(pod["metadata"]["labels"]["sidecar.istio.io/inject"], "false");
     assert_eq!(pod["metadata"]["labels"]["istio.io/dataplane-mode"], "none");
     assert_eq!(pod["metadata"]["annotations"]["sidecar.istio.io/inject"], "false");
-    assert!(
-        container["resources"]["limits"]["memory"].is_string() && container["resources"]["limits"]["cpu"].is_string()
-    );
 }
 
 #[test]
@@ -406,6 +409,18 @@ fn servers_that_imitate_the_mesh_are_not_believed() {
     --- stderr
     namespace microservices-demo
     "#);
+}
+
+#[test]
+fn an_answer_that_no_client_can_bear_does_not_hide_the_others() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Rude]);
+    let run = stage.run("probe -o json rude boards app-ui");
+    assert_eq!(run.code, Some(0), "{run}");
+    let report = run.json();
+    let results = report["results"].as_array().unwrap();
+    let told: Vec<_> = results.iter().map(|result| (&result["service"], &result["verdict"])).collect();
+    assert_eq!(json!(told), json!([["rude", "accepted"], ["boards", "accepted"], ["app-ui", "accepted"]]), "{run}");
+    assert_eq!(stage.probe_pods(), [""; 0]);
 }
 
 #[test]

@@ -64,6 +64,11 @@ pub(crate) struct Ended {
 
 /// Runs a pod to its end, watching it, and removes it.
 pub(crate) async fn run(client: &Client, pod: &Pod) -> Ended {
+    run_named(client, pod, &pod.spec.as_ref().unwrap().containers[0].name).await
+}
+
+/// The same, with the log and the end of this container.
+pub(crate) async fn run_named(client: &Client, pod: &Pod, container: &str) -> Ended {
     let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
     let name = pod.metadata.name.clone().unwrap();
     let created = pods.create(&PostParams::default(), pod).await.unwrap();
@@ -74,9 +79,11 @@ pub(crate) async fn run(client: &Client, pod: &Pod) -> Ended {
         let WatchEvent::Modified(pod) = event.unwrap() else { continue };
         let status = pod.status.unwrap();
         phases.push(status.phase.clone().unwrap());
-        let state = status.container_statuses.unwrap_or_default().remove(0).state.unwrap();
+        let mut statuses = status.container_statuses.unwrap_or_default().into_iter();
+        let state = statuses.find(|status| status.name == container).unwrap().state.unwrap();
         if let Some(end) = state.terminated {
-            let log = pods.logs(&name, &LogParams::default()).await.unwrap();
+            let params = LogParams { container: Some(container.to_owned()), ..LogParams::default() };
+            let log = pods.logs(&name, &params).await.unwrap();
             pods.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
             return Ended { code: end.exit_code, log, message: end.message.unwrap_or_default(), phases };
         }

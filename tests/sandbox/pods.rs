@@ -1,4 +1,4 @@
-use crate::helpers::{DEMO, apply_policy, curl, pod, run, status};
+use crate::helpers::{DEMO, apply_policy, curl, pod, run, run_named, status};
 use futures::{AsyncReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, LogParams, PostParams};
@@ -201,6 +201,29 @@ async fn a_pod_is_injected_unless_it_says_no_and_then_gets_through() {
     assert_eq!(admitted.spec.unwrap().init_containers.unwrap()[0].name, "istio-proxy");
     let ended = run(&client, &control).await;
     assert_eq!((ended.code, ended.log.as_str()), (0, "200"));
+}
+
+#[tokio::test]
+async fn containers_of_one_pod_have_logs_and_ends_of_their_own() {
+    let sandbox = Sandbox::start(State::Strict).await.unwrap();
+    let client = sandbox.client();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
+    let format = "%{exitcode}";
+    let mut two = pod("two", &["-s", "-o", "/dev/null", "-w", format, "http://boards:8080/"]);
+    let containers = &mut two.spec.as_mut().unwrap().containers;
+    let mut other = containers[0].clone();
+    other.name = "other".into();
+    other.args = Some(["-s", "-w", format, "http://nowhere:8080/"].map(str::to_owned).to_vec());
+    containers.push(other);
+    let ended = run_named(&client, &two, "probe").await;
+    assert_eq!((ended.code, ended.log.as_str()), (56, "56"));
+    let ended = run_named(&client, &two, "other").await;
+    assert_eq!((ended.code, ended.log.as_str()), (6, "6"));
+    assert_eq!(ended.phases.last().map(String::as_str), Some("Failed"));
+
+    pods.create(&PostParams::default(), &two).await.unwrap();
+    let error = pods.logs("two", &LogParams::default()).await.unwrap_err();
+    assert_eq!(status(&error).2, "a container name must be specified for pod two, choose one of: [probe other]");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::super::probe::conclusive;
 use super::Switch;
 use crate::cluster::apply::{Applied, Mode, Refused};
 use crate::cluster::error::ClusterError;
-use crate::cluster::probe_pod::{Failure, ProbePod, random_word, with_pod};
+use crate::cluster::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::cluster::stream;
 use crate::domain::plan::{Change, Direction, Phase, Target};
 use crate::domain::verdict::Reason;
@@ -74,9 +74,8 @@ impl Switch<'_> {
         // The rules and the policy may each take their time, and so may the control before them.
         let duration =
             self.args.wait_timeout * 2 + self.args.settle + self.options.start_timeout + Duration::from_mins(1);
-        let request = self
-            .prober()
-            .request(stream::arguments(&watched, stream::Pace::BRISK, duration, &marker), duration.as_secs());
+        let arguments = stream::arguments(&watched, stream::Pace::BRISK, duration, &marker);
+        let request = self.prober().request(vec![Curl::endless(arguments)], duration.as_secs());
         let services = self.look.snapshot.services.clone();
         self.context.progress.begin("starting the probe that watches the change", None);
         let (cluster, shutdown) = (self.cluster, &self.context.shutdown);
@@ -231,9 +230,9 @@ impl Switch<'_> {
         Ok(Ok(()))
     }
 
-    async fn wait<R: futures::AsyncBufRead + Unpin>(
+    async fn wait(
         &self,
-        stream: &mut stream::Stream<R>,
+        stream: &mut stream::Stream,
         tracker: &mut Tracker,
         watched: &[(String, u16)],
     ) -> Result<Result<(), String>, Failure> {
