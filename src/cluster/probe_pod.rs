@@ -293,7 +293,7 @@ impl ProbePod {
             // The name is ours alone: a conflict means that an earlier try had arrived.
             Err(error) if super::error::code(&error) == 409 => {
                 self.created = Some(Created::Unknown);
-                let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
+                let pod = send(self.access("list", "pods"), || self.look()).await?.ok_or_else(gone)?;
                 self.take_over(pod)
             }
             Err(kube::Error::Api(status)) => {
@@ -313,6 +313,12 @@ impl ProbePod {
         }
     }
 
+    /// The pod as it is; none where it is not there. A list, because that right a probe needs anyway.
+    async fn look(&self) -> Result<Option<Pod>, kube::Error> {
+        let ours = ListParams::default().fields(&format!("metadata.name={}", self.name));
+        Ok(self.api.list(&ours).await?.items.into_iter().next())
+    }
+
     /// Watches the pod until `done` says so. One watch, no polling; a watch that ends is begun anew.
     async fn watch<R>(&self, mut done: impl FnMut(&Pod) -> Option<R>) -> Result<R, Failure> {
         let mut version = match &self.created {
@@ -330,10 +336,7 @@ impl ProbePod {
                             return Ok(result);
                         }
                     }
-                    Ok(WatchEvent::Deleted(_)) => {
-                        let words = "somebody deleted the probe pod while it worked".to_owned();
-                        return Err(Failure::Pod(Reason::ProbeFailed, words));
-                    }
+                    Ok(WatchEvent::Deleted(_)) => return Err(gone()),
                     Ok(WatchEvent::Bookmark(_)) => {}
                     // Too old a version, or a stream cut short: look afresh.
                     Ok(WatchEvent::Error(_)) | Err(_) => break,
@@ -341,7 +344,7 @@ impl ProbePod {
             }
             // A server that ends every watch at once must not be asked without a pause.
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let pod = send(self.access("get", "pods"), || self.api.get(&self.name)).await?;
+            let pod = send(self.access("list", "pods"), || self.look()).await?.ok_or_else(gone)?;
             version = pod.metadata.resource_version.clone().unwrap_or_default();
             if let Some(result) = done(&pod) {
                 return Ok(result);
@@ -455,7 +458,7 @@ impl ProbePod {
             Created::Unknown => None,
         };
         let ended = self.has_ended.load(Ordering::Relaxed)
-            || match self.api.get_opt(&self.name).await? {
+            || match self.look().await? {
                 None => return Ok(true),
                 Some(pod) => matches!(progress(&pod), Progress::Ended(_)),
             };
@@ -466,11 +469,15 @@ impl ProbePod {
             ..DeleteParams::default()
         };
         match self.api.delete(&self.name, &params).await {
-            Ok(_) => Ok(self.api.get_opt(&self.name).await?.is_none()),
+            Ok(_) => Ok(self.look().await?.is_none()),
             Err(error) if matches!(super::error::code(&error), 404 | 409) => Ok(true),
             Err(error) => Err(error),
         }
     }
+}
+
+fn gone() -> Failure {
+    Failure::Pod(Reason::ProbeFailed, "somebody deleted the probe pod while it worked".to_owned())
 }
 
 /// Which probe pods a sweep removes.

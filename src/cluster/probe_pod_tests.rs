@@ -17,7 +17,7 @@ enum Answer {
 /// One request as the server saw it.
 #[derive(Debug, Clone)]
 struct Seen {
-    /// `create`, `get`, `watch`, `log` or `delete`.
+    /// `create`, `look`, `watch`, `log` or `delete`.
     what: &'static str,
     query: String,
     body: Value,
@@ -50,6 +50,9 @@ impl Server {
                     seen.iter().filter(|other| other.what == request.what).count()
                 };
                 let (status, body) = match script(&request, count) {
+                    // The script says which pod is there; the server lists it.
+                    Answer::Json(200, pod) if request.what == "look" => (200, list(&[pod])),
+                    Answer::Json(404, _) if request.what == "look" => (200, list(&[])),
                     Answer::Json(status, body) => (status, body.to_string()),
                     Answer::Text(text) => (200, text),
                     Answer::Broken => {
@@ -81,10 +84,14 @@ async fn read(request: Request<Body>) -> Seen {
         (Method::DELETE, _) => "delete",
         (_, path) if path.ends_with("/log") => "log",
         _ if query.contains("watch=true") => "watch",
-        _ => "get",
+        _ => "look",
     };
     let body = request.into_body().collect_bytes().await.unwrap_or_default();
     Seen { what, query, body: serde_json::from_slice(&body).unwrap_or_default() }
+}
+
+fn list(pods: &[Value]) -> String {
+    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}).to_string()
 }
 
 fn status(code: u16, reason: &str, message: &str) -> Answer {
@@ -167,7 +174,7 @@ fn healthy(request: &Seen) -> Answer {
 /// The same server where the pod's end is not known: it is looked at before its deletion too.
 fn healthy_from_outside(request: &Seen, count: usize) -> Answer {
     match request.what {
-        "get" if count == 1 => Answer::Json(200, running()),
+        "look" if count == 1 => Answer::Json(200, running()),
         _ => healthy(request),
     }
 }
@@ -178,7 +185,7 @@ async fn a_pod_is_made_watched_read_and_removed() {
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "look"]);
     let delete = server.last("delete").body;
     assert_eq!(delete["preconditions"]["uid"], "u-1", "nobody else's pod of that name");
     assert_eq!(delete["gracePeriodSeconds"], 0, "a container that has ended needs no grace");
@@ -190,13 +197,13 @@ async fn a_conflict_on_our_own_name_means_that_the_pod_was_made() {
     let server = Server::new(|request, count| match (request.what, count) {
         ("create", 1) => status(429, "TooManyRequests", "busy"),
         ("create", _) => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
-        ("get", 1) => Answer::Json(200, running()),
+        ("look", 1) => Answer::Json(200, running()),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "create", "get", "watch", "log", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "create", "look", "watch", "log", "delete", "look"]);
 }
 
 /// A request without an answer may have made the pod: it is looked for, and removed.
@@ -216,8 +223,8 @@ async fn removed_after(answer: fn() -> Answer, words: &str) {
     assert!(error.message.contains("create pods in namespace \"demo\"") && error.message.contains(words), "{error}");
     assert_eq!(outcome.left_behind, None);
     let seen = server.seen();
-    assert_eq!(&seen[..4], ["create", "get", "delete", "get"], "the request itself is not repeated");
-    assert!(seen[4..].iter().all(|what| *what == "get") && seen.len() > 4, "absent for a while: {seen:?}");
+    assert_eq!(&seen[..4], ["create", "look", "delete", "look"], "the request itself is not repeated");
+    assert!(seen[4..].iter().all(|what| *what == "look") && seen.len() > 4, "absent for a while: {seen:?}");
     assert!(server.last("delete").body["gracePeriodSeconds"].is_null(), "what runs gets the second that it asks for");
 }
 
@@ -264,8 +271,8 @@ async fn a_deletion_is_tried_until_it_works() {
             there = false;
             Answer::Json(200, ended())
         }
-        ("get", _) if there => Answer::Json(200, ended()),
-        ("get", _) => not_found(),
+        ("look", _) if there => Answer::Json(200, ended()),
+        ("look", _) => not_found(),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
@@ -292,14 +299,14 @@ async fn a_watch_that_ends_early_is_begun_anew() {
         ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
         ("watch", 2) => Answer::Text(event("ERROR", &expired)),
         ("watch", 3) => Answer::Text("{\"type\":\"MODIFIED\",\"object\":{\"kind\":".to_owned()),
-        ("get", 1..=3) => Answer::Json(200, running()),
+        ("look", 1..=3) => Answer::Json(200, running()),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(
         server.seen()[..8],
-        ["create", "watch", "get", "watch", "get", "watch", "get", "watch"],
+        ["create", "watch", "look", "watch", "look", "watch", "look", "watch"],
         "after each early end a look, and a watch from there"
     );
 }
@@ -322,7 +329,7 @@ async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
 async fn a_pod_that_somebody_deletes_is_a_finding() {
     let server = Server::new(|request, _| match request.what {
         "watch" => Answer::Text(event("DELETED", &running())),
-        "get" => not_found(),
+        "look" => not_found(),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
@@ -341,7 +348,7 @@ async fn a_pod_that_admission_changed_is_never_asked() {
     });
     let outcome = run(&server).await;
     assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
-    assert_eq!(server.seen(), ["create", "get", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "look", "delete", "look"]);
 }
 
 #[tokio::test]
@@ -375,7 +382,7 @@ async fn a_log_that_is_whole_is_enough_whatever_the_kubelet_knows() {
     let outcome = run_early(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "look"]);
     assert!(server.last("log").query.contains("follow=true"), "{}", server.last("log").query);
     assert_eq!(server.last("delete").body["gracePeriodSeconds"], 0, "curl has done all its work");
 }
@@ -386,7 +393,7 @@ async fn a_log_that_ends_before_its_last_record_is_read_again_after_the_end() {
         let server = Server::new(move |request, count| match (request.what, count) {
             ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
             ("log", 1) => Answer::Text(cut.to_owned()),
-            ("get", 1) => Answer::Json(200, running()),
+            ("look", 1) => Answer::Json(200, running()),
             _ => healthy(request),
         });
         assert_eq!(run_early(&server).await.result.unwrap(), "M a\nM b", "{cut:?}");
@@ -399,7 +406,7 @@ async fn a_log_that_may_not_be_followed_waits_for_the_end_and_is_named() {
     let server = Server::new(|request, count| match (request.what, count) {
         ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
         ("log", _) => status(403, "Forbidden", "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\""),
-        ("get", 1) => Answer::Json(200, running()),
+        ("look", 1) => Answer::Json(200, running()),
         _ => healthy(request),
     });
     let Err(Failure::Cluster(error)) = run_early(&server).await.result else { panic!("no log, no answer") };
@@ -455,7 +462,7 @@ async fn a_signal_ends_the_work_and_removes_the_pod() {
     let outcome = whole(outcome).await;
     assert_eq!(outcome.result.unwrap_err(), Failure::Interrupted(Signal::Interrupt));
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "get", "delete", "get"]);
+    assert_eq!(server.seen(), ["create", "look", "delete", "look"]);
 }
 
 #[test]

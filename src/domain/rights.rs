@@ -21,7 +21,7 @@ const fn group(why: &'static str, rights: &'static [Right]) -> Group {
 /// What a probe pod needs.
 pub const PROBE: &[Right] = &[
     ("create", "", "pods"),
-    ("get", "", "pods"),
+    ("list", "", "pods"),
     ("watch", "", "pods"),
     ("delete", "", "pods"),
     ("get", "", "pods/log"),

@@ -307,7 +307,6 @@ fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
       verbs:
       - list
       - create
-      - get
       - watch
       - delete
     - apiGroups:
