@@ -1,12 +1,14 @@
 //! What curl is asked to do in a probe pod, and what its output says.
 //!
-//! A pod has one curl for all plaintext requests and one for all TLS hellos. Each does its requests in a few sections
-//! with `--next` between them: what a section asks is one URL with a set of curl's globs, whose members name their case
-//! in the fragment, which is never sent. Every request ends with a record that carries a random marker, so that no body
-//! and no header can forge it. Only hellos are traced (`-v` holds for all that one curl does, and each line of a trace
-//! goes through the node's runtime, its kubelet and the API server), on stdout: there a trace is buffered, and in the
-//! order of the requests, while to a stderr curl writes byte by byte. All flags exist in curl 7.88, where `-Z` was seen
-//! to hang with hundreds of requests: they follow each other.
+//! One curl asks in plaintext; a second one, in a container of its own, says the TLS hellos where these are many. Each
+//! does its requests in a few sections with `--next` between them: what a section asks is one URL with a set of curl's
+//! globs, whose members name their case in the fragment, which is never sent. Every request ends with a record that
+//! carries a random marker, so that no body and no header can forge it.
+//!
+//! Only hellos are worth a trace, but `-v` holds for all that one curl does, and each line goes through the node's
+//! runtime, its kubelet and the API server: hence the second curl. Traces go to stdout, where they are buffered and in the
+//! order of the requests; to a stderr curl writes byte by byte. All flags exist in curl 7.88, where `-Z` was seen to hang
+//! with hundreds of requests: they follow each other.
 
 use super::pod_state::{HELLO, PROBE};
 use super::probe_pod::Curl;
@@ -230,7 +232,8 @@ pub fn worst_case_seconds(cases: &[Case], manner: Manner) -> u64 {
     ways as u64 * each
 }
 
-/// Reads the logs of a probe pod: each request's trace, if it has one, and then its record. Lines that are neither are left alone.
+/// Reads the logs of a probe pod: each request's trace, if it has one, and then its record. Lines that are neither are
+/// left alone.
 pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
     let mut observations: Vec<Observation> = cases
         .iter()

@@ -4,7 +4,7 @@ use super::pod_state::PROBE;
 use super::probe_pod::{Curl, Failure, ProbePod};
 use super::request::send;
 use futures::future::try_join_all;
-use futures::stream::{BoxStream, Stream, StreamExt, unfold};
+use futures::stream::{BoxStream, StreamExt, unfold};
 use futures::{AsyncBufRead, AsyncBufReadExt};
 use kube::api::LogParams;
 use std::time::Duration;
@@ -86,19 +86,21 @@ impl ProbePod {
             ..LogParams::default()
         };
         let log = send(self.access("get", "pods/log"), || self.api.log_stream(&self.name, &params)).await?;
-        Ok(lines(Box::pin(log)).boxed())
+        Ok(lines(Box::pin(log)))
     }
 }
 
 /// Splits a log. Bytes that are no text are replaced: a header of any server may hold some. A line that was cut short
 /// is none.
-fn lines<R: AsyncBufRead + Unpin>(log: R) -> impl Stream<Item = String> + use<R> {
-    unfold(log, async |mut log| {
+fn lines(log: impl AsyncBufRead + Unpin + Send + 'static) -> Lines {
+    let lines = unfold(log, async |mut log| {
         let mut line = Vec::new();
         log.read_until(b'\n', &mut line).await.ok()?;
         let line = line.strip_suffix(b"\n")?;
         Some((String::from_utf8_lossy(line).into_owned(), log))
-    })
+    });
+    // A switch asks on after a stream that was cut off.
+    lines.fuse().boxed()
 }
 
 #[cfg(test)]
@@ -110,5 +112,15 @@ mod tests {
         let log = &b"< Server: caf\xe9\r\nMARK 1\n\nMARK"[..];
         let lines: Vec<String> = lines(log).collect().await;
         assert_eq!(lines, ["< Server: caf\u{fffd}\r", "MARK 1", ""]);
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_cut_off_can_be_asked_again() {
+        let mut lines = lines(&b"MARK 1\n"[..]);
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            asked.push(lines.next().await);
+        }
+        assert_eq!(asked, [Some("MARK 1".to_owned()), None, None, None]);
     }
 }
