@@ -14,9 +14,11 @@ use crate::progress::Progress;
 use crate::signal::Shutdown;
 use std::time::{Duration, Instant};
 
-/// Ways (endpoints and Services) and bytes of arguments that one pod gets: the kubelet turns a log over at 10 MiB, which
-/// is nine hundred hellos with their certificates, and an object of the API holds a little more than 1 MiB.
-const POD_BUDGET: (usize, usize) = (800, 500 * 1024);
+/// Bytes of arguments that one pod gets: an object of the API holds a little more than 1 MiB.
+const ARGUMENTS: usize = 500 * 1024;
+
+/// Bytes that one pod writes: the kubelet turns a log over at 10 MiB, and gives out only what came after.
+const LOG: usize = 9 << 20;
 
 /// How probe pods are made and how they ask.
 #[derive(Debug, Clone)]
@@ -88,7 +90,7 @@ impl Prober<'_> {
     pub async fn ask_from(&self, stand: Stand, snapshot: &Snapshot, cases: &[Case]) -> Asked {
         let mut left_behind = Vec::new();
         let mut all = Vec::new();
-        for chunk in chunks(cases) {
+        for chunk in chunks(cases, self.options.manner) {
             match self.ask_chunk(stand, snapshot, chunk, &mut left_behind).await {
                 Ok(observations) => all.extend(observations),
                 Err(failure) => return Asked { result: Err(failure), left_behind },
@@ -201,7 +203,7 @@ impl Prober<'_> {
     /// The pod that [`Self::ask`] would make first.
     pub fn rendered(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
         let marker = random_word(16);
-        let chunk = chunks(cases).next().unwrap_or_default();
+        let chunk = chunks(cases, self.options.manner).next().unwrap_or_default();
         let seconds = curl::worst_case_seconds(chunk, self.options.manner);
         let request = self.request(curl::curls(chunk, self.options.manner, &marker), seconds);
         probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &request)
@@ -228,16 +230,14 @@ async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str)
 }
 
 /// Splits the cases so that each part fits a pod.
-fn chunks(cases: &[Case]) -> impl Iterator<Item = &[Case]> {
+fn chunks(cases: &[Case], manner: Manner) -> impl Iterator<Item = &[Case]> {
     let mut rest = cases;
     std::iter::from_fn(move || {
-        let (mut ways, mut bytes) = POD_BUDGET;
+        let (mut arguments, mut log) = (ARGUMENTS, LOG);
         let fits = |case: &&Case| {
-            let own = case.endpoints.len() + 1;
-            // Each way is named in a URL, and an endpoint's in its own entry too.
-            let size = own * (2 * case.host.len() + case.path.len() + 100);
-            let fits = own <= ways && size <= bytes;
-            (ways, bytes) = (ways.saturating_sub(own), bytes.saturating_sub(size));
+            let size = curl::size(case, manner);
+            let fits = size.arguments <= arguments && size.log <= log;
+            (arguments, log) = (arguments.saturating_sub(size.arguments), log.saturating_sub(size.log));
             fits
         };
         // One that alone is too large for a pod is tried all the same.
@@ -287,11 +287,16 @@ mod tests {
 
     #[test]
     fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
-        let parts = |cases: &[Case]| chunks(cases).map(<[Case]>::len).collect::<Vec<_>>();
+        let manner = Manner::default();
+        let parts = |cases: &[Case]| chunks(cases, manner).map(<[Case]>::len).collect::<Vec<_>>();
         assert_eq!(parts(&[]), [0; 0]);
         assert_eq!(parts(&vec![case(1, 1); 200]), [200], "200 targets are one pod");
-        assert_eq!(parts(&vec![case(1, 1); 1000]), [400, 400, 200], "by ways");
-        assert_eq!(parts(&vec![case(1, 100_000); 5]), [2, 2, 1], "by bytes");
+        assert_eq!(parts(&vec![case(1, 1); 1500]), [719, 719, 62], "by what they write");
+        assert_eq!(parts(&vec![case(1, 70_000); 5]), [2, 2, 1], "by their arguments");
+        let often = Manner { attempts: 100, ..manner };
+        let cases = vec![case(1, 1); 200];
+        let many: Vec<usize> = chunks(&cases, often).map(<[Case]>::len).collect();
+        assert_eq!((many.iter().sum::<usize>(), many.len() > 1), (200, true), "{many:?}: by their samples");
         assert_eq!(parts(&[case(1, 1), case(5000, 1), case(1, 1)]), [1, 1, 1], "one that is too large is alone");
     }
 }

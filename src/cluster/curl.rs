@@ -225,6 +225,28 @@ impl Kind {
     }
 }
 
+/// Bytes that a case takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// In the pod's arguments.
+    pub arguments: usize,
+    /// In its log.
+    pub log: usize,
+}
+
+/// An estimate from above: a record was seen to take 300 bytes beside its URL, and a hello with its trace and its
+/// certificates 11,000.
+pub fn size(case: &Case, manner: Manner) -> Size {
+    let url = case.host.len() + case.path.len() + 32;
+    let ways = case.endpoints.len() + 1;
+    let hellos = case.endpoints.iter().filter(|endpoint| endpoint.may_be_rejected()).count();
+    Size {
+        // Each way is named in a URL, an endpoint's in an entry of its own too, and that once more for its hello.
+        arguments: (ways + hellos) * (url + case.host.len() + 64),
+        log: ways * manner.attempts * (url + 300) + hellos * (url + 11_000),
+    }
+}
+
 /// Seconds that the requests can take at worst.
 pub fn worst_case_seconds(cases: &[Case], manner: Manner) -> u64 {
     let ways: usize = cases.iter().map(|case| case.endpoints.len() + 1).sum();
