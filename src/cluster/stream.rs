@@ -4,7 +4,7 @@ use super::curl::USER_AGENT;
 use super::pod_log::Lines;
 use super::probe_pod::{Failure, ProbePod};
 use crate::domain::mesh::socket_address;
-use crate::domain::probe::Sample;
+use crate::domain::probe::{Sample, gives_up};
 use crate::domain::verdict::Reason;
 use crate::domain::wait::Tracker;
 use futures::StreamExt;
@@ -77,17 +77,33 @@ pub fn record(line: &str, marker: &str) -> Option<(usize, Sample)> {
 pub struct Stream {
     lines: Lines,
     marker: String,
+    /// The code of a request after which curl does nothing more.
+    gave_up: Option<i32>,
 }
 
 impl Stream {
     /// The next sample; an end of the stream is an end of the probe.
     pub async fn next(&mut self) -> Result<(usize, Sample), Failure> {
         while let Some(line) = self.lines.next().await {
-            if let Some(sample) = record(&line, &self.marker) {
-                return Ok(sample);
+            if let Some((index, sample)) = record(&line, &self.marker) {
+                self.gave_up = self.gave_up.or(Some(sample.exit).filter(|exit| gives_up(*exit)));
+                return Ok((index, sample));
             }
         }
-        Err(Failure::Pod(Reason::LostOutput, "the stream of samples ended".to_owned()))
+        Err(self.end())
+    }
+
+    /// Why there are no more samples.
+    fn end(&self) -> Failure {
+        match self.gave_up {
+            Some(exit) => {
+                let words = format!(
+                    "an application's answer made curl give up (exit code {exit}); a newer one (--image) may bear it"
+                );
+                Failure::Pod(Reason::Unexpected, words)
+            }
+            None => Failure::Pod(Reason::LostOutput, "the stream of samples ended".to_owned()),
+        }
     }
 
     /// Does other work and goes on reading meanwhile, so that what was seen before its end is not taken for what
@@ -136,7 +152,7 @@ impl Stream {
 /// Waits until the pod's curl runs and returns its stream.
 pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream, Failure> {
     probe.started().await?;
-    Ok(Stream { lines: probe.follow().await?, marker: marker.to_owned() })
+    Ok(Stream { lines: probe.follow().await?, marker: marker.to_owned(), gave_up: None })
 }
 
 #[cfg(test)]
@@ -159,6 +175,18 @@ mod tests {
         assert_eq!((index, sample.exit, sample.connected, sample.http_status), (1, 56, true, None));
         let (_, sample) = record("M 0 200 337 264 0.000396 1 http://7.probe.invalid:1/", "M").unwrap();
         assert_eq!((sample.http_status, sample.bytes), (Some(200), 601));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_says_why() {
+        for (exit, expected) in [("56", Reason::LostOutput), ("27", Reason::Unexpected)] {
+            let line = format!("M {exit} 000 0 0 0.000512 1 http://7.probe.invalid:2/");
+            let lines = futures::stream::iter([line]).boxed();
+            let mut stream = Stream { lines, marker: "M".to_owned(), gave_up: None };
+            assert!(stream.next().await.is_ok());
+            let Err(Failure::Pod(reason, _)) = stream.next().await else { panic!("it has ended") };
+            assert_eq!(reason, expected, "{exit}");
+        }
     }
 
     #[test]

@@ -355,6 +355,11 @@ pub struct EndpointObservation {
 /// old curl also says of one long header.
 const GIVES_UP: [i32; 5] = [2, 27, 41, 43, 48];
 
+/// Whether curl did nothing more after a request that ended so.
+pub fn gives_up(exit: i32) -> bool {
+    GIVES_UP.contains(&exit)
+}
+
 /// Cases that were not asked to the end because curl gave up at another one: one answer must not hide the others.
 pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usize> {
     let codes = |seen: &Observation| {
@@ -363,7 +368,7 @@ pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usi
         let hellos = endpoints.filter_map(|endpoint| endpoint.hello.as_ref());
         samples.map(|sample| sample.exit).chain(hellos.map(|hello| hello.exit)).collect::<Vec<_>>()
     };
-    let ended: Vec<bool> = seen.iter().map(|seen| codes(seen).iter().any(|code| GIVES_UP.contains(code))).collect();
+    let ended: Vec<bool> = seen.iter().map(|seen| codes(seen).into_iter().any(gives_up)).collect();
     if !ended.contains(&true) {
         return Vec::new();
     }
