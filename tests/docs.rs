@@ -67,6 +67,38 @@ fn verdicts_explain_every_reason_and_no_other() {
     assert_eq!(documented, known);
 }
 
+/// A trap whose test was renamed or taken out is no longer known to be staged.
+#[test]
+fn every_trap_of_the_table_is_staged_by_a_test_that_exists() {
+    let page = text("docs/verdicts.md");
+    let table = page.split_once("## Traps").and_then(|(_, rest)| rest.split_once("\n## ")).expect("the table").0;
+    let sources: String = ["src", "tests"].iter().flat_map(|room| rust_files(&root().join(room))).collect();
+    let names: Vec<&str> =
+        table.split('`').skip(1).step_by(2).filter(|word| word.contains('_') && word.contains('…')).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let is_there = match name.strip_prefix('…') {
+            Some(end) => sources.contains(&format!("{end}(")),
+            None => sources.contains(&format!("fn {}", name.trim_end_matches('…'))),
+        };
+        assert!(is_there, "no test is called {name}");
+    }
+}
+
+/// The texts of all source files below.
+fn rust_files(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                return rust_files(&path);
+            }
+            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+            is_rust.then(|| std::fs::read_to_string(&path).expect("text")).into_iter().collect()
+        })
+        .collect()
+}
+
 #[test]
 fn findings_explain_every_code_and_no_other() {
     let page = text("docs/findings.md");
