@@ -12,6 +12,8 @@ use crate::domain::mesh::{Service, Snapshot};
 use crate::domain::probe::{Case, Observation, cut_off};
 use crate::progress::Progress;
 use crate::signal::Shutdown;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Bytes of arguments that one pod gets: an object of the API holds a little more than 1 MiB.
@@ -86,48 +88,38 @@ impl Prober<'_> {
         asked
     }
 
-    /// Asks the Services of every case from a pod that stands there.
+    /// Asks the Services of every case from pods that stand there. Cases that an answer to another one cut off are asked
+    /// again by a pod of their own.
     pub async fn ask_from(&self, stand: Stand, snapshot: &Snapshot, cases: &[Case]) -> Asked {
         let mut left_behind = Vec::new();
-        let mut all = Vec::new();
-        for chunk in chunks(cases, self.options.manner) {
-            match self.ask_chunk(stand, snapshot, chunk, &mut left_behind).await {
-                Ok(observations) => all.extend(observations),
+        let mut all = vec![Observation::default(); cases.len()];
+        let mut pods: VecDeque<Vec<usize>> = chunks(cases, self.options.manner).map(Iterator::collect).collect();
+        while let Some(places) = pods.pop_front() {
+            let asked: Vec<Case> = places.iter().map(|place| cases[*place].clone()).collect();
+            let (left, result) = self.ask_pod(stand, snapshot, &asked).await;
+            left_behind.extend(left);
+            let seen = match result {
+                Ok(seen) => seen,
                 Err(failure) => return Asked { result: Err(failure), left_behind },
+            };
+            let again = cut_off(&asked, &seen, self.options.manner.attempts);
+            if !again.is_empty() {
+                pods.push_front(again.into_iter().map(|index| places[index]).collect());
+            }
+            for (place, seen) in places.into_iter().zip(seen) {
+                all[place] = seen;
             }
         }
         Asked { result: Ok(all), left_behind }
     }
 
-    /// Asks cases that fit a pod; those that an answer to another one cut off are asked again by the next pod.
-    async fn ask_chunk(
-        &self,
-        stand: Stand,
-        snapshot: &Snapshot,
-        cases: &[Case],
-        left_behind: &mut Vec<String>,
-    ) -> Result<Vec<Observation>, Failure> {
-        let mut all = vec![Observation::default(); cases.len()];
-        let mut open: Vec<usize> = (0..cases.len()).collect();
-        while !open.is_empty() {
-            let asked: Vec<Case> = open.iter().map(|index| cases[*index].clone()).collect();
-            let observations = self.ask_pod(stand, snapshot, &asked, left_behind).await?;
-            let cut_off = cut_off(&asked, &observations, self.options.manner.attempts);
-            for (index, observation) in open.iter().zip(observations) {
-                all[*index] = observation;
-            }
-            open = cut_off.into_iter().map(|index| open[index]).collect();
-        }
-        Ok(all)
-    }
-
+    /// Asks cases that fit a pod; says, too, which pod could not be removed.
     async fn ask_pod(
         &self,
         stand: Stand,
         snapshot: &Snapshot,
         cases: &[Case],
-        left_behind: &mut Vec<String>,
-    ) -> Result<Vec<Observation>, Failure> {
+    ) -> (Option<String>, Result<Vec<Observation>, Failure>) {
         let place = if stand == Stand::Outside { "outside" } else { "inside" };
         let what = match cases {
             [case] => format!("asking {} from {place} the mesh", case.name()),
@@ -135,23 +127,20 @@ impl Prober<'_> {
         };
         self.progress.begin(&what, None);
         let marker = random_word(16);
-        let curls = curl::curls(cases, self.options.manner, &marker);
-        let seconds = curl::worst_case_seconds(cases, self.options.manner);
-        let request = PodRequest { stand, ..self.request(curls.clone(), seconds) };
+        let request = PodRequest { stand, ..self.question(cases, &marker) };
         let (cluster, services) = self.home(stand, snapshot);
         let began = Instant::now();
         let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
-            let seen = observe(probe, cases, &curls, &marker).await?;
+            let seen = observe(probe, cases, &request.curls, &marker).await?;
             let from = probe.address().map(|address| Asker { address: address.to_owned(), since: began.elapsed() });
             Ok(Told { seen, from })
         })
         .await;
         // The proxies are asked while the pod is removed.
         let result = self.with_proxies(&snapshot.mesh.istio_namespace, cases, outcome.result);
-        let (left, result) = tokio::join!(outcome.removal.confirmed(), result);
-        left_behind.extend(left);
+        let told = tokio::join!(outcome.removal.confirmed(), result);
         self.progress.end();
-        result
+        told
     }
 
     /// Where a pod is made, and the Services that could select it there. The control stands beside its targets.
@@ -204,9 +193,13 @@ impl Prober<'_> {
     pub fn rendered(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
         let marker = random_word(16);
         let chunk = chunks(cases, self.options.manner).next().unwrap_or_default();
-        let seconds = curl::worst_case_seconds(chunk, self.options.manner);
-        let request = self.request(curl::curls(chunk, self.options.manner, &marker), seconds);
-        probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &request)
+        probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &self.question(&cases[chunk], &marker))
+    }
+
+    /// A pod outside the mesh that asks these cases.
+    fn question(&self, cases: &[Case], marker: &str) -> PodRequest {
+        let manner = self.options.manner;
+        self.request(curl::curls(cases, manner, marker), curl::worst_case_seconds(cases, manner))
     }
 }
 
@@ -229,9 +222,9 @@ async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str)
     Ok(observations)
 }
 
-/// Splits the cases so that each part fits a pod.
-fn chunks(cases: &[Case], manner: Manner) -> impl Iterator<Item = &[Case]> {
-    let mut rest = cases;
+/// Splits the cases, by their places, so that each part fits a pod.
+fn chunks(cases: &[Case], manner: Manner) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
     std::iter::from_fn(move || {
         let (mut arguments, mut log) = (ARGUMENTS, LOG);
         let fits = |case: &&Case| {
@@ -241,9 +234,9 @@ fn chunks(cases: &[Case], manner: Manner) -> impl Iterator<Item = &[Case]> {
             fits
         };
         // One that alone is too large for a pod is tried all the same.
-        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
-        let (part, others) = rest.split_at(count);
-        rest = others;
+        let count = cases[start..].iter().take_while(fits).count().max(1);
+        let part = start..(start + count).min(cases.len());
+        start = part.end;
         (!part.is_empty()).then_some(part)
     })
 }
@@ -288,14 +281,14 @@ mod tests {
     #[test]
     fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
         let manner = Manner::default();
-        let parts = |cases: &[Case]| chunks(cases, manner).map(<[Case]>::len).collect::<Vec<_>>();
+        let parts = |cases: &[Case]| chunks(cases, manner).map(|part| part.len()).collect::<Vec<_>>();
         assert_eq!(parts(&[]), [0; 0]);
         assert_eq!(parts(&vec![case(1, 1); 200]), [200], "200 targets are one pod");
         assert_eq!(parts(&vec![case(1, 1); 1500]), [719, 719, 62], "by what they write");
         assert_eq!(parts(&vec![case(1, 70_000); 5]), [2, 2, 1], "by their arguments");
         let often = Manner { attempts: 100, ..manner };
         let cases = vec![case(1, 1); 200];
-        let many: Vec<usize> = chunks(&cases, often).map(<[Case]>::len).collect();
+        let many: Vec<usize> = chunks(&cases, often).map(|part| part.len()).collect();
         assert_eq!((many.iter().sum::<usize>(), many.len() > 1), (200, true), "{many:?}: by their samples");
         assert_eq!(parts(&[case(1, 1), case(5000, 1), case(1, 1)]), [1, 1, 1], "one that is too large is alone");
     }

@@ -2,7 +2,7 @@
 
 use super::ask::Prober;
 use super::control::stand;
-use super::curl::{USER_AGENT, WHO_ANSWERED, is_from_sidecar};
+use super::curl::{NUMBERS, USER_AGENT, WHO_ANSWERED, escaped, is_from_sidecar, numbers};
 use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
 use crate::domain::calls::{Calls, LASTING, Standing};
 use crate::domain::mesh::Snapshot;
@@ -152,10 +152,7 @@ fn arguments(cases: &[&Case], duration: Duration, marker: &str) -> Option<Vec<St
     let count = cases.len().max(1);
     let rate = (PACE.0 * count).min(PACE.1);
     let rounds = (usize::try_from(duration.as_secs()).ok()?.max(1) * rate).div_ceil(count);
-    let record = format!(
-        "%{{stderr}}{marker} %{{exitcode}} %{{http_code}} %{{size_download}} %{{size_header}} %{{time_connect}} \
-         %{{url_effective}} {WHO_ANSWERED}\\n"
-    );
+    let record = format!("%{{stderr}}{marker} {NUMBERS} %{{url_effective}} {WHO_ANSWERED}\\n");
     let urls: Vec<String> = cases.iter().map(|case| format!("{}{}", authority(case), escaped(&case.path))).collect();
     let url = format!("http://[1-{rounds}]@{{{}}}", urls.join(","));
     let arguments = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close", "-H", "Authorization:"]
@@ -171,32 +168,15 @@ fn authority(case: &Case) -> String {
     format!("{}:{}", case.host, case.port)
 }
 
-/// A path within a set of curl's globs.
-fn escaped(path: &str) -> String {
-    let special = |c| matches!(c, '[' | ']' | '{' | '}' | ',' | '\\');
-    path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
-}
-
 /// One record: which target, and what it met.
 fn record(line: &str, marker: &str, targets: &HashMap<String, usize>) -> Option<(usize, Sample)> {
     let rest = line.strip_prefix(marker)?.strip_prefix(' ')?;
-    let (numbers, who) = rest.split_at_checked(rest.find(" <")? + 1)?;
-    let mut fields = numbers.split_ascii_whitespace();
-    let exit = fields.next()?.parse().ok()?;
-    let status: u16 = fields.next()?.parse().ok()?;
-    let bytes = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    let connected = fields.next()?.parse::<f64>().ok()? > 0.0;
+    let (told, who) = rest.split_at_checked(rest.find(" <")? + 1)?;
+    let mut fields = told.split_ascii_whitespace();
+    let sample = numbers(&mut fields)?;
     let (_, at) = fields.next()?.split_once('@')?;
     let target = *targets.get(at.split('/').next()?)?;
-    let sample = Sample {
-        exit,
-        http_status: (status > 0).then_some(status),
-        bytes,
-        connected,
-        from_sidecar: is_from_sidecar(who),
-        ..Sample::default()
-    };
-    Some((target, sample))
+    Some((target, Sample { from_sidecar: is_from_sidecar(who), ..sample }))
 }
 
 #[cfg(test)]
@@ -233,11 +213,11 @@ mod tests {
         let targets = HashMap::from([("api.shop.svc:8080".to_owned(), 1)]);
         let read = |line: &str| record(line, "M", &targets);
         let url = "http://7@api.shop.svc:8080/";
-        let (index, sample) = read(&format!("M 0 200 3 100 0.0005 {url} <4> <envoy>")).unwrap();
+        let (index, sample) = read(&format!("M 0 200 1 3 100 0.0005 0.0006 {url} <4> <envoy>")).unwrap();
         assert_eq!((index, sample.http_status, sample.bytes, sample.from_sidecar), (1, Some(200), 103, false));
-        let (_, sample) = read(&format!("M 0 503 91 153 0.0005 {url} <> <envoy>")).unwrap();
+        let (_, sample) = read(&format!("M 0 503 1 91 153 0.0005 0.0006 {url} <> <envoy>")).unwrap();
         assert!(sample.from_sidecar);
-        let (_, sample) = read(&format!("M 52 000 0 0 0.0005 {url} <> <>")).unwrap();
+        let (_, sample) = read(&format!("M 52 000 1 0 0 0.0005 0.0006 {url} <> <>")).unwrap();
         assert_eq!((sample.exit, sample.http_status, sample.connected), (52, None, true));
     }
 
@@ -247,11 +227,11 @@ mod tests {
         for line in [
             "",
             "M",
-            "x 0 200 3 100 0.0005 http://7@api.shop.svc:8080/ <> <>",
-            "M 0 200 3 100 0.0005 http://7@other.svc:8080/ <> <>",
-            "M 0 200 3 100 0.0005 http://api.shop.svc:8080/ <> <>",
-            "M 0 200 3 100 0.0005 http://7@api.shop.svc:8080/",
-            "M a b c d e f <> <>",
+            "x 0 200 1 3 100 0.0005 0.0006 http://7@api.shop.svc:8080/ <> <>",
+            "M 0 200 1 3 100 0.0005 0.0006 http://7@other.svc:8080/ <> <>",
+            "M 0 200 1 3 100 0.0005 0.0006 http://api.shop.svc:8080/ <> <>",
+            "M 0 200 1 3 100 0.0005 0.0006 http://7@api.shop.svc:8080/",
+            "M a b c d e f g h <> <>",
         ] {
             assert_eq!(record(line, "M", &targets), None, "{line:?}");
         }

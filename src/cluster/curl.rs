@@ -47,9 +47,9 @@ pub const USER_AGENT: &str = concat!("secure-traffic-probe/", env!("CARGO_PKG_VE
 /// because they may hold anything.
 pub const WHO_ANSWERED: &str = "<%header{x-envoy-upstream-service-time}> <%header{server}>";
 
-/// What a plaintext record tells. curl's own words come last, because they may hold anything; they end at the marker.
-const PLAIN: &str = "%{exitcode} %{http_code} %{num_connects} %{size_download} %{size_header} %{time_connect} \
-    %{time_total} %{errormsg}";
+/// What [`numbers`] reads, as a record tells it.
+pub const NUMBERS: &str =
+    "%{exitcode} %{http_code} %{num_connects} %{size_download} %{size_header} %{time_connect} %{time_total}";
 
 /// What the record of a hello tells: curl writes a certificate chain on one line as JSON only.
 const TLS: &str = "%{json}";
@@ -85,7 +85,9 @@ pub fn curls(cases: &[Case], manner: Manner, marker: &str) -> Vec<Curl> {
 
 /// The body of an explicit path is kept for the last such case only: a pod has one termination message.
 fn plain_sections(cases: &[Case], manner: Manner, marker: &str) -> Vec<Vec<String>> {
-    let plain = Kind { name: "plain", scheme: "http", told: PLAIN, manner, options: &[] };
+    // curl's own words come last, because they may hold anything; they end at the marker.
+    let told = &format!("{NUMBERS} %{{errormsg}}");
+    let plain = Kind { name: "plain", scheme: "http", told, manner, options: &[] };
     let mut sections: Vec<Vec<String>> =
         endpoint_ways(cases, |_| true).into_iter().flat_map(|ways| plain.sections(&ways, marker)).collect();
     let body_of = cases.iter().rposition(|case| case.explicit_path);
@@ -131,18 +133,22 @@ fn endpoint_ways(cases: &[Case], takes: impl Fn(&EndpointCase) -> bool) -> Vec<V
 /// Plaintext requests, and hellos: each writes a record.
 fn records(cases: &[Case], manner: Manner) -> (usize, usize) {
     let ways = cases.iter().map(|case| case.endpoints.len() + 1);
-    let endpoints = cases.iter().flat_map(|case| &case.endpoints);
-    (ways.sum::<usize>() * manner.attempts, endpoints.filter(|endpoint| endpoint.may_be_rejected()).count())
+    (ways.sum::<usize>() * manner.attempts, cases.iter().map(hellos).sum())
+}
+
+/// Endpoints of a case that get a hello.
+fn hellos(case: &Case) -> usize {
+    case.endpoints.iter().filter(|endpoint| endpoint.may_be_rejected()).count()
 }
 
 /// How one kind of request is made.
 #[derive(Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    scheme: &'static str,
-    told: &'static str,
+struct Kind<'a> {
+    name: &'a str,
+    scheme: &'a str,
+    told: &'a str,
     manner: Manner,
-    options: &'static [&'static str],
+    options: &'a [&'a str],
 }
 
 /// One way to a case.
@@ -167,15 +173,19 @@ impl<'a> Way<'a> {
 
     /// A URL without its scheme, as a member of a set; `CASE.WAY.` in the fragment.
     fn member(&self) -> String {
-        let special = |c| matches!(c, '[' | ']' | '{' | '}' | ',' | '\\');
-        let path: String =
-            self.case.path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+        let path = escaped(&self.case.path);
         let way = self.endpoint.as_ref().map_or_else(|| "service".to_owned(), |(number, _)| number.to_string());
         format!("{}:{}{path}#{}.{way}.", self.case.host, self.case.port, self.index)
     }
 }
 
-impl Kind {
+/// A path as a member of a set of curl's globs.
+pub fn escaped(path: &str) -> String {
+    let special = |c| matches!(c, '[' | ']' | '{' | '}' | ',' | '\\');
+    path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+impl Kind<'_> {
     /// Sections that ask every way so many times.
     fn sections(self, ways: &[Way<'_>], marker: &str) -> Vec<Vec<String>> {
         if self.manner.attempts == 0 {
@@ -239,7 +249,7 @@ pub struct Size {
 pub fn size(case: &Case, manner: Manner) -> Size {
     let url = case.host.len() + case.path.len() + 32;
     let ways = case.endpoints.len() + 1;
-    let hellos = case.endpoints.iter().filter(|endpoint| endpoint.may_be_rejected()).count();
+    let hellos = hellos(case);
     Size {
         // Each way is named in a URL, an endpoint's in an entry of its own too, and that once more for its hello.
         arguments: (ways + hellos) * (url + case.host.len() + 64),
@@ -325,23 +335,27 @@ fn place(observations: &mut [Observation], record: &str, marker: &str, trace: &T
     Some(())
 }
 
-/// Reads [`PLAIN`]; `None` also for a reset on a connection that was not fresh, which proves nothing.
+/// Reads what a plaintext record tells.
 fn sample(told: &str, who: &str) -> Option<Sample> {
     let mut fields = told.trim_start().splitn(8, ' ');
-    let mut field = || fields.next();
-    let exit = field()?.parse().ok()?;
-    let http_status = field()?.parse().ok().filter(|status| *status > 0);
-    let connects: u32 = field()?.parse().ok()?;
-    let bytes = field()?.parse::<u64>().ok()? + field()?.parse::<u64>().ok()?;
-    let connect_seconds: f64 = field()?.parse().ok()?;
-    let seconds = field()?.parse().ok()?;
-    let message = field().map(str::trim_end).filter(|message| !message.is_empty()).map(str::to_owned);
+    let numbers = numbers(&mut fields)?;
+    let message = fields.next().map(str::trim_end).filter(|message| !message.is_empty()).map(str::to_owned);
+    Some(Sample { message, from_sidecar: is_from_sidecar(who.trim_start()), ..numbers })
+}
+
+/// Reads [`NUMBERS`]; `None` also for a reset on a connection that was not fresh, which proves nothing.
+pub fn numbers<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Sample> {
+    let exit = fields.next()?.parse().ok()?;
+    let http_status = fields.next()?.parse().ok().filter(|status| *status > 0);
+    let connects: u32 = fields.next()?.parse().ok()?;
+    let bytes = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    let connect_seconds: f64 = fields.next()?.parse().ok()?;
+    let seconds = fields.next()?.parse().ok()?;
     let connected = connect_seconds > 0.0;
     if bytes == 0 && connected && connects != 1 {
         return None;
     }
-    let from_sidecar = is_from_sidecar(who.trim_start());
-    Some(Sample { exit, message, http_status, bytes, connected, from_sidecar, connect_seconds, seconds })
+    Some(Sample { exit, http_status, bytes, connected, connect_seconds, seconds, ..Sample::default() })
 }
 
 /// Reads [`TLS`].

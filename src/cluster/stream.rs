@@ -1,6 +1,6 @@
 //! A probe that keeps asking while the mesh changes: it runs before the write and streams its samples.
 
-use super::curl::USER_AGENT;
+use super::curl::{NUMBERS, USER_AGENT, numbers};
 use super::pod_log::Lines;
 use super::probe_pod::{Failure, ProbePod};
 use crate::domain::mesh::socket_address;
@@ -35,10 +35,7 @@ const PATIENCE: (&str, &str) = ("1", "2");
 pub fn arguments(endpoints: &[(String, u16)], pace: Pace, duration: Duration, marker: &str) -> Vec<String> {
     let rate = (pace.per_endpoint * endpoints.len() as u64).clamp(1, pace.in_all);
     let rounds = (duration.as_secs().max(1) * rate).div_ceil(endpoints.len().max(1) as u64);
-    let record = format!(
-        "%{{stderr}}{marker} %{{exitcode}} %{{http_code}} %{{size_download}} %{{size_header}} %{{time_connect}} \
-         %{{num_connects}} %{{url_effective}}\\n"
-    );
+    let record = format!("%{{stderr}}{marker} {NUMBERS} %{{url_effective}}\\n");
     let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close", "-o", "/dev/null"];
     let limits =
         ["--connect-timeout", PATIENCE.0, "--max-time", PATIENCE.1, "--rate", &format!("{rate}/s"), "-w", &record]
@@ -53,23 +50,9 @@ pub fn arguments(endpoints: &[(String, u16)], pace: Pace, duration: Duration, ma
 /// One record: which endpoint, and what it met.
 pub fn record(line: &str, marker: &str) -> Option<(usize, Sample)> {
     let mut fields = line.strip_prefix(marker)?.split_ascii_whitespace();
-    let mut number = || fields.next()?.parse::<f64>().ok();
-    let (exit, status, download, header) = (number()?, number()?, number()?, number()?);
-    let (connected, connects) = (number()? > 0.0, number()?);
+    let sample = numbers(&mut fields)?;
     let port = fields.next()?.strip_prefix("http://")?.split_once(':')?.1;
     let index = port.trim_end_matches('/').parse::<usize>().ok()?.checked_sub(1)?;
-    let bytes = download + header;
-    if bytes == 0.0 && connected && (connects - 1.0).abs() > f64::EPSILON {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "curl's own small whole numbers")]
-    let sample = Sample {
-        exit: exit as i32,
-        http_status: (status > 0.0).then_some(status as u16),
-        bytes: bytes as u64,
-        connected,
-        ..Sample::default()
-    };
     Some((index, sample))
 }
 
@@ -171,16 +154,16 @@ mod tests {
 
     #[test]
     fn records_name_their_endpoint() {
-        let (index, sample) = record("M 56 000 0 0 0.000512 1 http://7.probe.invalid:2/", "M").unwrap();
+        let (index, sample) = record("M 56 000 1 0 0 0.000512 0.0006 http://7.probe.invalid:2/", "M").unwrap();
         assert_eq!((index, sample.exit, sample.connected, sample.http_status), (1, 56, true, None));
-        let (_, sample) = record("M 0 200 337 264 0.000396 1 http://7.probe.invalid:1/", "M").unwrap();
+        let (_, sample) = record("M 0 200 1 337 264 0.000396 0.0006 http://7.probe.invalid:1/", "M").unwrap();
         assert_eq!((sample.http_status, sample.bytes), (Some(200), 601));
     }
 
     #[tokio::test]
     async fn a_stream_that_ends_says_why() {
         for (exit, expected) in [("56", Reason::LostOutput), ("27", Reason::Unexpected)] {
-            let line = format!("M {exit} 000 0 0 0.000512 1 http://7.probe.invalid:2/");
+            let line = format!("M {exit} 000 1 0 0 0.000512 0.0006 http://7.probe.invalid:2/");
             let lines = futures::stream::iter([line]).boxed();
             let mut stream = Stream { lines, marker: "M".to_owned(), gave_up: None };
             assert!(stream.next().await.is_ok());
@@ -195,9 +178,9 @@ mod tests {
             "",
             "M",
             "M 56",
-            "x 56 000 0 0 0.1 1 http://1.probe.invalid:1/",
-            "M 56 000 0 0 0.1 0 http://1.p:1/",
-            "M a b c d e f g",
+            "x 56 000 1 0 0 0.1 0.1 http://1.probe.invalid:1/",
+            "M 56 000 0 0 0 0.1 0.1 http://1.p:1/",
+            "M a b c d e f g h",
         ] {
             assert_eq!(record(line, "M"), None, "{line:?}");
         }

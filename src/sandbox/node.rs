@@ -37,6 +37,13 @@ struct Run {
     active: watch::Sender<bool>,
 }
 
+impl Run {
+    /// The same end for every container.
+    fn all(&self, end: &End) -> Ends {
+        self.logs.keys().map(|name| (name.clone(), end.clone())).collect()
+    }
+}
+
 /// Runs what is posted, within narrow bounds.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -116,8 +123,7 @@ impl Node {
             let message = "the sandbox runs the host's curl, and there is none on PATH";
             self.update(pod, |status| report.waiting(status, "ErrImagePull", message));
             let end = stopped(pod, run).await;
-            let ends = run.logs.keys().map(|name| (name.clone(), end.clone())).collect();
-            self.update(pod, |status| report.ended(status, &now(), &ends));
+            self.update(pod, |status| report.ended(status, &now(), &run.all(&end)));
             return;
         };
         self.update(pod, |status| report.waiting(status, "ContainerCreating", ""));
@@ -131,7 +137,7 @@ impl Node {
             Err(why) => {
                 run.logs.values().for_each(|log| log.write(format!("{why}\n").as_bytes()));
                 let end = End { code: 2, reason: "Error", message: Some(why), deadline: false };
-                run.logs.keys().map(|name| (name.clone(), end.clone())).collect()
+                run.all(&end)
             }
         };
         self.update(pod, |status| report.ended(status, &started, &ends));
