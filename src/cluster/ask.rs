@@ -251,31 +251,12 @@ fn verify(observations: &mut [Observation], roots: &str, now: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effective::Effective;
-    use crate::domain::mesh::DataPlane;
-    use crate::domain::probe::EndpointCase;
+    use crate::domain::probe::tests;
 
     fn case(endpoints: usize, path: usize) -> Case {
-        let endpoint = EndpointCase {
-            address: "10.0.0.1".into(),
-            port: 80,
-            pod: None,
-            data_plane: DataPlane::None,
-            captured: false,
-            mode: Effective { mode: None, chain: Vec::new() },
-            identity: None,
-        };
-        Case {
-            service: "web".into(),
-            namespace: "shop".into(),
-            port: 80,
-            port_name: String::new(),
-            path: "a".repeat(path),
-            explicit_path: false,
-            host: "web.shop.svc".into(),
-            endpoints: vec![endpoint; endpoints],
-            unready: Vec::new(),
-        }
+        let one = tests::case();
+        let endpoints = vec![one.endpoints[0].clone(); endpoints];
+        Case { path: "a".repeat(path), host: "web.shop.svc".into(), endpoints, ..one }
     }
 
     #[test]

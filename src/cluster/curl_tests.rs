@@ -2,32 +2,11 @@
 
 use super::*;
 use crate::domain::mesh::MtlsMode;
+use crate::domain::probe::tests::case;
 
 const RESET: &str = "56 000 1 0 0 0.000500 0.000700 Recv failure: Connection reset by peer MARK <> <>";
 const ANSWER: &str = "0 503 1 9 100 0.000500 0.000700  MARK";
 const TOLD: &str = r#"{"certs":"","errormsg":null,"exitcode":55,"http_code":0} MARK <> <>"#;
-
-fn case() -> Case {
-    Case {
-        service: "boards".into(),
-        namespace: "demo".into(),
-        port: 8080,
-        port_name: "http".into(),
-        path: "/shareditems".into(),
-        explicit_path: true,
-        host: "boards.demo.svc.cluster.local".into(),
-        endpoints: vec![EndpointCase {
-            address: "10.0.0.1".into(),
-            port: 8080,
-            pod: Some("boards-1".into()),
-            data_plane: crate::domain::mesh::DataPlane::Sidecar,
-            captured: true,
-            mode: crate::domain::effective::Effective { mode: None, chain: Vec::new() },
-            identity: None,
-        }],
-        unready: Vec::new(),
-    }
-}
 
 #[test]
 fn records_go_where_their_ids_say() {

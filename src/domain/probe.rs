@@ -385,31 +385,36 @@ pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A target with one endpoint, whose mode is not known.
+    pub(crate) fn case() -> Case {
+        Case {
+            service: "boards".into(),
+            namespace: "demo".into(),
+            port: 8080,
+            port_name: "http".into(),
+            path: "/shareditems".into(),
+            explicit_path: true,
+            host: "boards.demo.svc.cluster.local".into(),
+            endpoints: vec![EndpointCase {
+                address: "10.0.0.1".into(),
+                port: 8080,
+                pod: Some("boards-1".into()),
+                data_plane: DataPlane::Sidecar,
+                captured: true,
+                mode: Effective { mode: None, chain: Vec::new() },
+                identity: None,
+            }],
+            unready: Vec::new(),
+        }
+    }
 
     #[test]
     fn an_answer_at_which_curl_gives_up_does_not_hide_the_others() {
-        let endpoint = EndpointCase {
-            address: "10.0.0.1".into(),
-            port: 80,
-            pod: None,
-            data_plane: DataPlane::Sidecar,
-            captured: true,
-            mode: Effective { mode: Some(MtlsMode::Strict), chain: Vec::new() },
-            identity: None,
-        };
-        let case = Case {
-            service: "web".into(),
-            namespace: "shop".into(),
-            port: 80,
-            port_name: String::new(),
-            path: "/".into(),
-            explicit_path: false,
-            host: "web.shop.svc".into(),
-            endpoints: vec![endpoint],
-            unready: Vec::new(),
-        };
+        let mut case = case();
+        case.endpoints[0].mode.mode = Some(MtlsMode::Strict);
         let sample = |exit| Sample { exit, ..Sample::default() };
         let seen = |endpoint: &[i32], hello: Option<i32>, service: &[i32]| Observation {
             service: service.iter().copied().map(sample).collect(),
