@@ -10,7 +10,7 @@ pub enum ExitStatus {
     /// Done, or as expected.
     Success,
     /// The contrary of what was expected, a check that stopped the run, "no", or differences.
-    Contrary,
+    Unexpected,
     /// Usage; no confirmation could be had.
     Usage,
     /// Inconclusive, or not in force in time.
@@ -28,7 +28,7 @@ impl ExitStatus {
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Contrary => 1,
+            Self::Unexpected => 1,
             Self::Usage => 2,
             Self::Inconclusive => 3,
             Self::Cluster => 4,
@@ -45,7 +45,7 @@ impl ExitStatus {
                 ExitStatus::Success => 0,
                 ExitStatus::LeftBehind => 1,
                 ExitStatus::Inconclusive => 2,
-                ExitStatus::Contrary => 3,
+                ExitStatus::Unexpected => 3,
                 ExitStatus::Cluster => 4,
                 ExitStatus::Usage => 5,
                 ExitStatus::Interrupted(_) => 6,
@@ -73,7 +73,7 @@ pub struct Interrupted(pub Signal);
 /// A check that stopped the run before anything was written.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Stopped(pub String);
+pub struct CheckFailed(pub String);
 
 /// Calls in the mesh that got through before the change do not any more.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub struct CallsLost(pub String);
 /// The question could not be answered, or the answer could not be waited for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct CouldNotTell(pub String);
+pub struct Inconclusive(pub String);
 
 /// The status and the remedy of an error that ends a run.
 pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
@@ -95,11 +95,11 @@ pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
         (ExitStatus::Usage, error.hint())
     } else if let Some(Interrupted(signal)) = error.downcast_ref::<Interrupted>() {
         (ExitStatus::Interrupted(*signal), None)
-    } else if error.is::<Stopped>() {
-        (ExitStatus::Contrary, Some("--force goes on all the same".to_owned()))
+    } else if error.is::<CheckFailed>() {
+        (ExitStatus::Unexpected, Some("--force goes on all the same".to_owned()))
     } else if error.is::<CallsLost>() {
-        (ExitStatus::Contrary, None)
-    } else if error.is::<CouldNotTell>() {
+        (ExitStatus::Unexpected, None)
+    } else if error.is::<Inconclusive>() {
         (ExitStatus::Inconclusive, None)
     } else {
         (ExitStatus::Cluster, None)
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn of_several_the_gravest_counts() {
-        use ExitStatus::{Cluster, Contrary, Inconclusive, Interrupted, LeftBehind, Success};
-        let order = [Success, LeftBehind, Inconclusive, Contrary, Cluster, Interrupted(Signal::Terminate)];
+        use ExitStatus::{Cluster, Inconclusive, Interrupted, LeftBehind, Success, Unexpected};
+        let order = [Success, LeftBehind, Inconclusive, Unexpected, Cluster, Interrupted(Signal::Terminate)];
         for (low, a) in order.iter().enumerate() {
             for b in &order[low..] {
                 assert_eq!((a.and(*b), b.and(*a)), (*b, *b));

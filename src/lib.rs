@@ -12,9 +12,11 @@
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod curl_pod;
 pub mod domain;
 pub mod env;
 pub mod exit;
+pub mod http_client;
 pub mod istio;
 pub mod progress;
 pub mod report;

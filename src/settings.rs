@@ -3,10 +3,10 @@
 use crate::cli::global::GlobalArgs;
 use crate::cli::probe::PodArgs;
 use crate::cli::values::{ColorChoice, SandboxState};
-use crate::cluster::ask::PodOptions;
 use crate::cluster::connect::Connection;
-use crate::cluster::curl::Manner;
 use crate::cluster::snapshot::MeshOptions;
+use crate::curl_pod::curl::CurlLimits;
+use crate::curl_pod::runner::PodOptions;
 use crate::env::Environment;
 use crate::ui::printer;
 use std::time::Duration;
@@ -84,13 +84,13 @@ pub fn pod_options(args: &PodArgs) -> PodOptions {
     PodOptions {
         image: args.image.clone(),
         pull_secrets: args.image_pull_secret.clone(),
-        manner: Manner {
+        manner: CurlLimits {
             attempts: args.attempts as usize,
             connect_timeout: seconds(args.connect_timeout),
             max_time: seconds(args.max_time),
         },
         start_timeout: args.pod_timeout,
         sources: args.evidence.into(),
-        elsewhere: None,
+        probe_namespace: None,
     }
 }

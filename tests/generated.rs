@@ -8,9 +8,9 @@ use clap::ValueEnum;
 use clap_complete::Shell;
 use secure_traffic::commands::generate::{completion_script, manual_pages};
 use secure_traffic::domain::mesh::MtlsMode;
-use secure_traffic::domain::rights::{Task, Ways, rights};
+use secure_traffic::domain::rights::{RbacOptions, Task, rights};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
-use secure_traffic::istio::rbac::{self, Grantee};
+use secure_traffic::istio::rbac::{self, RoleSubject};
 use secure_traffic::istio::{render, yaml};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -18,19 +18,19 @@ use std::path::{Path, PathBuf};
 const NAMESPACE: &str = "microservices-demo";
 const SERVICES: [&str; 5] = ["app-ui", "boards", "boards-mongodb", "context-scraper", "userprofile"];
 
-struct Generation {
+struct ApiVersions {
     directory: &'static str,
     apis: render::Apis,
     needs: &'static str,
 }
 
-const GENERATIONS: [Generation; 2] = [
-    Generation {
+const GENERATIONS: [ApiVersions; 2] = [
+    ApiVersions {
         directory: "v1",
         apis: render::Apis { policy: PolicyApi::V1, rule: RuleApi::V1 },
         needs: "Istio 1.22 or newer, OpenShift Service Mesh 3.",
     },
-    Generation {
+    ApiVersions {
         directory: "legacy",
         apis: render::Apis { policy: PolicyApi::Legacy, rule: RuleApi::V1alpha3 },
         needs: "Istio 1.0 to 1.4, OpenShift Service Mesh 1.x.",
@@ -68,7 +68,7 @@ fn files(apis: render::Apis) -> Vec<(&'static str, &'static str, Vec<Value>)> {
     ]
 }
 
-fn path(generation: &Generation, file: &str) -> PathBuf {
+fn path(generation: &ApiVersions, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(generation.directory).join(file)
 }
 
@@ -186,9 +186,15 @@ fn roles_are_those_of_the_tool() {
     let files: Vec<(String, Vec<u8>)> = files
         .into_iter()
         .map(|(name, task, legacy)| {
-            let needed = rights(task, Ways { legacy, ..Ways::default() });
+            let needed = rights(task, RbacOptions { legacy, ..RbacOptions::default() });
             let account = if task == Task::Probe { "secure-traffic-probe" } else { "secure-traffic-switch" };
-            let to = Grantee { account, namespace: NAMESPACE, elsewhere: None, root: "istio-system", revision: None };
+            let to = RoleSubject {
+                account,
+                namespace: NAMESPACE,
+                probe_namespace: None,
+                root: "istio-system",
+                revision: None,
+            };
             let what = match (task, legacy) {
                 (Task::Probe, _) => "`secure-traffic probe`",
                 (_, false) => "`secure-traffic enable-mtls` and `disable-mtls`",

@@ -6,7 +6,7 @@ use secure_traffic::domain::mesh::{
     Capture, DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, PodFacts, Policies, Protocol, Service, ServiceKind,
     ServicePort, Snapshot,
 };
-use secure_traffic::domain::plan::{Action, Direction, Phase, RuleChoice, Scope, Target, Wish, plan};
+use secure_traffic::domain::plan::{Action, Direction, Phase, RuleChoice, Scope, SwitchRequest, Target, plan};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
 use secure_traffic::istio::{patch, read, render};
 use serde_json::{Value, json};
@@ -273,7 +273,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     })
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn wish() -> impl Strategy<Value = SwitchRequest> {
     let off = |mode| Direction::Disable { mode };
     let directions = vec![Direction::Enable, Direction::Enable, off(MtlsMode::Permissive), off(MtlsMode::Disable)];
     (
@@ -283,12 +283,12 @@ fn wish() -> impl Strategy<Value = Wish> {
         prop::sample::select(vec![Scope::Service, Scope::Namespace]),
         any::<bool>(),
     )
-        .prop_map(|(direction, services, destination_rules, scope, force)| Wish {
+        .prop_map(|(direction, services, destination_rules, scope, force)| SwitchRequest {
             services: services.map(|names| names.into_iter().map(str::to_owned).collect()),
             destination_rules,
             scope,
             force,
-            ..Wish::new(direction)
+            ..SwitchRequest::new(direction)
         })
 }
 

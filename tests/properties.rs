@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use secure_traffic::domain::ambient::{self, Plaintext};
 use secure_traffic::domain::client_tls::rules::Sorting;
-use secure_traffic::domain::client_tls::{Call, Client, ClientKind, Mesh, RuleBook, Sends, sends};
+use secure_traffic::domain::client_tls::{Call, Client, ClientKind, Mesh, VisibleRules, WireProtocol, sends};
 use secure_traffic::domain::effective::{Effective, PolicyIndex};
 use secure_traffic::domain::mesh::{
     Capture, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod, PodFacts, Policies,
@@ -125,10 +125,10 @@ fn answer(
     rules: &[DestinationRule],
     pod: &Pod,
     client: &Labels,
-) -> (Vec<Effective>, Vec<Plaintext>, Vec<Sends>, Vec<String>) {
+) -> (Vec<Effective>, Vec<Plaintext>, Vec<WireProtocol>, Vec<String>) {
     let index = PolicyIndex::new(policies);
     let sorting = Sorting { root: ROOT, cluster_domain: "cluster.local", default_export: &[], revision: None };
-    let book = RuleBook::new(rules, sorting);
+    let book = VisibleRules::new(rules, sorting);
     let (mut sent, mut chosen) = (Vec::new(), Vec::new());
     for namespace in NAMESPACES {
         for headless in [false, true] {

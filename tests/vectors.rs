@@ -9,7 +9,7 @@
 use secure_traffic::domain::ambient::{self, Plaintext};
 use secure_traffic::domain::client_tls::rules::Sorting;
 use secure_traffic::domain::client_tls::{
-    Call, Client, ClientKind, Mesh, Outcome, RuleBook, Sends, Server, outcome, sends,
+    Call, Client, ClientKind, Mesh, Outcome, Server, VisibleRules, WireProtocol, outcome, sends,
 };
 use secure_traffic::domain::effective::{PolicyIndex, legacy_server_mode, server_mode};
 use secure_traffic::domain::mesh::{Capture, DataPlane, DestinationRule, Pod, PodFacts, Policies};
@@ -215,26 +215,26 @@ fn client(row: &Row) -> Value {
         external: service["meshExternal"] == true,
         all_say_tls: if others.is_empty() { pod.says_tls() } else { others.iter().all(|label| **label == "istio") },
     };
-    let book = RuleBook::new(&rules, sorting(&policies.root_namespace));
+    let book = VisibleRules::new(&rules, sorting(&policies.root_namespace));
     let rule = book.in_force(client, &row.text(&service["host"]), &home);
     let mesh = Mesh { auto_mtls: row.value["enableAutoMtls"] != false, policies: &index };
     let sent = sends(mesh, client, rule.as_ref(), call, (&pod, port));
     let side = match index.mode(&pod, port).mode {
-        _ if data_plane == DataPlane::None => Server::Naked,
+        _ if data_plane == DataPlane::None => Server::NoProxy,
         Some(mode) => Server::Mode(mode),
         None => Server::Unknown,
     };
     json!({
         "clientSends": match sent {
-            Sends::Raw => "RAW",
-            Sends::Mtls => "MTLS",
-            Sends::Tls => "TLS",
-            Sends::UserMtls => "USER_MTLS",
-            Sends::Hbone => "HBONE",
+            WireProtocol::Raw => "RAW",
+            WireProtocol::Mtls => "MTLS",
+            WireProtocol::Tls => "TLS",
+            WireProtocol::UserMtls => "USER_MTLS",
+            WireProtocol::Hbone => "HBONE",
         },
         "serverMode": match side {
             Server::Mode(mode) => mode.as_str(),
-            Server::Naked | Server::Gateway => "NONE",
+            Server::NoProxy | Server::Gateway => "NONE",
             Server::Unknown => "unknown",
         },
         "outcome": match outcome(sent, side, service["protocol"] == "HTTP") {
@@ -251,7 +251,7 @@ fn resolution(row: &Row) -> Value {
     let (rules, root) = (row.rules(), row.text(&row.value["rootNamespace"]));
     let (labels, namespace) = (row.labels(&caller["labels"]), row.text(&caller["namespace"]));
     let client = Client { namespace: &namespace, labels: &labels, kind: ClientKind::Sidecar };
-    let book = RuleBook::new(&rules, sorting(&root));
+    let book = VisibleRules::new(&rules, sorting(&root));
     let found = book.in_force(client, &row.text(&service["host"]), &row.text(&service["namespace"]));
     let Some(found) = found else { return json!({"rule": "none", "topLevelTls": "-"}) };
     let names: Vec<String> = found.rules().iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect();

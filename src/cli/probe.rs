@@ -69,7 +69,7 @@ pub struct ProbeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct PodArgs {
     /// Image with curl in it
-    #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::cluster::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod")]
+    #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::curl_pod::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod")]
     pub image: String,
     /// Secret with the credentials for the image; can be repeated
     #[arg(long, value_name = "SECRET", help_heading = "Probe pod")]

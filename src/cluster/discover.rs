@@ -9,7 +9,7 @@ use kube::core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList};
 
 /// The kinds to write, as discovery prefers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation {
+pub struct ApiVersions {
     /// The server's half.
     pub policy: PolicyApi,
     /// The client's half.
@@ -19,7 +19,7 @@ pub struct Generation {
 }
 
 /// Asks the API server: everything in one answer, as kubectl does; in two rounds where it is older than Kubernetes 1.26.
-pub async fn discover(cluster: &Cluster) -> Result<Generation, ClusterError> {
+pub async fn discover(cluster: &Cluster) -> Result<ApiVersions, ClusterError> {
     let access = Access::new("get", "", "apis", "");
     // The first request of every run: where it fails for want of a way, the message names the server.
     let unreachable = |error: kube::Error| explain_server(&cluster.name, &error);
@@ -33,7 +33,7 @@ pub async fn discover(cluster: &Cluster) -> Result<Generation, ClusterError> {
     let policy = PolicyApi::ALL.into_iter().find(|api| found.kinds.contains(&api.kind()));
     let rule = RuleApi::ALL.into_iter().find(|api| found.kinds.contains(&api.kind()));
     match (policy, rule) {
-        (Some(policy), Some(rule)) => Ok(Generation { policy, rule, openshift: found.openshift }),
+        (Some(policy), Some(rule)) => Ok(ApiVersions { policy, rule, openshift: found.openshift }),
         _ => Err(ClusterError::new(
             format!(
                 "no Istio found on {}: it serves neither PeerAuthentication (security.istio.io) nor the legacy Policy (authentication.istio.io) with DestinationRule (networking.istio.io)",

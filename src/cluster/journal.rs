@@ -30,7 +30,7 @@ const RUN: &str = "app.kubernetes.io/instance";
 
 /// A journal as it was found.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct StoredJournal {
     /// The run's name.
     pub id: String,
     /// The run, or why it cannot be read.
@@ -42,7 +42,7 @@ pub struct Kept {
 }
 
 /// The journals of the namespace, the oldest first.
-pub async fn list(cluster: &Cluster) -> Result<Vec<Kept>, ClusterError> {
+pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError> {
     let api = api(cluster);
     let access = Access::new("list", "", "configmaps", &cluster.namespace);
     let params = ListParams::default().labels(LABELS);
@@ -55,15 +55,15 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<Kept>, ClusterError> {
             runs.entry(id).or_default().insert(number, map);
         }
     }
-    let mut kept: Vec<Kept> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
+    let mut kept: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
     kept.sort_by_key(|kept| kept.run.as_ref().map(|run| (run.created, run.begun.clone())).unwrap_or_default());
     Ok(kept)
 }
 
-fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> Kept {
+fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
     let names = maps.values().filter_map(|map| map.metadata.name.clone()).collect();
     let run = assemble(maps).map_err(|words| format!("the journal of run {id} cannot be read: {words}"));
-    Kept { id, run, is_void: !maps.contains_key(&0), maps: names }
+    StoredJournal { id, run, is_void: !maps.contains_key(&0), maps: names }
 }
 
 fn assemble(maps: &BTreeMap<usize, ConfigMap>) -> Result<Run, String> {
@@ -197,7 +197,7 @@ async fn mark(api: &Api<ConfigMap>, namespace: &str, run: &Run, parts: usize, na
 }
 
 /// Marks a journal that was found as undone but for what is named.
-pub async fn mark_undone(cluster: &Cluster, kept: &Kept) -> Result<(), ClusterError> {
+pub async fn mark_undone(cluster: &Cluster, kept: &StoredJournal) -> Result<(), ClusterError> {
     let (Ok(run), Some(head)) = (&kept.run, kept.maps.first()) else { return Ok(()) };
     let run = Run { stage: Stage::Undone, ..run.clone() };
     // Parts that were appended belong to the whole from now on; nothing is appended any more.
@@ -205,7 +205,7 @@ pub async fn mark_undone(cluster: &Cluster, kept: &Kept) -> Result<(), ClusterEr
 }
 
 /// Removes a journal.
-pub async fn remove(cluster: &Cluster, kept: &Kept) -> Result<(), ClusterError> {
+pub async fn remove(cluster: &Cluster, kept: &StoredJournal) -> Result<(), ClusterError> {
     remove_maps(&api(cluster), &cluster.namespace, &kept.maps).await
 }
 

@@ -47,14 +47,14 @@ impl Drop for Lease {
 
 /// Why the Lease was not had.
 #[derive(Debug)]
-pub enum NotTaken {
+pub enum LeaseError {
     /// Another run holds it, or the API refused.
     Cluster(ClusterError),
     /// A signal came while we waited.
     Interrupted(Signal),
 }
 
-impl From<ClusterError> for NotTaken {
+impl From<ClusterError> for LeaseError {
     fn from(error: ClusterError) -> Self {
         Self::Cluster(error)
     }
@@ -67,7 +67,7 @@ pub async fn take(
     holder: &str,
     shutdown: &Shutdown,
     progress: &dyn Progress,
-) -> Result<Lease, NotTaken> {
+) -> Result<Lease, LeaseError> {
     let taker = Taker { api: Api::namespaced(cluster.client.clone(), &cluster.namespace), cluster, holder };
     loop {
         if let Some(lease) = taker.create().await? {
@@ -82,7 +82,7 @@ pub async fn take(
         progress.begin(&format!("waiting for {by} to go on or to be given up"), None);
         let outcome = shutdown.race(taker.outlive(&seen)).await;
         progress.end();
-        if !outcome.map_err(NotTaken::Interrupted)?? {
+        if !outcome.map_err(LeaseError::Interrupted)?? {
             continue;
         }
         if let Some(lease) = taker.take_over(&seen).await? {

@@ -5,26 +5,14 @@
 
 pub mod access;
 pub mod apply;
-pub mod ask;
 pub mod connect;
-pub mod control;
-pub mod control_run;
-pub mod curl;
 pub mod deadline;
 pub mod discover;
 pub mod error;
-pub mod front_door;
 pub mod journal;
 pub mod lease;
 pub mod list;
-pub mod pod_log;
-pub mod pod_state;
-pub mod probe_pod;
-pub mod prometheus;
-pub mod proxy;
+pub mod namespace_context;
 pub mod request;
 pub mod snapshot;
-pub mod stream;
-pub mod survey;
 pub mod trace;
-pub mod ztunnel;

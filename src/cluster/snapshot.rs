@@ -3,13 +3,12 @@
 mod pods;
 mod services;
 
-use super::ask::Elsewhere;
 use super::connect::Cluster;
-use super::discover::Generation;
+use super::discover::ApiVersions;
 use super::error::{Access, ClusterError};
 use super::list::{Resource, list, list_optional};
 use super::request::send_optional;
-use crate::domain::mesh::{MeshSettings, Pod, Policies, Snapshot};
+use crate::domain::mesh::{MeshSettings, Pod, Policies, Service, Snapshot};
 use crate::domain::plan::Target;
 use crate::istio::kinds::{Kind, MESH_POLICY, PolicyApi};
 use crate::istio::{read, yaml};
@@ -76,7 +75,7 @@ fn by_name(objects: Option<Vec<Value>>) -> BTreeMap<String, Value> {
 }
 
 /// Whether the policies and rules of the namespace are still as `look` saw them.
-pub async fn is_as_seen(cluster: &Cluster, generation: Generation, look: &Look) -> Result<bool, ClusterError> {
+pub async fn is_as_seen(cluster: &Cluster, generation: ApiVersions, look: &Look) -> Result<bool, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
     let (policies, rules) =
@@ -85,7 +84,7 @@ pub async fn is_as_seen(cluster: &Cluster, generation: Generation, look: &Look) 
 }
 
 /// Reads everything that a command needs to know of one namespace.
-pub async fn look(cluster: &Cluster, generation: Generation, options: &MeshOptions) -> Result<Look, ClusterError> {
+pub async fn look(cluster: &Cluster, generation: ApiVersions, options: &MeshOptions) -> Result<Look, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
     let ((), mut services, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
@@ -110,11 +109,26 @@ pub async fn look(cluster: &Cluster, generation: Generation, options: &MeshOptio
     Ok(Look { snapshot, policies, rules })
 }
 
-/// Another namespace for probe pods, with the Services that must not select them.
-pub async fn elsewhere(cluster: &Cluster, namespace: &str) -> Result<Elsewhere, ClusterError> {
+/// The namespace of `--from-namespace`, in which the probe pod runs.
+#[derive(Clone)]
+pub struct ProbeNamespace {
+    /// The cluster with that namespace selected.
+    pub cluster: Cluster,
+    /// Services of that namespace: none of them may select the pod.
+    pub services: Vec<Service>,
+}
+
+impl std::fmt::Debug for ProbeNamespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProbeNamespace").field("namespace", &self.cluster.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Reads the namespace in which probe pods run, with the Services that must not select them.
+pub async fn probe_namespace(cluster: &Cluster, namespace: &str) -> Result<ProbeNamespace, ClusterError> {
     let cluster = cluster.in_namespace(namespace);
     let ((), mut services) = futures::try_join!(namespace_exists(&cluster), services(&cluster, namespace))?;
-    Ok(Elsewhere { services: services.remove(namespace).unwrap_or_default(), cluster })
+    Ok(ProbeNamespace { services: services.remove(namespace).unwrap_or_default(), cluster })
 }
 
 async fn namespace_exists(cluster: &Cluster) -> Result<(), ClusterError> {
@@ -167,7 +181,7 @@ pub(super) struct Root {
 
 pub(super) async fn mesh_settings(
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
     options: &MeshOptions,
 ) -> Result<(MeshSettings, Root), ClusterError> {
     let (istio_namespace, version) = match &options.istio_namespace {
@@ -227,7 +241,7 @@ async fn find_istiod(cluster: &Cluster) -> Result<Option<(String, Option<String>
     }))
 }
 
-pub(super) fn domain_policies(generation: Generation, mesh: &MeshSettings, own: &[&Value], root: &Root) -> Policies {
+pub(super) fn domain_policies(generation: ApiVersions, mesh: &MeshSettings, own: &[&Value], root: &Root) -> Policies {
     let legacy_only = generation.policy == PolicyApi::Legacy;
     let root_objects = root.policies.as_deref().unwrap_or_default();
     let all = || own.iter().copied().chain(root_objects);

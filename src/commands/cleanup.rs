@@ -3,8 +3,8 @@
 use super::{Context, State};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
-use crate::cluster::lease::{self, NotTaken};
-use crate::cluster::probe_pod::{Sweep, sweep};
+use crate::cluster::lease::{self, LeaseError};
+use crate::curl_pod::probe_pod::{Sweep, sweep};
 use crate::exit::{ExitStatus, Interrupted};
 use crate::report::plan::result_line;
 
@@ -37,10 +37,10 @@ async fn abandoned_lease(context: &Context, cluster: &Cluster) -> anyhow::Result
             }
             Ok(was_there)
         }
-        Err(NotTaken::Cluster(error)) => {
+        Err(LeaseError::Cluster(error)) => {
             context.printer.warn(&error.message);
             Ok(false)
         }
-        Err(NotTaken::Interrupted(signal)) => Err(Interrupted(signal).into()),
+        Err(LeaseError::Interrupted(signal)) => Err(Interrupted(signal).into()),
     }
 }

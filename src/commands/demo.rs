@@ -1,13 +1,13 @@
 //! `demo`: the walk-through as a story. On the sandbox, unless a cluster is named.
 
 use super::Context;
-use super::probe::{Client, Question};
+use super::probe::{Client, ProbeRun};
 use super::switch;
 use crate::cli::DemoArgs;
 use crate::cli::status::FindingArgs;
 use crate::cli::switch::{RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, Generation};
+use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
@@ -62,19 +62,19 @@ struct Demo<'a> {
     context: &'a Context,
     args: &'a DemoArgs,
     cluster: &'a Cluster,
-    generation: Generation,
+    generation: ApiVersions,
 }
 
 impl Demo<'_> {
     async fn ask(&self, expected: Expectation) -> anyhow::Result<(String, ExitStatus)> {
         let options = pod_options(&self.args.pod);
-        let question = Question {
+        let question = ProbeRun {
             context: self.context,
             cluster: self.cluster,
             generation: self.generation,
             options: &options,
             expected: Some(expected),
-            control: Client::LastResort,
+            control: Client::OnDemand,
         };
         let look =
             self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;

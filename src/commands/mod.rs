@@ -15,10 +15,10 @@ pub mod switch;
 pub mod watch;
 
 use crate::cli::values::SandboxState;
-use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::{Cluster, connect};
-use crate::cluster::discover::Generation;
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
+use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::mesh::MeshSettings;
 use crate::exit::{ExitStatus, Interrupted};
 use crate::progress::Progress;
@@ -85,8 +85,13 @@ impl Context {
     }
 
     /// What makes the pods of this run.
-    pub fn prober<'a>(&'a self, cluster: &'a Cluster, generation: Generation, options: &'a PodOptions) -> Prober<'a> {
-        Prober {
+    pub fn prober<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        generation: ApiVersions,
+        options: &'a PodOptions,
+    ) -> ProbeRunner<'a> {
+        ProbeRunner {
             cluster,
             openshift: generation.openshift,
             options,

@@ -3,12 +3,12 @@
 use super::Context;
 use crate::cli::switch::SwitchArgs;
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::Generation;
-use crate::cluster::survey;
+use crate::cluster::discover::ApiVersions;
+use crate::cluster::namespace_context;
 use crate::domain::findings::{self, Code, Finding, Purpose, Severity};
 use crate::domain::mesh::Snapshot;
 use crate::domain::plan::{self, Direction, Plan};
-use crate::exit::Stopped;
+use crate::exit::CheckFailed;
 use crate::report::status;
 
 /// What the plan has told already in its own words.
@@ -19,7 +19,7 @@ pub async fn check(
     context: &Context,
     args: &SwitchArgs,
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
     (snapshot, plan): (&Snapshot, &Plan),
 ) -> anyhow::Result<()> {
     if plan.direction != Direction::Enable {
@@ -27,7 +27,7 @@ pub async fn check(
         return Ok(());
     }
     let after = plan::after(snapshot, plan);
-    let around = survey::survey_around(cluster, generation, &context.settings.mesh, after.clone());
+    let around = namespace_context::survey_around(cluster, generation, &context.settings.mesh, after.clone());
     let mut survey = context.read(around).await?.with(after);
     let seen = super::status::observed(context, &args.findings, &snapshot.namespace).await?;
     survey.observed = seen.map(|mut seen| seen.remove(&snapshot.namespace).unwrap_or_default());
@@ -44,7 +44,7 @@ pub async fn check(
         return Ok(());
     }
     let message = format!("STRICT would break something ({}); nothing was written", errors.join(", "));
-    Err(Stopped(message).into())
+    Err(CheckFailed(message).into())
 }
 
 /// Errors with all that is known of them, warnings in a line, and of the notes only what nobody could see.

@@ -3,23 +3,23 @@
 use super::{Context, State, watch};
 use crate::cli::probe::ProbeArgs;
 use crate::cli::values::{Expect, OutputFormat, Until};
-use crate::cluster::ask::{PodOptions, Prober};
 use crate::cluster::connect::Cluster;
-use crate::cluster::control::{self, Controlled};
-use crate::cluster::control_run::ControlRun;
-use crate::cluster::discover::{self, Generation};
-use crate::cluster::probe_pod::{Failure, Sweep, sweep};
+use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::snapshot;
-use crate::domain::control::Control;
+use crate::curl_pod::mesh_client::{self, MeshClientRun};
+use crate::curl_pod::mesh_traffic::MeshTrafficMonitor;
+use crate::curl_pod::probe_pod::{Failure, Sweep, sweep};
+use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
+use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{self, Case, NotProbed, Observation};
 use crate::domain::selection::Selection;
 use crate::domain::verdict::{self, Reason};
 use crate::exit::{ExitStatus, Interrupted, UsageError};
 use crate::istio::yaml;
 use crate::report::human::{self, Style};
-use crate::report::model::{self, Frame, ProbeReport};
+use crate::report::model::{self, ProbeReport, ReportContext};
 use crate::sanitize;
 use crate::settings::pod_options;
 
@@ -34,15 +34,15 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
     let (cases, not_probed) = selection.cases(&look.snapshot)?;
     let mut options = pod_options(&args.pod);
     if let Some(namespace) = args.from_namespace.as_ref().filter(|namespace| **namespace != cluster.namespace) {
-        options.elsewhere = Some(context.read(snapshot::elsewhere(&cluster, namespace)).await?);
+        options.probe_namespace = Some(context.read(snapshot::probe_namespace(&cluster, namespace)).await?);
     }
-    let question = Question {
+    let question = ProbeRun {
         context,
         cluster: &cluster,
         generation,
         options: &options,
         expected: args.until.map(wanted).or(args.expect.map(expectation)),
-        control: if args.control { Client::Sent } else { Client::LastResort },
+        control: if args.control { Client::Sent } else { Client::OnDemand },
     };
     if args.dry_run {
         let pod = serde_json::to_value(question.prober().rendered(&cases)?)?;
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         context.printer.result(&text)?;
         return Ok(ExitStatus::Success);
     }
-    let from = options.elsewhere.as_ref().map(|it| &it.cluster);
+    let from = options.probe_namespace.as_ref().map(|probe| &probe.cluster);
     let asked_from = from.map(|from| format!(", asked from {}", from.namespace)).unwrap_or_default();
     context.printer.say(&format!("namespace {}{asked_from}", cluster.namespace));
     context.warn_of_unread(&look.snapshot.mesh);
@@ -87,21 +87,21 @@ fn check(args: &ProbeArgs) -> Result<(), UsageError> {
 /// A client in the mesh, beside the rogue.
 pub enum Client<'a> {
     /// Sent where nothing else can tell.
-    LastResort,
+    OnDemand,
     /// Sent, whatever else is known.
     Sent,
     /// At work already.
-    AtWork(&'a ControlRun),
+    Running(&'a MeshTrafficMonitor),
 }
 
 /// Who asks, where, and what is expected.
-pub struct Question<'a> {
+pub struct ProbeRun<'a> {
     /// The run.
     pub context: &'a Context,
     /// The cluster.
     pub cluster: &'a Cluster,
     /// What it speaks.
-    pub generation: Generation,
+    pub generation: ApiVersions,
     /// How probe pods are made.
     pub options: &'a PodOptions,
     /// What is expected, where anything is.
@@ -110,9 +110,9 @@ pub struct Question<'a> {
     pub control: Client<'a>,
 }
 
-impl Question<'_> {
+impl ProbeRun<'_> {
     /// What makes its pods.
-    pub fn prober(&self) -> Prober<'_> {
+    pub fn prober(&self) -> ProbeRunner<'_> {
         self.context.prober(self.cluster, self.generation, self.options)
     }
 
@@ -123,11 +123,11 @@ impl Question<'_> {
         cases: &[Case],
         not_probed: Vec<NotProbed>,
     ) -> anyhow::Result<(ProbeReport, ExitStatus)> {
-        let mut frame = Frame {
+        let mut frame = ReportContext {
             command: self.context.reports.command(),
             cluster: self.cluster.name.clone(),
             namespace: self.cluster.namespace.clone(),
-            probe_namespace: self.options.elsewhere.as_ref().map(|it| it.cluster.namespace.clone()),
+            probe_namespace: self.options.probe_namespace.as_ref().map(|probe| probe.cluster.namespace.clone()),
             started_at: jiff::Timestamp::now().to_string(),
             kubernetes_version: None,
             istio_version: snapshot.mesh.version.clone(),
@@ -141,8 +141,8 @@ impl Question<'_> {
             prober.ask(snapshot, cases),
             async {
                 match self.control {
-                    Client::Sent => Some(control::ask(&prober, snapshot, cases).await),
-                    Client::LastResort | Client::AtWork(_) => None,
+                    Client::Sent => Some(mesh_client::ask(&prober, snapshot, cases).await),
+                    Client::OnDemand | Client::Running(_) => None,
                 }
             },
             discover::kubernetes_version(self.cluster),
@@ -153,7 +153,7 @@ impl Question<'_> {
         if let (Ok(seen), Some(controlled)) = (&mut result, controlled) {
             left = left.and(self.take(controlled, seen.iter_mut())?);
         }
-        if let (Ok(seen), Client::AtWork(run)) = (&mut result, &self.control) {
+        if let (Ok(seen), Client::Running(run)) = (&mut result, &self.control) {
             self.context.shutdown.race(run.settled()).await.map_err(Interrupted)?;
             let (calls, _) = run.seen();
             for (case, seen) in cases.iter().zip(seen) {
@@ -175,7 +175,7 @@ impl Question<'_> {
     /// its question open.
     fn take<'s>(
         &self,
-        controlled: Controlled,
+        controlled: MeshClientRun,
         seen: impl Iterator<Item = &'s mut Observation>,
     ) -> anyhow::Result<ExitStatus> {
         let left = self.context.report_left_behind(&controlled.left_behind);
@@ -196,7 +196,7 @@ impl Question<'_> {
     /// Where nothing else can tell who refused, a client in the mesh is sent.
     async fn last_resort(
         &self,
-        frame: &Frame,
+        frame: &ReportContext,
         snapshot: &Snapshot,
         cases: &[Case],
         seen: &mut [Observation],
@@ -208,22 +208,22 @@ impl Question<'_> {
         let (wanted, mut open): (Vec<Case>, Vec<&mut Observation>) =
             cases.iter().zip(seen).filter_map(|(case, seen)| wanting(case, seen).then(|| (case.clone(), seen))).unzip();
         let prober = self.prober();
-        if wanted.is_empty() || self.context.read(control::authorization_may_refuse(&prober, snapshot)).await? {
+        if wanted.is_empty() || self.context.read(mesh_client::authorization_may_refuse(&prober, snapshot)).await? {
             return Ok(ExitStatus::Success);
         }
         let mut left = ExitStatus::Success;
         if open.iter().any(|seen| seen.control.is_none()) {
-            let controlled = control::ask(&prober, snapshot, &wanted).await;
+            let controlled = mesh_client::ask(&prober, snapshot, &wanted).await;
             left = self.take(controlled, open.iter_mut().map(|seen| &mut **seen))?;
         }
         for seen in open {
-            seen.last_resort = matches!(seen.control, Some(Control::Through(_)));
+            seen.last_resort = matches!(seen.control, Some(MeshClientAnswer::Through(_)));
         }
         Ok(left)
     }
 }
 
-impl Question<'_> {
+impl ProbeRun<'_> {
     /// A second look: a rejection must hold for what is there now.
     async fn changed(&self, cases: &[Case]) -> anyhow::Result<Vec<bool>> {
         let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh);

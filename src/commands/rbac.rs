@@ -2,9 +2,9 @@
 
 use super::Context;
 use crate::cli::rbac::{Allowed, RbacArgs, RbacFormat};
-use crate::domain::rights::{Task, Ways, rights};
+use crate::domain::rights::{RbacOptions, Task, rights};
 use crate::exit::ExitStatus;
-use crate::istio::rbac::{self, Grantee};
+use crate::istio::rbac::{self, RoleSubject};
 use crate::report::plan::objects;
 use clap::ValueEnum;
 
@@ -16,17 +16,17 @@ pub fn run(context: &Context, args: &RbacArgs) -> anyhow::Result<ExitStatus> {
         Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
     };
     let namespace = context.settings.connection.namespace.as_deref().unwrap_or("default");
-    let elsewhere = args.from_namespace.as_deref().filter(|elsewhere| *elsewhere != namespace);
-    let ways = Ways {
+    let probe_namespace = args.from_namespace.as_deref().filter(|probe_namespace| *probe_namespace != namespace);
+    let ways = RbacOptions {
         port_forward: args.port_forward,
         control: args.control,
         legacy: args.legacy,
-        elsewhere: elsewhere.is_some() && task == Task::Probe,
+        probe_namespace: probe_namespace.is_some() && task == Task::Probe,
     };
-    let to = Grantee {
+    let to = RoleSubject {
         account: args.service_account.as_deref().unwrap_or(account),
         namespace,
-        elsewhere,
+        probe_namespace,
         root: context.settings.mesh.istio_namespace.as_deref().unwrap_or("istio-system"),
         revision: context.settings.mesh.revision.as_deref(),
     };

@@ -3,13 +3,14 @@
 use super::{Context, State};
 use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, Generation};
-use crate::cluster::{prometheus, survey};
+use crate::cluster::discover::{self, ApiVersions};
+use crate::cluster::namespace_context;
 use crate::domain::findings::{self, Finding, Purpose};
+use crate::domain::namespace_context::{NamespaceContext, Observed};
 use crate::domain::overview::Overview;
 use crate::domain::probe::TargetError;
-use crate::domain::survey::{Observed, Survey};
 use crate::exit::{ExitStatus, Interrupted};
+use crate::http_client::prometheus;
 use crate::istio::yaml;
 use crate::report::status::{self as report, StatusReport};
 use crate::sanitize;
@@ -42,13 +43,13 @@ async fn look(
     context: &Context,
     args: &StatusArgs,
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
 ) -> anyhow::Result<StatusReport> {
     let options = &context.settings.mesh;
     let surveys = if args.all_namespaces {
-        context.read(survey::survey_all(cluster, generation, options)).await?
+        context.read(namespace_context::survey_all(cluster, generation, options)).await?
     } else {
-        vec![context.read(survey::survey(cluster, generation, options)).await?]
+        vec![context.read(namespace_context::survey(cluster, generation, options)).await?]
     };
     let mut namespaces = Vec::new();
     let mut seen = observed(context, &args.findings, if args.all_namespaces { "" } else { &cluster.namespace }).await?;
@@ -60,7 +61,7 @@ async fn look(
     Ok(StatusReport::new(&cluster.name, namespaces))
 }
 
-fn examine(survey: &Survey, args: &StatusArgs) -> anyhow::Result<(Overview, Vec<Finding>)> {
+fn examine(survey: &NamespaceContext, args: &StatusArgs) -> anyhow::Result<(Overview, Vec<Finding>)> {
     let (mut overview, mut findings) = findings::examine(survey, Purpose::Status);
     if !args.services.is_empty() {
         known(survey, &args.services)?;
@@ -71,7 +72,7 @@ fn examine(survey: &Survey, args: &StatusArgs) -> anyhow::Result<(Overview, Vec<
     Ok((overview, findings))
 }
 
-fn known(survey: &Survey, names: &[String]) -> Result<(), TargetError> {
+fn known(survey: &NamespaceContext, names: &[String]) -> Result<(), TargetError> {
     match names.iter().find(|name| survey.snapshot.service(name).is_none()) {
         None => Ok(()),
         Some(name) => Err(TargetError::UnknownService {

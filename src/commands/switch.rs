@@ -17,17 +17,17 @@ use super::{Context, State, manifests, preflight};
 use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cluster::access;
 use crate::cluster::apply::{Applied, Applier, Ledger, Mode, Refused};
-use crate::cluster::ask::PodOptions;
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, Generation};
+use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::error::ClusterError;
-use crate::cluster::journal::{self, Journal, Kept};
+use crate::cluster::journal::{self, Journal, StoredJournal};
 use crate::cluster::lease::Lease;
-use crate::cluster::probe_pod::{Removal, random_word};
 use crate::cluster::snapshot::{self, Look};
+use crate::curl_pod::probe_pod::{Removal, random_word};
+use crate::curl_pod::runner::PodOptions;
 use crate::domain::mesh::Policies;
-use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, Target, Wish};
-use crate::exit::{ExitStatus, Interrupted, Stopped, UsageError};
+use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, SwitchRequest, Target};
+use crate::exit::{CheckFailed, ExitStatus, Interrupted, UsageError};
 use crate::istio::owners::{self, Class, Owner};
 use crate::istio::render::Apis;
 use crate::report::human::count;
@@ -54,7 +54,7 @@ pub async fn run_on(
     args: &SwitchArgs,
     direction: Direction,
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
 ) -> anyhow::Result<ExitStatus> {
     let wish = wish(args, direction);
     let task = if args.filename.is_empty() {
@@ -88,9 +88,9 @@ pub async fn restore(context: &Context, args: &SwitchArgs, run: Option<&str>) ->
 }
 
 /// What the arguments ask for.
-pub fn wish(args: &SwitchArgs, direction: Direction) -> Wish {
+pub fn wish(args: &SwitchArgs, direction: Direction) -> SwitchRequest {
     let named: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
-    Wish {
+    SwitchRequest {
         services: (!named.is_empty()).then_some(named),
         destination_rules: match args.destination_rules {
             RulesChoice::Always => RuleChoice::Always,
@@ -104,7 +104,7 @@ pub fn wish(args: &SwitchArgs, direction: Direction) -> Wish {
         policy: args.policy.clone(),
         force: args.force,
         force_conflicts: args.force_conflicts,
-        ..Wish::new(direction)
+        ..SwitchRequest::new(direction)
     }
 }
 
@@ -112,7 +112,7 @@ struct Switch<'a> {
     context: &'a Context,
     args: &'a SwitchArgs,
     cluster: &'a Cluster,
-    generation: Generation,
+    generation: ApiVersions,
     applier: Applier<'a>,
     task: Task,
     look: Look,
@@ -125,7 +125,7 @@ struct Switch<'a> {
     /// Held while something is written.
     lease: Option<Lease>,
     /// Journals of stories that have come to their end.
-    history: Vec<Kept>,
+    history: Vec<StoredJournal>,
     /// What was there before, once it is written down.
     journal: Option<Journal>,
     /// The client in the mesh that calls for the whole run.
@@ -140,7 +140,7 @@ impl<'a> Switch<'a> {
         context: &'a Context,
         args: &'a SwitchArgs,
         cluster: &'a Cluster,
-        generation: Generation,
+        generation: ApiVersions,
         task: Task,
     ) -> anyhow::Result<Self> {
         let look = context.read(snapshot::look(cluster, generation, &context.settings.mesh)).await?;
@@ -187,7 +187,7 @@ impl Switch<'_> {
                 Answer::Yes => {}
                 Answer::No => {
                     self.context.printer.say("nothing was changed");
-                    return Ok(ExitStatus::Contrary);
+                    return Ok(ExitStatus::Unexpected);
                 }
                 Answer::NoTerminal => return Err(self.needs_yes().into()),
             }
@@ -204,7 +204,7 @@ impl Switch<'_> {
             sweep_abandoned(self.cluster).await;
         }
         if self.keeps() {
-            self.take_hold().await?;
+            self.acquire_lock().await?;
         }
         self.send_control();
         self.validate(&self.one_of_each_shape()).await?;
@@ -234,7 +234,7 @@ impl Switch<'_> {
     }
 
     /// Whether STRICT is being turned on. What goes the other way, or puts back what was there, is not to be barred.
-    fn is_way_in(&self) -> bool {
+    fn is_enabling(&self) -> bool {
         self.plan.direction == Direction::Enable && !matches!(self.task, Task::Restore(_))
     }
 
@@ -297,7 +297,7 @@ impl Switch<'_> {
                 plan::Refusal::UnknownService { .. } | plan::Refusal::PolicyNotThere { .. } => {
                     UsageError { message, hint: None }.into()
                 }
-                _ => Stopped(message).into(),
+                _ => CheckFailed(message).into(),
             });
         }
         for change in self.plan.changes() {
@@ -324,7 +324,7 @@ impl Switch<'_> {
         let phases = self.plan.phases();
         for change in phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()) {
             printer.say(&format!("  {}", plan_report::line(&self.applier.name(change), change)));
-            for owner in self.persons(change) {
+            for owner in self.user_owned_fields(change) {
                 printer.say(&format!("    {} was set by {:?}", owner.field, owner.manager));
             }
         }
@@ -335,7 +335,7 @@ impl Switch<'_> {
     }
 
     /// Fields of the change that a person set by kubectl or oc: shown, and covered by the confirmation.
-    fn persons(&self, change: &Change) -> Vec<Owner> {
+    fn user_owned_fields(&self, change: &Change) -> Vec<Owner> {
         let Some(object) = self.look.find(change.target, &change.name) else { return Vec::new() };
         owners::owners(object, &owners::fields(object, &change.action))
             .into_iter()

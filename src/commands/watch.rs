@@ -1,17 +1,18 @@
 //! `probe --watch` and `--until`: samples as they come, the moments at which answers flip, and the proof at the end.
 
-use super::probe::{Question, conclusive, render, say_expectation};
+use super::probe::{ProbeRun, conclusive, render, say_expectation};
 use crate::cli::probe::ProbeArgs;
 use crate::cli::values::OutputFormat;
-use crate::cluster::pod_state::Stand;
-use crate::cluster::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
-use crate::cluster::{snapshot, stream};
+use crate::cluster::snapshot;
+use crate::curl_pod::pod_state::MeshMembership;
+use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
+use crate::curl_pod::stream;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case};
 use crate::domain::selection::Selection;
 use crate::domain::watch::{Answer, Watch};
-use crate::exit::{CouldNotTell, ExitStatus, Interrupted};
+use crate::exit::{ExitStatus, Inconclusive, Interrupted};
 use crate::report::human::{Style, count};
 use crate::report::watch as lines;
 use crate::signal::Signal;
@@ -37,7 +38,7 @@ enum End {
 
 /// Watches; with `--until`, until every target is proven to be so.
 pub async fn run(
-    question: &Question<'_>,
+    question: &ProbeRun<'_>,
     args: &ProbeArgs,
     selection: Selection,
     snapshot: Snapshot,
@@ -51,7 +52,7 @@ pub async fn run(
 }
 
 struct Watcher<'a> {
-    question: &'a Question<'a>,
+    question: &'a ProbeRun<'a>,
     args: &'a ProbeArgs,
     selection: Selection,
     snapshot: Snapshot,
@@ -71,7 +72,7 @@ impl Watcher<'_> {
                 context.printer.warn(&format!("not watched, without a ready endpoint: {}", case.name()));
             }
             if cases.is_empty() {
-                return Err(CouldNotTell("nothing to watch: no target has a ready endpoint".to_owned()).into());
+                return Err(Inconclusive("nothing to watch: no target has a ready endpoint".to_owned()).into());
             }
             let end = self.round(&cases).await?;
             // The policy that flipped the answers is younger than the last look.
@@ -106,7 +107,7 @@ impl Watcher<'_> {
             count(cases.len(), "target"),
             count(endpoints.len(), "endpoint")
         ));
-        let (cluster, services) = prober.home(Stand::Outside, &self.snapshot);
+        let (cluster, services) = prober.home(MeshMembership::Outside, &self.snapshot);
         let (cluster, services) = (cluster.clone(), services.to_vec());
         let shutdown = &question.context.shutdown;
         let outcome = with_pod(&cluster, &request, &services, shutdown, async |probe| {
@@ -116,7 +117,7 @@ impl Watcher<'_> {
         let left: Vec<String> = outcome.removal.confirmed().await.into_iter().collect();
         question.context.report_left_behind(&left);
         conclusive(outcome.result)?.map_err(|(reason, words)| {
-            CouldNotTell(format!("the probe that watches failed: {reason}: {words} ({})", reason.remedy())).into()
+            Inconclusive(format!("the probe that watches failed: {reason}: {words} ({})", reason.remedy())).into()
         })
     }
 
@@ -205,7 +206,7 @@ impl Watcher<'_> {
         match (signal, self.question.expected.filter(|_| self.args.until.is_some())) {
             (Signal::Deadline, Some(expected)) => {
                 let seconds = self.began.elapsed().as_secs();
-                Err(CouldNotTell(format!("not {expected} within {seconds} s (--timeout): {}", self.last)).into())
+                Err(Inconclusive(format!("not {expected} within {seconds} s (--timeout): {}", self.last)).into())
             }
             (Signal::Deadline, None) => Ok(ExitStatus::Success),
             _ => Err(error),

@@ -9,13 +9,13 @@ pub mod rules;
 use super::effective::PolicyIndex;
 use super::mesh::{ClientTls, DataPlane, MtlsMode, Pod, PortTls, TlsPlace};
 pub use outcome::{Outcome, Server, outcome};
-pub use rules::{InForce, RuleBook};
+pub use rules::{InForce, VisibleRules};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sends {
+pub enum WireProtocol {
     /// Plaintext.
     Raw,
     /// The mesh's mutual TLS.
@@ -28,7 +28,7 @@ pub enum Sends {
     Hbone,
 }
 
-impl Sends {
+impl WireProtocol {
     /// A word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Sends {
     }
 }
 
-impl fmt::Display for Sends {
+impl fmt::Display for WireProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -104,21 +104,21 @@ pub fn sends(
     rule: Option<&InForce<'_>>,
     call: Call<'_>,
     (pod, port): (&Pod, u16),
-) -> Sends {
+) -> WireProtocol {
     match client.kind {
-        ClientKind::Outside => return Sends::Raw,
+        ClientKind::Outside => return WireProtocol::Raw,
         // H04, H05: a ztunnel has no other mutual TLS than its own.
-        ClientKind::Ambient => return if pod.takes_hbone() { Sends::Hbone } else { Sends::Raw },
+        ClientKind::Ambient => return if pod.takes_hbone() { WireProtocol::Hbone } else { WireProtocol::Raw },
         ClientKind::Sidecar | ClientKind::Gateway => {}
     }
     let setting = rule.and_then(|rule| rule.cluster_tls(call, client.kind));
     match setting {
-        Some(ClientTls::Simple) => Sends::Tls,
-        Some(ClientTls::Mutual) => Sends::UserMtls,
+        Some(ClientTls::Simple) => WireProtocol::Tls,
+        Some(ClientTls::Mutual) => WireProtocol::UserMtls,
         // DR-27, H06, H07: a mesh that has ambient pods reaches them by HBONE, whatever the rule.
-        _ if pod.data_plane == DataPlane::Ambient => Sends::Hbone,
-        Some(ClientTls::Disable) => Sends::Raw,
-        Some(ClientTls::IstioMutual) => Sends::Mtls,
+        _ if pod.data_plane == DataPlane::Ambient => WireProtocol::Hbone,
+        Some(ClientTls::Disable) => WireProtocol::Raw,
+        Some(ClientTls::IstioMutual) => WireProtocol::Mtls,
         None => auto(mesh, client, rule, call, (pod, port)),
     }
 }
@@ -130,18 +130,18 @@ fn auto(
     rule: Option<&InForce<'_>>,
     call: Call<'_>,
     (pod, port): (&Pod, u16),
-) -> Sends {
+) -> WireProtocol {
     let passthrough = rule.is_some_and(InForce::passthrough);
     let by_address = call.headless && client.kind == ClientKind::Sidecar || passthrough;
     // DR-23: the namespace's and the mesh's mode only; a workload's is not looked at (DR-25).
     let namespace_mode = mesh.policies.namespace_mode(call.namespace, pod.revision.as_deref());
     let hinted = !((call.headless || passthrough) && !call.all_say_tls) && namespace_mode != MtlsMode::Disable;
     if call.external || !mesh.auto_mtls || !hinted {
-        return Sends::Raw;
+        return WireProtocol::Raw;
     }
     if by_address {
         // DR-24: no endpoint is looked at.
-        return Sends::Mtls;
+        return WireProtocol::Mtls;
     }
     let wanted = match rule.and_then(|rule| rule.endpoint_tls(call)) {
         // DR-13: the rule's own setting, though the cluster has none, decides in the place of the policy.
@@ -149,7 +149,7 @@ fn auto(
         None => mesh.policies.mode(pod, port).mode != Some(MtlsMode::Disable),
     };
     // DR-22: the label, not the proxy, says that an endpoint takes it.
-    if wanted && pod.says_tls() { Sends::Mtls } else { Sends::Raw }
+    if wanted && pod.says_tls() { WireProtocol::Mtls } else { WireProtocol::Raw }
 }
 
 impl InForce<'_> {

@@ -7,8 +7,8 @@
 use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{EndpointCase, EndpointObservation, Hello};
-use super::proxy::{ProxyWord, Worth};
-use super::verdict::{Reason, Terms};
+use super::proxy::{ProxyReport, Weight};
+use super::verdict::{JudgeParams, Reason};
 
 /// The evidence that the mesh refused, at one endpoint. Without `identity` and `proxy` it is the last resort: a client in
 /// the mesh gets through where plaintext is refused.
@@ -19,7 +19,7 @@ pub struct Evidence {
     /// The verified identity of its certificate: the network's evidence.
     pub identity: Option<PeerIdentity>,
     /// The proxy's own word.
-    pub proxy: Option<ProxyWord>,
+    pub proxy: Option<ProxyReport>,
     /// The object that asks for STRICT, as `namespace/name`; none where the mode could not be read.
     pub policy: Option<String>,
     /// Plaintext samples that were refused.
@@ -62,11 +62,11 @@ pub fn weigh(
     case: &EndpointCase,
     seen: &EndpointObservation,
     refusal: Refusal,
-    terms: Terms<'_>,
+    terms: JudgeParams<'_>,
 ) -> Result<Evidence, (Reason, String)> {
     // A plain close has its own reason: it was hardly the mesh, whatever else does not fit.
     let named = |reason| if refusal == Refusal::Closed { Reason::ClosedNotReset } else { reason };
-    in_the_way(case).map_err(|(reason, why)| (named(reason), why))?;
+    check_proxy_in_path(case).map_err(|(reason, why)| (named(reason), why))?;
     let refused = seen.samples.len();
     let network = match terms.sources {
         Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), terms.trust_domain),
@@ -109,7 +109,7 @@ pub fn weigh(
     Ok(Evidence { endpoint: format!("{}:{}", case.address, case.port), identity, proxy, policy, refused })
 }
 
-fn joined(why: String, word: Side<ProxyWord>) -> String {
+fn joined(why: String, word: Side<ProxyReport>) -> String {
     match word {
         Side::For(word) => format!("{why}; the proxy says that {word}"),
         Side::Against(_, word) => format!("{why}; {word}"),
@@ -119,7 +119,7 @@ fn joined(why: String, word: Side<ProxyWord>) -> String {
 }
 
 /// Where no proxy stands between us and the port, neither kind of evidence means anything.
-fn in_the_way(case: &EndpointCase) -> Result<(), (Reason, String)> {
+fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
     if case.data_plane == DataPlane::None {
         return Err((Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned()));
     }
@@ -130,7 +130,7 @@ fn in_the_way(case: &EndpointCase) -> Result<(), (Reason, String)> {
     Ok(())
 }
 
-fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> Side<ProxyWord> {
+fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> Side<ProxyReport> {
     match &seen.proxy {
         Some(Err(why)) if sources == Sources::Proxy => {
             Side::Absent(Reason::ResetWithoutEvidence, format!("the proxy was not heard: {why}"))
@@ -138,9 +138,9 @@ fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> Side<P
         // Elsewhere nobody asked for its word: that it may not be had is no news.
         None | Some(Err(_)) => Side::Absent(Reason::ResetWithoutEvidence, String::new()),
         Some(Ok(word)) => match word.worth(refused) {
-            Worth::For => Side::For(word.clone()),
-            Worth::Against => Side::Against(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
-            Worth::Neither => Side::Absent(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
+            Weight::Supports => Side::For(word.clone()),
+            Weight::Contradicts => Side::Against(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
+            Weight::Silent => Side::Absent(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
         },
     }
 }

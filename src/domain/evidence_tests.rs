@@ -36,12 +36,12 @@ fn no_certificate() -> Hello {
 fn weighed(
     case: &EndpointCase,
     hello: Option<Hello>,
-    proxy: Option<Result<ProxyWord, String>>,
+    proxy: Option<Result<ProxyReport, String>>,
     refusal: Refusal,
     sources: Sources,
 ) -> String {
     let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
-    let terms = Terms { attempts: 3, trust_domain: "cluster.local", sources, last_resort: false };
+    let terms = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources, last_resort: false };
     match weigh(case, &seen, refusal, terms) {
         Ok(Evidence { identity: Some(_), proxy: Some(_), .. }) => "both".to_owned(),
         Ok(Evidence { identity: Some(_), .. }) => "network".to_owned(),
@@ -57,9 +57,9 @@ fn either_side_suffices_and_both_must_agree() {
     let own = || Some(shown(Some(Ok("boards"))));
     let forged = || Some(shown(Some(Err("does not verify"))));
     let unchecked = || Some(shown(None));
-    let enforces = || Some(Ok(ProxyWord::Enforces { chains: 1 }));
-    let open = || Some(Ok(ProxyWord::LetsPlaintextIn));
-    let nothing = || Some(Ok(ProxyWord::NothingLoaded));
+    let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
+    let open = || Some(Ok(ProxyReport::LetsPlaintextIn));
+    let nothing = || Some(Ok(ProxyReport::NothingLoaded));
     let silent = || Some(Err("no answer within 5 s".to_owned()));
     let rows = [
         ("STRICT, both agree", Some(Strict), own(), enforces(), "both"),
@@ -117,8 +117,8 @@ fn a_plain_close_needs_the_proxys_word() {
     let strict = case(Some(MtlsMode::Strict));
     let rows = [
         ("the certificate alone", own(), None, "closed-not-reset"),
-        ("the proxy enforces", own(), Some(Ok(ProxyWord::Enforces { chains: 2 })), "both"),
-        ("the proxy is open", own(), Some(Ok(ProxyWord::LetsPlaintextIn)), "evidence-disagrees"),
+        ("the proxy enforces", own(), Some(Ok(ProxyReport::Enforces { chains: 2 })), "both"),
+        ("the proxy is open", own(), Some(Ok(ProxyReport::LetsPlaintextIn)), "evidence-disagrees"),
         ("no certificate, no proxy", Some(no_certificate()), None, "closed-not-reset"),
     ];
     for (row, hello, proxy, expected) in rows {
@@ -128,7 +128,7 @@ fn a_plain_close_needs_the_proxys_word() {
 
 #[test]
 fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
-    let enforces = || Some(Ok(ProxyWord::Enforces { chains: 1 }));
+    let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
     let unmeshed = EndpointCase { data_plane: DataPlane::None, ..case(Some(MtlsMode::Strict)) };
     let excluded = EndpointCase { captured: false, ..case(Some(MtlsMode::Strict)) };
     for (case, expected) in [(unmeshed, "target-not-meshed"), (excluded, "reset-without-evidence")] {
@@ -141,7 +141,7 @@ fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
 fn a_ztunnel_proves_by_its_own_account_only() {
     let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..case(Some(MtlsMode::Strict)) };
     let account = |denied, application_down| {
-        Some(Ok(ProxyWord::Connections(Connections { denied, application_down, ..Connections::default() })))
+        Some(Ok(ProxyReport::Connections(Connections { denied, application_down, ..Connections::default() })))
     };
     let rows = [
         (account(3, 0), "proxy"),
@@ -161,7 +161,7 @@ fn only_the_proxys_word_counts_where_it_was_asked_for_alone() {
     let strict = case(Some(MtlsMode::Strict));
     let own = || Some(shown(Some(Ok("boards"))));
     let rows = [
-        (Some(Ok(ProxyWord::Enforces { chains: 1 })), "proxy"),
+        (Some(Ok(ProxyReport::Enforces { chains: 1 })), "proxy"),
         (Some(Err("no answer".to_owned())), "proxy-silent"),
         (None, "proxy-silent"),
     ];
@@ -174,7 +174,7 @@ fn only_the_proxys_word_counts_where_it_was_asked_for_alone() {
 fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
     let weighed = |mode, hello, proxy, refusal, last_resort| {
         let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
-        let terms = Terms { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, last_resort };
+        let terms = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, last_resort };
         weigh(&case(mode), &seen, refusal, terms).is_ok()
     };
     let own = || Some(shown(Some(Ok("boards"))));
@@ -187,5 +187,5 @@ fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
         "a forged certificate"
     );
     assert!(!weighed(Some(MtlsMode::Permissive), None, None, Refusal::Reset, true), "PERMISSIVE lets plaintext in");
-    assert!(!weighed(None, own(), Some(Ok(ProxyWord::LetsPlaintextIn)), Refusal::Reset, true), "the proxy is open");
+    assert!(!weighed(None, own(), Some(Ok(ProxyReport::LetsPlaintextIn)), Refusal::Reset, true), "the proxy is open");
 }

@@ -39,7 +39,7 @@ pub enum Outcome {
     /// It is what was expected.
     AsExpected,
     /// It is the contrary.
-    Contrary,
+    Unexpected,
     /// The verdict is inconclusive, or what to expect is not known.
     CannotTell,
 }
@@ -70,8 +70,8 @@ impl Expectation {
                     endpoints.map(|(endpoint, verdict)| held(of_endpoint(endpoint), verdict)).collect();
                 let target = held(self.of(case), &judgement.verdict);
                 let all = || outcomes.iter().chain([&target]);
-                if all().any(|outcome| *outcome == Outcome::Contrary) {
-                    Outcome::Contrary
+                if all().any(|outcome| *outcome == Outcome::Unexpected) {
+                    Outcome::Unexpected
                 } else if all().any(|outcome| *outcome == Outcome::CannotTell) {
                     Outcome::CannotTell
                 } else {
@@ -90,7 +90,7 @@ fn held(expected: Option<&str>, verdict: &Verdict) -> Outcome {
     match (expected, verdict) {
         (_, Verdict::Inconclusive(..)) | (None, _) => Outcome::CannotTell,
         (Some(expected), verdict) if expected == verdict.as_str() => Outcome::AsExpected,
-        _ => Outcome::Contrary,
+        _ => Outcome::Unexpected,
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::domain::effective::Effective;
     use crate::domain::mesh::DataPlane;
-    use crate::domain::verdict::{How, Reason};
+    use crate::domain::verdict::{AcceptedBy, Reason};
 
     fn endpoint(mode: Option<MtlsMode>) -> EndpointCase {
         EndpointCase {
@@ -129,7 +129,7 @@ mod tests {
 
     fn verdict(word: &str) -> Verdict {
         match word {
-            "accepted" => Verdict::Accepted(How::Http(200)),
+            "accepted" => Verdict::Accepted(AcceptedBy::Http(200)),
             "rejected" => Verdict::Rejected(Vec::new()),
             _ => Verdict::Inconclusive(Reason::Dns, String::new()),
         }
@@ -139,16 +139,16 @@ mod tests {
     #[test]
     fn the_policy_is_held_endpoint_by_endpoint() {
         use MtlsMode::{Disable, Permissive, Strict};
-        use Outcome::{AsExpected, CannotTell, Contrary};
+        use Outcome::{AsExpected, CannotTell, Unexpected};
         type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<&'a str>, Outcome);
         let rows: [Row<'_>; 11] = [
             (&[Some(Strict)], &["rejected"], "rejected", Some("rejected"), AsExpected),
-            (&[Some(Strict)], &["accepted"], "accepted", Some("rejected"), Contrary),
+            (&[Some(Strict)], &["accepted"], "accepted", Some("rejected"), Unexpected),
             (&[Some(Permissive)], &["accepted"], "accepted", Some("accepted"), AsExpected),
             (&[Some(Disable)], &["accepted"], "accepted", Some("accepted"), AsExpected),
             (&[Some(Permissive)], &["inconclusive"], "inconclusive", Some("accepted"), CannotTell),
             (&[Some(Strict), Some(Permissive)], &["rejected", "accepted"], "accepted", Some("accepted"), AsExpected),
-            (&[Some(Strict), Some(Permissive)], &["accepted", "accepted"], "accepted", Some("accepted"), Contrary),
+            (&[Some(Strict), Some(Permissive)], &["accepted", "accepted"], "accepted", Some("accepted"), Unexpected),
             (
                 &[Some(Strict), Some(Permissive)],
                 &["inconclusive", "accepted"],
@@ -156,7 +156,7 @@ mod tests {
                 Some("accepted"),
                 CannotTell,
             ),
-            (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some("rejected"), Contrary),
+            (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some("rejected"), Unexpected),
             (&[None], &["accepted"], "accepted", None, CannotTell),
             (&[], &[], "inconclusive", None, CannotTell),
         ];
@@ -174,8 +174,8 @@ mod tests {
         let judged = |word| Judgement { verdict: verdict(word), endpoints: Vec::new() };
         let rows = [
             (Expectation::Rejected, "rejected", Outcome::AsExpected),
-            (Expectation::Rejected, "accepted", Outcome::Contrary),
-            (Expectation::Accepted, "rejected", Outcome::Contrary),
+            (Expectation::Rejected, "accepted", Outcome::Unexpected),
+            (Expectation::Accepted, "rejected", Outcome::Unexpected),
             (Expectation::Accepted, "inconclusive", Outcome::CannotTell),
         ];
         for (expectation, word, outcome) in rows {

@@ -1,7 +1,7 @@
 //! Findings: what breaks, what is not protected, and what is easily misread, each with a stable code, the objects that
 //! it is about, and a remedy.
 //!
-//! A finding is a function of a [`Survey`] and its [`Overview`]. The same rules serve `status`, which looks at what is,
+//! A finding is a function of a [`NamespaceContext`] and its [`Overview`]. The same rules serve `status`, which looks at what is,
 //! and the check before a switch, which looks at what would be.
 
 mod code;
@@ -14,8 +14,8 @@ mod traffic;
 mod workloads;
 
 use super::mesh::MtlsMode;
+use super::namespace_context::NamespaceContext;
 use super::overview::{Overview, Side, overview};
-use super::survey::Survey;
 pub use code::Code;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -84,7 +84,7 @@ pub enum Purpose {
 }
 
 /// An overview with its findings, the gravest first.
-pub fn examine(survey: &Survey, purpose: Purpose) -> (Overview, Vec<Finding>) {
+pub fn examine(survey: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<Finding>) {
     let overview = overview(survey);
     let mut findings = Vec::new();
     traffic::find(survey, &overview, &mut findings);

@@ -84,7 +84,7 @@ pub struct Run {
 impl Run {
     /// Whether a later run of `command` starts a story of its own, so that going back ends at its beginning: after
     /// a way back that came to its end, and after a restore.
-    pub fn ends_a_story(&self, command: &str) -> bool {
+    pub fn closes_session(&self, command: &str) -> bool {
         match self.stage {
             Stage::Begun => false,
             Stage::Done => self.command != command && command == "enable-mtls",
@@ -94,8 +94,8 @@ impl Run {
 }
 
 /// Where the present story begins in `runs`, the oldest first.
-pub fn story_start(runs: &[Run]) -> usize {
-    let begins = |pair: &[Run]| pair[0].ends_a_story(&pair[1].command);
+pub fn session_start(runs: &[Run]) -> usize {
+    let begins = |pair: &[Run]| pair[0].closes_session(&pair[1].command);
     runs.windows(2).rposition(begins).map_or(0, |position| position + 1)
 }
 
@@ -103,7 +103,7 @@ pub fn story_start(runs: &[Run]) -> usize {
 /// `runs`. `None` where there is no such run.
 pub fn back_to<'a>(runs: &'a [Run], wanted: Option<&str>) -> Option<&'a [Run]> {
     let first = match wanted {
-        None => story_start(runs),
+        None => session_start(runs),
         Some(id) => runs.iter().position(|run| run.id == id)?,
     };
     runs.get(first..)

@@ -139,7 +139,7 @@ fn a_story_ends_with_a_way_back_or_a_restore() {
         (with("enable-mtls", Stage::Undone), "enable-mtls", true),
         (with("enable-mtls", Stage::Undone), "disable-mtls", true),
     ] {
-        assert_eq!(former.ends_a_story(next), ends, "{} {:?}, then {next}", former.command, former.stage);
+        assert_eq!(former.closes_session(next), ends, "{} {:?}, then {next}", former.command, former.stage);
     }
 }
 
@@ -168,8 +168,8 @@ fn going_back_to_a_run_undoes_it_and_all_that_came_after() {
     // A way back that came to its end closes what was before it.
     let off = Run { command: "disable-mtls".into(), ..named("b") };
     let stories = [named("a"), off, named("c"), named("d")];
-    assert_eq!(story_start(&stories), 2);
+    assert_eq!(session_start(&stories), 2);
     assert_eq!(back_to(&stories, None).map(<[Run]>::len), Some(2));
     assert_eq!(back_to(&stories, Some("a")).map(<[Run]>::len), Some(4));
-    assert_eq!(story_start(&[]), 0);
+    assert_eq!(session_start(&[]), 0);
 }

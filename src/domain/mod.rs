@@ -4,18 +4,20 @@
 //! [`plan::Plan`] → [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
 
 pub mod ambient;
-pub mod calls;
+pub mod client_config;
 pub mod client_tls;
-pub mod control;
 pub mod effective;
+pub mod enforcement;
 pub mod evidence;
 pub mod expectation;
 pub mod findings;
 pub mod front_door;
 pub mod identity;
 pub mod journal;
-pub mod loaded;
 pub mod mesh;
+pub mod mesh_client;
+pub mod mesh_traffic;
+pub mod namespace_context;
 pub mod overview;
 pub mod plan;
 pub mod probe;
@@ -24,8 +26,5 @@ pub mod rights;
 pub mod rule;
 pub mod selection;
 pub mod selector;
-pub mod survey;
 pub mod verdict;
-pub mod wait;
 pub mod watch;
-pub mod workload;

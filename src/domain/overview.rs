@@ -6,10 +6,10 @@
 mod callers;
 
 use super::ambient::{self, Plaintext};
-use super::client_tls::{Outcome, Sends, Server};
+use super::client_tls::{Outcome, Server, WireProtocol};
 use super::effective::{Effective, PolicyIndex, Step, legacy_server_mode};
 use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, PodFacts, Protocol, Service, ServiceKind, ServicePort};
-use super::survey::Survey;
+use super::namespace_context::NamespaceContext;
 use callers::Callers;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -135,7 +135,7 @@ pub struct CallerView {
     /// Whether the rule says what to send; otherwise auto mTLS does.
     pub explicit: bool,
     /// What is sent, by workload.
-    pub sends: BTreeMap<String, BTreeSet<Sends>>,
+    pub sends: BTreeMap<String, BTreeSet<WireProtocol>>,
     /// The worst that comes of it.
     pub outcome: Outcome,
     /// Where it fails.
@@ -144,7 +144,7 @@ pub struct CallerView {
 
 impl CallerView {
     /// What comes of what is sent to one workload, and what that is.
-    pub fn to(&self, workload: &str) -> (BTreeSet<Sends>, bool) {
+    pub fn to(&self, workload: &str) -> (BTreeSet<WireProtocol>, bool) {
         let sends = self.sends.get(workload).cloned().unwrap_or_default();
         (sends, self.breaks.iter().any(|broken| broken.workload == workload))
     }
@@ -154,7 +154,7 @@ impl CallerView {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Break {
     /// What is sent.
-    pub sends: Sends,
+    pub sends: WireProtocol,
     /// What it meets.
     pub server: Server,
     /// At which workload.
@@ -164,7 +164,7 @@ pub struct Break {
 }
 
 /// Looks at every port.
-pub fn overview(survey: &Survey) -> Overview {
+pub fn overview(survey: &NamespaceContext) -> Overview {
     let snapshot = &survey.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
     let callers = Callers::new(survey, &index);
@@ -215,7 +215,7 @@ struct State {
 }
 
 fn look(
-    survey: &Survey,
+    survey: &NamespaceContext,
     index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
     pod: Option<&Pod>,
@@ -225,7 +225,7 @@ fn look(
     let Some(pod) = pod else {
         let mode = Some(index.namespace_mode(&snapshot.namespace, None));
         let wanted = Effective { mode, chain: Vec::new() };
-        return State { server: Server::Naked, bypass: Some(Bypass::NoPod), wanted, ambient: None };
+        return State { server: Server::NoProxy, bypass: Some(Bypass::NoPod), wanted, ambient: None };
     };
     let wanted = if snapshot.policies.legacy_only {
         let name = (!port.name.is_empty()).then_some(port.name.as_str());
@@ -239,7 +239,7 @@ fn look(
 /// What a pod does at a port (`None`: at any that no policy names).
 fn at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> State {
     let by_policy = wanted.mode.map_or(Server::Unknown, Server::Mode);
-    let naked = |bypass| (Server::Naked, Some(bypass), None);
+    let naked = |bypass| (Server::NoProxy, Some(bypass), None);
     let (server, bypass, ambient) = match pod.data_plane {
         DataPlane::None if pod.facts.host_network => naked(Bypass::HostNetwork),
         DataPlane::None => naked(Bypass::NoProxy),
@@ -333,7 +333,7 @@ fn is_ours(pod: &Pod) -> bool {
 }
 
 /// Workloads without a Service: their general mode, and each port for which their policy makes an exception.
-fn others(survey: &Survey, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<Side> {
+fn others(survey: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<Side> {
     let mut groups = Groups::default();
     let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
     for pod in survey.snapshot.pods.values().filter(alone) {

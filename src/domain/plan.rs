@@ -64,7 +64,7 @@ pub enum Scope {
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct SwitchRequest {
     /// On or off.
     pub direction: Direction,
     /// Only these Services; `None` is all of them.
@@ -81,7 +81,7 @@ pub struct Wish {
     pub force_conflicts: bool,
 }
 
-impl Wish {
+impl SwitchRequest {
     /// The plain wish: all Services, a rule each, nothing forced.
     pub const fn new(direction: Direction) -> Self {
         Self {
@@ -302,7 +302,7 @@ impl Plan {
 }
 
 /// What to change in `snapshot` so that `wish` comes true. The order of the snapshot's lists does not matter.
-pub fn plan(snapshot: &Snapshot, wish: &Wish) -> Plan {
+pub fn plan(snapshot: &Snapshot, wish: &SwitchRequest) -> Plan {
     let mut plan = Plan::empty(wish.direction);
     let root = &snapshot.policies.root_namespace;
     if snapshot.namespace == *root && !wish.force {
@@ -404,7 +404,7 @@ mod tests {
         let mut on = shop(&["web"]);
         on.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
         on.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
-        let down = plan(&on, &Wish::new(Direction::Disable { mode: MtlsMode::Disable }));
+        let down = plan(&on, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
         assert_eq!(order(&down)[..2], through);
         assert_eq!(down.phases()[2].changes[0].mode, Some(MtlsMode::Disable));
     }
@@ -428,7 +428,7 @@ mod tests {
         snapshot.namespace = "istio-system".into();
         for wish in [ENABLE, DISABLE] {
             assert_eq!(plan(&snapshot, &wish).refusals, [Refusal::RootNamespace("istio-system".into())]);
-            assert!(plan(&snapshot, &Wish { force: true, ..wish }).refusals.is_empty());
+            assert!(plan(&snapshot, &SwitchRequest { force: true, ..wish }).refusals.is_empty());
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What a probe asks and what it sees: targets become cases, cases get observations.
 
-use super::control::Control;
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
-use super::proxy::ProxyWord;
+use super::mesh_client::MeshClientAnswer;
+use super::proxy::ProxyReport;
 use std::fmt;
 
 /// A Service port by number or by name.
@@ -335,7 +335,7 @@ pub struct Observation {
     /// The head of the answer's body, where one was asked for.
     pub body: Option<String>,
     /// What a client in the mesh met at the same target, where one was sent.
-    pub control: Option<Control>,
+    pub control: Option<MeshClientAnswer>,
     /// Whether that client's success may stand for evidence: no authorization policy could explain the refusal.
     pub last_resort: bool,
 }
@@ -348,7 +348,7 @@ pub struct EndpointObservation {
     /// The TLS hello, if its record arrived.
     pub hello: Option<Hello>,
     /// What the endpoint's own proxy says, where it was asked; the error says why it gave no answer.
-    pub proxy: Option<Result<ProxyWord, String>>,
+    pub proxy: Option<Result<ProxyReport, String>>,
 }
 
 /// curl's codes after which it gives up all that it has still to do: it could not start, or ran out of memory, which an

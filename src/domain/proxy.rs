@@ -40,7 +40,7 @@ impl FilterChain {
 
 /// What a proxy says of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyWord {
+pub enum ProxyReport {
     /// Every chain for the port demands a client certificate: STRICT as enforced.
     Enforces {
         /// Chains that were looked at.
@@ -70,41 +70,41 @@ pub struct Connections {
 }
 
 /// Reads the word of a sidecar for `port` from its loaded chains.
-pub fn word(chains: &[FilterChain], port: u16) -> ProxyWord {
+pub fn word(chains: &[FilterChain], port: u16) -> ProxyReport {
     let own = || chains.iter().filter(|chain| chain.port == Some(port));
     let rest = || chains.iter().filter(|chain| chain.port.is_none());
     let chosen: Vec<&FilterChain> = if own().next().is_some() { own().collect() } else { rest().collect() };
     if chosen.is_empty() {
-        ProxyWord::NothingLoaded
+        ProxyReport::NothingLoaded
     } else if chosen.iter().any(|chain| chain.takes_plaintext()) {
-        ProxyWord::LetsPlaintextIn
+        ProxyReport::LetsPlaintextIn
     } else if chosen.iter().all(|chain| chain.requires_client_certificate) {
-        ProxyWord::Enforces { chains: chosen.len() }
+        ProxyReport::Enforces { chains: chosen.len() }
     } else {
-        ProxyWord::TlsWithoutClientCertificate
+        ProxyReport::TlsWithoutClientCertificate
     }
 }
 
 /// What the word is worth as evidence that the mesh refused plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
+pub enum Weight {
     /// It did.
-    For,
+    Supports,
     /// It did not.
-    Against,
+    Contradicts,
     /// It says neither.
-    Neither,
+    Silent,
 }
 
-impl ProxyWord {
+impl ProxyReport {
     /// What it is worth, where `refused` of our plaintext connections got no byte. A ztunnel must have denied as many.
-    pub fn worth(&self, refused: usize) -> Worth {
+    pub fn worth(&self, refused: usize) -> Weight {
         match self {
-            Self::Enforces { .. } => Worth::For,
-            Self::LetsPlaintextIn | Self::TlsWithoutClientCertificate => Worth::Against,
-            Self::Connections(seen) if seen.application_down + seen.served > 0 => Worth::Against,
-            Self::Connections(seen) if refused > 0 && seen.denied >= refused => Worth::For,
-            Self::NothingLoaded | Self::Connections(_) => Worth::Neither,
+            Self::Enforces { .. } => Weight::Supports,
+            Self::LetsPlaintextIn | Self::TlsWithoutClientCertificate => Weight::Contradicts,
+            Self::Connections(seen) if seen.application_down + seen.served > 0 => Weight::Contradicts,
+            Self::Connections(seen) if refused > 0 && seen.denied >= refused => Weight::Supports,
+            Self::NothingLoaded | Self::Connections(_) => Weight::Silent,
         }
     }
 }
@@ -122,7 +122,7 @@ pub fn refused<'a>(
     })
 }
 
-impl fmt::Display for ProxyWord {
+impl fmt::Display for ProxyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enforces { chains: 1 } => {
@@ -164,16 +164,16 @@ mod tests {
         let own_tls = [chain(Some(8080), Some(Tls), false)];
         let any_plain = [chain(Some(8080), None, false)];
         let any_mutual = [chain(Some(8080), None, true)];
-        let rows: [(&str, &[FilterChain], u16, ProxyWord); 9] = [
-            ("STRICT", &strict, 8080, ProxyWord::Enforces { chains: 1 }),
-            ("PERMISSIVE", &permissive, 8080, ProxyWord::LetsPlaintextIn),
-            ("DISABLE", &disabled, 8080, ProxyWord::LetsPlaintextIn),
-            ("a port without chains falls to the catch-all", &catch_all, 9090, ProxyWord::Enforces { chains: 1 }),
-            ("a port exception beside a STRICT catch-all", &catch_all, 8080, ProxyWord::LetsPlaintextIn),
-            ("TLS of a gateway's kind", &own_tls, 8080, ProxyWord::TlsWithoutClientCertificate),
-            ("no condition on the transport, no TLS", &any_plain, 8080, ProxyWord::LetsPlaintextIn),
-            ("no condition on the transport, mutual TLS", &any_mutual, 8080, ProxyWord::Enforces { chains: 1 }),
-            ("nothing for the port", &strict, 9090, ProxyWord::NothingLoaded),
+        let rows: [(&str, &[FilterChain], u16, ProxyReport); 9] = [
+            ("STRICT", &strict, 8080, ProxyReport::Enforces { chains: 1 }),
+            ("PERMISSIVE", &permissive, 8080, ProxyReport::LetsPlaintextIn),
+            ("DISABLE", &disabled, 8080, ProxyReport::LetsPlaintextIn),
+            ("a port without chains falls to the catch-all", &catch_all, 9090, ProxyReport::Enforces { chains: 1 }),
+            ("a port exception beside a STRICT catch-all", &catch_all, 8080, ProxyReport::LetsPlaintextIn),
+            ("TLS of a gateway's kind", &own_tls, 8080, ProxyReport::TlsWithoutClientCertificate),
+            ("no condition on the transport, no TLS", &any_plain, 8080, ProxyReport::LetsPlaintextIn),
+            ("no condition on the transport, mutual TLS", &any_mutual, 8080, ProxyReport::Enforces { chains: 1 }),
+            ("nothing for the port", &strict, 9090, ProxyReport::NothingLoaded),
         ];
         for (name, chains, port, expected) in rows {
             assert_eq!(word(chains, port), expected, "{name}");
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn a_ztunnel_must_have_denied_every_connection() {
         let seen = |denied, application_down, served| {
-            ProxyWord::Connections(Connections { denied, application_down, served, other: 0 })
+            ProxyReport::Connections(Connections { denied, application_down, served, other: 0 })
         };
         let rows = [
-            (seen(3, 0, 0), Worth::For),
-            (seen(2, 0, 0), Worth::Neither),
-            (seen(0, 0, 0), Worth::Neither),
-            (seen(2, 1, 0), Worth::Against),
-            (seen(3, 0, 1), Worth::Against),
+            (seen(3, 0, 0), Weight::Supports),
+            (seen(2, 0, 0), Weight::Silent),
+            (seen(0, 0, 0), Weight::Silent),
+            (seen(2, 1, 0), Weight::Contradicts),
+            (seen(3, 0, 1), Weight::Contradicts),
         ];
         for (word, expected) in rows {
             assert_eq!(word.worth(3), expected, "{word}");

@@ -116,7 +116,7 @@ pub enum Task {
 /// How it is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
-pub struct Ways {
+pub struct RbacOptions {
     /// The proxies are asked too.
     pub port_forward: bool,
     /// A client in the mesh is sent where nothing else tells who refused.
@@ -124,7 +124,7 @@ pub struct Ways {
     /// The cluster speaks the legacy API.
     pub legacy: bool,
     /// The probe pod stands in another namespace.
-    pub elsewhere: bool,
+    pub probe_namespace: bool,
 }
 
 /// The rights of a task, by where they are needed.
@@ -133,7 +133,7 @@ pub struct Rights {
     /// In the namespace itself.
     pub namespace: Vec<Group>,
     /// In the namespace of the probe pod, where that is another.
-    pub elsewhere: Vec<Group>,
+    pub probe_namespace: Vec<Group>,
     /// In the mesh's root namespace.
     pub root: Vec<Group>,
     /// In the whole cluster.
@@ -141,7 +141,7 @@ pub struct Rights {
 }
 
 /// The least rights with which a task is done.
-pub fn rights(task: Task, ways: Ways) -> Rights {
+pub fn rights(task: Task, ways: RbacOptions) -> Rights {
     if task == Task::Cleanup {
         let cleanup = group("Probe pods that are left.", &[("list", "", "pods"), ("delete", "", "pods")]);
         return Rights { namespace: vec![cleanup], ..Rights::default() };
@@ -151,8 +151,8 @@ pub fn rights(task: Task, ways: Ways) -> Rights {
         root: vec![MESH_SETTINGS],
         ..Rights::default()
     };
-    if ways.elsewhere {
-        needed.elsewhere = vec![SERVICES, PODS, THROWAWAY];
+    if ways.probe_namespace {
+        needed.probe_namespace = vec![SERVICES, PODS, THROWAWAY];
     } else {
         needed.namespace.push(THROWAWAY);
     }
@@ -165,7 +165,7 @@ pub fn rights(task: Task, ways: Ways) -> Rights {
     if ways.control {
         needed.namespace.push(AUTHORIZATION);
         needed.root.push(AUTHORIZATION);
-        if ways.elsewhere {
+        if ways.probe_namespace {
             needed.namespace.push(THROWAWAY);
         }
     }
@@ -182,21 +182,21 @@ mod tests {
     use super::*;
 
     fn all(rights: &Rights) -> Vec<Right> {
-        let groups = [&rights.namespace, &rights.elsewhere, &rights.root, &rights.cluster];
+        let groups = [&rights.namespace, &rights.probe_namespace, &rights.root, &rights.cluster];
         groups.into_iter().flatten().flat_map(|group| group.rights).copied().collect()
     }
 
     #[test]
     fn a_probe_changes_nothing_but_its_own_pod() {
-        for (port_forward, control, legacy, elsewhere) in
+        for (port_forward, control, legacy, probe_namespace) in
             [(false, false, false, false), (true, true, false, true), (true, true, true, false)]
         {
-            let rights = rights(Task::Probe, Ways { port_forward, control, legacy, elsewhere });
+            let rights = rights(Task::Probe, RbacOptions { port_forward, control, legacy, probe_namespace });
             for (verb, _, resource) in all(&rights) {
                 let reads = matches!(verb, "get" | "list" | "watch");
                 assert!(reads || resource == "pods" || resource == "pods/portforward", "{verb} {resource}");
             }
-            assert!(!elsewhere || control || !rights.namespace.contains(&THROWAWAY));
+            assert!(!probe_namespace || control || !rights.namespace.contains(&THROWAWAY));
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
     fn only_what_was_asked_for_opens_a_proxy() {
         let opens =
             |ways| all(&rights(Task::Switch, ways)).iter().any(|(_, _, resource)| *resource == "pods/portforward");
-        assert!(!opens(Ways::default()));
-        assert!(opens(Ways { port_forward: true, ..Ways::default() }));
+        assert!(!opens(RbacOptions::default()));
+        assert!(opens(RbacOptions { port_forward: true, ..RbacOptions::default() }));
     }
 }

@@ -4,14 +4,14 @@
 //! was the mesh which refused; all else is `inconclusive`, with a reason and a remedy. The facts behind each row
 //! were measured on a real mesh.
 
-use super::control::Control;
 use super::evidence::{Evidence, Refusal, Sources, weigh};
+use super::mesh_client::MeshClientAnswer;
 use super::probe::{Case, EndpointCase, EndpointObservation, Observation, Sample};
 use std::fmt;
 
 /// How plaintext got in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum AcceptedBy {
     /// The application answered over HTTP.
     Http(u16),
     /// Bytes came back that are not HTTP.
@@ -24,7 +24,7 @@ pub enum How {
     ApplicationSpeaksTls,
 }
 
-impl fmt::Display for How {
+impl fmt::Display for AcceptedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "HTTP {status}"),
@@ -233,7 +233,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Plaintext got in.
-    Accepted(How),
+    Accepted(AcceptedBy),
     /// The mesh refused it, by this evidence (one entry an endpoint).
     Rejected(Vec<Evidence>),
     /// It cannot be told, for this reason, with what was seen.
@@ -274,7 +274,7 @@ impl Judgement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// Bytes came back.
-    Answered(How),
+    Answered(AcceptedBy),
     /// Connected, then reset without a byte.
     Reset,
     /// Connected, then closed without a byte.
@@ -287,16 +287,16 @@ pub enum Look {
 pub fn look(sample: &Sample) -> Look {
     if let Some(status) = sample.http_status {
         return Look::Answered(match status {
-            403 if sample.from_sidecar => How::DeniedByAuthorization,
-            502..=504 if sample.from_sidecar => How::ApplicationDown(status),
-            400 => How::ApplicationSpeaksTls,
-            _ => How::Http(status),
+            403 if sample.from_sidecar => AcceptedBy::DeniedByAuthorization,
+            502..=504 if sample.from_sidecar => AcceptedBy::ApplicationDown(status),
+            400 => AcceptedBy::ApplicationSpeaksTls,
+            _ => AcceptedBy::Http(status),
         });
     }
     // curl 1: an answer in HTTP/0.9, that is in anything; 8: a header that is none.
     let unreadable = sample.connected && matches!(sample.exit, 1 | 8);
     if sample.bytes > 0 || unreadable {
-        return Look::Answered(How::NotHttp);
+        return Look::Answered(AcceptedBy::NotHttp);
     }
     match (sample.exit, sample.connected) {
         (55 | 56, true) => Look::Reset,
@@ -311,7 +311,7 @@ pub fn look(sample: &Sample) -> Look {
 
 /// What a verdict is held against.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
+pub struct JudgeParams<'a> {
     /// Samples that each way in was to give.
     pub attempts: usize,
     /// First part of every SPIFFE identity.
@@ -323,7 +323,7 @@ pub struct Terms<'a> {
 }
 
 /// Judges one endpoint. `samples` must hold what was asked for: fewer records than `attempts` reject nothing.
-pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, terms: Terms<'_>) -> Verdict {
+pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, terms: JudgeParams<'_>) -> Verdict {
     let attempts = terms.attempts;
     let looks: Vec<Look> = seen.samples.iter().map(look).collect();
     if let Some(how) = looks.iter().copied().find_map(answered) {
@@ -348,7 +348,7 @@ pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, terms: Te
     }
 }
 
-fn answered(look: Look) -> Option<How> {
+fn answered(look: Look) -> Option<AcceptedBy> {
     match look {
         Look::Answered(how) => Some(how),
         _ => None,
@@ -385,8 +385,8 @@ pub struct Judgement {
 ///
 /// The Service's own address counts as one more way in, but can never by itself prove a rejection: it leads to one
 /// endpoint at a time.
-pub fn judge(case: &Case, seen: &Observation, terms: Terms<'_>) -> Judgement {
-    let terms = Terms { last_resort: terms.last_resort || seen.last_resort, ..terms };
+pub fn judge(case: &Case, seen: &Observation, terms: JudgeParams<'_>) -> Judgement {
+    let terms = JudgeParams { last_resort: terms.last_resort || seen.last_resort, ..terms };
     let nothing = EndpointObservation::default();
     let endpoints: Vec<Verdict> = case
         .endpoints
@@ -395,7 +395,7 @@ pub fn judge(case: &Case, seen: &Observation, terms: Terms<'_>) -> Judgement {
         .map(|(index, endpoint)| judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), terms))
         .collect();
     let verdict = match (combine(case, seen, &endpoints, terms.attempts), &seen.control) {
-        (Verdict::Rejected(_), Some(Control::Broken(words))) => {
+        (Verdict::Rejected(_), Some(MeshClientAnswer::Broken(words))) => {
             let words = format!("plaintext is refused, but a client in the mesh does not get through: {words}");
             Verdict::Inconclusive(Reason::ControlFailed, words)
         }
@@ -406,8 +406,9 @@ pub fn judge(case: &Case, seen: &Observation, terms: Terms<'_>) -> Judgement {
 
 /// Whether only a client in the mesh can still tell: every plaintext connection was refused, and neither the network
 /// nor a proxy could say by whom.
-pub fn needs_control(case: &Case, seen: &Observation, terms: Terms<'_>) -> bool {
-    let is_rejected = |last_resort| judge(case, seen, Terms { last_resort, ..terms }).verdict.evidence().is_some();
+pub fn needs_control(case: &Case, seen: &Observation, terms: JudgeParams<'_>) -> bool {
+    let is_rejected =
+        |last_resort| judge(case, seen, JudgeParams { last_resort, ..terms }).verdict.evidence().is_some();
     terms.sources != Sources::Proxy && !is_rejected(false) && is_rejected(true)
 }
 

@@ -6,13 +6,13 @@ use crate::domain::evidence::Sources;
 use crate::domain::identity::PeerIdentity;
 use crate::domain::mesh::{DataPlane, MtlsMode};
 use crate::domain::probe::Hello;
-use crate::domain::proxy::{Connections, ProxyWord, Worth};
+use crate::domain::proxy::{Connections, ProxyReport, Weight};
 use proptest::prelude::*;
 
 const TRUST_DOMAIN: &str = "cluster.local";
 const ATTEMPTS: usize = 3;
-const TERMS: Terms<'static> =
-    Terms { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, last_resort: false };
+const TERMS: JudgeParams<'static> =
+    JudgeParams { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, last_resort: false };
 
 fn identity() -> PeerIdentity {
     PeerIdentity {
@@ -448,7 +448,7 @@ fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> 
     )
 }
 
-fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyWord, String>>> {
+fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyReport, String>>> {
     let connections = (0usize..6, 0usize..2, 0usize..2).prop_map(|(denied, application_down, served)| Connections {
         denied,
         application_down,
@@ -456,11 +456,11 @@ fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyWord, String>>> {
         other: 0,
     });
     let word = prop_oneof![
-        4 => Just(ProxyWord::Enforces { chains: 1 }),
-        1 => Just(ProxyWord::LetsPlaintextIn),
-        1 => Just(ProxyWord::TlsWithoutClientCertificate),
-        1 => Just(ProxyWord::NothingLoaded),
-        1 => connections.prop_map(ProxyWord::Connections),
+        4 => Just(ProxyReport::Enforces { chains: 1 }),
+        1 => Just(ProxyReport::LetsPlaintextIn),
+        1 => Just(ProxyReport::TlsWithoutClientCertificate),
+        1 => Just(ProxyReport::NothingLoaded),
+        1 => connections.prop_map(ProxyReport::Connections),
     ];
     prop_oneof![2 => Just(None), 1 => Just(Some(Err("timed out".to_owned()))), 3 => word.prop_map(|word| Some(Ok(word)))]
 }
@@ -489,16 +489,16 @@ fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     // A hello whose record is lost, or whose chain cannot be checked, says nothing; any other that does not prove
     // the mesh speaks against it.
     let mute = seen.hello.as_ref().is_none_or(|hello| hello.identity.is_none() && !hello.chain.is_empty());
-    let (network, contrary) = match case.mode.mode {
+    let (network, contradicts) = match case.mode.mode {
         Some(MtlsMode::Strict) | None if ztunnel => (false, false),
         Some(MtlsMode::Strict) => (certificate, !certificate && !mute),
         Some(_) => (false, true),
         None => (false, !certificate && !mute),
     };
     let word = seen.proxy.as_ref().and_then(|word| word.as_ref().ok());
-    let worth = word.map_or(Worth::Neither, |word| word.worth(seen.samples.len()));
-    let by_network = network && strict && refused(&[55, 56]) && worth != Worth::Against;
-    let by_proxy = worth == Worth::For && !contrary && refused(&[52, 55, 56]);
+    let worth = word.map_or(Weight::Silent, |word| word.worth(seen.samples.len()));
+    let by_network = network && strict && refused(&[55, 56]) && worth != Weight::Contradicts;
+    let by_proxy = worth == Weight::Supports && !contradicts && refused(&[52, 55, 56]);
     seen.samples.len() >= ATTEMPTS && case.data_plane != DataPlane::None && case.captured && (by_network || by_proxy)
 }
 

@@ -1,7 +1,7 @@
 //! Following what targets answer, sample by sample, and when it flips.
 
 use super::probe::Sample;
-use super::verdict::{How, Look, Reason, look};
+use super::verdict::{AcceptedBy, Look, Reason, look};
 use std::fmt;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const STREAK: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// At least one endpoint answered.
-    Answered(How),
+    Answered(AcceptedBy),
     /// Every endpoint refused.
     Refused,
     /// No endpoint answered, and one says nothing of mutual TLS.

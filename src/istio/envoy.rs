@@ -1,6 +1,6 @@
 //! An Envoy sidecar's `config_dump` and a ztunnel's access log → domain values.
 
-use crate::domain::loaded::{self, Clusters};
+use crate::domain::client_config::{self, Clusters};
 use crate::domain::proxy::{Connections, FilterChain, Transport};
 use serde_json::Value;
 use std::time::Duration;
@@ -57,18 +57,18 @@ pub fn clusters(dump: &Value) -> Clusters {
     named.collect()
 }
 
-fn transport(cluster: &Value) -> loaded::Transport {
+fn transport(cluster: &Value) -> client_config::Transport {
     let socket = &cluster["transport_socket"];
     let protocols = &socket["typed_config"]["common_tls_context"]["alpn_protocols"];
     let is_of_the_mesh = |protocol: &Value| protocol.as_str().is_some_and(|protocol| protocol.starts_with("istio"));
     if cluster["transport_socket_matches"].as_array().is_some_and(|matches| !matches.is_empty()) {
-        loaded::Transport::ByEndpoint
+        client_config::Transport::ByEndpoint
     } else if socket["name"] != "envoy.transport_sockets.tls" {
-        loaded::Transport::Plain
+        client_config::Transport::Plain
     } else if protocols.as_array().into_iter().flatten().any(is_of_the_mesh) {
-        loaded::Transport::Mutual
+        client_config::Transport::Mutual
     } else {
-        loaded::Transport::Tls
+        client_config::Transport::Tls
     }
 }
 
@@ -152,7 +152,7 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::proxy::{ProxyWord, word};
+    use crate::domain::proxy::{ProxyReport, word};
     use serde_json::json;
 
     fn dump(chains: &Value) -> Value {
@@ -173,9 +173,9 @@ mod tests {
     fn a_sidecars_dump_gives_its_chains() {
         let plain = json!({"filter_chain_match": {"destination_port": 8080, "transport_protocol": "raw_buffer"}});
         let strict = filter_chains(&dump(&json!([mutual(8080)]))).unwrap();
-        assert_eq!(word(&strict, 8080), ProxyWord::Enforces { chains: 1 });
+        assert_eq!(word(&strict, 8080), ProxyReport::Enforces { chains: 1 });
         let permissive = filter_chains(&dump(&json!([mutual(8080), plain]))).unwrap();
-        assert_eq!(word(&permissive, 8080), ProxyWord::LetsPlaintextIn);
+        assert_eq!(word(&permissive, 8080), ProxyReport::LetsPlaintextIn);
     }
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         let mut dump = dump(&json!([mutual(8080)]));
         dump["configs"][0]["active_state"]["listener"]["default_filter_chain"] = json!({"filters": []});
         let chains = filter_chains(&dump).unwrap();
-        assert_eq!(word(&chains, 8080), ProxyWord::Enforces { chains: 1 });
-        assert_eq!(word(&chains, 9090), ProxyWord::LetsPlaintextIn);
+        assert_eq!(word(&chains, 8080), ProxyReport::Enforces { chains: 1 });
+        assert_eq!(word(&chains, 9090), ProxyReport::LetsPlaintextIn);
     }
 
     #[test]
@@ -203,10 +203,10 @@ mod tests {
             {"cluster": {}},
         ]});
         let expected = [
-            ("auto", loaded::Transport::ByEndpoint),
-            ("mutual", loaded::Transport::Mutual),
-            ("plain", loaded::Transport::Plain),
-            ("simple", loaded::Transport::Tls),
+            ("auto", client_config::Transport::ByEndpoint),
+            ("mutual", client_config::Transport::Mutual),
+            ("plain", client_config::Transport::Plain),
+            ("simple", client_config::Transport::Tls),
         ];
         assert_eq!(clusters(&dump), expected.map(|(name, transport)| (name.to_owned(), transport)).into());
         assert!(clusters(&json!({})).is_empty());

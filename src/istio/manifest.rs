@@ -41,7 +41,7 @@ pub fn identity(apis: Apis, namespace: &str, manifest: &Value) -> Result<(Target
 }
 
 /// Where a manifest says the contrary of what the command is for, in words.
-pub fn contrary(target: Target, manifest: &Value, is_legacy: bool, direction: Direction) -> Option<String> {
+pub fn contradicts(target: Target, manifest: &Value, is_legacy: bool, direction: Direction) -> Option<String> {
     let wanted = direction.mode();
     match target {
         Target::Policy if is_legacy => {

@@ -58,7 +58,7 @@ fn what_says_the_contrary_of_the_command_is_named() {
         (Target::Rule, &on, PLAIN, Some("it says ISTIO_MUTUAL, which DISABLE refuses")),
         (Target::Rule, &none, ON, None),
     ] {
-        assert_eq!(contrary(target, manifest, false, direction).as_deref(), words, "{manifest} {direction:?}");
+        assert_eq!(contradicts(target, manifest, false, direction).as_deref(), words, "{manifest} {direction:?}");
     }
 }
 

@@ -192,7 +192,7 @@ See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts"
 
 /// Somebody who looks after an object and may put its former fields back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Keeper {
+pub enum ManagedBy {
     /// Argo CD, with the application as it is marked.
     ArgoCd(String),
     /// Flux, with its Kustomization or `HelmRelease`.
@@ -207,7 +207,7 @@ pub enum Keeper {
     Owner(String),
 }
 
-impl fmt::Display for Keeper {
+impl fmt::Display for ManagedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (who, where_to) = match self {
             Self::ArgoCd(name) => (format!("Argo CD ({name})"), "change its source, or pause its sync"),
@@ -224,28 +224,28 @@ impl fmt::Display for Keeper {
 }
 
 /// Everybody who has left a mark on the object.
-pub fn keepers(object: &Value) -> Vec<Keeper> {
+pub fn keepers(object: &Value) -> Vec<ManagedBy> {
     let metadata = &object["metadata"];
     let mark = |group: &str, key: &str| metadata[group][key].as_str().map(str::to_owned);
     let label = |key| mark("labels", key);
     let annotation = |key| mark("annotations", key);
-    let mut keepers: Vec<Keeper> = [
+    let mut keepers: Vec<ManagedBy> = [
         label("argocd.argoproj.io/instance")
             .or_else(|| annotation("argocd.argoproj.io/tracking-id"))
-            .map(Keeper::ArgoCd),
-        label("kustomize.toolkit.fluxcd.io/name").map(Keeper::Flux),
-        label("helm.toolkit.fluxcd.io/name").map(Keeper::Flux),
-        annotation("meta.helm.sh/release-name").map(Keeper::Helm),
-        label("maistra.io/owner").map(Keeper::Maistra),
-        label("install.operator.istio.io/owning-resource").map(Keeper::Operator),
-        label("olm.owner").map(Keeper::Operator),
+            .map(ManagedBy::ArgoCd),
+        label("kustomize.toolkit.fluxcd.io/name").map(ManagedBy::Flux),
+        label("helm.toolkit.fluxcd.io/name").map(ManagedBy::Flux),
+        annotation("meta.helm.sh/release-name").map(ManagedBy::Helm),
+        label("maistra.io/owner").map(ManagedBy::Maistra),
+        label("install.operator.istio.io/owning-resource").map(ManagedBy::Operator),
+        label("olm.owner").map(ManagedBy::Operator),
     ]
     .into_iter()
     .flatten()
     .collect();
     for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
         let text = |key: &str| owner[key].as_str().unwrap_or_default();
-        keepers.push(Keeper::Owner(format!("{}/{}", text("kind"), text("name"))));
+        keepers.push(ManagedBy::Owner(format!("{}/{}", text("kind"), text("name"))));
     }
     keepers
 }

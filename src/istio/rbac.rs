@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 
 /// Who is to have rights, and where.
 #[derive(Debug, Clone)]
-pub struct Grantee<'a> {
+pub struct RoleSubject<'a> {
     /// Name of the ServiceAccount and of its Roles.
     pub account: &'a str,
     /// The namespace to work in, in which the ServiceAccount is made.
     pub namespace: &'a str,
     /// The namespace of the probe pod, where that is another.
-    pub elsewhere: Option<&'a str>,
+    pub probe_namespace: Option<&'a str>,
     /// The mesh's root namespace.
     pub root: &'a str,
     /// `--revision`: the mesh's ConfigMap is `istio-<revision>`.
@@ -23,7 +23,7 @@ pub struct Grantee<'a> {
 const API: &str = "rbac.authorization.k8s.io/v1";
 
 /// The objects that grant these rights.
-pub fn objects(rights: &Rights, to: &Grantee<'_>) -> Vec<Value> {
+pub fn objects(rights: &Rights, to: &RoleSubject<'_>) -> Vec<Value> {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": to.account, "namespace": to.namespace},
     });
@@ -31,8 +31,8 @@ pub fn objects(rights: &Rights, to: &Grantee<'_>) -> Vec<Value> {
     let abroad = format!("{}-{}", to.account, to.namespace);
     let mut objects = vec![account];
     objects.extend(role(to, to.account, Some(to.namespace), &rights.namespace));
-    if let Some(elsewhere) = to.elsewhere {
-        objects.extend(role(to, &abroad, Some(elsewhere), &rights.elsewhere));
+    if let Some(probe_namespace) = to.probe_namespace {
+        objects.extend(role(to, &abroad, Some(probe_namespace), &rights.probe_namespace));
     }
     objects.extend(role(to, &abroad, Some(to.root), &rights.root));
     objects.extend(role(to, &abroad, None, &rights.cluster));
@@ -40,7 +40,7 @@ pub fn objects(rights: &Rights, to: &Grantee<'_>) -> Vec<Value> {
 }
 
 /// A role and its binding; none where there is nothing to grant.
-fn role(to: &Grantee<'_>, name: &str, namespace: Option<&str>, groups: &[Group]) -> Vec<Value> {
+fn role(to: &RoleSubject<'_>, name: &str, namespace: Option<&str>, groups: &[Group]) -> Vec<Value> {
     if groups.is_empty() {
         return Vec::new();
     }
@@ -89,13 +89,13 @@ fn named(name: &str, revision: Option<&str>) -> String {
 }
 
 /// The objects as YAML, under the reasons for what they grant.
-pub fn manifest(command: &str, rights: &Rights, to: &Grantee<'_>) -> anyhow::Result<String> {
+pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> anyhow::Result<String> {
     let mut text = format!("# The least rights for {command}.\n");
     let root = format!("namespace {}", to.root);
-    let elsewhere = to.elsewhere.map(|namespace| format!("namespace {namespace}")).unwrap_or_default();
+    let probe_namespace = to.probe_namespace.map(|namespace| format!("namespace {namespace}")).unwrap_or_default();
     for (place, groups) in [
         (format!("namespace {}", to.namespace), &rights.namespace),
-        (elsewhere, &rights.elsewhere),
+        (probe_namespace, &rights.probe_namespace),
         (root, &rights.root),
         ("the whole cluster".to_owned(), &rights.cluster),
     ] {

@@ -1,7 +1,7 @@
 //! Objects around a namespace, as JSON → who calls its Services, and to which subsets.
 
 use super::read::metadata;
-use crate::domain::survey::{CronJob, Entrance, EntranceKind, PortName};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, PortName};
 use serde_json::Value;
 
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
@@ -39,7 +39,7 @@ fn port(value: &Value) -> Option<PortName> {
 }
 
 /// The Services behind an Ingress; none where the mesh's own gateway serves it, which is in the mesh.
-pub fn ingress(object: &Value) -> Vec<Entrance> {
+pub fn ingress(object: &Value) -> Vec<ExternalCaller> {
     let spec = &object["spec"];
     let annotated = &object["metadata"]["annotations"]["kubernetes.io/ingress.class"];
     let class = spec["ingressClassName"].as_str().or(annotated.as_str()).unwrap_or_default();
@@ -51,30 +51,30 @@ pub fn ingress(object: &Value) -> Vec<Entrance> {
     let doors = backends.filter_map(|backend| {
         let service = &backend["service"];
         let number = port(&service["port"]["number"]).or_else(|| port(&service["port"]["name"]));
-        entrance(EntranceKind::Door, "ingress.networking.k8s.io", object, service["name"].as_str()?, number)
+        entrance(ExternalCallerKind::Door, "ingress.networking.k8s.io", object, service["name"].as_str()?, number)
     });
     doors.collect()
 }
 
 /// The Services behind an OpenShift Route.
-pub fn route(object: &Value) -> Vec<Entrance> {
+pub fn route(object: &Value) -> Vec<ExternalCaller> {
     let spec = &object["spec"];
     let backends = std::iter::once(&spec["to"]).chain(items(spec, "alternateBackends"));
     let named = backends.filter_map(|backend| {
         // A Route names the target port, which need not be a Service port; so none is taken from it.
-        entrance(EntranceKind::Door, "route.route.openshift.io", object, backend["name"].as_str()?, None)
+        entrance(ExternalCallerKind::Door, "route.route.openshift.io", object, backend["name"].as_str()?, None)
     });
     named.collect()
 }
 
 fn entrance(
-    kind: EntranceKind,
+    kind: ExternalCallerKind,
     resource: &str,
     object: &Value,
     service: &str,
     port: Option<PortName>,
-) -> Option<Entrance> {
-    (!service.is_empty()).then(|| Entrance {
+) -> Option<ExternalCaller> {
+    (!service.is_empty()).then(|| ExternalCaller {
         kind,
         object: format!("{resource}/{}", metadata(object, "name")),
         namespace: metadata(object, "namespace").to_owned(),
@@ -84,18 +84,18 @@ fn entrance(
 }
 
 /// The Services that the API server calls by a webhook configuration.
-pub fn webhooks(resource: &str, object: &Value) -> Vec<Entrance> {
+pub fn webhooks(resource: &str, object: &Value) -> Vec<ExternalCaller> {
     items(object, "webhooks").filter_map(|hook| called(resource, object, &hook["clientConfig"]["service"])).collect()
 }
 
 /// The Service that the API server calls by an aggregated API.
-pub fn api_service(object: &Value) -> Vec<Entrance> {
+pub fn api_service(object: &Value) -> Vec<ExternalCaller> {
     called("apiservice.apiregistration.k8s.io", object, &object["spec"]["service"]).into_iter().collect()
 }
 
-fn called(resource: &str, object: &Value, service: &Value) -> Option<Entrance> {
-    Some(Entrance {
-        kind: EntranceKind::ApiServer,
+fn called(resource: &str, object: &Value, service: &Value) -> Option<ExternalCaller> {
+    Some(ExternalCaller {
+        kind: ExternalCallerKind::ApiServer,
         object: format!("{resource}/{}", metadata(object, "name")),
         namespace: service["namespace"].as_str()?.to_owned(),
         service: service["name"].as_str()?.to_owned(),

@@ -54,7 +54,7 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     let answer = &result.answer;
     let outcome = match result.exit_status(report.expected.is_some()) {
         ExitStatus::Success => Outcome::Passed,
-        ExitStatus::Contrary => Outcome::Failed,
+        ExitStatus::Unexpected => Outcome::Failed,
         _ => Outcome::Unknown,
     };
     let expected = match (outcome, result.expected) {
@@ -95,7 +95,7 @@ fn of_door(door: &FrontDoorReport) -> TestCase {
 fn of_run(report: &ProbeReport) -> TestCase {
     let targets = if report.results.is_empty() { ExitStatus::Success } else { report.exit_status() };
     let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
-    let told = targets.and(if is_down { ExitStatus::Contrary } else { ExitStatus::Success }).code();
+    let told = targets.and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
     let (outcome, message) = match (&report.error, report.exit_code) {
         (Some(error), code) => (code.map_or(Outcome::Unknown, Outcome::of_code), error.message.clone()),
         (None, None) => (Outcome::Unknown, "the run did not come to its end".to_owned()),

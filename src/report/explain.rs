@@ -3,7 +3,7 @@
 
 use super::human::count;
 use super::model::{
-    Answer, ControlReport, EndpointReport, HelloReport, PolicyReport, ProbeReport, ProxyReport, SampleReport,
+    Answer, ControlReport, EndpointReport, HelloReport, PolicyReport, ProbeReport, ProxyEvidence, SampleReport,
     TargetReport,
 };
 
@@ -138,7 +138,7 @@ fn hello(hello: &HelloReport) -> String {
     }
 }
 
-fn proxy(proxy: &ProxyReport) -> String {
+fn proxy(proxy: &ProxyEvidence) -> String {
     match proxy.refuses_plaintext {
         Some(_) => format!("Its own proxy says: {}.", proxy.message),
         None => format!("Its own proxy tells nothing: {}.", proxy.message),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::model::{
-    Answer, ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyReport, SampleReport,
+    Answer, ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyEvidence, SampleReport,
 };
 
 /// Everything that a terminal could act upon, with a word in it that would be a lie.
@@ -45,7 +45,7 @@ pub(crate) fn hostile_report(verdict: &'static str) -> ProbeReport {
             expires: Some(hostile()),
             refused: Some(hostile()),
         }),
-        proxy: Some(ProxyReport { refuses_plaintext: Some(true), message: hostile() }),
+        proxy: Some(ProxyEvidence { refuses_plaintext: Some(true), message: hostile() }),
     };
     let target = || TargetReport {
         target: hostile(),

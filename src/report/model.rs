@@ -1,14 +1,14 @@
 //! The report of a probe: versioned, and apart from the domain's types, which may change freely.
 
 use super::front_door::FrontDoorReport;
-use crate::domain::control::Control;
 use crate::domain::effective::Effective;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::{Expectation, Outcome};
 use crate::domain::mesh::MtlsMode;
+use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation, Sample};
-use crate::domain::proxy::{ProxyWord, Worth};
-use crate::domain::verdict::{self, Reason, Terms, Verdict};
+use crate::domain::proxy::{ProxyReport, Weight};
+use crate::domain::verdict::{self, JudgeParams, Reason, Verdict};
 use crate::exit::ExitStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -185,7 +185,7 @@ pub struct EndpointReport {
     pub hello: Option<HelloReport>,
     /// What the endpoint's own proxy says, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<ProxyReport>,
+    pub proxy: Option<ProxyEvidence>,
 }
 
 /// What a client in the mesh met.
@@ -203,7 +203,8 @@ pub struct ControlReport {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
-pub struct ProxyReport {
+#[schemars(rename = "ProxyReport")]
+pub struct ProxyEvidence {
     /// Whether what it has loaded refuses plaintext; `null` where it gave no answer, or one that says neither.
     pub refuses_plaintext: Option<bool>,
     /// Its word, or why there is none.
@@ -278,7 +279,7 @@ pub struct HelloReport {
 
 /// What a run knows besides its observations.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub struct ReportContext {
     /// The command that asks.
     pub command: &'static str,
     /// Server of the cluster.
@@ -303,16 +304,21 @@ pub struct Frame {
     pub sources: Sources,
 }
 
-impl Frame {
+impl ReportContext {
     /// What verdicts are held against.
-    pub fn terms(&self) -> Terms<'_> {
-        Terms { attempts: self.attempts, trust_domain: &self.trust_domain, sources: self.sources, last_resort: false }
+    pub fn terms(&self) -> JudgeParams<'_> {
+        JudgeParams {
+            attempts: self.attempts,
+            trust_domain: &self.trust_domain,
+            sources: self.sources,
+            last_resort: false,
+        }
     }
 }
 
 /// Makes the report: judges every case, or says of every case why it could not be asked.
 pub fn probe_report(
-    frame: &Frame,
+    frame: &ReportContext,
     cases: &[Case],
     seen: &Result<Vec<Observation>, (Reason, String)>,
     changed: &[bool],
@@ -389,14 +395,14 @@ impl TargetReport {
     /// The exit status that the answer for this target asks for; `expected` is whether any answer was.
     pub fn exit_status(&self, expected: bool) -> ExitStatus {
         match self.as_expected {
-            Some(false) => ExitStatus::Contrary,
+            Some(false) => ExitStatus::Unexpected,
             None if expected || self.answer.verdict == "inconclusive" => ExitStatus::Inconclusive,
             Some(true) | None => ExitStatus::Success,
         }
     }
 }
 
-fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
+fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
     let mut judgement = verdict::judge(case, seen, frame.terms());
     if changed {
         judgement.doubt();
@@ -425,7 +431,7 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
         expected: frame.expected.and_then(|expected| expected.of(case)),
         as_expected: frame.expected.and_then(|expected| match expected.compare(case, &judgement) {
             Outcome::AsExpected => Some(true),
-            Outcome::Contrary => Some(false),
+            Outcome::Unexpected => Some(false),
             Outcome::CannotTell => None,
         }),
         endpoints: endpoints.collect(),
@@ -436,7 +442,7 @@ fn judged(frame: &Frame, case: &Case, seen: &Observation, changed: bool) -> Targ
     }
 }
 
-fn unasked(frame: &Frame, case: &Case, reason: Reason, words: &str) -> TargetReport {
+fn unasked(frame: &ReportContext, case: &Case, reason: Reason, words: &str) -> TargetReport {
     TargetReport {
         target: case.name(),
         service: case.service.clone(),
@@ -505,26 +511,26 @@ fn sample(sample: &Sample) -> SampleReport {
     }
 }
 
-fn control(control: &Control) -> ControlReport {
+fn control(control: &MeshClientAnswer) -> ControlReport {
     let (got_through, message) = match control {
-        Control::Through(words) => (Some(true), words),
-        Control::Broken(words) => (Some(false), words),
-        Control::Unclear(words) => (None, words),
+        MeshClientAnswer::Through(words) => (Some(true), words),
+        MeshClientAnswer::Broken(words) => (Some(false), words),
+        MeshClientAnswer::Unclear(words) => (None, words),
     };
     ControlReport { got_through, message: message.clone() }
 }
 
-fn proxy(word: &Result<ProxyWord, String>, refused: usize) -> ProxyReport {
+fn proxy(word: &Result<ProxyReport, String>, refused: usize) -> ProxyEvidence {
     match word {
-        Ok(word) => ProxyReport {
+        Ok(word) => ProxyEvidence {
             refuses_plaintext: match word.worth(refused) {
-                Worth::For => Some(true),
-                Worth::Against => Some(false),
-                Worth::Neither => None,
+                Weight::Supports => Some(true),
+                Weight::Contradicts => Some(false),
+                Weight::Silent => None,
             },
             message: word.to_string(),
         },
-        Err(why) => ProxyReport { refuses_plaintext: None, message: why.clone() },
+        Err(why) => ProxyEvidence { refuses_plaintext: None, message: why.clone() },
     }
 }
 

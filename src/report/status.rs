@@ -3,7 +3,7 @@
 mod human;
 
 use super::model::{API_VERSION, PolicyReport};
-use crate::domain::client_tls::{Sends, Server};
+use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::findings::{Finding, Severity};
 use crate::domain::mesh::{MtlsMode, ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, Side};
@@ -151,7 +151,7 @@ impl StatusReport {
     pub fn exit_status(&self) -> ExitStatus {
         let mut findings = self.namespaces.iter().flat_map(|namespace| &namespace.findings);
         let broken = findings.any(|finding| finding.severity == Severity::Error.as_str());
-        if broken { ExitStatus::Contrary } else { ExitStatus::Success }
+        if broken { ExitStatus::Unexpected } else { ExitStatus::Success }
     }
 }
 
@@ -188,7 +188,7 @@ fn side(side: &Side) -> SideReport {
     });
     let (mode, unguarded) = match side.server {
         Server::Mode(mode) => (Some(mode.as_str()), None),
-        Server::Naked => (None, side.bypass.map(|bypass| bypass.to_string())),
+        Server::NoProxy => (None, side.bypass.map(|bypass| bypass.to_string())),
         Server::Gateway => (None, Some("gateway".to_owned())),
         Server::Unknown => (None, Some(side.bypass.map_or_else(|| "unknown".to_owned(), |it| it.to_string()))),
     };
@@ -206,7 +206,7 @@ fn side(side: &Side) -> SideReport {
 }
 
 fn client(view: &CallerView) -> ClientReport {
-    let words = |sends: &std::collections::BTreeSet<Sends>| sends.iter().map(|sends| sends.as_str()).collect();
+    let words = |sends: &std::collections::BTreeSet<WireProtocol>| sends.iter().map(|sends| sends.as_str()).collect();
     let mut breaks_at: Vec<String> = view.breaks.iter().map(|broken| broken.workload.clone()).collect();
     breaks_at.sort_unstable();
     breaks_at.dedup();

@@ -98,7 +98,7 @@ impl Node {
             node.live(&pod, &run).await;
             run.logs.values().for_each(Log::end);
             run.active.send_replace(false);
-            node.bury(&pod);
+            node.finalize(&pod);
         });
     }
 
@@ -202,7 +202,7 @@ impl Node {
     }
 
     /// Removes a pod whose deletion was asked for while it ran.
-    fn bury(&self, pod: &Value) {
+    fn finalize(&self, pod: &Value) {
         let metadata = &pod["metadata"];
         let (namespace, name) =
             (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());

@@ -110,10 +110,10 @@ fn expectations_decide_between_0_and_1() {
     "#);
     for output in ["json", "yaml", "name", "wide"] {
         assert_eq!(stage.run(&format!("probe --expect rejected -o {output} boards")).code, Some(0), "{output}");
-        let contrary = stage.run(&format!("probe --expect accepted -o {output} boards"));
-        assert_eq!(contrary.code, Some(1), "{output}");
+        let contradicts = stage.run(&format!("probe --expect accepted -o {output} boards"));
+        assert_eq!(contradicts.code, Some(1), "{output}");
         if output == "json" {
-            assert_eq!(contrary.json()["exitCode"], 1);
+            assert_eq!(contradicts.json()["exitCode"], 1);
         }
     }
     assert!(stage.probe_pods().is_empty());

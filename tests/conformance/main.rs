@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use secure_traffic::cluster::probe_pod::random_word;
+use secure_traffic::curl_pod::probe_pod::random_word;
 use secure_traffic::sandbox::{Sandbox, State};
 use serde_json::json;
 use std::panic::AssertUnwindSafe;

@@ -233,7 +233,7 @@ fn probe() -> Pod {
             "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "activeDeadlineSeconds": 60,
             "automountServiceAccountToken": false,
             "containers": [{
-                "name": "probe", "image": secure_traffic::cluster::probe_pod::DEFAULT_IMAGE,
+                "name": "probe", "image": secure_traffic::curl_pod::probe_pod::DEFAULT_IMAGE,
                 "imagePullPolicy": "IfNotPresent", "command": ["curl"],
                 "args": [
                     "-q", "-sS", "--max-time", "5", "-o", "/dev/null", "-w", "%{stderr}MARK %{exitcode}\n",

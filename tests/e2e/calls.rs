@@ -3,7 +3,7 @@
 use crate::namespace::{Stage, with_namespace};
 use crate::workload::{Workload, service};
 use kube::api::LogParams;
-use secure_traffic::cluster::probe_pod::DEFAULT_IMAGE;
+use secure_traffic::curl_pod::probe_pod::DEFAULT_IMAGE;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use super::Switch;
 use super::phases::Stop;
-use crate::cluster::proxy::{self, Waited};
+use crate::curl_pod::proxy::{self, WaitOutcome};
+use crate::domain::client_config::{self, Awaited};
 use crate::domain::evidence::Sources;
-use crate::domain::loaded::{self, Awaited};
 use crate::domain::mesh::DataPlane;
 use crate::domain::plan::{Direction, Phase, Target};
 use crate::exit::{ExitStatus, Interrupted};
@@ -27,7 +27,7 @@ impl Switch<'_> {
         if self.args.settle.is_zero() || self.options.sources == Sources::Network || !self.plan.rules_need_settling {
             return Vec::new();
         }
-        loaded::clients(&self.look.snapshot, &self.plan, ASKED)
+        client_config::clients(&self.look.snapshot, &self.plan, ASKED)
     }
 
     /// Gives the mesh its time after a phase whose effect is not seen from outside: until the clients' sidecars have
@@ -45,21 +45,21 @@ impl Switch<'_> {
         let waited = if phase.target == Target::Rule && !clients.is_empty() {
             proxy::until_loaded(self.cluster, clients, limit).await
         } else {
-            Waited::Unknown(String::new())
+            WaitOutcome::Unknown(String::new())
         };
         match waited {
-            Waited::Done => {
+            WaitOutcome::Done => {
                 let took = begin.elapsed();
                 tokio::time::sleep(took.clamp(MARGIN, settle.max(MARGIN))).await;
                 Ok(format!("settled: loaded after {:.2} s by {}", took.as_secs_f64(), count(clients.len(), "sidecar")))
             }
-            Waited::Late(pods) => {
+            WaitOutcome::Late(pods) => {
                 let (limit, pods) = (limit.as_secs(), pods.join(", "));
                 let words = format!("the rules are not loaded after {limit} s by the sidecars of {pods}");
                 // The servers come next on the way in: they would refuse these clients.
                 if self.plan.direction == Direction::Enable { Err(Stop::NotLoaded(words)) } else { Ok(words) }
             }
-            Waited::Unknown(why) => {
+            WaitOutcome::Unknown(why) => {
                 tokio::time::sleep(settle).await;
                 let why = if why.is_empty() { "" } else { ", because sidecars could not be asked" };
                 Ok(format!("settled for {:.1} s{why}", settle.as_secs_f64()))
@@ -98,17 +98,17 @@ impl Switch<'_> {
     async fn drained(&self, sidecars: &[String]) -> ExitStatus {
         let (begin, limit, printer) = (Instant::now(), self.args.wait_timeout, self.context.printer);
         match proxy::until_drained(self.cluster, sidecars, limit).await {
-            Waited::Done => {
+            WaitOutcome::Done => {
                 let (took, sidecars) = (begin.elapsed().as_secs_f64(), count(sidecars.len(), "sidecar"));
                 printer.say(&format!("drained after {took:.0} s: {sidecars} keep no connection from before"));
                 ExitStatus::Success
             }
-            Waited::Late(pods) => {
+            WaitOutcome::Late(pods) => {
                 let (limit, pods) = (limit.as_secs(), pods.join(", "));
                 printer.warn(&format!("after {limit} s connections from before are still served at: {pods}"));
                 ExitStatus::Inconclusive
             }
-            Waited::Unknown(why) => {
+            WaitOutcome::Unknown(why) => {
                 tokio::time::sleep(DRAIN.saturating_sub(begin.elapsed())).await;
                 let seconds = DRAIN.as_secs();
                 printer

@@ -1,10 +1,10 @@
 //! The control in the mesh: calls that got through before the first write must get through after the last.
 
 use super::Switch;
-use crate::cluster::control_run::ControlRun;
-use crate::cluster::curl;
-use crate::cluster::probe_pod::Failure;
-use crate::domain::calls::{Standing, Tally};
+use crate::curl_pod::curl;
+use crate::curl_pod::mesh_traffic::MeshTrafficMonitor;
+use crate::curl_pod::probe_pod::Failure;
+use crate::domain::mesh_traffic::{Health, Tally};
 use crate::domain::probe::Case;
 use crate::exit::{CallsLost, ExitStatus, Interrupted};
 use crate::report::human::count;
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 #[derive(Debug, Default)]
 pub(super) struct Control {
     /// Its pod, where it could be sent.
-    pub(super) run: Option<ControlRun>,
+    pub(super) run: Option<MeshTrafficMonitor>,
     /// Whether its calls count already.
     begun: bool,
 }
@@ -34,7 +34,7 @@ impl Switch<'_> {
         let cases: Vec<Case> = cases.into_iter().filter(is_meshed).collect();
         let proof = Duration::from_secs(curl::worst_case_seconds(&cases, self.options.manner));
         let duration = self.args.wait_timeout * 2 + self.args.settle + proof + Duration::from_mins(2);
-        self.control.run = ControlRun::send(&self.prober(), &self.look.snapshot, &cases, duration.min(LONGEST));
+        self.control.run = MeshTrafficMonitor::send(&self.prober(), &self.look.snapshot, &cases, duration.min(LONGEST));
     }
 
     /// Waits, before the first write, until the control calls. Without one the run goes on, and says so.
@@ -69,7 +69,7 @@ impl Switch<'_> {
     /// An error where calls that got through before the change do not any more. The way out stays open: there it is
     /// only told, at the end.
     pub(super) async fn calls_get_through(&self) -> anyhow::Result<()> {
-        if self.is_way_in()
+        if self.is_enabling()
             && let Some(words) = self.lost_calls().await
         {
             return Err(CallsLost(words).into());
@@ -83,7 +83,7 @@ impl Switch<'_> {
         self.context.progress.begin("waiting for the calls in the mesh", None);
         let standing = run.settled().await;
         self.context.progress.end();
-        (standing == Standing::Lost).then(|| lost(&run.seen().0.tally()))
+        (standing == Health::Lost).then(|| lost(&run.seen().0.tally()))
     }
 
     /// The control's account, once everything is proven; the status is that of lost calls.
@@ -107,7 +107,7 @@ impl Switch<'_> {
             return ExitStatus::Success;
         };
         printer.warn(&words);
-        ExitStatus::Contrary
+        ExitStatus::Unexpected
     }
 
     fn say_tally(&self, tally: &Tally) {

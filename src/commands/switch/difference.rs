@@ -23,7 +23,7 @@ impl Switch<'_> {
             _ => pairs.iter().map(|pair| diff::unified(&pair.name, &pair.before, &pair.after)).collect(),
         };
         self.context.printer.result(&text)?;
-        Ok(if text.is_empty() { ExitStatus::Success } else { ExitStatus::Contrary })
+        Ok(if text.is_empty() { ExitStatus::Success } else { ExitStatus::Unexpected })
     }
 
     /// Every object that would be written, in the order in which it would; one that passes PERMISSIVE comes once.

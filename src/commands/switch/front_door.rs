@@ -1,8 +1,8 @@
 //! `--check-url`: front doors that are asked once before the first write, and then until the run is over.
 
 use super::Switch;
-use crate::cluster::front_door::{self, FrontDoors, Watch};
-use crate::exit::{ExitStatus, Interrupted, Stopped};
+use crate::exit::{CheckFailed, ExitStatus, Interrupted};
+use crate::http_client::front_door::{self, FrontDoors, Watch};
 use crate::report::front_door::FrontDoorReport;
 use crate::sanitize;
 
@@ -40,8 +40,8 @@ impl Switch<'_> {
                 Some(format!("{} does not answer before the change: {}", front_door::shown(url), sanitize::line(why)))
             })
             .collect();
-        if self.is_way_in() && !self.args.force && !dead.is_empty() {
-            return Err(Stopped(format!("{}; nothing was written", dead.join("; "))).into());
+        if self.is_enabling() && !self.args.force && !dead.is_empty() {
+            return Err(CheckFailed(format!("{}; nothing was written", dead.join("; "))).into());
         }
         for words in dead {
             self.context.printer.warn(&words);
@@ -70,7 +70,7 @@ impl Switch<'_> {
                 self.context.printer.warn(&words);
             }
             if door.still_down == Some(true) {
-                seen.status = ExitStatus::Contrary;
+                seen.status = ExitStatus::Unexpected;
                 seen.is_broken |= door.answered_before;
             }
         }

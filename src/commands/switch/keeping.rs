@@ -2,10 +2,10 @@
 
 use super::{Switch, Task, task};
 use crate::cluster::error::ClusterError;
-use crate::cluster::journal::{self, Journal, Kept};
-use crate::cluster::lease::{self, NotTaken};
+use crate::cluster::journal::{self, Journal, StoredJournal};
+use crate::cluster::lease::{self, LeaseError};
 use crate::cluster::snapshot;
-use crate::domain::journal::{Entry, Run, Stage, story_start};
+use crate::domain::journal::{Entry, Run, Stage, session_start};
 use crate::domain::plan::{Change, Direction, Target};
 use crate::exit::{ExitStatus, Interrupted};
 use crate::istio::journal as text;
@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 
 impl Switch<'_> {
     /// Takes the Lease, and makes sure that the plan still speaks of what is there.
-    pub(super) async fn take_hold(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn acquire_lock(&mut self) -> anyhow::Result<()> {
         let holder = format!("{}, run {}", self.context.settings.holder, self.id);
         let taken = lease::take(self.cluster, &holder, &self.context.shutdown, &*self.context.progress).await;
         let lease = taken.map_err(|error| match error {
-            NotTaken::Cluster(error) => anyhow::Error::from(error),
-            NotTaken::Interrupted(signal) => Interrupted(signal).into(),
+            LeaseError::Cluster(error) => anyhow::Error::from(error),
+            LeaseError::Interrupted(signal) => Interrupted(signal).into(),
         })?;
         if let Some(by) = &lease.abandoned_by {
             self.context.printer.warn(&format!("a run did not come to its end: {by}"));
@@ -39,14 +39,14 @@ impl Switch<'_> {
     }
 
     /// What is done about the journals that are there; whether a restore has to be planned anew.
-    async fn meet(&mut self, kept: Vec<Kept>) -> anyhow::Result<bool> {
+    async fn meet(&mut self, kept: Vec<StoredJournal>) -> anyhow::Result<bool> {
         for void in kept.iter().filter(|kept| kept.is_void) {
             journal::remove(self.cluster, void).await?;
         }
         if let Task::Restore(known) = &self.task {
             let first = known.first().map(|kept| kept.id.clone());
             let journals = task::chosen(&self.cluster.namespace, kept, first.as_deref())?;
-            let runs = |kept: &[Kept]| kept.iter().map(|kept| kept.run.clone()).collect::<Vec<_>>();
+            let runs = |kept: &[StoredJournal]| kept.iter().map(|kept| kept.run.clone()).collect::<Vec<_>>();
             let differs = runs(&journals.chosen) != runs(known);
             (self.task, self.history) = (Task::Restore(journals.chosen), journals.history);
             return Ok(differs);
@@ -144,7 +144,7 @@ impl Switch<'_> {
             Err(error) => Err(error),
         };
         self.applier.ledger.settled().await;
-        let unanswered = self.ask_after().await;
+        let unanswered = self.recheck_unanswered().await;
         let untouched = unanswered.is_empty() && self.applier.ledger.written().is_empty();
         let Some(mut journal) = self.journal.take() else { return changed };
         let closed = if untouched {
@@ -226,11 +226,11 @@ impl Switch<'_> {
 }
 
 /// The journals that a run of `command` leaves behind: those of stories that have come to their end.
-fn history(kept: Vec<Kept>, command: &str) -> Vec<Kept> {
-    let (mut kept, runs): (Vec<Kept>, Vec<Run>) =
+fn history(kept: Vec<StoredJournal>, command: &str) -> Vec<StoredJournal> {
+    let (mut kept, runs): (Vec<StoredJournal>, Vec<Run>) =
         kept.into_iter().filter_map(|kept| kept.run.clone().ok().map(|run| (kept, run))).unzip();
-    if runs.last().is_none_or(|newest| !newest.ends_a_story(command)) {
-        kept.truncate(story_start(&runs));
+    if runs.last().is_none_or(|newest| !newest.closes_session(command)) {
+        kept.truncate(session_start(&runs));
     }
     kept
 }

@@ -5,12 +5,12 @@ use super::super::probe::conclusive;
 use super::Switch;
 use crate::cluster::apply::{Applied, Mode, Refused};
 use crate::cluster::error::ClusterError;
-use crate::cluster::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
-use crate::cluster::stream;
+use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
+use crate::curl_pod::stream;
+use crate::domain::enforcement::{self, Awaited, Tracker};
 use crate::domain::plan::{Change, Direction, Phase, Target};
 use crate::domain::verdict::Reason;
-use crate::domain::wait::{self, Awaited, Tracker};
-use crate::exit::{CouldNotTell, Interrupted};
+use crate::exit::{Inconclusive, Interrupted};
 use crate::report::human::count;
 use serde_json::Value;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Switch<'_> {
                     }
                     self.look_again(&words).await?;
                 }
-                Stop::NotLoaded(words) => return Err(CouldNotTell(words).into()),
+                Stop::NotLoaded(words) => return Err(Inconclusive(words).into()),
                 Stop::Error(error) => return Err(error.into()),
                 Stop::NotInForce(words) => {
                     self.not_in_force = Some(words);
@@ -97,7 +97,7 @@ impl Switch<'_> {
         let nothing_written = self.applier.ledger.written().is_empty();
         if self.plan.direction == Direction::Enable && nothing_written {
             return Err(
-                CouldNotTell(format!("{what}; nothing was written (--verify=false applies without proof)")).into()
+                Inconclusive(format!("{what}; nothing was written (--verify=false applies without proof)")).into()
             );
         }
         if !nothing_written {
@@ -166,10 +166,10 @@ impl Switch<'_> {
         let mut after = self.look.snapshot.clone();
         after.policies = match &self.after {
             Some(policies) => policies.clone(),
-            None => wait::policies_after(&after.policies, change, mode),
+            None => enforcement::policies_after(&after.policies, change, mode),
         };
         match self.cases(&after) {
-            Ok(cases) => wait::endpoints(&cases, Awaited::from(mode), WATCHED),
+            Ok(cases) => enforcement::endpoints(&cases, Awaited::from(mode), WATCHED),
             Err(_) => Vec::new(),
         }
     }

@@ -1,9 +1,9 @@
 //! The proof of a switch: the rogue probe on every target.
 
-use super::super::probe::{Client, Question, render, say_expectation};
+use super::super::probe::{Client, ProbeRun, render, say_expectation};
 use super::{Switch, Task};
-use crate::cluster::ask::Prober;
 use crate::cluster::snapshot;
+use crate::curl_pod::runner::ProbeRunner;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::plan::Direction;
@@ -13,7 +13,7 @@ use crate::report::human::Style;
 use crate::report::plan as plan_report;
 
 impl Switch<'_> {
-    pub(super) fn prober(&self) -> Prober<'_> {
+    pub(super) fn prober(&self) -> ProbeRunner<'_> {
         self.context.prober(self.cluster, self.generation, &self.options)
     }
 
@@ -53,13 +53,13 @@ impl Switch<'_> {
             (_, Direction::Enable) => Expectation::Rejected,
             (_, Direction::Disable { .. }) => Expectation::Accepted,
         };
-        let question = Question {
+        let question = ProbeRun {
             context: self.context,
             cluster: self.cluster,
             generation: self.generation,
             options: &self.options,
             expected: Some(expected),
-            control: self.control.run.as_ref().map_or(Client::LastResort, Client::AtWork),
+            control: self.control.run.as_ref().map_or(Client::OnDemand, Client::Running),
         };
         let (report, left) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
         let text = render(&report, None, Style::default())?;

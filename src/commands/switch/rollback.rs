@@ -42,7 +42,7 @@ impl Switch<'_> {
 
     /// Where nothing was said, lost calls in the mesh are undone, and nothing else; the way out stays open.
     fn rolls_back(&self, calls_are_lost: bool) -> bool {
-        self.args.rollback_on_failure.unwrap_or(calls_are_lost && self.is_way_in())
+        self.args.rollback_on_failure.unwrap_or(calls_are_lost && self.is_enabling())
     }
 
     /// Undoes what this run has changed. A signal that has come already does not cut it short; the next one does.

@@ -2,12 +2,12 @@
 
 use super::super::manifests::Manifest;
 use crate::cluster::error::ClusterError;
-use crate::cluster::journal::Kept;
+use crate::cluster::journal::StoredJournal;
 use crate::cluster::snapshot::Look;
 use crate::domain::journal::{self, Run, Step, Undo};
 use crate::domain::mesh::Policies;
-use crate::domain::plan::{self, Direction, Plan, Target, Wish};
-use crate::exit::{Stopped, UsageError};
+use crate::domain::plan::{self, Direction, Plan, SwitchRequest, Target};
+use crate::exit::{CheckFailed, UsageError};
 use crate::istio::kinds::PolicyApi;
 use crate::istio::render::Apis;
 use crate::istio::{journal as text, manifest, read};
@@ -18,11 +18,11 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone)]
 pub(super) enum Task {
     /// On or off.
-    Switch(Wish),
+    Switch(SwitchRequest),
     /// The user's own manifests, checked already.
     Given(Manifests),
     /// Undoing these runs, the oldest first.
-    Restore(Vec<Kept>),
+    Restore(Vec<StoredJournal>),
 }
 
 /// The user's own manifests, and what they are for.
@@ -37,7 +37,12 @@ pub(super) struct Manifests {
 
 impl Manifests {
     /// Checks what was read: kinds, names, and whether it says what the command says.
-    pub(super) fn checked(read: Vec<Manifest>, wish: Wish, apis: Apis, namespace: &str) -> anyhow::Result<Self> {
+    pub(super) fn checked(
+        read: Vec<Manifest>,
+        wish: SwitchRequest,
+        apis: Apis,
+        namespace: &str,
+    ) -> anyhow::Result<Self> {
         let usage = |place: &str, words: String| UsageError { message: format!("{place}: {words}"), hint: None };
         let mut objects: Vec<(Target, Value)> = Vec::new();
         let mut names = BTreeSet::new();
@@ -47,9 +52,9 @@ impl Manifests {
                 return Err(usage(&place, format!("{name:?} is there twice")).into());
             }
             let is_legacy = apis.policy == PolicyApi::Legacy;
-            let contrary = manifest::contrary(target, &object, is_legacy, wish.direction);
-            if let Some(words) = contrary.filter(|_| !wish.force) {
-                return Err(Stopped(format!("{place}: {name:?}: {words}")).into());
+            let contradicts = manifest::contradicts(target, &object, is_legacy, wish.direction);
+            if let Some(words) = contradicts.filter(|_| !wish.force) {
+                return Err(CheckFailed(format!("{place}: {name:?}: {words}")).into());
             }
             objects.push((target, object));
         }
@@ -117,15 +122,15 @@ fn policies_after(look: &Look, steps: &[Undo]) -> Policies {
 /// Journals that are there, divided.
 pub(super) struct Journals {
     /// Those to undo, the oldest first.
-    pub(super) chosen: Vec<Kept>,
+    pub(super) chosen: Vec<StoredJournal>,
     /// Those of stories that have come to their end.
-    pub(super) history: Vec<Kept>,
+    pub(super) history: Vec<StoredJournal>,
 }
 
 /// The journals to undo so that everything is as it was before `run`, or before the present story. One that cannot be
 /// read is an error, because nobody knows what it would have undone.
-pub(super) fn chosen(namespace: &str, kept: Vec<Kept>, run: Option<&str>) -> anyhow::Result<Journals> {
-    let mut kept: Vec<Kept> = kept.into_iter().filter(|kept| !kept.is_void).collect();
+pub(super) fn chosen(namespace: &str, kept: Vec<StoredJournal>, run: Option<&str>) -> anyhow::Result<Journals> {
+    let mut kept: Vec<StoredJournal> = kept.into_iter().filter(|kept| !kept.is_void).collect();
     let mut runs = Vec::new();
     for one in &kept {
         runs.push(one.run.clone().map_err(|words| {
@@ -145,6 +150,6 @@ pub(super) fn chosen(namespace: &str, kept: Vec<Kept>, run: Option<&str>) -> any
         return Err(UsageError { message, hint: Some(hint) }.into());
     };
     let chosen = kept.split_off(runs.len() - chosen.len());
-    kept.truncate(journal::story_start(&runs));
+    kept.truncate(journal::session_start(&runs));
     Ok(Journals { chosen, history: kept })
 }

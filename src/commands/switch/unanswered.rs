@@ -14,7 +14,7 @@ const ASKING: Duration = Duration::from_secs(15);
 impl Switch<'_> {
     /// Asks after the writes without an answer, and names those of which nothing is known. What is there as it was to
     /// be was made. What is not may still arrive, so that it is not told as not made.
-    pub(super) async fn ask_after(&self) -> Vec<Written> {
+    pub(super) async fn recheck_unanswered(&self) -> Vec<Written> {
         let ledger = &self.applier.ledger;
         for target in [Target::Rule, Target::Policy] {
             let open: Vec<Written> = ledger.unanswered().into_iter().filter(|one| one.target == target).collect();

@@ -1,6 +1,6 @@
 //! What a server does with what a client sends: the truth table of section 4.1 of the semantics.
 
-use super::Sends;
+use super::WireProtocol;
 use crate::domain::mesh::MtlsMode;
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub enum Server {
     /// A proxy takes the port in this mode.
     Mode(MtlsMode),
     /// No proxy takes it: the application gets what is sent.
-    Naked,
+    NoProxy,
     /// A gateway's own listener decides.
     Gateway,
     /// It cannot be known.
@@ -49,17 +49,19 @@ impl fmt::Display for Outcome {
 }
 
 /// What comes of `sends` at `server`; `http` says whether the port is declared to speak HTTP.
-pub const fn outcome(sends: Sends, server: Server, http: bool) -> Outcome {
+pub const fn outcome(sends: WireProtocol, server: Server, http: bool) -> Outcome {
     use MtlsMode::{Disable, Permissive, Strict};
     match (server, sends) {
         (Server::Gateway, _)
-        | (_, Sends::Hbone)
-        | (Server::Mode(Strict | Permissive), Sends::Mtls)
-        | (Server::Mode(Permissive | Disable) | Server::Naked, Sends::Raw) => Outcome::Works,
+        | (_, WireProtocol::Hbone)
+        | (Server::Mode(Strict | Permissive), WireProtocol::Mtls)
+        | (Server::Mode(Permissive | Disable) | Server::NoProxy, WireProtocol::Raw) => Outcome::Works,
         (Server::Unknown, _) => Outcome::Unknown,
         // A foreign certificate is none of the mesh's, and a port that speaks HTTP takes no other TLS.
-        (Server::Mode(Permissive | Disable), Sends::Tls | Sends::UserMtls) if !http => Outcome::ApplicationTls,
-        (Server::Naked, Sends::Tls | Sends::UserMtls) => Outcome::ApplicationTls,
-        (Server::Mode(_) | Server::Naked, _) => Outcome::Breaks,
+        (Server::Mode(Permissive | Disable), WireProtocol::Tls | WireProtocol::UserMtls) if !http => {
+            Outcome::ApplicationTls
+        }
+        (Server::NoProxy, WireProtocol::Tls | WireProtocol::UserMtls) => Outcome::ApplicationTls,
+        (Server::Mode(_) | Server::NoProxy, _) => Outcome::Breaks,
     }
 }

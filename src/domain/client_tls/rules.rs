@@ -45,7 +45,7 @@ impl<'a> InForce<'a> {
 
 /// The rules of the mesh, as one control plane sorts them.
 #[derive(Debug, Clone)]
-pub struct RuleBook<'a> {
+pub struct VisibleRules<'a> {
     root: &'a str,
     default_export: &'a [String],
     /// What a namespace's own clients see first, by namespace.
@@ -69,7 +69,7 @@ pub struct Sorting<'a> {
     pub revision: Option<&'a str>,
 }
 
-impl<'a> RuleBook<'a> {
+impl<'a> VisibleRules<'a> {
     /// Sorts the rules that clients of the revision see. The order of `rules` does not matter.
     pub fn new(rules: impl IntoIterator<Item = &'a DestinationRule>, sorting: Sorting<'a>) -> Self {
         let Sorting { root, cluster_domain, default_export, revision } = sorting;

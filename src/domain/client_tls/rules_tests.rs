@@ -9,7 +9,7 @@ fn found(rules: &[DestinationRule], namespace: &str, app: &str, default_export: 
     let sorting = Sorting { root: "istio-system", cluster_domain: "cluster.local", default_export, revision: None };
     let labels = [("app".to_owned(), app.to_owned())].into();
     let client = Client { namespace, labels: &labels, kind: ClientKind::Sidecar };
-    let book = RuleBook::new(rules, sorting);
+    let book = VisibleRules::new(rules, sorting);
     let names = |found: InForce<'_>| found.rules().iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join("+");
     book.in_force(client, HOST, "shop").map_or_else(|| "none".to_owned(), names)
 }

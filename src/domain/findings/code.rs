@@ -11,7 +11,7 @@ pub enum Code {
     /// A workload is STRICT below a namespace or mesh in DISABLE, which is all that auto mTLS looks at (F06, DR-25).
     StrictUnderDisable,
     /// Clients are told to send mutual TLS to pods that have no proxy to take it (F02).
-    MtlsToNaked,
+    MtlsToNoProxy,
     /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it (F04).
     MtlsToDisable,
     /// Clients are told to send TLS of their own to a port that a sidecar takes (F05).
@@ -109,7 +109,7 @@ const TABLE: [(Code, &str, &str); 44] = [
         "set the namespace's mode to PERMISSIVE or STRICT, or give the Service a DestinationRule with ISTIO_MUTUAL",
     ),
     (
-        Code::MtlsToNaked,
+        Code::MtlsToNoProxy,
         "mtls-to-naked",
         "put the pods into the mesh, or take the tls out of the rule: auto mTLS looks at every endpoint",
     ),

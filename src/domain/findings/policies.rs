@@ -5,8 +5,8 @@ use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
 use crate::domain::effective::{Level, PolicyIndex, Step};
 use crate::domain::mesh::{DataPlane, MtlsMode, PeerAuthentication};
+use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
-use crate::domain::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn object(namespace: &str, policy: &PeerAuthentication) -> String {
@@ -22,7 +22,7 @@ fn name(home: &str, namespace: &str, name: &str) -> String {
     }
 }
 
-pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let policies = &survey.snapshot.policies;
     if !policies.root_readable && survey.snapshot.namespace != policies.root_namespace {
         let message = format!("policies of the root namespace {} cannot be read", policies.root_namespace);
@@ -41,7 +41,7 @@ pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Find
 }
 
 /// PA-3 and PA-9: policies that no proxy of the namespace obeys.
-fn ignored(survey: &Survey, findings: &mut Vec<Finding>) {
+fn ignored(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let (snapshot, home) = (&survey.snapshot, survey.snapshot.namespace.as_str());
     let root = &snapshot.policies.root_namespace;
     let selecting: Vec<_> =
@@ -75,7 +75,7 @@ fn ignored(survey: &Survey, findings: &mut Vec<Finding>) {
 }
 
 /// PA-4: more than one policy on one level.
-fn several(survey: &Survey, findings: &mut Vec<Finding>) {
+fn several(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let snapshot = &survey.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
     // Winner and losers of a level, told once for all pods.
@@ -100,7 +100,7 @@ fn several(survey: &Survey, findings: &mut Vec<Finding>) {
 }
 
 /// PA-6, DR-16: a Service port in the place of a target port.
-fn ports(survey: &Survey, findings: &mut Vec<Finding>) {
+fn ports(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let snapshot = &survey.snapshot;
     for policy in snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace) {
         if policy.ports.is_empty() || policy.is_wide() {
@@ -131,7 +131,7 @@ fn ports(survey: &Survey, findings: &mut Vec<Finding>) {
 }
 
 /// F24: holes in a STRICT namespace.
-fn exceptions(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn exceptions(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let snapshot = &survey.snapshot;
     let revision = snapshot.pods.values().find_map(|pod| pod.revision.as_deref());
     let index = PolicyIndex::new(&snapshot.policies);
@@ -161,7 +161,7 @@ fn exceptions(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>)
 }
 
 /// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
-fn in_ambient(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn in_ambient(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut odd: BTreeMap<Code, BTreeSet<String>> = BTreeMap::new();
     let sides = overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others);
     for side in sides.filter(|side| side.data_plane == DataPlane::Ambient) {

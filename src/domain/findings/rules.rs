@@ -2,12 +2,12 @@
 
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::mesh::{DestinationRule, Service, TlsPlace};
+use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Caller, Overview};
 use crate::domain::rule::RuleIndex;
-use crate::domain::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-fn object(survey: &Survey, rule: &DestinationRule) -> String {
+fn object(survey: &NamespaceContext, rule: &DestinationRule) -> String {
     if rule.namespace == survey.snapshot.namespace {
         format!("destinationrule/{}", rule.name)
     } else {
@@ -15,7 +15,7 @@ fn object(survey: &Survey, rule: &DestinationRule) -> String {
     }
 }
 
-pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let snapshot = &survey.snapshot;
     if !snapshot.mesh.auto_mtls {
         let message = "auto mTLS is off: clients send plaintext wherever no rule says otherwise";
@@ -34,7 +34,12 @@ pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Find
 }
 
 /// What is odd about a rule by itself.
-fn one(survey: &Survey, rule: &DestinationRule, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
+fn one(
+    survey: &NamespaceContext,
+    rule: &DestinationRule,
+    by_host: &HashMap<String, &Service>,
+    findings: &mut Vec<Finding>,
+) {
     let domain = &survey.snapshot.mesh.cluster_domain;
     let name = object(survey, rule);
     let mut add = |severity, code, message: String, more: Option<String>| {
@@ -74,7 +79,7 @@ fn one(survey: &Survey, rule: &DestinationRule, by_host: &HashMap<String, &Servi
 
 /// DR-1: a host with a dot is taken as it is, so a part of a name matches no Service; and a name can be wrong.
 fn matches_nothing(
-    survey: &Survey,
+    survey: &NamespaceContext,
     rule: &DestinationRule,
     host: &str,
     by_host: &HashMap<String, &Service>,
@@ -94,7 +99,7 @@ fn matches_nothing(
 }
 
 /// DR-6, DR-7: rules of the namespace that lose against another for the same host.
-fn not_in_force(survey: &Survey, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
+fn not_in_force(survey: &NamespaceContext, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
     let snapshot = &survey.snapshot;
     let index = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
     let mut told: BTreeSet<Vec<String>> = BTreeSet::new();

@@ -3,11 +3,11 @@
 use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
 use crate::domain::mesh::{DataPlane, MtlsMode, ServiceKind};
+use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, NamespaceContext, PortName};
 use crate::domain::overview::{Overview, PortView, workload};
-use crate::domain::survey::{Entrance, EntranceKind, PortName, Survey};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn find(survey: &Survey, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
+pub(super) fn find(survey: &NamespaceContext, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
     entrances(survey, overview, findings);
     scrapers(survey, overview, findings);
     observed(survey, purpose, findings);
@@ -32,7 +32,7 @@ fn refuses_all(overview: &Overview) -> bool {
     sides.into_iter().all(|side| side.server == Server::Mode(MtlsMode::Strict))
 }
 
-fn leads_to(entrance: &Entrance, port: &PortView) -> bool {
+fn leads_to(entrance: &ExternalCaller, port: &PortView) -> bool {
     entrance.service == port.service
         && match &entrance.port {
             None => true,
@@ -42,12 +42,12 @@ fn leads_to(entrance: &Entrance, port: &PortView) -> bool {
 }
 
 /// F21, BY-18, BY-19.
-fn entrances(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn entrances(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut by_service: BTreeMap<&str, Vec<&PortView>> = BTreeMap::new();
     for port in &overview.ports {
         by_service.entry(&port.service).or_default().push(port);
     }
-    let mut found: BTreeMap<(EntranceKind, bool), BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(ExternalCallerKind, bool), BTreeSet<String>> = BTreeMap::new();
     for entrance in &survey.entrances {
         let ports = by_service.get(entrance.service.as_str()).into_iter().flatten();
         for port in ports.filter(|port| leads_to(entrance, port)) {
@@ -57,22 +57,22 @@ fn entrances(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) 
     }
     for ((kind, strict), objects) in found {
         let (severity, code, message) = match (kind, strict) {
-            (EntranceKind::ApiServer, true) => (
+            (ExternalCallerKind::ApiServer, true) => (
                 Severity::Error,
                 Code::ApiServerCall,
                 "the API server calls these ports from outside the mesh, and STRICT refuses it",
             ),
-            (EntranceKind::ApiServer, false) => (
+            (ExternalCallerKind::ApiServer, false) => (
                 Severity::Info,
                 Code::ApiServerCall,
                 "the API server calls these ports from outside the mesh: STRICT would refuse it",
             ),
-            (EntranceKind::Door, true) => (
+            (ExternalCallerKind::Door, true) => (
                 Severity::Warning,
                 Code::OutsideCaller,
                 "calls come in from outside: STRICT refuses them unless the controller's pods are in the mesh",
             ),
-            (EntranceKind::Door, false) => (
+            (ExternalCallerKind::Door, false) => (
                 Severity::Info,
                 Code::OutsideCaller,
                 "calls come in from outside: STRICT would refuse them unless the controller's pods are in the mesh",
@@ -83,7 +83,7 @@ fn entrances(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) 
 }
 
 /// Workloads that invite a scraper to a port that refuses plaintext. Port 15020 is the proxy's own.
-fn scrapers(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn scrapers(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let strict: BTreeSet<(&str, u16)> = overview
         .ports
         .iter()
@@ -105,7 +105,7 @@ fn scrapers(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
 }
 
 /// Who really sent plaintext.
-fn observed(survey: &Survey, purpose: Purpose, findings: &mut Vec<Finding>) {
+fn observed(survey: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
     let Some(observed) = &survey.observed else {
         let message = "clients outside the mesh cannot be seen without --prometheus";
         findings.push(Finding::new(Severity::Info, Code::ClientsUnseen, message));
@@ -124,7 +124,7 @@ fn observed(survey: &Survey, purpose: Purpose, findings: &mut Vec<Finding>) {
 }
 
 /// Services of which less can be told.
-fn services(survey: &Survey, findings: &mut Vec<Finding>) {
+fn services(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let named = |kind: &dyn Fn(&&crate::domain::mesh::Service) -> bool| -> Vec<String> {
         survey.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
     };

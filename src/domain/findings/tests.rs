@@ -2,25 +2,25 @@ use super::*;
 use crate::domain::mesh::{
     Capture, ClientTls, DataPlane, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed, PortName};
 use crate::domain::overview::tests::{survey, with_rules};
 use crate::domain::plan::samples::{policy, rule};
-use crate::domain::survey::{CronJob, Entrance, EntranceKind, Observed, PortName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const WEB: &str = "web.shop.svc.cluster.local";
 
-fn strict() -> Survey {
+fn strict() -> NamespaceContext {
     let mut survey = survey(&["web"]);
     survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
     survey
 }
 
-fn pod(survey: &mut Survey) -> &mut Pod {
+fn pod(survey: &mut NamespaceContext) -> &mut Pod {
     survey.snapshot.pods.get_mut("web-0").expect("a pod")
 }
 
-fn mesh(survey: &mut Survey) -> &mut MeshSettings {
+fn mesh(survey: &mut NamespaceContext) -> &mut MeshSettings {
     &mut survey.snapshot.mesh
 }
 
@@ -33,7 +33,7 @@ fn own(mode: Option<MtlsMode>, ports: &[(u16, Option<MtlsMode>)]) -> crate::doma
 }
 
 fn add_rule(
-    survey: &mut Survey,
+    survey: &mut NamespaceContext,
     tls: Option<ClientTls>,
     change: impl FnOnce(&mut crate::domain::mesh::DestinationRule),
 ) {
@@ -45,14 +45,14 @@ fn add_rule(
     *survey = with_rules(survey.clone(), rules);
 }
 
-fn ambient(survey: &mut Survey) {
+fn ambient(survey: &mut NamespaceContext) {
     let pod = pod(survey);
     pod.data_plane = DataPlane::Ambient;
     pod.labels.remove("security.istio.io/tlsMode");
 }
 
-fn entrance(survey: &mut Survey, kind: EntranceKind) {
-    survey.entrances.push(Entrance {
+fn entrance(survey: &mut NamespaceContext, kind: ExternalCallerKind) {
+    survey.entrances.push(ExternalCaller {
         kind,
         object: "ingress.networking.k8s.io/shop".into(),
         namespace: "shop".into(),
@@ -61,7 +61,7 @@ fn entrance(survey: &mut Survey, kind: EntranceKind) {
     });
 }
 
-type Change = fn(&mut Survey);
+type Change = fn(&mut NamespaceContext);
 
 /// One change of a STRICT namespace for each code, with the gravity that it then has.
 const ROWS: &[(Code, Severity, Change)] = &[
@@ -70,7 +70,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         survey.snapshot.policies.peer =
             vec![policy("default", 1, Some(MtlsMode::Disable)), own(Some(MtlsMode::Strict), &[])];
     }),
-    (Code::MtlsToNaked, Severity::Error, |survey| {
+    (Code::MtlsToNoProxy, Severity::Error, |survey| {
         pod(survey).data_plane = DataPlane::None;
         add_rule(survey, Some(ClientTls::IstioMutual), |_| {});
     }),
@@ -105,7 +105,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         survey.snapshot.policies.peer[0].empty_selector = true;
         survey.snapshot.policies.peer.push(own(None, &[(9090, Some(MtlsMode::Permissive))]));
     }),
-    (Code::ApiServerCall, Severity::Error, |survey| entrance(survey, EntranceKind::ApiServer)),
+    (Code::ApiServerCall, Severity::Error, |survey| entrance(survey, ExternalCallerKind::ApiServer)),
     (Code::RawProbe, Severity::Error, |survey| pod(survey).facts.raw_probes = vec![8080]),
     (Code::PlaintextSeen, Severity::Error, |survey| {
         survey.observed = Some(vec![Observed {
@@ -167,7 +167,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         (pod.data_plane, pod.facts.host_network) = (DataPlane::None, true);
     }),
     (Code::NotEnrolled, Severity::Warning, |survey| pod(survey).data_plane = DataPlane::Pending),
-    (Code::OutsideCaller, Severity::Warning, |survey| entrance(survey, EntranceKind::Door)),
+    (Code::OutsideCaller, Severity::Warning, |survey| entrance(survey, ExternalCallerKind::Door)),
     (Code::IdentityPolicy, Severity::Warning, |survey| {
         survey.identity_policies.push("by-name".into());
         survey.snapshot.policies.peer.clear();

@@ -1,23 +1,23 @@
 //! Calls between members of the mesh that fail: what clients send is not what the port takes.
 
 use super::{Code, Finding, Severity, port_name};
-use crate::domain::client_tls::{Sends, Server};
+use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::mesh::{MtlsMode, ServiceKind};
+use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Break, Bypass, Caller, CallerView, Overview, PortView};
-use crate::domain::survey::Survey;
 use std::collections::BTreeMap;
 
 /// What makes calls fail in the same way.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     code: Code,
-    sends: Sends,
+    sends: WireProtocol,
     /// The rules that say so, or none where auto mTLS does.
     rules: Vec<String>,
     subset: Option<String>,
 }
 
-pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut causes: BTreeMap<Cause, (Vec<String>, Vec<&Caller>)> = BTreeMap::new();
     for port in &overview.ports {
         for view in &port.callers {
@@ -41,20 +41,20 @@ pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Find
 }
 
 /// A rule of the namespace by its name alone.
-fn local<'a>(survey: &Survey, rule: &'a str) -> &'a str {
+fn local<'a>(survey: &NamespaceContext, rule: &'a str) -> &'a str {
     match rule.split_once('/') {
         Some((namespace, name)) if namespace == survey.snapshot.namespace => name,
         _ => rule,
     }
 }
 
-fn code(survey: &Survey, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
+fn code(survey: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
     let side = port.sides.iter().find(|side| side.workload == broken.workload && side.server == broken.server);
     Some(match (broken.sends, broken.server) {
-        (Sends::Raw, Server::Mode(MtlsMode::Strict)) => {
+        (WireProtocol::Raw, Server::Mode(MtlsMode::Strict)) => {
             let disabled = |level: &&crate::domain::effective::Step| level.mode == Some(MtlsMode::Disable);
             let above = side.is_some_and(|side| side.chain.iter().take(2).any(|step| disabled(&step)));
-            let mixed = port.sides.iter().any(|side| side.server == Server::Naked);
+            let mixed = port.sides.iter().any(|side| side.server == Server::NoProxy);
             if view.caller == Caller::OwnAmbient {
                 Code::AmbientToSidecar
             } else if view.explicit || !survey.snapshot.mesh.auto_mtls {
@@ -70,13 +70,13 @@ fn code(survey: &Survey, port: &PortView, view: &CallerView, broken: &Break) -> 
             }
         }
         // Clients go by the pod's label, which says nothing of ports that its sidecar leaves alone.
-        (Sends::Mtls, Server::Naked) if side.is_some_and(|side| side.bypass == Some(Bypass::NotCaptured)) => {
+        (WireProtocol::Mtls, Server::NoProxy) if side.is_some_and(|side| side.bypass == Some(Bypass::NotCaptured)) => {
             Code::NotCaptured
         }
-        (Sends::Mtls, Server::Naked) if view.explicit => Code::MtlsToNaked,
-        (Sends::Mtls, Server::Naked) => Code::TlsModeLabel,
-        (Sends::Mtls, Server::Mode(_)) => Code::MtlsToDisable,
-        (Sends::Tls | Sends::UserMtls, _) => Code::TlsToSidecar,
+        (WireProtocol::Mtls, Server::NoProxy) if view.explicit => Code::MtlsToNoProxy,
+        (WireProtocol::Mtls, Server::NoProxy) => Code::TlsModeLabel,
+        (WireProtocol::Mtls, Server::Mode(_)) => Code::MtlsToDisable,
+        (WireProtocol::Tls | WireProtocol::UserMtls, _) => Code::TlsToSidecar,
         _ => return None,
     })
 }
@@ -90,7 +90,7 @@ fn message(cause: &Cause, callers: &[&Caller]) -> String {
     };
     let what = match cause.code {
         Code::NotCaptured => "the sidecar there leaves the port alone, so that the application gets TLS",
-        Code::MtlsToNaked => "pods there have no proxy to take it",
+        Code::MtlsToNoProxy => "pods there have no proxy to take it",
         Code::MtlsToDisable => "mode DISABLE does not terminate it",
         Code::TlsToSidecar => "the sidecar there takes no TLS but the mesh's own",
         Code::TlsModeLabel => "the label security.istio.io/tlsMode of the pods there does not tell what they take",

@@ -4,11 +4,11 @@ use super::{Code, Finding, Severity, any_strict, port_name, wants_strict};
 use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
+use crate::domain::namespace_context::{Injection, NamespaceContext};
 use crate::domain::overview::{Bypass, Overview, PortView, Side, workload};
-use crate::domain::survey::{Injection, Survey};
 use std::collections::BTreeSet;
 
-pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     unprotected(survey, overview, findings);
     clients(survey, overview, findings);
     labels(survey, findings);
@@ -45,10 +45,10 @@ pub(super) fn find(survey: &Survey, overview: &Overview, findings: &mut Vec<Find
 }
 
 /// F01: STRICT that nobody enforces.
-fn unprotected(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn unprotected(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let (mut naked, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     for PortView { service, port, sides, .. } in &overview.ports {
-        for side in sides.iter().filter(|side| wants_strict(side) && side.server == Server::Naked) {
+        for side in sides.iter().filter(|side| wants_strict(side) && side.server == Server::NoProxy) {
             let found = if side.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut naked };
             found.extend([port_name(service, port.port), side.workload.clone()]);
         }
@@ -69,7 +69,7 @@ fn unprotected(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>
 }
 
 /// Those that send plaintext because nobody sends anything else for them.
-fn clients(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
+fn clients(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
     let ours = |pod: &&Pod| pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic");
     let (host, naked): (Vec<&Pod>, Vec<&Pod>) = survey
@@ -79,7 +79,7 @@ fn clients(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
         .filter(|pod| pod.data_plane == DataPlane::None && !pod.facts.finished && !ours(pod))
         .partition(|pod| pod.facts.host_network);
     let injected = survey.injection() == Injection::On;
-    let outside = |job: &&crate::domain::survey::CronJob| {
+    let outside = |job: &&crate::domain::namespace_context::CronJob| {
         job.declines_injection || survey.injection() == Injection::Off && !job.asks_for_injection
     };
     let jobs = survey.cron_jobs.iter().filter(outside).map(|job| format!("cronjob/{}", job.name));
@@ -103,7 +103,7 @@ fn clients(survey: &Survey, overview: &Overview, findings: &mut Vec<Finding>) {
 }
 
 /// F18: labels that do not say what the pod does. Calls that fail for it are found with the traffic.
-fn labels(survey: &Survey, findings: &mut Vec<Finding>) {
+fn labels(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished && !pod.facts.gateway);
     let wrong = live.filter(|pod| match pod.data_plane {
         DataPlane::Sidecar => !pod.says_tls(),
@@ -118,7 +118,7 @@ fn labels(survey: &Survey, findings: &mut Vec<Finding>) {
 }
 
 /// BY-11: probes of the kubelet that go to the application itself.
-fn probes(survey: &Survey, findings: &mut Vec<Finding>) {
+fn probes(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
     let index = PolicyIndex::new(&survey.snapshot.policies);
     let (mut refused, mut later) = (BTreeSet::new(), BTreeSet::new());
     let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished);

@@ -2,25 +2,25 @@
 
 use super::{Break, Caller, CallerView, Seen, speaks_http, workload};
 use crate::domain::client_tls::rules::Sorting;
-use crate::domain::client_tls::{Call, Client, ClientKind, InForce, Mesh, Outcome, RuleBook, outcome, sends};
+use crate::domain::client_tls::{Call, Client, ClientKind, InForce, Mesh, Outcome, VisibleRules, outcome, sends};
 use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DataPlane, Service, ServiceKind, ServicePort};
+use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::rule::covers;
-use crate::domain::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everybody who may call, told apart as far as rules tell them apart.
 pub(super) struct Callers<'a> {
-    survey: &'a Survey,
+    survey: &'a NamespaceContext,
     mesh: Mesh<'a>,
-    rules: RuleBook<'a>,
+    rules: VisibleRules<'a>,
     who: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
     /// Subsets by the host that they are routed for.
     routed: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Callers<'a> {
-    pub(super) fn new(survey: &'a Survey, index: &'a PolicyIndex<'a>) -> Self {
+    pub(super) fn new(survey: &'a NamespaceContext, index: &'a PolicyIndex<'a>) -> Self {
         let snapshot = &survey.snapshot;
         let meshed = || snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished);
         let sorting = Sorting {
@@ -62,7 +62,7 @@ impl<'a> Callers<'a> {
         Self {
             survey,
             mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
-            rules: RuleBook::new(survey.rules.iter(), sorting),
+            rules: VisibleRules::new(survey.rules.iter(), sorting),
             who: callers,
             routed,
         }
@@ -140,7 +140,7 @@ impl<'a> Callers<'a> {
 }
 
 /// Other namespaces whose rules cover, or could cover, a Service of this one: their clients may send something else.
-fn others_with_rules(survey: &Survey) -> BTreeSet<String> {
+fn others_with_rules(survey: &NamespaceContext) -> BTreeSet<String> {
     let snapshot = &survey.snapshot;
     let home = format!(".{}.svc.{}", snapshot.namespace, snapshot.mesh.cluster_domain);
     let touches = |host: &str| host.ends_with(&home) || host.starts_with('*') && covers(host, &format!("any{home}"));

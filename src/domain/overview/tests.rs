@@ -4,12 +4,12 @@ use crate::domain::plan::samples::{policy, rule, shop};
 use std::sync::Arc;
 
 /// The namespace `shop` with nothing around it but its own rules.
-pub(crate) fn survey(services: &[&str]) -> Survey {
+pub(crate) fn survey(services: &[&str]) -> NamespaceContext {
     let mut snapshot = shop(services);
     for pod in snapshot.pods.values_mut() {
         pod.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
     }
-    Survey {
+    NamespaceContext {
         snapshot,
         namespace_labels: BTreeMap::new(),
         rules: Arc::default(),
@@ -24,7 +24,10 @@ pub(crate) fn survey(services: &[&str]) -> Survey {
 }
 
 /// Gives a survey rules, the namespace's own among them.
-pub(crate) fn with_rules(mut survey: Survey, rules: Vec<crate::domain::mesh::DestinationRule>) -> Survey {
+pub(crate) fn with_rules(
+    mut survey: NamespaceContext,
+    rules: Vec<crate::domain::mesh::DestinationRule>,
+) -> NamespaceContext {
     survey.snapshot.rules = rules.iter().filter(|rule| rule.namespace == "shop").cloned().collect();
     survey.rules = Arc::new(rules);
     survey
@@ -45,7 +48,7 @@ fn a_port_says_its_mode_and_who_decides() {
     let side = &overview.ports[0].sides[0];
     assert_eq!((side.server, side.target_port), (Server::Mode(MtlsMode::Permissive), Some(8080)));
     assert_eq!(side.chain.last().map(|step| step.name.as_str()), Some("web"));
-    assert_eq!(of(&overview, &Caller::Own).to("pod/web-0"), ([Sends::Mtls].into(), false));
+    assert_eq!(of(&overview, &Caller::Own).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
 type Change = fn(&mut Pod);
@@ -55,8 +58,8 @@ fn what_nobody_enforces_is_told_apart() {
     let strict = vec![policy("default", 1, Some(MtlsMode::Strict))];
     let rows: [(Change, Server, Option<Bypass>); 5] = [
         (|_| {}, Server::Mode(MtlsMode::Strict), None),
-        (|pod| pod.data_plane = DataPlane::None, Server::Naked, Some(Bypass::NoProxy)),
-        (|pod| pod.capture = Capture::AllBut(vec![8080]), Server::Naked, Some(Bypass::NotCaptured)),
+        (|pod| pod.data_plane = DataPlane::None, Server::NoProxy, Some(Bypass::NoProxy)),
+        (|pod| pod.capture = Capture::AllBut(vec![8080]), Server::NoProxy, Some(Bypass::NotCaptured)),
         (|pod| pod.facts.gateway = true, Server::Gateway, None),
         (|pod| pod.data_plane = DataPlane::Pending, Server::Unknown, Some(Bypass::Pending)),
     ];
@@ -80,7 +83,7 @@ fn callers_are_told_apart_by_their_rules() {
     let front = of(&overview, &Caller::Namespace("front".into()));
     assert_eq!((front.outcome, &front.rules[..]), (Outcome::Breaks, &["front/plain".to_owned()][..]));
     assert_eq!(of(&overview, &Caller::Own).outcome, Outcome::Works);
-    assert_eq!(of(&overview, &Caller::Elsewhere).to("pod/web-0"), ([Sends::Mtls].into(), false));
+    assert_eq!(of(&overview, &Caller::Elsewhere).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
 #[test]

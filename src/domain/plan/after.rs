@@ -1,9 +1,9 @@
 //! The namespace as it would be once a plan is carried out, so that what the plan itself repairs is no objection to it.
 
 use super::{Action, Change, Edit, Plan, Target, TlsPlace};
+use crate::domain::enforcement::policies_after;
 use crate::domain::mesh::{DestinationRule, RuleDetails, Snapshot};
 use crate::domain::rule::ClientTls;
-use crate::domain::wait::policies_after;
 use std::collections::BTreeMap;
 
 /// The snapshot with every change of the plan made.
@@ -89,15 +89,15 @@ fn set(rule: &mut DestinationRule, place: TlsPlace, tls: Option<ClientTls>) {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{ENABLE, policy, rule, shop};
-    use super::super::{RuleChoice, Wish, plan};
+    use super::super::{RuleChoice, SwitchRequest, plan};
     use super::*;
     use crate::domain::findings::{Code, Purpose, Severity, examine};
     use crate::domain::mesh::{DataPlane, MtlsMode};
+    use crate::domain::namespace_context::NamespaceContext;
     use crate::domain::overview::tests::{survey, with_rules};
-    use crate::domain::survey::Survey;
 
     /// The errors that would stand after turning STRICT on.
-    fn errors(survey: &Survey, wish: &Wish) -> Vec<Code> {
+    fn errors(survey: &NamespaceContext, wish: &SwitchRequest) -> Vec<Code> {
         let snapshot = after(&survey.snapshot, &plan(&survey.snapshot, wish));
         let survey = survey.clone().with(snapshot);
         let errors = examine(&survey, Purpose::BeforeSwitch).1.into_iter();
@@ -108,7 +108,7 @@ mod tests {
     fn a_rule_that_the_plan_repairs_is_no_objection() {
         let plain = || with_rules(survey(&["web"]), vec![rule("web", "web", Some(ClientTls::Disable))]);
         assert_eq!(errors(&plain(), &ENABLE), []);
-        let untouched = Wish { destination_rules: RuleChoice::Never, ..ENABLE };
+        let untouched = SwitchRequest { destination_rules: RuleChoice::Never, ..ENABLE };
         assert_eq!(errors(&plain(), &untouched), [Code::PlaintextToStrict]);
     }
 

@@ -1,6 +1,6 @@
 //! The server's half of a plan: the one policy of the namespace without a selector.
 
-use super::{Action, Change, Direction, Edit, Plan, Refusal, Target, Warning, Wish};
+use super::{Action, Change, Direction, Edit, Plan, Refusal, SwitchRequest, Target, Warning};
 use crate::domain::mesh::{MtlsMode, PeerAuthentication, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ struct Wide<'a> {
     mode: Option<MtlsMode>,
 }
 
-pub(super) fn plan(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
+pub(super) fn plan(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
     let names = if snapshot.policies.legacy_only {
         warn_legacy(snapshot, wish, plan);
         legacy(snapshot)
@@ -150,7 +150,7 @@ fn taken_names(snapshot: &Snapshot) -> BTreeSet<&str> {
 }
 
 /// RE-3: the namespace's mode is not the last word where a workload has its own.
-fn warn_workloads(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
+fn warn_workloads(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
     if snapshot.namespace == snapshot.policies.root_namespace {
         // PA-3: there a selector makes a policy void.
         return;
@@ -168,7 +168,7 @@ fn warn_workloads(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
     }
 }
 
-fn warn_legacy(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
+fn warn_legacy(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
     let wanted = wish.direction.mode();
     for policy in &snapshot.policies.legacy {
         if policy.namespace == snapshot.namespace && !policy.targets.is_empty() && policy.mode != wanted {
@@ -191,7 +191,7 @@ mod tests {
     use super::super::{Refusal, plan};
     use super::*;
 
-    fn outcome(snapshot: &Snapshot, wish: &Wish) -> (String, Action) {
+    fn outcome(snapshot: &Snapshot, wish: &SwitchRequest) -> (String, Action) {
         let change = plan(snapshot, wish).policy.expect("a policy is planned");
         (change.name, change.action)
     }
@@ -242,18 +242,18 @@ mod tests {
             chosen: chosen.into(),
         };
         assert_eq!(plan(&snapshot, &ENABLE).warnings, [warning("old")]);
-        let wish = Wish { policy: Some("young".into()), ..ENABLE };
+        let wish = SwitchRequest { policy: Some("young".into()), ..ENABLE };
         let chosen = plan(&snapshot, &wish);
         assert_eq!(chosen.warnings, [warning("young")]);
         assert_eq!(chosen.policy.map(|change| change.name).as_deref(), Some("young"));
-        let missing = plan(&snapshot, &Wish { policy: Some("nope".into()), ..ENABLE });
+        let missing = plan(&snapshot, &SwitchRequest { policy: Some("nope".into()), ..ENABLE });
         assert!(matches!(&missing.refusals[..], [Refusal::PolicyNotThere { name, .. }] if name == "nope"));
         assert_eq!(missing.policy, None);
     }
 
     #[test]
     fn a_chosen_name_is_made_where_the_namespace_has_no_policy() {
-        let wish = Wish { policy: Some("mtls".into()), ..ENABLE };
+        let wish = SwitchRequest { policy: Some("mtls".into()), ..ENABLE };
         assert_eq!(outcome(&shop(&["web"]), &wish), ("mtls".into(), Action::Create));
         let mut legacy = shop(&["web"]);
         legacy.policies.legacy_only = true;

@@ -1,8 +1,8 @@
 //! The client's half of a plan: `DestinationRules` that tell clients to send mutual TLS.
 
 use super::{
-    Action, Change, Direction, Edit, Plan, Refusal, RuleChoice, Scope, SkipReason, Skipped, Target, TlsPlace, Warning,
-    Wish,
+    Action, Change, Direction, Edit, Plan, Refusal, RuleChoice, Scope, SkipReason, Skipped, SwitchRequest, Target,
+    TlsPlace, Warning,
 };
 use crate::domain::mesh::{MtlsMode, Service, ServiceKind, Snapshot};
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
@@ -14,7 +14,7 @@ const NAMESPACE_RULE: &str = "secure-traffic";
 
 type Places = BTreeSet<(TlsPlace, Option<ClientTls>)>;
 
-pub(super) fn plan(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
+pub(super) fn plan(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
     let services = chosen(snapshot, wish, plan);
     match wish.direction {
         Direction::Enable => Enable::new(snapshot, wish, plan).run(&services),
@@ -25,7 +25,7 @@ pub(super) fn plan(snapshot: &Snapshot, wish: &Wish, plan: &mut Plan) {
 }
 
 /// The Services that the wish is about, by name; a name that is none of theirs is a refusal.
-fn chosen<'a>(snapshot: &'a Snapshot, wish: &Wish, plan: &mut Plan) -> Vec<&'a Service> {
+fn chosen<'a>(snapshot: &'a Snapshot, wish: &SwitchRequest, plan: &mut Plan) -> Vec<&'a Service> {
     let mut services: Vec<&Service> = snapshot.services.iter().collect();
     services.sort_by(|left, right| left.name.cmp(&right.name));
     let Some(names) = &wish.services else { return services };
@@ -78,7 +78,7 @@ enum Served {
 
 struct Enable<'a> {
     snapshot: &'a Snapshot,
-    wish: &'a Wish,
+    wish: &'a SwitchRequest,
     plan: &'a mut Plan,
     /// Whether a missing `tls` must be written: always, or because clients would send plaintext without it (RE-4).
     explicit: bool,
@@ -92,7 +92,7 @@ struct Enable<'a> {
 }
 
 impl<'a> Enable<'a> {
-    fn new(snapshot: &'a Snapshot, wish: &'a Wish, plan: &'a mut Plan) -> Self {
+    fn new(snapshot: &'a Snapshot, wish: &'a SwitchRequest, plan: &'a mut Plan) -> Self {
         let without = snapshot.policies.legacy_only || !snapshot.mesh.auto_mtls;
         let explicit = match wish.destination_rules {
             RuleChoice::Always => true,
@@ -174,7 +174,7 @@ impl<'a> Enable<'a> {
         for tls in lacking.iter().filter_map(|(_, tls)| *tls) {
             let (name, host) = (rule.name.clone(), rule.host.clone());
             if self.wish.destination_rules == RuleChoice::Never {
-                self.plan.warnings.push(Warning::Contrary { rule: name, host, tls });
+                self.plan.warnings.push(Warning::Unexpected { rule: name, host, tls });
             } else if tls != ClientTls::Disable {
                 self.plan.warnings.push(Warning::ReplacesTls { rule: name, host, tls });
             }
@@ -285,7 +285,7 @@ fn change(rule: &DestinationRule, action: Action) -> Change {
 
 /// Takes `ISTIO_MUTUAL` out of every rule that is about the chosen Services: of those not in force too, because one
 /// of them comes into force when the first has no policy left (DR-6).
-fn disable(snapshot: &Snapshot, wish: &Wish, services: &[&Service], mode: MtlsMode, plan: &mut Plan) {
+fn disable(snapshot: &Snapshot, wish: &SwitchRequest, services: &[&Service], mode: MtlsMode, plan: &mut Plan) {
     let domain = &snapshot.mesh.cluster_domain;
     let home = format!(".{}.svc.{domain}", snapshot.namespace);
     let hosts: BTreeSet<String> = services.iter().map(|service| service.host(&snapshot.namespace, domain)).collect();

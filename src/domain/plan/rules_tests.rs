@@ -79,7 +79,7 @@ fn whatever_hides_the_top_is_set_too() {
     ];
     assert_eq!(edits(&plan(&snapshot, &ENABLE), "mine"), all);
     // Auto mTLS fills what is missing; only the contrary is changed.
-    let auto = Wish { destination_rules: RuleChoice::Auto, ..ENABLE };
+    let auto = SwitchRequest { destination_rules: RuleChoice::Auto, ..ENABLE };
     assert_eq!(edits(&plan(&snapshot, &auto), "mine"), [all[1], all[2], all[4]]);
     snapshot.mesh.auto_mtls = false;
     assert_eq!(edits(&plan(&snapshot, &auto), "mine"), all);
@@ -97,13 +97,13 @@ fn how_rules_are_chosen() {
         let mut snapshot = shop(&["web"]);
         snapshot.mesh.auto_mtls = auto_mtls;
         snapshot.policies.legacy_only = legacy;
-        let plan = plan(&snapshot, &Wish { destination_rules: choice, ..ENABLE });
+        let plan = plan(&snapshot, &SwitchRequest { destination_rules: choice, ..ENABLE });
         assert_eq!(summary(&plan), expected, "{choice:?} {auto_mtls} {legacy}");
     }
     let mut snapshot = shop(&["web"]);
     snapshot.rules.push(rule("web", WEB, Some(Disable)));
-    let never = plan(&snapshot, &Wish { destination_rules: RuleChoice::Never, ..ENABLE });
-    assert_eq!(never.warnings, [Warning::Contrary { rule: "web".into(), host: WEB.into(), tls: Disable }]);
+    let never = plan(&snapshot, &SwitchRequest { destination_rules: RuleChoice::Never, ..ENABLE });
+    assert_eq!(never.warnings, [Warning::Unexpected { rule: "web".into(), host: WEB.into(), tls: Disable }]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn services_that_would_break_are_left_out_with_the_reason() {
     ];
     let careful = plan(&snapshot, &ENABLE);
     assert_eq!((summary(&careful), careful.skipped), (vec!["web created".to_owned()], expected.clone()));
-    let forced = plan(&snapshot, &Wish { force: true, ..ENABLE });
+    let forced = plan(&snapshot, &SwitchRequest { force: true, ..ENABLE });
     expected.pop();
     assert_eq!(forced.skipped, expected);
     assert_eq!(summary(&forced), ["naked created", "web created"]);
@@ -163,8 +163,10 @@ fn services_that_would_break_are_left_out_with_the_reason() {
 #[test]
 fn a_named_service_must_exist() {
     let snapshot = shop(&["web", "api"]);
-    let wish =
-        |names: &[&str]| Wish { services: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..ENABLE };
+    let wish = |names: &[&str]| SwitchRequest {
+        services: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        ..ENABLE
+    };
     assert_eq!(summary(&plan(&snapshot, &wish(&["web", "web"]))), ["web created"]);
     let exist = vec!["api".to_owned(), "web".to_owned()];
     assert_eq!(plan(&snapshot, &wish(&["wbe"])).refusals, [Refusal::UnknownService { name: "wbe".into(), exist }]);
@@ -176,7 +178,7 @@ fn a_wildcard_is_changed_only_where_it_harms_nobody() {
     snapshot.rules.push(rule("wide", "*.local", None));
     let refused = plan(&snapshot, &ENABLE);
     assert_eq!(refused.refusals, [Refusal::WildcardTooWide { rule: "wide".into(), host: "*.local".into() }]);
-    assert!(plan(&snapshot, &Wish { force: true, ..ENABLE }).refusals.is_empty());
+    assert!(plan(&snapshot, &SwitchRequest { force: true, ..ENABLE }).refusals.is_empty());
 
     snapshot.rules = vec![rule("all", ALL, None)];
     snapshot.pods.get_mut("naked-0").expect("a pod").data_plane = DataPlane::None;
@@ -188,7 +190,7 @@ fn a_wildcard_is_changed_only_where_it_harms_nobody() {
 
     let mut snapshot = shop(&["api", "web"]);
     snapshot.rules.push(rule("all", ALL, None));
-    let one = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..ENABLE });
+    let one = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..ENABLE });
     let others = vec!["api".to_owned()];
     let wildcard = Warning::WildcardReachesMore { rule: "all".into(), services: others.clone() };
     let policy = Warning::PolicyReachesMore { mode: MtlsMode::Strict, services: others };
@@ -197,7 +199,7 @@ fn a_wildcard_is_changed_only_where_it_harms_nobody() {
 
 #[test]
 fn the_scope_of_a_namespace_is_one_rule() {
-    let wish = Wish { scope: Scope::Namespace, ..ENABLE };
+    let wish = SwitchRequest { scope: Scope::Namespace, ..ENABLE };
     let mut snapshot = shop(&["api", "web"]);
     let one = plan(&snapshot, &wish);
     assert_eq!(summary(&one), ["secure-traffic created"]);
@@ -244,9 +246,9 @@ fn rules_of_others_are_left_and_named_on_the_way_back() {
     let foreign = Warning::ForeignTls { rule: "web".into(), manager: "flux".into() };
     let back = plan(&snapshot, &DISABLE);
     assert_eq!((summary(&back), back.warnings), (Vec::new(), vec![foreign.clone(), left.clone()]));
-    let taken = plan(&snapshot, &Wish { force_conflicts: true, ..DISABLE });
+    let taken = plan(&snapshot, &SwitchRequest { force_conflicts: true, ..DISABLE });
     assert_eq!((summary(&taken), taken.warnings), (vec!["web configured".to_owned()], vec![left.clone()]));
-    let plaintext = plan(&snapshot, &Wish::new(Direction::Disable { mode: MtlsMode::Disable }));
+    let plaintext = plan(&snapshot, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
     let still = |rule: &str, host: &str| Warning::StillMutual { rule: rule.into(), host: host.into() };
     assert_eq!(plaintext.warnings, [foreign, left, still("web", WEB), still("wide", "*.local")]);
 }
@@ -256,7 +258,7 @@ fn the_way_back_of_one_service_leaves_the_wildcard() {
     let mut snapshot = shop(&["api", "web"]);
     snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
     snapshot.rules = vec![rule("all", ALL, Some(IstioMutual)), rule("web", "web", Some(IstioMutual))];
-    let back = plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..DISABLE });
+    let back = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..DISABLE });
     assert_eq!(summary(&back), ["web configured"]);
     let policy = Warning::PolicyReachesMore { mode: MtlsMode::Permissive, services: vec!["api".into()] };
     assert_eq!(back.warnings, [Warning::WildcardLeft { rule: "all".into(), host: ALL.into() }, policy]);

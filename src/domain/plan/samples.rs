@@ -91,5 +91,5 @@ pub(crate) fn rule(name: &str, host: &str, tls: Option<ClientTls>) -> Destinatio
     }
 }
 
-pub(crate) const ENABLE: Wish = Wish::new(Direction::Enable);
-pub(crate) const DISABLE: Wish = Wish::new(Direction::Disable { mode: MtlsMode::Permissive });
+pub(crate) const ENABLE: SwitchRequest = SwitchRequest::new(Direction::Enable);
+pub(crate) const DISABLE: SwitchRequest = SwitchRequest::new(Direction::Disable { mode: MtlsMode::Permissive });

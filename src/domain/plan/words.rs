@@ -92,7 +92,7 @@ pub enum Warning {
         tls: ClientTls,
     },
     /// A rule that is not touched tells clients what STRICT refuses.
-    Contrary {
+    Unexpected {
         /// Name of the rule.
         rule: String,
         /// Its host.
@@ -253,7 +253,7 @@ impl fmt::Display for Warning {
                     "DestinationRule {rule} says {tls} for {host}; ISTIO_MUTUAL takes its place, its other TLS settings go"
                 )
             }
-            Self::Contrary { rule, host, tls } => write!(
+            Self::Unexpected { rule, host, tls } => write!(
                 f,
                 "DestinationRule {rule} says {tls} for {host}: its clients are refused under STRICT \
                  (--destination-rules=auto or always changes it)"

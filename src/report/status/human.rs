@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Lines up to which a namespace is shown whole.
 const WHOLE: usize = 40;
 /// Lines of a kind that are shown one by one among many others.
-const FEW: usize = 3;
+const MAX_INLINE_HELLOS: usize = 3;
 /// Lines that are shown at most where many are put together.
 const MOST: usize = 60;
 /// Objects of a finding that are named, unless all are asked for.
@@ -204,7 +204,7 @@ fn together(rows: Vec<Row>) -> Vec<[String; 5]> {
     groups.sort_by_key(|(_, rows)| rows.len());
     let mut lines = Vec::new();
     for ((mode, decided, clients), rows) in groups {
-        if rows.len() <= FEW {
+        if rows.len() <= MAX_INLINE_HELLOS {
             lines.extend(rows.into_iter().map(|row| [row.service, row.workload, row.mode, row.decided, row.clients]));
             continue;
         }

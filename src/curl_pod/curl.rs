@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// How a probe asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
+pub struct CurlLimits {
     /// Plaintext samples for each way in.
     pub attempts: usize,
     /// Seconds for a TCP connection.
@@ -28,7 +28,7 @@ pub struct Manner {
     pub max_time: u32,
 }
 
-impl Default for Manner {
+impl Default for CurlLimits {
     fn default() -> Self {
         Self { attempts: 3, connect_timeout: 5, max_time: 10 }
     }
@@ -55,11 +55,11 @@ pub const NUMBERS: &str =
 const TLS: &str = "%{json}";
 
 /// Hellos that go with the plaintext requests: more are worth the fifth of a second that a second container takes.
-const FEW: usize = 20;
+const MAX_INLINE_HELLOS: usize = 20;
 
 /// Members of one URL's set, and their bytes: an argument may hold 128 KiB, and curl seeks the way of each request among
 /// all that its section names.
-const SET: (usize, usize) = (100, 32 * 1024);
+const GLOB_LIMITS: (usize, usize) = (100, 32 * 1024);
 
 /// Whether a sidecar answered by itself, by what [`WHO_ANSWERED`] came to.
 pub fn is_from_sidecar(who: &str) -> bool {
@@ -70,21 +70,21 @@ pub fn is_from_sidecar(who: &str) -> bool {
 }
 
 /// The curls that ask every case in plaintext, and with a hello where one can be evidence.
-pub fn curls(cases: &[Case], manner: Manner, marker: &str) -> Vec<Curl> {
+pub fn curls(cases: &[Case], manner: CurlLimits, marker: &str) -> Vec<Curl> {
     let curl = |container, sections: Vec<Vec<String>>, records| {
         let arguments = sections.join(&"--next".to_owned());
         Curl { container, arguments, records }
     };
     let (plain, hellos) = (plain_sections(cases, manner, marker), hello_sections(cases, marker));
     let (plain_records, hello_records) = records(cases, manner);
-    if hello_records > FEW {
+    if hello_records > MAX_INLINE_HELLOS {
         return vec![curl(PROBE, plain, plain_records), curl(HELLO, hellos, hello_records)];
     }
     vec![curl(PROBE, [plain, hellos].concat(), plain_records + hello_records)]
 }
 
 /// The body of an explicit path is kept for the last such case only: a pod has one termination message.
-fn plain_sections(cases: &[Case], manner: Manner, marker: &str) -> Vec<Vec<String>> {
+fn plain_sections(cases: &[Case], manner: CurlLimits, marker: &str) -> Vec<Vec<String>> {
     // curl's own words come last, because they may hold anything; they end at the marker.
     let told = &format!("{NUMBERS} %{{errormsg}}");
     let plain = Kind { name: "plain", scheme: "http", told, manner, options: &[] };
@@ -98,10 +98,10 @@ fn plain_sections(cases: &[Case], manner: Manner, marker: &str) -> Vec<Vec<Strin
         .partition(|way| Some(way.index) == body_of);
     sections.extend(plain.sections(&others, marker));
     if !last.is_empty() {
-        let fewer = Kind { manner: Manner { attempts: manner.attempts - 1, ..manner }, ..plain };
+        let fewer = Kind { manner: CurlLimits { attempts: manner.attempts - 1, ..manner }, ..plain };
         sections.extend(fewer.sections(&last, marker));
         // The rate keeps a large body from filling the node's disk before --max-time ends it.
-        let body = Kind { manner: Manner { attempts: 1, ..manner }, options: &["--limit-rate", "16K"], ..plain };
+        let body = Kind { manner: CurlLimits { attempts: 1, ..manner }, options: &["--limit-rate", "16K"], ..plain };
         sections.push(body.section(&last, TERMINATION_LOG, marker));
     }
     sections
@@ -112,7 +112,7 @@ fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
         name: "hello",
         scheme: "https",
         told: TLS,
-        manner: Manner { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
+        manner: CurlLimits { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
         options: &["-v", "--stderr", "-", "-k", "--http1.1", "--no-alpn"],
     };
     // Anywhere else a hello proves nothing, and would hang at ports that echo.
@@ -131,7 +131,7 @@ fn endpoint_ways(cases: &[Case], takes: impl Fn(&EndpointCase) -> bool) -> Vec<V
 }
 
 /// Plaintext requests, and hellos: each writes a record.
-fn records(cases: &[Case], manner: Manner) -> (usize, usize) {
+fn records(cases: &[Case], manner: CurlLimits) -> (usize, usize) {
     let ways = cases.iter().map(|case| case.endpoints.len() + 1);
     (ways.sum::<usize>() * manner.attempts, cases.iter().map(hellos).sum())
 }
@@ -147,7 +147,7 @@ struct Kind<'a> {
     name: &'a str,
     scheme: &'a str,
     told: &'a str,
-    manner: Manner,
+    manner: CurlLimits,
     options: &'a [&'a str],
 }
 
@@ -195,13 +195,13 @@ impl Kind<'_> {
         let mut sections = Vec::new();
         let mut rest = ways;
         while let Some((first, others)) = rest.split_first() {
-            let mut left = SET.1.saturating_sub(size(first));
+            let mut left = GLOB_LIMITS.1.saturating_sub(size(first));
             let fits = |way: &&Way<'_>| {
                 let fits = size(way) <= left;
                 left = left.saturating_sub(size(way));
                 fits
             };
-            let count = 1 + others.iter().take(SET.0 - 1).take_while(fits).count();
+            let count = 1 + others.iter().take(GLOB_LIMITS.0 - 1).take_while(fits).count();
             sections.push(self.section(&rest[..count], "/dev/null", marker));
             rest = &rest[count..];
         }
@@ -210,7 +210,7 @@ impl Kind<'_> {
 
     /// One section: options, which `--next` forgets, the ways to endpoints, and the URL.
     fn section(self, ways: &[Way<'_>], output: &str, marker: &str) -> Vec<String> {
-        let Manner { attempts, connect_timeout, max_time } = self.manner;
+        let CurlLimits { attempts, connect_timeout, max_time } = self.manner;
         // A trace may end without an end of line.
         let record = format!("\\n{marker} {} %{{url}} {marker} {} {marker} {WHO_ANSWERED}\\n", self.name, self.told);
         let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"];
@@ -246,7 +246,7 @@ pub struct Size {
 
 /// An estimate from above: a record was seen to take 300 bytes beside its URL, and a hello with its trace and its
 /// certificates 11,000.
-pub fn size(case: &Case, manner: Manner) -> Size {
+pub fn size(case: &Case, manner: CurlLimits) -> Size {
     let url = case.host.len() + case.path.len() + 32;
     let ways = case.endpoints.len() + 1;
     let hellos = hellos(case);
@@ -258,7 +258,7 @@ pub fn size(case: &Case, manner: Manner) -> Size {
 }
 
 /// Seconds that the requests can take at worst.
-pub fn worst_case_seconds(cases: &[Case], manner: Manner) -> u64 {
+pub fn worst_case_seconds(cases: &[Case], manner: CurlLimits) -> u64 {
     let ways: usize = cases.iter().map(|case| case.endpoints.len() + 1).sum();
     let each = manner.attempts as u64 * u64::from(manner.max_time) + u64::from(HELLO_SECONDS);
     ways as u64 * each

@@ -67,11 +67,11 @@ fn case() -> Case {
     }
 }
 
-async fn asked(cluster: &Cluster) -> Result<Option<Result<ProxyWord, String>>, ClusterError> {
+async fn asked(cluster: &Cluster) -> Result<Option<Result<ProxyReport, String>>, ClusterError> {
     let reset = Sample { exit: 56, connected: true, ..Sample::default() };
     let endpoint = EndpointObservation { samples: vec![reset; 2], ..EndpointObservation::default() };
     let mut seen = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
-    let asker = Asker { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    let asker = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
     ask(cluster, "istio-system", &asker, &[case()], &mut seen).await?;
     Ok(seen[0].endpoints[0].proxy.clone())
 }
@@ -80,7 +80,7 @@ async fn asked(cluster: &Cluster) -> Result<Option<Result<ProxyWord, String>>, C
 async fn the_ztunnel_of_the_endpoints_own_node_is_asked() {
     let word = asked(&cluster(Some(DENIED))).await.unwrap();
     let expected = Connections { denied: 1, ..Connections::default() };
-    assert_eq!(word, Some(Ok(ProxyWord::Connections(expected))));
+    assert_eq!(word, Some(Ok(ProxyReport::Connections(expected))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,6 +97,6 @@ async fn where_plaintext_was_answered_nobody_is_asked() {
     let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let cluster =
         Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() };
-    let asker = Asker { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    let asker = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
     assert_eq!(ask(&cluster, "istio-system", &asker, &[case()], &mut seen).await, Ok(()));
 }

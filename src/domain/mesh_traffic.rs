@@ -1,7 +1,7 @@
 //! Whether calls *in* the mesh get through while it changes: what the control meets from before the first write to the
 //! end of the proof.
 
-use super::control::{Control, control};
+use super::mesh_client::{MeshClientAnswer, control};
 use super::probe::Sample;
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ pub const LASTING: Duration = Duration::from_secs(5);
 struct Target {
     name: String,
     /// How it was before the first write.
-    before: Option<Control>,
+    before: Option<MeshClientAnswer>,
     /// How it is; once it is through, one that hangs up or is denied is no different from one that is broken.
-    now: Option<Control>,
+    now: Option<MeshClientAnswer>,
     /// Failures in a row, and when the first of them came.
     down: usize,
     down_since: Duration,
@@ -33,7 +33,7 @@ struct Target {
 
 impl Target {
     fn is_watched(&self) -> bool {
-        matches!(self.before, Some(Control::Through(_)))
+        matches!(self.before, Some(MeshClientAnswer::Through(_)))
     }
 
     fn is_lost(&self) -> bool {
@@ -43,11 +43,11 @@ impl Target {
 
 /// How the watched targets are at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Health {
     /// Each was got through to at the last call.
-    Through,
+    Ok,
     /// Some were not, but not for long enough to say that they are lost.
-    Wavering,
+    Failing,
     /// Some are lost.
     Lost,
 }
@@ -105,7 +105,7 @@ impl Calls {
         let Some(target) = self.targets.get_mut(index) else { return };
         let met = control(std::slice::from_ref(sample));
         target.last = at;
-        if let Control::Through(_) = met {
+        if let MeshClientAnswer::Through(_) = met {
             target.down = 0;
         } else {
             target.down += 1;
@@ -115,7 +115,7 @@ impl Calls {
         }
         if self.begun {
             target.asked += 1;
-            if let Control::Broken(words) | Control::Unclear(words) = &met {
+            if let MeshClientAnswer::Broken(words) | MeshClientAnswer::Unclear(words) = &met {
                 target.failed += 1;
                 target.failure = Some(words.clone());
             }
@@ -151,18 +151,18 @@ impl Calls {
     }
 
     /// How the watched targets are.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Health {
         if self.targets.iter().any(Target::is_lost) {
-            Standing::Lost
+            Health::Lost
         } else if self.targets.iter().any(|target| target.is_watched() && target.down > 0) {
-            Standing::Wavering
+            Health::Failing
         } else {
-            Standing::Through
+            Health::Ok
         }
     }
 
     /// What is to be said of a target of this name; one call that fails is not the word for all.
-    pub fn met(&self, name: &str) -> Option<&Control> {
+    pub fn met(&self, name: &str) -> Option<&MeshClientAnswer> {
         let target = self.targets.iter().find(|target| target.name == name)?;
         if target.is_watched() && target.down < STREAK { target.before.as_ref() } else { target.now.as_ref() }
     }
@@ -172,7 +172,7 @@ impl Calls {
         let mut tally = Tally::default();
         for target in &self.targets {
             match (&target.before, &target.now) {
-                (Some(Control::Through(_)), _) => {
+                (Some(MeshClientAnswer::Through(_)), _) => {
                     tally.watched += 1;
                     tally.asked += target.asked;
                     if let Some(words) = &target.failure {
@@ -182,8 +182,10 @@ impl Calls {
                         tally.lost.push(target.name.clone());
                     }
                 }
-                (Some(Control::Broken(_)), Some(Control::Through(_))) => tally.repaired.push(target.name.clone()),
-                (Some(Control::Broken(_)), Some(Control::Broken(words))) => {
+                (Some(MeshClientAnswer::Broken(_)), Some(MeshClientAnswer::Through(_))) => {
+                    tally.repaired.push(target.name.clone());
+                }
+                (Some(MeshClientAnswer::Broken(_)), Some(MeshClientAnswer::Broken(words))) => {
                     tally.broken.push((target.name.clone(), words.clone()));
                 }
                 _ => {}
@@ -229,16 +231,16 @@ mod tests {
 
     #[test]
     fn only_what_was_got_through_to_can_be_lost() {
-        use Standing::{Lost, Through, Wavering};
+        use Health::{Failing, Lost};
         let rows = [
-            ("all well", through(), repeated(&through(), 20), Through),
-            ("the last call failed", through(), vec![through(), broken()], Wavering),
-            ("down for less than it takes to be lost", through(), repeated(&broken(), 9), Wavering),
+            ("all well", through(), repeated(&through(), 20), Health::Ok),
+            ("the last call failed", through(), vec![through(), broken()], Failing),
+            ("down for less than it takes to be lost", through(), repeated(&broken(), 9), Failing),
             ("down for good", through(), repeated(&broken(), 11), Lost),
             ("hangs up for good", through(), repeated(&silent(), 11), Lost),
-            ("down and up again", through(), [repeated(&broken(), 9), vec![through()]].concat(), Through),
-            ("broken all along", broken(), repeated(&broken(), 20), Through),
-            ("a TCP application that never says anything", silent(), repeated(&silent(), 20), Through),
+            ("down and up again", through(), [repeated(&broken(), 9), vec![through()]].concat(), Health::Ok),
+            ("broken all along", broken(), repeated(&broken(), 20), Health::Ok),
+            ("a TCP application that never says anything", silent(), repeated(&silent(), 20), Health::Ok),
         ];
         for (name, before, then, expected) in rows {
             assert_eq!(run(&[before], &then).standing(), expected, "{name}");
@@ -267,7 +269,7 @@ mod tests {
         assert!(!calls.warmed_up());
         calls.begin();
         calls.see(1, &broken(), Duration::from_secs(1));
-        assert_eq!((calls.tally().watched, calls.standing()), (1, Standing::Through));
+        assert_eq!((calls.tally().watched, calls.standing()), (1, Health::Ok));
     }
 
     #[test]
@@ -287,6 +289,6 @@ mod tests {
     fn the_beginning_is_once() {
         let mut calls = run(&[through()], &repeated(&broken(), 12));
         calls.begin();
-        assert_eq!(calls.standing(), Standing::Lost);
+        assert_eq!(calls.standing(), Health::Lost);
     }
 }

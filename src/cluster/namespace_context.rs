@@ -1,12 +1,12 @@
 //! A wider look: the namespace, or all of them, with what is around it. Only overviews ask for it.
 
 use super::connect::Cluster;
-use super::discover::Generation;
+use super::discover::ApiVersions;
 use super::error::ClusterError;
 use super::list::{Found, Meta, Resource, list, list_if_allowed};
 use super::snapshot::{self, MeshOptions, domain_policies, mesh_settings, objects};
 use crate::domain::mesh::{DestinationRule, Pod, Snapshot};
-use crate::domain::survey::{CronJob, Entrance, Survey};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, NamespaceContext};
 use crate::istio::kinds::PolicyApi;
 use crate::istio::{read, surroundings};
 use serde::Deserialize;
@@ -15,10 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Surveys the cluster's namespace.
-pub async fn survey(cluster: &Cluster, generation: Generation, options: &MeshOptions) -> Result<Survey, ClusterError> {
+pub async fn survey(
+    cluster: &Cluster,
+    generation: ApiVersions,
+    options: &MeshOptions,
+) -> Result<NamespaceContext, ClusterError> {
     let (look, around) = futures::try_join!(
         snapshot::look(cluster, generation, options),
-        Box::pin(Around::read(cluster, generation, options))
+        Box::pin(Surroundings::read(cluster, generation, options))
     )?;
     Ok(around.complete(cluster, generation, vec![look.snapshot]).await?.remove(0))
 }
@@ -26,20 +30,20 @@ pub async fn survey(cluster: &Cluster, generation: Generation, options: &MeshOpt
 /// Surveys what is around a namespace that was looked at already.
 pub async fn survey_around(
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
     options: &MeshOptions,
     snapshot: Snapshot,
-) -> Result<Survey, ClusterError> {
-    let around = Box::pin(Around::read(cluster, generation, options)).await?;
+) -> Result<NamespaceContext, ClusterError> {
+    let around = Box::pin(Surroundings::read(cluster, generation, options)).await?;
     Ok(around.complete(cluster, generation, vec![snapshot]).await?.remove(0))
 }
 
 /// Surveys every namespace that has to do with the mesh, by lists over the whole cluster.
 pub async fn survey_all(
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
     options: &MeshOptions,
-) -> Result<Vec<Survey>, ClusterError> {
+) -> Result<Vec<NamespaceContext>, ClusterError> {
     let all = Cluster { namespace: String::new(), ..cluster.clone() };
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
     let (mut services, pods, policies, rules, (mesh, root), around) = futures::try_join!(
@@ -48,7 +52,7 @@ pub async fn survey_all(
         objects(&all, &policy, ""),
         objects(&all, &rule, ""),
         mesh_settings(&all, generation, options),
-        Box::pin(Around::read(&all, generation, options)),
+        Box::pin(Surroundings::read(&all, generation, options)),
     )?;
     let mut by_namespace: BTreeMap<String, Held> = BTreeMap::new();
     for pod in pods {
@@ -91,11 +95,11 @@ struct Held {
 
 /// What is around the namespaces, each with its namespace.
 #[derive(Debug, Default)]
-struct Around {
+struct Surroundings {
     /// Of all namespaces; `None` where they may not be read.
     rules: Option<Vec<DestinationRule>>,
     routed: BTreeSet<(String, String)>,
-    entrances: Vec<Entrance>,
+    entrances: Vec<ExternalCaller>,
     cron_jobs: Vec<(String, CronJob)>,
     identity_policies: Vec<(String, String)>,
     inert: Vec<String>,
@@ -121,8 +125,8 @@ fn with_namespace<U>(object: &Value, value: U) -> (String, U) {
     (read::metadata(object, "namespace").to_owned(), value)
 }
 
-impl Around {
-    async fn read(cluster: &Cluster, generation: Generation, options: &MeshOptions) -> Result<Self, ClusterError> {
+impl Surroundings {
+    async fn read(cluster: &Cluster, generation: ApiVersions, options: &MeshOptions) -> Result<Self, ClusterError> {
         let scope = cluster.namespace.as_str();
         let domain = options.cluster_domain.as_deref().unwrap_or("cluster.local");
         let kind = generation.rule.kind();
@@ -173,9 +177,9 @@ impl Around {
     async fn complete(
         mut self,
         cluster: &Cluster,
-        generation: Generation,
+        generation: ApiVersions,
         snapshots: Vec<Snapshot>,
-    ) -> Result<Vec<Survey>, ClusterError> {
+    ) -> Result<Vec<NamespaceContext>, ClusterError> {
         let rules = match self.rules.take() {
             Some(rules) => rules,
             None => self.fewer_rules(cluster, generation, &snapshots).await?,
@@ -186,7 +190,7 @@ impl Around {
             let namespace = snapshot.namespace.clone();
             let own = |other: &String| *other == namespace;
             let inert = |name: &&String| name.split_once('/').is_some_and(|(of, _)| of == namespace);
-            Survey {
+            NamespaceContext {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
                 rules: Arc::clone(&rules),
                 routed: Arc::clone(&routed),
@@ -211,7 +215,7 @@ impl Around {
     async fn fewer_rules(
         &mut self,
         cluster: &Cluster,
-        generation: Generation,
+        generation: ApiVersions,
         snapshots: &[Snapshot],
     ) -> Result<Vec<DestinationRule>, ClusterError> {
         self.unread.push("DestinationRules of other namespaces".to_owned());
@@ -231,7 +235,7 @@ impl Around {
 }
 
 /// What may call from outside the mesh, by the kind of object that says so.
-async fn entrances(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<Entrance>>); 5], ClusterError> {
+async fn entrances(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<ExternalCaller>>); 5], ClusterError> {
     const GROUP: &str = "admissionregistration.k8s.io";
     let scope = cluster.namespace.as_str();
     let hook = |kind: &'static str| each(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));
@@ -256,7 +260,7 @@ async fn entrances(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<Entran
 /// `AuthorizationPolicies` that ask for names, each with its namespace; and policies of the legacy API.
 async fn other_policies(
     cluster: &Cluster,
-    generation: Generation,
+    generation: ApiVersions,
 ) -> Result<(Found<(String, String)>, Found<String>), ClusterError> {
     let scope = cluster.namespace.as_str();
     let authorization = resource("security.istio.io", generation.policy.kind().version, "authorizationpolicies");

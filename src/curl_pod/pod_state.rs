@@ -123,7 +123,7 @@ fn ended_by_force(status: &PodStatus, terminated: &ContainerStateTerminated) -> 
 
 /// Where a pod of ours is to stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stand {
+pub enum MeshMembership {
     /// Outside the mesh: the rogue.
     Outside,
     /// In the mesh with a sidecar: the control.
@@ -132,7 +132,7 @@ pub enum Stand {
     Ambient,
 }
 
-impl Stand {
+impl MeshMembership {
     /// Whether the pod, as admitted and as it runs, stands there, selected by nobody.
     pub fn check(self, pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
         match self {
@@ -145,15 +145,15 @@ impl Stand {
     }
 }
 
-fn in_mesh(pod: &Pod, stand: Stand) -> Result<(), (Reason, String)> {
+fn in_mesh(pod: &Pod, stand: MeshMembership) -> Result<(), (Reason, String)> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let plane = super::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations);
+    let plane = crate::cluster::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations);
     // The node's CNI captures a pod when its sandbox is made, so only one that runs can be told.
     let started = !matches!(progress(pod), Progress::Waiting | Progress::Stuck(..));
     let why = match (stand, plane) {
-        (Stand::Sidecar, DataPlane::Sidecar) | (Stand::Ambient, DataPlane::Ambient) => return Ok(()),
-        (Stand::Ambient, _) if !started => return Ok(()),
-        (Stand::Ambient, _) => "the control pod was not captured by ztunnel",
+        (MeshMembership::Sidecar, DataPlane::Sidecar) | (MeshMembership::Ambient, DataPlane::Ambient) => return Ok(()),
+        (MeshMembership::Ambient, _) if !started => return Ok(()),
+        (MeshMembership::Ambient, _) => "the control pod was not captured by ztunnel",
         _ => "the control pod was given no sidecar: is injection on in its namespace?",
     };
     Err((Reason::ControlFailed, why.to_owned()))
@@ -163,7 +163,7 @@ fn in_mesh(pod: &Pod, stand: Stand) -> Result<(), (Reason, String)> {
 pub fn outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
-    let plane = super::snapshot::data_plane(&spec, &annotations);
+    let plane = crate::cluster::snapshot::data_plane(&spec, &annotations);
     let names = || spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| &container.name);
     if plane != DataPlane::None || annotations.contains_key("sidecar.istio.io/status") {
         let revision = annotations.get("istio.io/rev").map_or_else(String::new, |rev| format!(" by revision {rev:?}"));

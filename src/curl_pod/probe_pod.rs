@@ -1,9 +1,9 @@
 //! The throwaway pod: made, watched, read and removed, whatever happens in between.
 
-use super::connect::Cluster;
-use super::error::{Access, ClusterError, explain};
-use super::pod_state::{PROBE, Progress, Stand, progress, refusal};
-use super::request::{send, send_optional};
+use super::pod_state::{MeshMembership, PROBE, Progress, progress, refusal};
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::{Access, ClusterError, explain};
+use crate::cluster::request::{send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::verdict::Reason;
 use crate::signal::{Shutdown, Signal};
@@ -44,7 +44,7 @@ pub struct PodRequest {
     /// Seconds that the pod may take to start.
     pub start_timeout: Duration,
     /// Outside the mesh, or in it.
-    pub stand: Stand,
+    pub stand: MeshMembership,
     /// On OpenShift the namespace's range gives the user id; a fixed one is refused there.
     pub openshift: bool,
 }
@@ -175,11 +175,13 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
 }
 
 /// Name, labels (injection, data plane) and annotations that keep a pod out of the mesh or bring it in.
-fn marks(stand: Stand) -> (&'static str, (&'static str, &'static str), serde_json::Value) {
+fn marks(stand: MeshMembership) -> (&'static str, (&'static str, &'static str), serde_json::Value) {
     match stand {
-        Stand::Outside => ("secure-traffic-probe", ("false", "none"), json!({"sidecar.istio.io/inject": "false"})),
-        Stand::Ambient => ("secure-traffic-control", ("false", "ambient"), json!({})),
-        Stand::Sidecar => {
+        MeshMembership::Outside => {
+            ("secure-traffic-probe", ("false", "none"), json!({"sidecar.istio.io/inject": "false"}))
+        }
+        MeshMembership::Ambient => ("secure-traffic-control", ("false", "ambient"), json!({})),
+        MeshMembership::Sidecar => {
             // curl must not start before there is a way out.
             let config = json!({"holdApplicationUntilProxyStarts": true}).to_string();
             ("secure-traffic-control", ("true", "none"), json!({"proxy.istio.io/config": config}))
@@ -247,7 +249,7 @@ pub struct ProbePod {
     pub(super) api: Api<Pod>,
     namespace: String,
     pub(super) name: String,
-    stand: Stand,
+    stand: MeshMembership,
     services: Vec<Service>,
     start_timeout: Duration,
     run_timeout: Duration,
@@ -287,11 +289,11 @@ impl ProbePod {
         })?;
         let access = Access::new("create", "", "pods", &self.namespace);
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let answer = super::request::attempt(access, &mut || self.api.create(&params, &spec)).await;
+        let answer = crate::cluster::request::attempt(access, &mut || self.api.create(&params, &spec)).await;
         match answer {
             Ok(pod) => self.take_over(pod),
             // The name is ours alone: a conflict means that an earlier try had arrived.
-            Err(error) if super::error::code(&error) == 409 => {
+            Err(error) if crate::cluster::error::code(&error) == 409 => {
                 self.created = Some(Created::Unknown);
                 let pod = send(self.access("list", "pods"), || self.look()).await?.ok_or_else(gone)?;
                 self.take_over(pod)
@@ -470,7 +472,7 @@ impl ProbePod {
         };
         match self.api.delete(&self.name, &params).await {
             Ok(_) => Ok(self.look().await?.is_none()),
-            Err(error) if matches!(super::error::code(&error), 404 | 409) => Ok(true),
+            Err(error) if matches!(crate::cluster::error::code(&error), 404 | 409) => Ok(true),
             Err(error) => Err(error),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A namespace with its surroundings.
 #[derive(Debug, Clone)]
-pub struct Survey {
+pub struct NamespaceContext {
     /// The namespace itself.
     pub snapshot: Snapshot,
     /// Labels of the namespace, on which injection depends.
@@ -17,7 +17,7 @@ pub struct Survey {
     /// Subsets that a route sends calls to, with their host (DR-14).
     pub routed: Arc<BTreeSet<(String, String)>>,
     /// What brings calls from outside the mesh.
-    pub entrances: Vec<Entrance>,
+    pub entrances: Vec<ExternalCaller>,
     /// Jobs that run at their time.
     pub cron_jobs: Vec<CronJob>,
     /// Names of `AuthorizationPolicies` that ask who the caller is.
@@ -32,9 +32,9 @@ pub struct Survey {
 
 /// Something outside the mesh that calls a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entrance {
+pub struct ExternalCaller {
     /// What it is.
-    pub kind: EntranceKind,
+    pub kind: ExternalCallerKind,
     /// As kubectl names the object: `ingress.networking.k8s.io/shop`.
     pub object: String,
     /// Namespace of the Service.
@@ -56,7 +56,7 @@ pub enum PortName {
 
 /// What stands between the world and a Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EntranceKind {
+pub enum ExternalCallerKind {
     /// An Ingress or Route: its controller may or may not be in the mesh (BY-18).
     Door,
     /// The API server itself: a webhook or an aggregated API (BY-19).
@@ -98,7 +98,7 @@ pub enum Injection {
     Off,
 }
 
-impl Survey {
+impl NamespaceContext {
     /// The same surroundings around the namespace as it would be.
     #[must_use]
     pub fn with(mut self, snapshot: Snapshot) -> Self {

@@ -114,18 +114,18 @@ fn a_reset_on_a_reused_connection_is_discarded() {
     );
 }
 
-fn urls(cases: &[Case], manner: Manner) -> Vec<String> {
+fn urls(cases: &[Case], manner: CurlLimits) -> Vec<String> {
     all(cases, manner).into_iter().filter(|argument| argument.contains("://")).collect()
 }
 
-fn all(cases: &[Case], manner: Manner) -> Vec<String> {
+fn all(cases: &[Case], manner: CurlLimits) -> Vec<String> {
     curls(cases, manner, "M").into_iter().flat_map(|curl| curl.arguments).collect()
 }
 
 #[test]
 fn arguments_ask_each_way_and_keep_the_body_for_the_last() {
     assert_eq!(
-        urls(&[case()], Manner::default()),
+        urls(&[case()], CurlLimits::default()),
         [
             "http://boards.demo.svc.cluster.local:8080/shareditems#0.0.[1-3]",
             "http://boards.demo.svc.cluster.local:8080/shareditems#0.service.[1-2]",
@@ -134,8 +134,8 @@ fn arguments_ask_each_way_and_keep_the_body_for_the_last() {
         ]
     );
     let body = |arguments: &[String]| arguments.iter().filter(|argument| *argument == TERMINATION_LOG).count();
-    assert_eq!(body(&all(&[case()], Manner::default())), 1);
-    let once = Manner { attempts: 1, ..Manner::default() };
+    assert_eq!(body(&all(&[case()], CurlLimits::default())), 1);
+    let once = CurlLimits { attempts: 1, ..CurlLimits::default() };
     assert_eq!(urls(&[case()], once).len(), 3, "the body is the only sample");
 }
 
@@ -146,7 +146,7 @@ fn many_cases_share_a_section() {
     let other = Case { host: "web.demo.svc".into(), explicit_path: false, path: "/".into(), ..case() };
     let cases = [two, other];
     assert_eq!(
-        urls(&cases, Manner::default()),
+        urls(&cases, CurlLimits::default()),
         [
             "http://{boards.demo.svc.cluster.local:8080/shareditems#0.0.,web.demo.svc:8080/#1.0.}[1-3]",
             "http://boards.demo.svc.cluster.local:8080/shareditems#0.1.[1-3]",
@@ -157,7 +157,7 @@ fn many_cases_share_a_section() {
             "https://boards.demo.svc.cluster.local:8080/shareditems#0.1.[1-1]",
         ]
     );
-    let arguments = all(&cases, Manner::default());
+    let arguments = all(&cases, CurlLimits::default());
     let ways: Vec<&str> =
         arguments.windows(2).filter(|pair| pair[0] == "--connect-to").map(|pair| pair[1].as_str()).collect();
     let (first, other) = ("boards.demo.svc.cluster.local:8080:10.0.0.1:8080", "web.demo.svc:8080:10.0.0.1:8080");
@@ -170,7 +170,7 @@ fn many_hellos_have_a_curl_of_their_own_and_only_that_is_traced() {
     let shape = |count: usize, mode: Option<MtlsMode>| -> Vec<(&str, bool, usize)> {
         let mut case = case();
         case.endpoints[0].mode.mode = mode;
-        let curls = curls(&vec![case; count], Manner::default(), "M");
+        let curls = curls(&vec![case; count], CurlLimits::default(), "M");
         let is_traced = |curl: &Curl| curl.arguments.iter().any(|argument| argument == "-v");
         curls.iter().map(|curl| (curl.container, is_traced(curl), curl.records)).collect()
     };
@@ -184,7 +184,7 @@ fn many_hellos_have_a_curl_of_their_own_and_only_that_is_traced() {
 fn a_set_holds_no_more_than_an_argument_can() {
     let long = Case { path: format!("/{}", "a".repeat(2000)), ..case() };
     let cases = vec![long; 50];
-    let urls = urls(&cases, Manner::default());
+    let urls = urls(&cases, CurlLimits::default());
     assert!(urls.iter().all(|url| url.len() < 64 * 1024));
     assert_eq!(urls.iter().map(|url| url.matches("8080/").count()).sum::<usize>(), 50 * 3 + 1);
     let many = urls_of(250);
@@ -195,12 +195,12 @@ fn a_set_holds_no_more_than_an_argument_can() {
 }
 
 fn urls_of(count: usize) -> Vec<String> {
-    urls(&vec![Case { explicit_path: false, ..case() }; count], Manner::default())
+    urls(&vec![Case { explicit_path: false, ..case() }; count], CurlLimits::default())
 }
 
 #[test]
 fn a_path_with_glob_characters_is_sent_as_it_is() {
     let case = Case { path: "/a[1],{b}#c".into(), explicit_path: false, ..case() };
-    let urls = urls(&[case], Manner::default());
+    let urls = urls(&[case], CurlLimits::default());
     assert!(urls[0].ends_with("/a\\[1\\]\\,\\{b\\}#c#0.0.[1-3]"), "{}", urls[0]);
 }

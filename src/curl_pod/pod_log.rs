@@ -2,7 +2,7 @@
 
 use super::pod_state::PROBE;
 use super::probe_pod::{Curl, Failure, ProbePod};
-use super::request::send;
+use crate::cluster::request::send;
 use futures::future::try_join_all;
 use futures::stream::{BoxStream, StreamExt, unfold};
 use futures::{AsyncBufRead, AsyncBufReadExt};

@@ -131,7 +131,7 @@ const CURLS: [Curl; 1] = [Curl { container: PROBE, arguments: Vec::new(), record
 
 fn request() -> PodRequest {
     PodRequest {
-        stand: Stand::Outside,
+        stand: MeshMembership::Outside,
         curls: CURLS.to_vec(),
         image: DEFAULT_IMAGE.to_owned(),
         pull_secrets: Vec::new(),

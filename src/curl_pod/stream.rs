@@ -3,10 +3,10 @@
 use super::curl::{NUMBERS, USER_AGENT, numbers};
 use super::pod_log::Lines;
 use super::probe_pod::{Failure, ProbePod};
+use crate::domain::enforcement::Tracker;
 use crate::domain::mesh::socket_address;
 use crate::domain::probe::{Sample, gives_up};
 use crate::domain::verdict::Reason;
-use crate::domain::wait::Tracker;
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -1,12 +1,12 @@
 //! In ambient mode the node's ztunnel is the proxy. From outside its refusal looks like a dead application's; its access
 //! log tells the two apart, connection by connection.
 
-use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain};
-use super::request::{attempt, send, send_optional};
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::{Access, ClusterError, code, explain};
+use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::{DataPlane, socket_address};
 use crate::domain::probe::{Case, EndpointCase, Observation};
-use crate::domain::proxy::{ProxyWord, refused};
+use crate::domain::proxy::{ProxyReport, refused};
 use crate::istio::envoy;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -22,7 +22,7 @@ const LARGEST_LOG: i64 = 64 * 1024 * 1024;
 
 /// Who asked, and for how long.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub struct ProbeSource {
     /// Address of the probe pod.
     pub address: String,
     /// Time since before its first connection.
@@ -34,7 +34,7 @@ pub struct Asker {
 pub async fn ask(
     cluster: &Cluster,
     istio_namespace: &str,
-    asker: &Asker,
+    asker: &ProbeSource,
     cases: &[Case],
     seen: &mut [Observation],
 ) -> Result<(), ClusterError> {
@@ -59,7 +59,7 @@ pub async fn ask(
             Err(error) => return Err(error.clone()),
         };
         let destination = socket_address(&case.address, case.port);
-        observation.proxy = Some(Ok(ProxyWord::Connections(envoy::connections(log, &asker.address, &destination))));
+        observation.proxy = Some(Ok(ProxyReport::Connections(envoy::connections(log, &asker.address, &destination))));
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The control that stays for a whole run: a pod in the mesh that keeps calling the Services while they change.
 
-use super::ask::Prober;
-use super::control::stand;
 use super::curl::{NUMBERS, USER_AGENT, WHO_ANSWERED, escaped, is_from_sidecar, numbers};
+use super::mesh_client::stand;
 use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
-use crate::domain::calls::{Calls, LASTING, Standing};
+use super::runner::ProbeRunner;
 use crate::domain::mesh::Snapshot;
+use crate::domain::mesh_traffic::{Calls, Health, LASTING};
 use crate::domain::probe::{Case, Sample};
 use crate::domain::verdict::Reason;
 use futures::StreamExt;
@@ -31,7 +31,7 @@ const WARM_UP: Duration = Duration::from_secs(10);
 
 /// A control at work.
 #[derive(Debug)]
-pub struct ControlRun {
+pub struct MeshTrafficMonitor {
     state: Arc<watch::Sender<State>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Removal>,
@@ -46,10 +46,10 @@ struct State {
     ended: Option<Failure>,
 }
 
-impl ControlRun {
+impl MeshTrafficMonitor {
     /// Sends the control, for at most `duration`. It calls by the Services' names: a sidecar goes by the name that is
     /// called. `None` where there is nobody to call.
-    pub fn send(prober: &Prober<'_>, snapshot: &Snapshot, cases: &[Case], duration: Duration) -> Option<Self> {
+    pub fn send(prober: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case], duration: Duration) -> Option<Self> {
         let every = cases.len().div_ceil(TARGETS).max(1);
         let cases: Vec<&Case> = cases.iter().step_by(every).collect();
         let marker = random_word(16);
@@ -96,11 +96,11 @@ impl ControlRun {
     }
 
     /// Waits until every target was called once more, and what wavers is through again, or lost.
-    pub async fn settled(&self) -> Standing {
+    pub async fn settled(&self) -> Health {
         let mut state = self.state.subscribe();
         let before = self.state.borrow().calls.clone();
         let is_settled = |state: &State| {
-            state.calls.is_newer_than(&before) && state.calls.standing() != Standing::Wavering || state.ended.is_some()
+            state.calls.is_newer_than(&before) && state.calls.standing() != Health::Failing || state.ended.is_some()
         };
         // Twice as long as it takes to be lost: a target of many is called once in a while.
         let _ = timeout(LASTING * 2, state.wait_for(is_settled)).await;
@@ -110,7 +110,7 @@ impl ControlRun {
     /// Waits until everything is through again, for as long as it takes to be lost.
     pub async fn recovered(&self) -> bool {
         let mut state = self.state.subscribe();
-        let through = state.wait_for(|state| state.calls.standing() == Standing::Through);
+        let through = state.wait_for(|state| state.calls.standing() == Health::Ok);
         timeout(LASTING * 2, through).await.is_ok_and(|state| state.is_ok())
     }
 

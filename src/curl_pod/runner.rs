@@ -1,11 +1,12 @@
 //! One probe run: cases in, observations out.
 
-use super::connect::Cluster;
-use super::curl::{self, Manner};
-use super::pod_state::Stand;
+use super::curl::{self, CurlLimits};
+use super::pod_state::MeshMembership;
 use super::probe_pod::{self, Curl, Failure, PodRequest, ProbePod, random_word, with_pod};
 use super::proxy;
-use super::ztunnel::{self, Asker};
+use super::ztunnel::{self, ProbeSource};
+use crate::cluster::connect::Cluster;
+use crate::cluster::snapshot::ProbeNamespace;
 use crate::domain::evidence::Sources;
 use crate::domain::identity;
 use crate::domain::mesh::{Service, Snapshot};
@@ -30,32 +31,17 @@ pub struct PodOptions {
     /// Secrets with the credentials for it.
     pub pull_secrets: Vec<String>,
     /// Samples and times.
-    pub manner: Manner,
+    pub manner: CurlLimits,
     /// Time for a pod to start.
     pub start_timeout: Duration,
     /// Whose word counts as evidence.
     pub sources: Sources,
-    /// Where the rogue stands, if not among its targets.
-    pub elsewhere: Option<Elsewhere>,
-}
-
-/// Another namespace for the rogue.
-#[derive(Clone)]
-pub struct Elsewhere {
-    /// The cluster, looked at in that namespace.
-    pub cluster: Cluster,
-    /// Services of that namespace: none of them may select the pod.
-    pub services: Vec<Service>,
-}
-
-impl std::fmt::Debug for Elsewhere {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Elsewhere").field("namespace", &self.cluster.namespace).finish_non_exhaustive()
-    }
+    /// The namespace of the probe pod, if it is not the namespace of the targets.
+    pub probe_namespace: Option<ProbeNamespace>,
 }
 
 /// Who asks whom: everything that a probe run needs.
-pub struct Prober<'a> {
+pub struct ProbeRunner<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
     /// Whether it is an OpenShift.
@@ -70,17 +56,17 @@ pub struct Prober<'a> {
 
 /// What a run saw.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ProbeOutcome {
     /// Observations in the order of the cases, or why there are none.
     pub result: Result<Vec<Observation>, Failure>,
     /// Pods whose removal could not be confirmed.
     pub left_behind: Vec<String>,
 }
 
-impl Prober<'_> {
+impl ProbeRunner<'_> {
     /// Asks every case from outside the mesh, in as few pods as hold them.
-    pub async fn ask(&self, snapshot: &Snapshot, cases: &[Case]) -> Asked {
-        let mut asked = self.ask_from(Stand::Outside, snapshot, cases).await;
+    pub async fn ask(&self, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
+        let mut asked = self.ask_from(MeshMembership::Outside, snapshot, cases).await;
         let now = jiff::Timestamp::now().as_second();
         if let (Ok(observations), Some(roots)) = (&mut asked.result, &snapshot.mesh_root_pem) {
             verify(observations, roots, now);
@@ -90,7 +76,7 @@ impl Prober<'_> {
 
     /// Asks the Services of every case from pods that stand there. Cases that an answer to another one cut off are asked
     /// again by a pod of their own.
-    pub async fn ask_from(&self, stand: Stand, snapshot: &Snapshot, cases: &[Case]) -> Asked {
+    pub async fn ask_from(&self, stand: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
         let mut left_behind = Vec::new();
         let mut all = vec![Observation::default(); cases.len()];
         let mut pods: VecDeque<Vec<usize>> = chunks(cases, self.options.manner).map(Iterator::collect).collect();
@@ -100,7 +86,7 @@ impl Prober<'_> {
             left_behind.extend(left);
             let seen = match result {
                 Ok(seen) => seen,
-                Err(failure) => return Asked { result: Err(failure), left_behind },
+                Err(failure) => return ProbeOutcome { result: Err(failure), left_behind },
             };
             let again = cut_off(&asked, &seen, self.options.manner.attempts);
             if !again.is_empty() {
@@ -110,17 +96,17 @@ impl Prober<'_> {
                 all[place] = seen;
             }
         }
-        Asked { result: Ok(all), left_behind }
+        ProbeOutcome { result: Ok(all), left_behind }
     }
 
     /// Asks cases that fit a pod; says, too, which pod could not be removed.
     async fn ask_pod(
         &self,
-        stand: Stand,
+        stand: MeshMembership,
         snapshot: &Snapshot,
         cases: &[Case],
     ) -> (Option<String>, Result<Vec<Observation>, Failure>) {
-        let place = if stand == Stand::Outside { "outside" } else { "inside" };
+        let place = if stand == MeshMembership::Outside { "outside" } else { "inside" };
         let what = match cases {
             [case] => format!("asking {} from {place} the mesh", case.name()),
             _ => format!("asking {} targets from {place} the mesh", cases.len()),
@@ -132,8 +118,9 @@ impl Prober<'_> {
         let began = Instant::now();
         let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
             let seen = observe(probe, cases, &request.curls, &marker).await?;
-            let from = probe.address().map(|address| Asker { address: address.to_owned(), since: began.elapsed() });
-            Ok(Told { seen, from })
+            let from =
+                probe.address().map(|address| ProbeSource { address: address.to_owned(), since: began.elapsed() });
+            Ok(PodOutput { seen, from })
         })
         .await;
         // The proxies are asked while the pod is removed.
@@ -144,9 +131,9 @@ impl Prober<'_> {
     }
 
     /// Where a pod is made, and the Services that could select it there. The control stands beside its targets.
-    pub fn home<'s>(&'s self, stand: Stand, snapshot: &'s Snapshot) -> (&'s Cluster, &'s [Service]) {
-        match &self.options.elsewhere {
-            Some(elsewhere) if stand == Stand::Outside => (&elsewhere.cluster, &elsewhere.services),
+    pub fn home<'s>(&'s self, stand: MeshMembership, snapshot: &'s Snapshot) -> (&'s Cluster, &'s [Service]) {
+        match &self.options.probe_namespace {
+            Some(elsewhere) if stand == MeshMembership::Outside => (&elsewhere.cluster, &elsewhere.services),
             _ => (self.cluster, &snapshot.services),
         }
     }
@@ -155,9 +142,9 @@ impl Prober<'_> {
         &self,
         istio_namespace: &str,
         cases: &[Case],
-        told: Result<Told, Failure>,
+        told: Result<PodOutput, Failure>,
     ) -> Result<Vec<Observation>, Failure> {
-        let Told { mut seen, from } = told?;
+        let PodOutput { mut seen, from } = told?;
         if self.options.sources == Sources::Network {
             return Ok(seen);
         }
@@ -179,7 +166,7 @@ impl Prober<'_> {
     /// A pod outside the mesh with these curls that may work for so many seconds.
     pub fn request(&self, curls: Vec<Curl>, seconds: u64) -> PodRequest {
         PodRequest {
-            stand: Stand::Outside,
+            stand: MeshMembership::Outside,
             curls,
             image: self.options.image.clone(),
             pull_secrets: self.options.pull_secrets.clone(),
@@ -204,9 +191,9 @@ impl Prober<'_> {
 }
 
 /// What a pod has seen, and who it was to the proxies.
-struct Told {
+struct PodOutput {
     seen: Vec<Observation>,
-    from: Option<Asker>,
+    from: Option<ProbeSource>,
 }
 
 async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str) -> Result<Vec<Observation>, Failure> {
@@ -223,7 +210,7 @@ async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str)
 }
 
 /// Splits the cases, by their places, so that each part fits a pod.
-fn chunks(cases: &[Case], manner: Manner) -> impl Iterator<Item = Range<usize>> {
+fn chunks(cases: &[Case], manner: CurlLimits) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let (mut arguments, mut log) = (ARGUMENTS, LOG);
@@ -261,13 +248,13 @@ mod tests {
 
     #[test]
     fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
-        let manner = Manner::default();
+        let manner = CurlLimits::default();
         let parts = |cases: &[Case]| chunks(cases, manner).map(|part| part.len()).collect::<Vec<_>>();
         assert_eq!(parts(&[]), [0; 0]);
         assert_eq!(parts(&vec![case(1, 1); 200]), [200], "200 targets are one pod");
         assert_eq!(parts(&vec![case(1, 1); 1500]), [719, 719, 62], "by what they write");
         assert_eq!(parts(&vec![case(1, 70_000); 5]), [2, 2, 1], "by their arguments");
-        let often = Manner { attempts: 100, ..manner };
+        let often = CurlLimits { attempts: 100, ..manner };
         let cases = vec![case(1, 1); 200];
         let many: Vec<usize> = chunks(&cases, often).map(|part| part.len()).collect();
         assert_eq!((many.iter().sum::<usize>(), many.len() > 1), (200, true), "{many:?}: by their samples");

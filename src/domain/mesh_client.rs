@@ -5,7 +5,7 @@ use super::verdict::{Look, look};
 
 /// What the control pod met at one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Control {
+pub enum MeshClientAnswer {
     /// The application answered.
     Through(String),
     /// The mesh itself said that it could not reach the application.
@@ -15,25 +15,27 @@ pub enum Control {
 }
 
 /// Reads the samples of one target. One answer of the application is enough.
-pub fn control(samples: &[Sample]) -> Control {
+pub fn control(samples: &[Sample]) -> MeshClientAnswer {
     let answer = samples.iter().find_map(|sample| match (sample.http_status, look(sample)) {
         (Some(status), _) if !sample.from_sidecar => Some(format!("HTTP {status}")),
         (None, Look::Answered(how)) => Some(how.to_string()),
         _ => None,
     });
     if let Some(answer) = answer {
-        return Control::Through(answer);
+        return MeshClientAnswer::Through(answer);
     }
     // Only a sidecar says so; the server's, where authorization denies, has at least been reached.
     let status = samples.iter().filter_map(|sample| sample.http_status).max();
     match status {
-        Some(403) => Control::Unclear("an authorization policy denies it (HTTP 403)".to_owned()),
-        Some(status @ ..500) => Control::Unclear(format!("its sidecar answers HTTP {status} by itself")),
-        Some(status) => Control::Broken(format!("its sidecar answers HTTP {status}: the application is not reached")),
-        None if samples.is_empty() => Control::Unclear("its records did not arrive".to_owned()),
+        Some(403) => MeshClientAnswer::Unclear("an authorization policy denies it (HTTP 403)".to_owned()),
+        Some(status @ ..500) => MeshClientAnswer::Unclear(format!("its sidecar answers HTTP {status} by itself")),
+        Some(status) => {
+            MeshClientAnswer::Broken(format!("its sidecar answers HTTP {status}: the application is not reached"))
+        }
+        None if samples.is_empty() => MeshClientAnswer::Unclear("its records did not arrive".to_owned()),
         None => {
             let words = samples[0].message.as_deref().unwrap_or("no answer");
-            Control::Unclear(format!("no byte came back: curl ({}) {words}", samples[0].exit))
+            MeshClientAnswer::Unclear(format!("no byte came back: curl ({}) {words}", samples[0].exit))
         }
     }
 }
@@ -67,9 +69,9 @@ mod tests {
         ];
         for (name, samples, expected) in rows {
             let said = match control(&samples) {
-                Control::Through(_) => "through",
-                Control::Broken(_) => "broken",
-                Control::Unclear(_) => "unclear",
+                MeshClientAnswer::Through(_) => "through",
+                MeshClientAnswer::Broken(_) => "broken",
+                MeshClientAnswer::Unclear(_) => "unclear",
             };
             assert_eq!(said, expected, "{name}");
         }

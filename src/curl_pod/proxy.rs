@@ -1,9 +1,9 @@
 //! The endpoints' own proxies, asked through a port-forward as `istioctl proxy-config` asks them.
 
-use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain};
-use super::request::attempt;
-use crate::domain::loaded::Awaited;
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::{Access, ClusterError, code, explain};
+use crate::cluster::request::attempt;
+use crate::domain::client_config::Awaited;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation};
 use crate::domain::proxy::{self, FilterChain, refused};
@@ -40,30 +40,30 @@ pub async fn ask(cluster: &Cluster, cases: &[Case], seen: &mut [Observation]) ->
     let pods: BTreeSet<&str> =
         refused(DataPlane::Sidecar, cases, seen).filter_map(|(case, _)| case.pod.as_deref()).collect();
     let answers = pods.into_iter().map(async |pod| (pod.to_owned(), chains(cluster, pod).await));
-    let answers: BTreeMap<String, Result<Vec<FilterChain>, Silence>> =
+    let answers: BTreeMap<String, Result<Vec<FilterChain>, ProxyError>> =
         futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
     let mut forbidden = None;
     for (case, observation) in refused(DataPlane::Sidecar, cases, seen) {
         let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
         observation.proxy = Some(match answer {
             Ok(chains) => Ok(proxy::word(chains, case.port)),
-            Err(Silence::Forbidden(error)) => {
+            Err(ProxyError::Forbidden(error)) => {
                 forbidden.get_or_insert_with(|| error.clone());
                 Err("you may not port-forward to it".to_owned())
             }
-            Err(Silence::Failed(why)) => Err(why.clone()),
+            Err(ProxyError::Failed(why)) => Err(why.clone()),
         });
     }
     forbidden.map_or(Ok(()), Err)
 }
 
 /// Why a proxy gave no answer.
-enum Silence {
+enum ProxyError {
     Forbidden(ClusterError),
     Failed(String),
 }
 
-impl std::fmt::Display for Silence {
+impl std::fmt::Display for ProxyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Forbidden(error) => f.write_str(&error.message),
@@ -74,7 +74,7 @@ impl std::fmt::Display for Silence {
 
 /// What came of waiting for sidecars.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitOutcome {
     /// All are there.
     Done,
     /// These pods' are not, in time.
@@ -84,7 +84,7 @@ pub enum Waited {
 }
 
 /// Waits until the sidecar of each pod has loaded what is awaited of it.
-pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limit: Duration) -> Waited {
+pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limit: Duration) -> WaitOutcome {
     let path = envoy::clusters_of(&cluster.namespace);
     let pods: Vec<&str> = clients.iter().map(|(pod, _)| pod.as_str()).collect();
     let awaited: BTreeMap<&str, &Awaited> = clients.iter().map(|(pod, awaited)| (pod.as_str(), awaited)).collect();
@@ -97,14 +97,14 @@ pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limi
 
 /// Waits until no sidecar of these pods serves connections any more that are older than this call. Either it drains
 /// nothing, or its time for draining has passed: in a busy mesh some listener of it is always being drained.
-pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) -> Waited {
+pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) -> WaitOutcome {
     let begin = Instant::now();
     until(pods.iter().map(String::as_str).collect(), limit, DRAINING, async |pod| {
         let stats = admin(cluster, pod, envoy::DRAINING).await?;
         match envoy::draining(&String::from_utf8_lossy(&stats)) {
             Some(0) => return Ok(true),
             Some(_) => {}
-            None => return Err(Silence::Failed("it keeps no count".to_owned())),
+            None => return Err(ProxyError::Failed("it keeps no count".to_owned())),
         }
         let time = envoy::drain_time(&json(&admin(cluster, pod, envoy::SERVER_INFO).await?)?);
         // A second for the work that is left when the time is over.
@@ -118,59 +118,59 @@ async fn until(
     mut pods: Vec<&str>,
     limit: Duration,
     pause: Duration,
-    is_there: impl AsyncFn(&str) -> Result<bool, Silence>,
-) -> Waited {
+    is_there: impl AsyncFn(&str) -> Result<bool, ProxyError>,
+) -> WaitOutcome {
     let begin = Instant::now();
     loop {
         let answers = pods.iter().map(async |pod| (*pod, is_there(pod).await));
-        let answers: Vec<(&str, Result<bool, Silence>)> =
+        let answers: Vec<(&str, Result<bool, ProxyError>)> =
             futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
         pods.clear();
         for (pod, answer) in answers {
             match answer {
                 Ok(true) => {}
                 Ok(false) => pods.push(pod),
-                Err(silence) => return Waited::Unknown(format!("{pod}: {silence}")),
+                Err(silence) => return WaitOutcome::Unknown(format!("{pod}: {silence}")),
             }
         }
         if pods.is_empty() {
-            return Waited::Done;
+            return WaitOutcome::Done;
         }
         if begin.elapsed() >= limit {
-            return Waited::Late(pods.into_iter().map(str::to_owned).collect());
+            return WaitOutcome::Late(pods.into_iter().map(str::to_owned).collect());
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, Silence> {
+async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, ProxyError> {
     let dump = admin(cluster, pod, envoy::LISTENERS).await?;
-    envoy::filter_chains(&json(&dump)?).map_err(Silence::Failed)
+    envoy::filter_chains(&json(&dump)?).map_err(ProxyError::Failed)
 }
 
-fn json(dump: &Bytes) -> Result<serde_json::Value, Silence> {
-    serde_json::from_slice(dump).map_err(|error| Silence::Failed(format!("its dump: {error}")))
+fn json(dump: &Bytes) -> Result<serde_json::Value, ProxyError> {
+    serde_json::from_slice(dump).map_err(|error| ProxyError::Failed(format!("its dump: {error}")))
 }
 
 /// What the sidecar of a pod answers to a GET on its admin interface.
-async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, Silence> {
+async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, ProxyError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     // Servers before 1.35 ask for `get`, later ones for `create`.
     let access = Access::new("create", "", "pods/portforward", &cluster.namespace);
     let answer = tokio::time::timeout(PATIENCE, async {
         let forwarder = attempt(access, &mut || api.portforward(pod, &[ADMIN_PORT])).await;
         let mut forwarder = forwarder.map_err(|error| match code(&error) {
-            401 | 403 => Silence::Forbidden(explain(access, &error)),
-            _ => Silence::Failed(explain(access, &error).message),
+            401 | 403 => ProxyError::Forbidden(explain(access, &error)),
+            _ => ProxyError::Failed(explain(access, &error).message),
         })?;
         let Some(stream) = forwarder.take_stream(ADMIN_PORT) else {
-            return Err(Silence::Failed("the port-forward has no stream".to_owned()));
+            return Err(ProxyError::Failed("the port-forward has no stream".to_owned()));
         };
         let answer = get(stream, path).await;
         forwarder.abort();
-        answer.map_err(|error| Silence::Failed(format!("its admin interface: {error}")))
+        answer.map_err(|error| ProxyError::Failed(format!("its admin interface: {error}")))
     });
-    answer.await.unwrap_or_else(|_| Err(Silence::Failed(format!("no answer within {} s", PATIENCE.as_secs()))))
+    answer.await.unwrap_or_else(|_| Err(ProxyError::Failed(format!("no answer within {} s", PATIENCE.as_secs()))))
 }
 
 /// One GET. The body is read by its own length: Envoy closes the connection a second later.

@@ -1,8 +1,8 @@
 //! Istio's own metrics, asked of a Prometheus: who has really sent plaintext. It is the only way in which a client outside
 //! the mesh can be seen before it fails.
 
-use super::error::ClusterError;
-use crate::domain::survey::Observed;
+use crate::cluster::error::ClusterError;
+use crate::domain::namespace_context::Observed;
 use reqwest::Client;
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Whether clients do what a change of the rules asks of them, by the clusters that their own sidecars have loaded.
 
 use super::client_tls::rules::Sorting;
-use super::client_tls::{Call, Client, ClientKind, InForce, RuleBook};
+use super::client_tls::{Call, Client, ClientKind, InForce, VisibleRules};
 use super::mesh::{ClientTls, DataPlane, Pod, Protocol, ServiceKind, Snapshot};
 use super::plan::{Plan, after};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ impl Awaited {
 /// The setting of each cluster of the namespace's Services, as a client in `pod` has it.
 fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls>> {
     let mesh = &snapshot.mesh;
-    let book = RuleBook::new(
+    let book = VisibleRules::new(
         &snapshot.rules,
         Sorting {
             root: &mesh.root_namespace,
@@ -114,7 +114,7 @@ pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, A
 mod tests {
     use super::*;
     use crate::domain::plan::samples::{DISABLE, ENABLE, rule, shop};
-    use crate::domain::plan::{RuleChoice, Wish, plan};
+    use crate::domain::plan::{RuleChoice, SwitchRequest, plan};
 
     const WEB: &str = "outbound|80||web.shop.svc.cluster.local";
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_sidecar_has_loaded_a_rule_when_its_cluster_says_what_the_rule_says() {
-        let only_repairs = Wish { destination_rules: RuleChoice::Auto, ..ENABLE };
+        let only_repairs = SwitchRequest { destination_rules: RuleChoice::Auto, ..ENABLE };
         for (tls, wish, loaded, not_yet) in [
             (ClientTls::Disable, &only_repairs, Transport::Mutual, Transport::Plain),
             (ClientTls::Simple, &only_repairs, Transport::Mutual, Transport::Tls),
@@ -148,7 +148,10 @@ mod tests {
     #[test]
     fn where_clusters_do_not_change_nobody_is_asked() {
         let snapshot = with_rule(ClientTls::IstioMutual);
-        assert_eq!(clients(&snapshot, &plan(&snapshot, &Wish { services: Some(vec!["web".into()]), ..ENABLE }), 8), []);
+        assert_eq!(
+            clients(&snapshot, &plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..ENABLE }), 8),
+            []
+        );
     }
 
     #[test]

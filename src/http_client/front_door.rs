@@ -1,7 +1,7 @@
 //! Asking a front door of the application, as its users do: once, and again and again while something changes.
 
-use super::error::ClusterError;
 use super::prometheus::cause;
+use crate::cluster::error::ClusterError;
 use crate::domain::front_door::{Sample, Summary, Tally};
 use reqwest::{Client, Response, Url, header, redirect};
 use std::time::Duration;
