@@ -15,7 +15,7 @@ use std::path::Path;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; or the answer is as expected (probe without --expect: accepted or rejected)
-  1  the answer is the contradicts of what was expected; a check stopped the run; answered \"no\"; --diff found differences
+  1  the answer is the contrary of what was expected; a check stopped the run; answered \"no\"; --diff found differences
   2  usage; or a confirmation was needed and there is no terminal (see --yes)
   3  inconclusive; or not in force within --wait-timeout
   4  cluster, API, permission, field conflict
