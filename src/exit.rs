@@ -1,7 +1,5 @@
 //! How a run ends: one meaning a code, the same under every output format.
 
-use crate::cluster::error::ClusterError;
-use crate::domain::probe::TargetError;
 use crate::signal::Signal;
 
 /// The meaning of an exit code.
@@ -15,7 +13,7 @@ pub enum ExitStatus {
     Usage,
     /// Inconclusive, or not in force in time.
     Inconclusive,
-    /// Cluster, API, permission, field conflict.
+    /// Cluster, API, permission, field conflict, local I/O.
     Cluster,
     /// Done, but something is left.
     LeftBehind,
@@ -52,57 +50,6 @@ impl ExitStatus {
             }
         }
         if rank(other) > rank(self) { other } else { self }
-    }
-}
-
-/// An error of whoever called us: names the thing, and the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct UsageError {
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-/// A run that a signal ended.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Interrupted(pub Signal);
-
-/// A check that stopped the run before anything was written.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CheckFailed(pub String);
-
-/// Calls in the mesh that got through before the change do not any more.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CallsLost(pub String);
-
-/// The question could not be answered, or the answer could not be waited for.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Inconclusive(pub String);
-
-/// The status and the remedy of an error that ends a run.
-pub fn of_error(error: &anyhow::Error) -> (ExitStatus, Option<String>) {
-    if let Some(error) = error.downcast_ref::<ClusterError>() {
-        (ExitStatus::Cluster, error.hint.clone())
-    } else if let Some(error) = error.downcast_ref::<UsageError>() {
-        (ExitStatus::Usage, error.hint.clone())
-    } else if let Some(error) = error.downcast_ref::<TargetError>() {
-        (ExitStatus::Usage, error.hint())
-    } else if let Some(Interrupted(signal)) = error.downcast_ref::<Interrupted>() {
-        (ExitStatus::Interrupted(*signal), None)
-    } else if error.is::<CheckFailed>() {
-        (ExitStatus::Unexpected, Some("--force goes on all the same".to_owned()))
-    } else if error.is::<CallsLost>() {
-        (ExitStatus::Unexpected, None)
-    } else if error.is::<Inconclusive>() {
-        (ExitStatus::Inconclusive, None)
-    } else {
-        (ExitStatus::Cluster, None)
     }
 }
 

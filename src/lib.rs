@@ -15,6 +15,7 @@ pub mod commands;
 pub mod curl_pod;
 pub mod domain;
 pub mod env;
+pub mod error;
 pub mod exit;
 pub mod http_client;
 pub mod istio;
@@ -71,7 +72,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(anyhow::Error::from)
+        .map_err(error::Error::from)
         .and_then(|runtime| {
             let result = runtime.block_on(dispatch(cli, settings, printer));
             // A request that is still under way must not delay the exit.
@@ -81,14 +82,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     match result {
         Ok(status) => status.code(),
         Err(error) => {
-            let (status, hint) = exit::of_error(&error);
-            printer.error(&format!("{error:#}"), hint.as_deref());
-            status.code()
+            printer.error(&error.to_string(), error.hint().as_deref());
+            error.exit_status().code()
         }
     }
 }
 
-async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> anyhow::Result<ExitStatus> {
+async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> error::Result<ExitStatus> {
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
     let command = cli.command;
     // A sandbox serves, a demo is told and a watch goes on for as long as a person likes.

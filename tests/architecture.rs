@@ -28,7 +28,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("settings.rs", &["cli", "cluster", "curl_pod", "env", "ui::printer"]),
-    ("exit.rs", &["cluster::error", "domain::probe", "signal"]),
+    ("error.rs", &["cluster::error", "domain::probe", "exit", "report", "signal"]),
+    ("exit.rs", &["signal"]),
     ("signal.rs", &[]),
     ("sanitize.rs", &[]),
     ("progress.rs", &[]),
@@ -42,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "commands",
             "curl_pod",
             "domain",
+            "error",
             "exit",
             "http_client",
             "istio",
@@ -55,10 +57,25 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "commands/mod.rs",
-        &["cli", "cluster", "curl_pod", "domain::mesh", "exit", "progress", "sandbox", "settings", "signal", "ui"],
+        &[
+            "cli",
+            "cluster",
+            "curl_pod",
+            "domain::mesh",
+            "error",
+            "exit",
+            "progress",
+            "sandbox",
+            "settings",
+            "signal",
+            "ui",
+        ],
     ),
-    ("commands/sandbox.rs", &["cli", "exit", "sandbox"]),
-    ("commands/demo.rs", &["cli", "cluster", "curl_pod", "domain", "exit", "report", "sandbox", "settings", "ui"]),
+    ("commands/sandbox.rs", &["cli", "error", "exit", "sandbox"]),
+    (
+        "commands/demo.rs",
+        &["cli", "cluster", "curl_pod", "domain", "error", "exit", "report", "sandbox", "settings", "ui"],
+    ),
 ];
 
 /// Words that only some places may name.

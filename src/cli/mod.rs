@@ -18,7 +18,7 @@ Exit codes:
   1  the answer is the contrary of what was expected; a check stopped the run; answered \"no\"; --diff found differences
   2  usage; or a confirmation was needed and there is no terminal (see --yes)
   3  inconclusive; or not in force within --wait-timeout
-  4  cluster, API, permission, field conflict
+  4  cluster, API, permission, field conflict; or a local file or stream could not be read or written
   5  done, but something could not be removed or restored
   130, 143  interrupted";
 

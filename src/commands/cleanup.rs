@@ -5,11 +5,12 @@ use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::lease::{self, LeaseError};
 use crate::curl_pod::probe_pod::{Sweep, sweep};
-use crate::exit::{ExitStatus, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::report::plan::result_line;
 
 /// Runs the command.
-pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
+pub async fn run(context: &Context) -> error::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
     let removed = context.read(sweep(&cluster, Sweep::All)).await?;
     for name in &removed {
@@ -23,7 +24,7 @@ pub async fn run(context: &Context) -> anyhow::Result<ExitStatus> {
 }
 
 /// Removes a Lease that nobody renews; one that is renewed is another run's, and stays.
-async fn abandoned_lease(context: &Context, cluster: &Cluster) -> anyhow::Result<bool> {
+async fn abandoned_lease(context: &Context, cluster: &Cluster) -> error::Result<bool> {
     if !context.read(lease::is_there(cluster)).await? {
         return Ok(false);
     }
@@ -41,6 +42,6 @@ async fn abandoned_lease(context: &Context, cluster: &Cluster) -> anyhow::Result
             context.printer.warn(&error.message);
             Ok(false)
         }
-        Err(LeaseError::Interrupted(signal)) => Err(Interrupted(signal).into()),
+        Err(LeaseError::Interrupted(signal)) => Err(Error::Interrupted(signal)),
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::Direction;
 use crate::domain::probe::{Case, cases};
+use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::human::{self, Style};
 use crate::report::story;
@@ -22,7 +23,7 @@ use crate::ui::confirm;
 use std::time::Duration;
 
 /// Runs the command.
-pub async fn run(context: &Context, args: &DemoArgs) -> anyhow::Result<ExitStatus> {
+pub async fn run(context: &Context, args: &DemoArgs) -> error::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
     let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
@@ -66,7 +67,7 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    async fn ask(&self, expected: Expectation) -> anyhow::Result<(String, ExitStatus)> {
+    async fn ask(&self, expected: Expectation) -> error::Result<(String, ExitStatus)> {
         let options = pod_options(&self.args.pod);
         let question = ProbeRun {
             context: self.context,
@@ -89,7 +90,7 @@ impl Demo<'_> {
         Ok((seen.join(", "), report.exit_status().and(left_behind)))
     }
 
-    async fn switch(&self, direction: Direction) -> anyhow::Result<(String, ExitStatus)> {
+    async fn switch(&self, direction: Direction) -> error::Result<(String, ExitStatus)> {
         let args = SwitchArgs {
             services: Vec::new(),
             more_services: Vec::new(),

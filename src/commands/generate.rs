@@ -2,8 +2,8 @@
 
 use super::Context;
 use crate::cli;
+use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use anyhow::Context as _;
 use clap_complete::Shell;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub fn completion_script(shell: Shell) -> Vec<u8> {
 }
 
 /// Prints it.
-pub fn completions(context: &Context, shell: Shell) -> anyhow::Result<ExitStatus> {
+pub fn completions(context: &Context, shell: Shell) -> error::Result<ExitStatus> {
     context.printer.result(&String::from_utf8_lossy(&completion_script(shell)))?;
     Ok(ExitStatus::Success)
 }
@@ -44,7 +44,7 @@ fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
 }
 
 /// Prints the first page, or writes all of them into a directory.
-pub fn man(context: &Context, directory: Option<&Path>) -> anyhow::Result<ExitStatus> {
+pub fn man(context: &Context, directory: Option<&Path>) -> error::Result<ExitStatus> {
     let pages = manual_pages()?;
     match directory {
         None => {
@@ -54,7 +54,8 @@ pub fn man(context: &Context, directory: Option<&Path>) -> anyhow::Result<ExitSt
         Some(directory) => {
             for (name, text) in &pages {
                 let path = directory.join(name);
-                std::fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
+                std::fs::write(&path, text)
+                    .map_err(|error| Error::local_io(format!("could not write {}", path.display()), error))?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `-f`: reads the user's own manifests, as kubectl does.
 
-use crate::exit::UsageError;
+use crate::error::UsageError;
 use crate::istio::yaml;
 use serde_json::Value;
 use std::io::Read as _;

@@ -20,7 +20,8 @@ use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
 use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::mesh::MeshSettings;
-use crate::exit::{ExitStatus, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
@@ -50,7 +51,7 @@ pub struct Context {
 
 impl Context {
     /// Connects to the cluster of the kubeconfig, or starts a sandbox in the state that the command needs.
-    pub async fn cluster(&self, needs: State) -> anyhow::Result<Cluster> {
+    pub async fn cluster(&self, needs: State) -> error::Result<Cluster> {
         let Some(wanted) = self.settings.sandbox else {
             return Ok(connect(&self.settings.connection, &self.shutdown).await?);
         };
@@ -60,7 +61,7 @@ impl Context {
             SandboxState::Strict => State::Strict,
             SandboxState::Legacy => State::Legacy,
         };
-        let sandbox = self.sandbox.get_or_try_init(|| Sandbox::start(state)).await?;
+        let sandbox = self.sandbox.get_or_try_init(|| Sandbox::start(state)).await.map_err(Error::Sandbox)?;
         let namespace = self.settings.connection.namespace.clone();
         Ok(Cluster {
             client: sandbox.client(),
@@ -70,8 +71,8 @@ impl Context {
     }
 
     /// Waits for reads, which a signal may cut short: nothing has been made yet.
-    pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> anyhow::Result<T> {
-        Ok(self.shutdown.race(work).await.map_err(Interrupted)??)
+    pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> error::Result<T> {
+        Ok(self.shutdown.race(work).await??)
     }
 
     /// Says that the mesh's settings are taken for granted, where they cannot be read.

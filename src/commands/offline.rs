@@ -4,14 +4,16 @@ use super::Context;
 use crate::cli::switch::{RulesChoice, ScopeChoice, SwitchArgs};
 use crate::cli::values::OutputFormat;
 use crate::domain::plan::Direction;
-use crate::exit::{ExitStatus, UsageError};
+use crate::error::{self, UsageError};
+use crate::exit::ExitStatus;
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use crate::istio::render::{self, Apis, Offline};
 use crate::istio::{read, yaml};
+use crate::report::RenderError;
 use crate::report::plan::{objects, result_line};
 
 /// Renders the objects in the order in which they would be applied.
-pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> anyhow::Result<ExitStatus> {
+pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> error::Result<ExitStatus> {
     if !args.filename.is_empty() {
         return Err(UsageError {
             message: "-f is checked against the cluster, which --dry-run=client does not contact".to_owned(),
@@ -52,7 +54,7 @@ pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> anyhow
     let apis = Apis { policy, rule: args.destination_rule_api.unwrap_or(newest) };
     let rendered = render::manifests(apis, &what);
     let text = match args.output {
-        Some(OutputFormat::Yaml) => yaml::write_all(&rendered)?,
+        Some(OutputFormat::Yaml) => yaml::write_all(&rendered).map_err(RenderError::Yaml)?,
         Some(OutputFormat::Json) => objects(&rendered, true)?,
         format => rendered
             .iter()

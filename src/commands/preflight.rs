@@ -8,7 +8,7 @@ use crate::cluster::namespace_context;
 use crate::domain::findings::{self, Code, Finding, Purpose, Severity};
 use crate::domain::mesh::Snapshot;
 use crate::domain::plan::{self, Direction, Plan};
-use crate::exit::CheckFailed;
+use crate::error::{self, Error};
 use crate::report::status;
 
 /// What the plan has told already in its own words.
@@ -21,7 +21,7 @@ pub async fn check(
     cluster: &Cluster,
     generation: ApiVersions,
     (snapshot, plan): (&Snapshot, &Plan),
-) -> anyhow::Result<()> {
+) -> error::Result<()> {
     if plan.direction != Direction::Enable {
         // The way back is the emergency exit: nothing refuses it.
         return Ok(());
@@ -44,7 +44,7 @@ pub async fn check(
         return Ok(());
     }
     let message = format!("STRICT would break something ({}); nothing was written", errors.join(", "));
-    Err(CheckFailed(message).into())
+    Err(Error::CheckFailed(message))
 }
 
 /// Errors with all that is known of them, warnings in a line, and of the notes only what nobody could see.

@@ -16,15 +16,17 @@ use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{self, Case, NotProbed, Observation};
 use crate::domain::selection::Selection;
 use crate::domain::verdict::{self, Reason};
-use crate::exit::{ExitStatus, Interrupted, UsageError};
+use crate::error::{self, Error, UsageError};
+use crate::exit::ExitStatus;
 use crate::istio::yaml;
+use crate::report::RenderError;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, ProbeReport, ReportContext};
 use crate::sanitize;
 use crate::settings::pod_options;
 
 /// Runs the command.
-pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStatus> {
+pub async fn run(context: &Context, args: &ProbeArgs) -> error::Result<ExitStatus> {
     check(args)?;
     let cluster = context.cluster(State::Permissive).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
@@ -45,12 +47,7 @@ pub async fn run(context: &Context, args: &ProbeArgs) -> anyhow::Result<ExitStat
         control: if args.control { Client::Sent } else { Client::OnDemand },
     };
     if args.dry_run {
-        let pod = serde_json::to_value(question.prober().rendered(&cases)?)?;
-        let text = match args.output {
-            Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
-            _ => yaml::write(&pod)?,
-        };
-        context.printer.result(&text)?;
+        context.printer.result(&render_pod(&question, &cases, args.output)?)?;
         return Ok(ExitStatus::Success);
     }
     let from = options.probe_namespace.as_ref().map(|probe| &probe.cluster);
@@ -122,7 +119,7 @@ impl ProbeRun<'_> {
         snapshot: &Snapshot,
         cases: &[Case],
         not_probed: Vec<NotProbed>,
-    ) -> anyhow::Result<(ProbeReport, ExitStatus)> {
+    ) -> error::Result<(ProbeReport, ExitStatus)> {
         let mut frame = ReportContext {
             command: self.context.reports.command(),
             cluster: self.cluster.name.clone(),
@@ -154,7 +151,7 @@ impl ProbeRun<'_> {
             left = left.and(self.take(controlled, seen.iter_mut())?);
         }
         if let (Ok(seen), Client::Running(run)) = (&mut result, &self.control) {
-            self.context.shutdown.race(run.settled()).await.map_err(Interrupted)?;
+            self.context.shutdown.race(run.settled()).await?;
             let (calls, _) = run.seen();
             for (case, seen) in cases.iter().zip(seen) {
                 seen.control = calls.met(&case.name()).cloned();
@@ -177,7 +174,7 @@ impl ProbeRun<'_> {
         &self,
         controlled: MeshClientRun,
         seen: impl Iterator<Item = &'s mut Observation>,
-    ) -> anyhow::Result<ExitStatus> {
+    ) -> error::Result<ExitStatus> {
         let left = self.context.report_left_behind(&controlled.left_behind);
         match conclusive(controlled.result)? {
             Ok(met) => {
@@ -200,7 +197,7 @@ impl ProbeRun<'_> {
         snapshot: &Snapshot,
         cases: &[Case],
         seen: &mut [Observation],
-    ) -> anyhow::Result<ExitStatus> {
+    ) -> error::Result<ExitStatus> {
         let wanting = |case: &Case, seen: &Observation| {
             let unasked = Observation { control: None, ..seen.clone() };
             verdict::needs_control(case, &unasked, frame.terms())
@@ -225,20 +222,20 @@ impl ProbeRun<'_> {
 
 impl ProbeRun<'_> {
     /// A second look: a rejection must hold for what is there now.
-    async fn changed(&self, cases: &[Case]) -> anyhow::Result<Vec<bool>> {
+    async fn changed(&self, cases: &[Case]) -> error::Result<Vec<bool>> {
         let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh);
-        let after = self.context.shutdown.race(look).await.map_err(Interrupted)??;
+        let after = self.context.shutdown.race(look).await??;
         Ok(probe::changed(cases, &after.snapshot))
     }
 }
 
 /// A pod that did not come about is a finding; an API that refuses, or a signal, ends the run.
-pub fn conclusive<T>(result: Result<T, Failure>) -> anyhow::Result<Result<T, (Reason, String)>> {
+pub fn conclusive<T>(result: Result<T, Failure>) -> error::Result<Result<T, (Reason, String)>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(Failure::Pod(reason, words)) => Ok(Err((reason, words))),
         Err(Failure::Cluster(error)) => Err(error.into()),
-        Err(Failure::Interrupted(signal)) => Err(Interrupted(signal).into()),
+        Err(Failure::Interrupted(signal)) => Err(Error::Interrupted(signal)),
     }
 }
 
@@ -262,8 +259,17 @@ fn expectation(expect: Expect) -> Expectation {
     }
 }
 
+/// The probe pod that a run would create.
+fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
+    let pod = serde_json::to_value(run.prober().rendered(cases)?)?;
+    Ok(match output {
+        Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
+        _ => yaml::write(&pod)?,
+    })
+}
+
 /// The report in the format that was asked for.
-pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> anyhow::Result<String> {
+pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> Result<String, RenderError> {
     Ok(match output {
         Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
         Some(OutputFormat::Yaml) => yaml::write(&serde_json::to_value(report)?)?,

@@ -3,13 +3,15 @@
 use super::Context;
 use crate::cli::rbac::{Allowed, RbacArgs, RbacFormat};
 use crate::domain::rights::{RbacOptions, Task, rights};
+use crate::error;
 use crate::exit::ExitStatus;
 use crate::istio::rbac::{self, RoleSubject};
+use crate::report::RenderError;
 use crate::report::plan::objects;
 use clap::ValueEnum;
 
 /// Runs the command.
-pub fn run(context: &Context, args: &RbacArgs) -> anyhow::Result<ExitStatus> {
+pub fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
     let (task, account) = match args.command {
         Allowed::Probe => (Task::Probe, "secure-traffic-probe"),
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => (Task::Switch, "secure-traffic-switch"),
@@ -33,7 +35,8 @@ pub fn run(context: &Context, args: &RbacArgs) -> anyhow::Result<ExitStatus> {
     let needed = rights(task, ways);
     let command = args.command.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let text = match args.output {
-        RbacFormat::Yaml => rbac::manifest(&format!("`secure-traffic {command} -n {namespace}`"), &needed, &to)?,
+        RbacFormat::Yaml => rbac::manifest(&format!("`secure-traffic {command} -n {namespace}`"), &needed, &to)
+            .map_err(RenderError::Yaml)?,
         RbacFormat::Json => objects(&rbac::objects(&needed, &to), true)?,
     };
     context.printer.result(&text)?;

@@ -3,7 +3,9 @@
 use crate::cli::Reporting;
 use crate::cli::report::ReportTo;
 use crate::cli::values::OutputFormat;
-use crate::exit::{self, ExitStatus, UsageError};
+use crate::error::{self, Error, UsageError};
+use crate::exit::ExitStatus;
+use crate::report::RenderError;
 use crate::report::front_door::FrontDoorReport;
 use crate::report::model::{ChangeReport, ProbeReport, RunError};
 use crate::report::{github, junit, tap};
@@ -47,7 +49,8 @@ impl Reports {
         check(asked)?;
         let outlets = asked.reports.iter().map(|to| {
             let file = |format, path: &Path| {
-                let opened = text(format, &report).and_then(|text| Ok(ReportFile::open(path, &text)?));
+                let opened =
+                    text(format, &report).map_err(Error::from).and_then(|text| Ok(ReportFile::open(path, &text)?));
                 opened.map(|file| Outlet::File(format, file)).map_err(|error| UsageError {
                     message: format!("the report {} cannot be written: {error}", path.display()),
                     hint: Some("the directory must be there, and writable".to_owned()),
@@ -95,21 +98,20 @@ impl Reports {
     }
 
     /// Writes them all. Returns what became of the run: a report that could not be written is part of that.
-    pub fn close(&self, printer: Printer, result: anyhow::Result<ExitStatus>) -> anyhow::Result<ExitStatus> {
+    pub fn close(&self, printer: Printer, result: error::Result<ExitStatus>) -> error::Result<ExitStatus> {
         let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.ended_at = jiff::Timestamp::now().to_string();
         match &result {
             Ok(status) => report.exit_code = Some(status.code()),
             Err(error) => {
-                let (status, hint) = exit::of_error(error);
-                report.exit_code = Some(status.code());
-                report.error = Some(RunError { message: format!("{error:#}"), hint });
+                report.exit_code = Some(error.exit_status().code());
+                report.error = Some(RunError { message: error.to_string(), hint: error.hint() });
             }
         }
         let mut written = ExitStatus::Success;
         for outlet in &self.outlets {
             if let Err(error) = outlet.write(printer, &report) {
-                printer.warn(&format!("a report could not be written: {error:#}"));
+                printer.warn(&format!("a report could not be written: {error}"));
                 written = ExitStatus::LeftBehind;
             }
         }
@@ -118,7 +120,7 @@ impl Reports {
 }
 
 impl Outlet {
-    fn write(&self, printer: Printer, report: &ProbeReport) -> anyhow::Result<()> {
+    fn write(&self, printer: Printer, report: &ProbeReport) -> error::Result<()> {
         match self {
             Self::File(format, file) => file.write(&text(*format, report)?)?,
             Self::Stdout => printer.document(&tap::tap(report))?,
@@ -133,7 +135,7 @@ impl Outlet {
     }
 }
 
-fn text(format: Format, report: &ProbeReport) -> anyhow::Result<String> {
+fn text(format: Format, report: &ProbeReport) -> Result<String, RenderError> {
     Ok(match format {
         Format::Junit => junit::junit(report)?,
         Format::Json => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",

@@ -9,9 +9,11 @@ use crate::domain::findings::{self, Finding, Purpose};
 use crate::domain::namespace_context::{NamespaceContext, Observed};
 use crate::domain::overview::Overview;
 use crate::domain::probe::TargetError;
-use crate::exit::{ExitStatus, Interrupted};
+use crate::error;
+use crate::exit::ExitStatus;
 use crate::http_client::prometheus;
 use crate::istio::yaml;
+use crate::report::RenderError;
 use crate::report::status::{self as report, StatusReport};
 use crate::sanitize;
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
-pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<ExitStatus> {
+pub async fn run(context: &Context, args: &StatusArgs) -> error::Result<ExitStatus> {
     let cluster = context.cluster(State::Permissive).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
     let mut shown = String::new();
@@ -35,7 +37,7 @@ pub async fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<ExitSta
         if !args.watch {
             return Ok(report.exit_status());
         }
-        context.shutdown.race(tokio::time::sleep(PAUSE)).await.map_err(Interrupted)?;
+        context.shutdown.race(tokio::time::sleep(PAUSE)).await?;
     }
 }
 
@@ -44,7 +46,7 @@ async fn look(
     args: &StatusArgs,
     cluster: &Cluster,
     generation: ApiVersions,
-) -> anyhow::Result<StatusReport> {
+) -> error::Result<StatusReport> {
     let options = &context.settings.mesh;
     let surveys = if args.all_namespaces {
         context.read(namespace_context::survey_all(cluster, generation, options)).await?
@@ -61,7 +63,7 @@ async fn look(
     Ok(StatusReport::new(&cluster.name, namespaces))
 }
 
-fn examine(survey: &NamespaceContext, args: &StatusArgs) -> anyhow::Result<(Overview, Vec<Finding>)> {
+fn examine(survey: &NamespaceContext, args: &StatusArgs) -> error::Result<(Overview, Vec<Finding>)> {
     let (mut overview, mut findings) = findings::examine(survey, Purpose::Status);
     if !args.services.is_empty() {
         known(survey, &args.services)?;
@@ -88,7 +90,7 @@ pub async fn observed(
     context: &Context,
     args: &FindingArgs,
     namespace: &str,
-) -> anyhow::Result<Option<BTreeMap<String, Vec<Observed>>>> {
+) -> error::Result<Option<BTreeMap<String, Vec<Observed>>>> {
     let Some(url) = &args.prometheus else { return Ok(None) };
     context.read(prometheus::plaintext(url, namespace, args.since)).await.map(Some)
 }
@@ -98,7 +100,7 @@ pub fn ignore(findings: &mut Vec<Finding>, args: &FindingArgs) {
     findings.retain(|finding| !args.ignore.contains(&finding.code));
 }
 
-fn render(report: &StatusReport, format: StatusFormat) -> anyhow::Result<String> {
+fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderError> {
     Ok(match format {
         StatusFormat::Table => report::text(report, false),
         StatusFormat::Wide => report::text(report, true),

@@ -27,7 +27,8 @@ use crate::curl_pod::probe_pod::{Removal, random_word};
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::mesh::Policies;
 use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, SwitchRequest, Target};
-use crate::exit::{CheckFailed, ExitStatus, Interrupted, UsageError};
+use crate::error::{self, Error, UsageError};
+use crate::exit::ExitStatus;
 use crate::istio::owners::{self, Class, Owner};
 use crate::istio::render::Apis;
 use crate::report::human::count;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use task::{Manifests, Task};
 
 /// Runs either command.
-pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> anyhow::Result<ExitStatus> {
+pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> error::Result<ExitStatus> {
     if args.dry_run == Some(DryRun::Client) {
         return super::offline::run(context, args, direction);
     }
@@ -55,7 +56,7 @@ pub async fn run_on(
     direction: Direction,
     cluster: &Cluster,
     generation: ApiVersions,
-) -> anyhow::Result<ExitStatus> {
+) -> error::Result<ExitStatus> {
     let wish = wish(args, direction);
     let task = if args.filename.is_empty() {
         Task::Switch(wish)
@@ -68,7 +69,7 @@ pub async fn run_on(
 }
 
 /// `disable-mtls --restore`: puts back what was there before `run`, or before the first run that has a journal.
-pub async fn restore(context: &Context, args: &SwitchArgs, run: Option<&str>) -> anyhow::Result<ExitStatus> {
+pub async fn restore(context: &Context, args: &SwitchArgs, run: Option<&str>) -> error::Result<ExitStatus> {
     if args.dry_run == Some(DryRun::Client) {
         return Err(UsageError {
             message: "--restore needs the journals, which are in the cluster".to_owned(),
@@ -142,7 +143,7 @@ impl<'a> Switch<'a> {
         cluster: &'a Cluster,
         generation: ApiVersions,
         task: Task,
-    ) -> anyhow::Result<Self> {
+    ) -> error::Result<Self> {
         let look = context.read(snapshot::look(cluster, generation, &context.settings.mesh)).await?;
         let (plan, after) = task.plan(&look);
         let apis = Apis { policy: generation.policy, rule: generation.rule };
@@ -170,7 +171,7 @@ impl<'a> Switch<'a> {
 }
 
 impl Switch<'_> {
-    async fn story(&mut self) -> anyhow::Result<ExitStatus> {
+    async fn story(&mut self) -> error::Result<ExitStatus> {
         self.tell_surroundings();
         self.check()?;
         if self.args.diff {
@@ -199,7 +200,7 @@ impl Switch<'_> {
     }
 
     /// Everything that writes, and the proof.
-    async fn work(&mut self) -> anyhow::Result<ExitStatus> {
+    async fn work(&mut self) -> error::Result<ExitStatus> {
         if self.args.verify {
             sweep_abandoned(self.cluster).await;
         }
@@ -220,7 +221,7 @@ impl Switch<'_> {
     }
 
     /// The proof, and what was seen from in the mesh and from the front doors all along.
-    async fn proven(&mut self, doors: Option<front_door::Asking>) -> anyhow::Result<ExitStatus> {
+    async fn proven(&mut self, doors: Option<front_door::Asking>) -> error::Result<ExitStatus> {
         let proof = self.prove().await;
         let calls = self.account_for_calls().await;
         let doors = self.close_front_doors(doors).await;
@@ -245,7 +246,7 @@ impl Switch<'_> {
     }
 
     /// Whether STRICT would break something. What was there before is put back, whatever it was.
-    async fn check_findings(&self) -> anyhow::Result<()> {
+    async fn check_findings(&self) -> error::Result<()> {
         if !self.plan.has_writes() || matches!(self.task, Task::Restore(_)) {
             return Ok(());
         }
@@ -254,7 +255,7 @@ impl Switch<'_> {
     }
 
     /// Asks for the rights of the whole run before its first write.
-    async fn check_rights(&self) -> anyhow::Result<()> {
+    async fn check_rights(&self) -> error::Result<()> {
         let proof = self.args.verify.then_some(access::PROOF);
         let keeping = self.keeps().then_some(access::KEEPING);
         let needs: Vec<access::Need> = proof.into_iter().chain(keeping).collect();
@@ -290,14 +291,14 @@ impl Switch<'_> {
     }
 
     /// What must stop the run before anything is asked or written.
-    fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> error::Result<()> {
         if let Some(refusal) = self.plan.refusals.first() {
             let message = self.plan.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return Err(match refusal {
                 plan::Refusal::UnknownService { .. } | plan::Refusal::PolicyNotThere { .. } => {
                     UsageError { message, hint: None }.into()
                 }
-                _ => CheckFailed(message).into(),
+                _ => Error::CheckFailed(message),
             });
         }
         for change in self.plan.changes() {
@@ -317,7 +318,7 @@ impl Switch<'_> {
         Ok(())
     }
 
-    fn confirm(&self) -> anyhow::Result<Answer> {
+    fn confirm(&self) -> error::Result<Answer> {
         let printer = self.context.printer;
         let will = if self.args.yes { "changes" } else { "would change" };
         printer.say(&format!("{will} in namespace {}:", self.cluster.namespace));
@@ -371,9 +372,9 @@ impl Switch<'_> {
             .collect()
     }
 
-    async fn validate(&self, changes: &[Change]) -> anyhow::Result<Vec<Applied>> {
+    async fn validate(&self, changes: &[Change]) -> error::Result<Vec<Applied>> {
         let work = self.applier.apply(&self.look, changes, Mode::DryRun, &*self.context.progress);
-        let applied = self.context.shutdown.race(work).await.map_err(Interrupted)?;
+        let applied = self.context.shutdown.race(work).await?;
         for one in &applied {
             match &one.result {
                 Err(Refused::Error(error)) => {

@@ -12,7 +12,8 @@ use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case};
 use crate::domain::selection::Selection;
 use crate::domain::watch::{Answer, Watch};
-use crate::exit::{ExitStatus, Inconclusive, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::report::human::{Style, count};
 use crate::report::watch as lines;
 use crate::signal::Signal;
@@ -42,7 +43,7 @@ pub async fn run(
     args: &ProbeArgs,
     selection: Selection,
     snapshot: Snapshot,
-) -> anyhow::Result<ExitStatus> {
+) -> error::Result<ExitStatus> {
     let mut watcher =
         Watcher { question, args, selection, snapshot, began: Instant::now(), flips: 0, last: String::new() };
     match watcher.rounds().await {
@@ -63,7 +64,7 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    async fn rounds(&mut self) -> anyhow::Result<ExitStatus> {
+    async fn rounds(&mut self) -> error::Result<ExitStatus> {
         let context = self.question.context;
         loop {
             let (cases, empty): (Vec<Case>, Vec<Case>) =
@@ -72,7 +73,7 @@ impl Watcher<'_> {
                 context.printer.warn(&format!("not watched, without a ready endpoint: {}", case.name()));
             }
             if cases.is_empty() {
-                return Err(Inconclusive("nothing to watch: no target has a ready endpoint".to_owned()).into());
+                return Err(Error::Inconclusive("nothing to watch: no target has a ready endpoint".to_owned()));
             }
             let end = self.round(&cases).await?;
             // The policy that flipped the answers is younger than the last look.
@@ -84,7 +85,7 @@ impl Watcher<'_> {
                     if let Some(status) = self.proven().await? {
                         return Ok(status);
                     }
-                    context.shutdown.race(tokio::time::sleep(PAUSE)).await.map_err(Interrupted)?;
+                    context.shutdown.race(tokio::time::sleep(PAUSE)).await?;
                 }
             }
         }
@@ -95,7 +96,7 @@ impl Watcher<'_> {
     }
 
     /// One pod's time.
-    async fn round(&mut self, cases: &[Case]) -> anyhow::Result<End> {
+    async fn round(&mut self, cases: &[Case]) -> error::Result<End> {
         let question = self.question;
         let (endpoints, targets) = numbered(cases);
         let marker = random_word(16);
@@ -117,7 +118,7 @@ impl Watcher<'_> {
         let left: Vec<String> = outcome.removal.confirmed().await.into_iter().collect();
         question.context.report_left_behind(&left);
         conclusive(outcome.result)?.map_err(|(reason, words)| {
-            Inconclusive(format!("the probe that watches failed: {reason}: {words} ({})", reason.remedy())).into()
+            Error::Inconclusive(format!("the probe that watches failed: {reason}: {words} ({})", reason.remedy()))
         })
     }
 
@@ -182,7 +183,7 @@ impl Watcher<'_> {
     }
 
     /// The proof; none where the answer is not yet what it looks like.
-    async fn proven(&self) -> anyhow::Result<Option<ExitStatus>> {
+    async fn proven(&self) -> error::Result<Option<ExitStatus>> {
         let question = self.question;
         let (report, left) = question.ask(&self.snapshot, &self.cases()?, Vec::new()).await?;
         if report.exit_status() != ExitStatus::Success {
@@ -200,13 +201,13 @@ impl Watcher<'_> {
     }
 
     /// A watch without a goal ends well when its time is over; one with a goal has not reached it.
-    fn ended_by(&self, error: anyhow::Error) -> anyhow::Result<ExitStatus> {
-        let Some(Interrupted(signal)) = error.downcast_ref::<Interrupted>() else { return Err(error) };
+    fn ended_by(&self, error: Error) -> error::Result<ExitStatus> {
+        let Error::Interrupted(signal) = error else { return Err(error) };
         self.question.context.printer.say(&format!("{} seen; {}", count(self.flips, "flip"), self.last));
         match (signal, self.question.expected.filter(|_| self.args.until.is_some())) {
             (Signal::Deadline, Some(expected)) => {
                 let seconds = self.began.elapsed().as_secs();
-                Err(Inconclusive(format!("not {expected} within {seconds} s (--timeout): {}", self.last)).into())
+                Err(Error::Inconclusive(format!("not {expected} within {seconds} s (--timeout): {}", self.last)))
             }
             (Signal::Deadline, None) => Ok(ExitStatus::Success),
             _ => Err(error),

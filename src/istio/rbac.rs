@@ -89,7 +89,7 @@ fn named(name: &str, revision: Option<&str>) -> String {
 }
 
 /// The objects as YAML, under the reasons for what they grant.
-pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> anyhow::Result<String> {
+pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> Result<String, yaml::Error> {
     let mut text = format!("# The least rights for {command}.\n");
     let root = format!("namespace {}", to.root);
     let probe_namespace = to.probe_namespace.map(|namespace| format!("namespace {namespace}")).unwrap_or_default();

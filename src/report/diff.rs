@@ -1,12 +1,13 @@
 //! The difference that a change makes, as `diff -u` shows it.
 
+use super::RenderError;
 use super::plan::without_managed_fields;
 use crate::istio::yaml;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
 /// An object as it is compared; one that is absent is an empty text.
-pub fn text(object: Option<&Value>) -> anyhow::Result<String> {
+pub fn text(object: Option<&Value>) -> Result<String, RenderError> {
     Ok(object.map(|object| yaml::write(&comparable(object))).transpose()?.unwrap_or_default())
 }
 

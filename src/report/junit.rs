@@ -1,6 +1,7 @@
 //! `JUnit` XML, as Jenkins, GitLab and their like read it: the contrary of what was expected is a `<failure>`, what
 //! could not be told an `<error>`.
 
+use super::RenderError;
 use super::cases::{Outcome, TestCase, cases};
 use super::model::ProbeReport;
 use crate::sanitize;
@@ -8,7 +9,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase as Junit, TestCaseStatus, Tes
 use std::time::Duration;
 
 /// The document.
-pub fn junit(report: &ProbeReport) -> anyhow::Result<String> {
+pub fn junit(report: &ProbeReport) -> Result<String, RenderError> {
     let mut suite = TestSuite::new(clean(&format!("secure-traffic {} {}", report.command, report.namespace)));
     suite.timestamp = report.started_at.parse().ok();
     suite.set_time(took(report));

@@ -16,3 +16,15 @@ pub mod story;
 pub mod table;
 pub mod tap;
 pub mod watch;
+
+/// Why a result could not be written in its format.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum RenderError {
+    /// As JSON.
+    Json(#[from] serde_json::Error),
+    /// As YAML.
+    Yaml(#[from] crate::istio::yaml::Error),
+    /// As `JUnit` XML.
+    Junit(#[from] quick_junit::SerializeError),
+}

@@ -1,5 +1,6 @@
 //! What a switch will do and did, in kubectl's words.
 
+use super::RenderError;
 use crate::domain::plan::{Action, Change, Edit, Target, TlsPlace};
 use crate::istio::yaml;
 use crate::sanitize;
@@ -57,7 +58,7 @@ pub fn result_line(name: &str, word: &str, suffix: &str, only_name: bool) -> Str
 }
 
 /// Objects as kubectl prints them with -o: one alone, several in a List; without `managedFields`, as kubectl does.
-pub fn objects(objects: &[Value], as_json: bool) -> anyhow::Result<String> {
+pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> {
     let value = match objects {
         [only] => without_managed_fields(only),
         many => {

@@ -7,8 +7,9 @@ use crate::domain::client_config::{self, Awaited};
 use crate::domain::evidence::Sources;
 use crate::domain::mesh::DataPlane;
 use crate::domain::plan::{Direction, Phase, Target};
-use crate::exit::{ExitStatus, Interrupted};
+use crate::exit::ExitStatus;
 use crate::report::human::count;
+use crate::signal::Signal;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,7 +70,7 @@ impl Switch<'_> {
 
     /// `--wait-drain`: until no sidecar serves connections from before the change any more. What a ztunnel keeps is
     /// named with what ends it.
-    pub(super) async fn drain(&self) -> Result<ExitStatus, Interrupted> {
+    pub(super) async fn drain(&self) -> Result<ExitStatus, Signal> {
         if !self.args.wait_drain {
             return Ok(ExitStatus::Success);
         }
@@ -92,7 +93,7 @@ impl Switch<'_> {
         self.context.progress.begin("waiting until old connections are gone", None);
         let drained = self.context.shutdown.race(self.drained(&sidecars)).await;
         self.context.progress.end();
-        drained.map_err(Interrupted)
+        drained
     }
 
     async fn drained(&self, sidecars: &[String]) -> ExitStatus {

@@ -6,8 +6,10 @@ use crate::curl_pod::mesh_traffic::MeshTrafficMonitor;
 use crate::curl_pod::probe_pod::Failure;
 use crate::domain::mesh_traffic::{Health, Tally};
 use crate::domain::probe::Case;
-use crate::exit::{CallsLost, ExitStatus, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::report::human::count;
+use crate::signal::Signal;
 use std::time::Duration;
 
 /// The longest that a control stays: what is not proven by then has other troubles.
@@ -38,7 +40,7 @@ impl Switch<'_> {
     }
 
     /// Waits, before the first write, until the control calls. Without one the run goes on, and says so.
-    pub(super) async fn control_begins(&mut self) -> Result<(), Interrupted> {
+    pub(super) async fn control_begins(&mut self) -> Result<(), Signal> {
         let Some(run) = self.control.run.as_ref().filter(|_| !self.control.begun) else { return Ok(()) };
         self.context.progress.begin("waiting for the control in the mesh", None);
         let begun = run.begin().await;
@@ -53,7 +55,7 @@ impl Switch<'_> {
                 }
                 return Ok(());
             }
-            Err(Failure::Interrupted(signal)) => return Err(Interrupted(signal)),
+            Err(Failure::Interrupted(signal)) => return Err(signal),
             Err(Failure::Cluster(error)) => error.to_string(),
             Err(Failure::Pod(reason, words)) => format!("{reason}: {words}"),
         };
@@ -68,11 +70,11 @@ impl Switch<'_> {
 
     /// An error where calls that got through before the change do not any more. The way out stays open: there it is
     /// only told, at the end.
-    pub(super) async fn calls_get_through(&self) -> anyhow::Result<()> {
+    pub(super) async fn calls_get_through(&self) -> error::Result<()> {
         if self.is_enabling()
             && let Some(words) = self.lost_calls().await
         {
-            return Err(CallsLost(words).into());
+            return Err(Error::CallsLost(words));
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::Switch;
 use crate::domain::plan::Change;
-use crate::exit::{ExitStatus, UsageError};
+use crate::error::{self, Error, UsageError};
+use crate::exit::ExitStatus;
 use crate::report::diff;
-use anyhow::Context as _;
 use std::path::Path;
 
 /// An object before and after.
@@ -16,7 +16,7 @@ struct Pair {
 
 impl Switch<'_> {
     /// Shows the differences; the exit codes are those of `kubectl diff`.
-    pub(super) async fn diff(&self) -> anyhow::Result<ExitStatus> {
+    pub(super) async fn diff(&self) -> error::Result<ExitStatus> {
         let pairs: Vec<Pair> = self.pairs().await?.into_iter().filter(|pair| pair.before != pair.after).collect();
         let text = match &self.context.settings.external_diff {
             Some(command) if !pairs.is_empty() => external(command, &pairs)?,
@@ -27,7 +27,7 @@ impl Switch<'_> {
     }
 
     /// Every object that would be written, in the order in which it would; one that passes PERMISSIVE comes once.
-    async fn pairs(&self) -> anyhow::Result<Vec<Pair>> {
+    async fn pairs(&self) -> error::Result<Vec<Pair>> {
         let applied = self.validate(&self.every_write()).await?;
         let mut shown: Vec<&Change> = Vec::new();
         let mut pairs = Vec::new();
@@ -52,15 +52,18 @@ impl Switch<'_> {
 
 /// What `KUBECTL_EXTERNAL_DIFF` says of two directories, one with the objects as they are, one as they would be. As in
 /// kubectl it ends with 0 or 1; anything else is a failure.
-fn external(command: &str, pairs: &[Pair]) -> anyhow::Result<String> {
-    let directory = |prefix: &str| tempfile::Builder::new().prefix(prefix).tempdir().context("a directory for --diff");
+fn external(command: &str, pairs: &[Pair]) -> error::Result<String> {
+    let directory = |prefix: &str| {
+        let created = tempfile::Builder::new().prefix(prefix).tempdir();
+        created.map_err(|error| Error::local_io("a directory for --diff", error))
+    };
     let (live, merged) = (directory("LIVE-")?, directory("MERGED-")?);
     for pair in pairs {
         let file = pair.name.replace('/', ".");
         let write = |directory: &Path, text: &str| std::fs::write(directory.join(&file), text);
         write(live.path(), &pair.before)
             .and_then(|()| write(merged.path(), &pair.after))
-            .context("files for --diff")?;
+            .map_err(|error| Error::local_io("files for --diff", error))?;
     }
     let mut words = command.split_whitespace();
     let program = words.next().unwrap_or("diff");

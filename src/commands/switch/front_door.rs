@@ -1,7 +1,8 @@
 //! `--check-url`: front doors that are asked once before the first write, and then until the run is over.
 
 use super::Switch;
-use crate::exit::{CheckFailed, ExitStatus, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::http_client::front_door::{self, FrontDoors, Watch};
 use crate::report::front_door::FrontDoorReport;
 use crate::sanitize;
@@ -22,7 +23,7 @@ pub(super) struct Seen {
 impl Switch<'_> {
     /// Asks every door once, and goes on asking in the background. On the way in a door that does not answer stops the
     /// run, since nobody could tell afterwards what the switch has broken; the way out stays open.
-    pub(super) async fn open_front_doors(&self) -> anyhow::Result<Option<Asking>> {
+    pub(super) async fn open_front_doors(&self) -> error::Result<Option<Asking>> {
         let urls = &self.args.check_urls;
         if urls.is_empty() {
             return Ok(None);
@@ -31,7 +32,7 @@ impl Switch<'_> {
         self.context.progress.begin("asking the front door", None);
         let answers = self.context.shutdown.race(doors.ask()).await;
         self.context.progress.end();
-        let answers = answers.map_err(Interrupted)?;
+        let answers = answers?;
         let dead: Vec<String> = urls
             .iter()
             .zip(&answers)
@@ -41,7 +42,7 @@ impl Switch<'_> {
             })
             .collect();
         if self.is_enabling() && !self.args.force && !dead.is_empty() {
-            return Err(CheckFailed(format!("{}; nothing was written", dead.join("; "))).into());
+            return Err(Error::CheckFailed(format!("{}; nothing was written", dead.join("; "))));
         }
         for words in dead {
             self.context.printer.warn(&words);

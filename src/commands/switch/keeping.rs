@@ -7,18 +7,19 @@ use crate::cluster::lease::{self, LeaseError};
 use crate::cluster::snapshot;
 use crate::domain::journal::{Entry, Run, Stage, session_start};
 use crate::domain::plan::{Change, Direction, Target};
-use crate::exit::{ExitStatus, Interrupted};
+use crate::error::{self, Error};
+use crate::exit::ExitStatus;
 use crate::istio::journal as text;
 use std::collections::BTreeMap;
 
 impl Switch<'_> {
     /// Takes the Lease, and makes sure that the plan still speaks of what is there.
-    pub(super) async fn acquire_lock(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn acquire_lock(&mut self) -> error::Result<()> {
         let holder = format!("{}, run {}", self.context.settings.holder, self.id);
         let taken = lease::take(self.cluster, &holder, &self.context.shutdown, &*self.context.progress).await;
         let lease = taken.map_err(|error| match error {
-            LeaseError::Cluster(error) => anyhow::Error::from(error),
-            LeaseError::Interrupted(signal) => Interrupted(signal).into(),
+            LeaseError::Cluster(error) => Error::Cluster(error),
+            LeaseError::Interrupted(signal) => Error::Interrupted(signal),
         })?;
         if let Some(by) = &lease.abandoned_by {
             self.context.printer.warn(&format!("a run did not come to its end: {by}"));
@@ -39,7 +40,7 @@ impl Switch<'_> {
     }
 
     /// What is done about the journals that are there; whether a restore has to be planned anew.
-    async fn meet(&mut self, kept: Vec<StoredJournal>) -> anyhow::Result<bool> {
+    async fn meet(&mut self, kept: Vec<StoredJournal>) -> error::Result<bool> {
         for void in kept.iter().filter(|kept| kept.is_void) {
             journal::remove(self.cluster, void).await?;
         }
@@ -66,7 +67,7 @@ impl Switch<'_> {
     }
 
     /// Looks and plans once more. What was confirmed at a terminal is asked about again by running the command again.
-    pub(super) async fn look_again(&mut self, words: &str) -> anyhow::Result<()> {
+    pub(super) async fn look_again(&mut self, words: &str) -> error::Result<()> {
         let before = self.every_write();
         let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh);
         self.look = self.context.read(look).await?;
@@ -82,7 +83,7 @@ impl Switch<'_> {
     }
 
     /// Writes down what is there, for every object that the plan touches.
-    pub(super) async fn note(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn note(&mut self) -> error::Result<()> {
         if self.args.no_journal || matches!(self.task, Task::Restore(_)) {
             return Ok(());
         }
@@ -138,7 +139,7 @@ impl Switch<'_> {
     }
 
     /// Makes the changes, noting before and after what they are.
-    pub(super) async fn change_and_note(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn change_and_note(&mut self) -> error::Result<()> {
         let changed = match self.change().await {
             Ok(()) => self.calls_get_through().await,
             Err(error) => Err(error),

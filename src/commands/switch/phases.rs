@@ -10,7 +10,7 @@ use crate::curl_pod::stream;
 use crate::domain::enforcement::{self, Awaited, Tracker};
 use crate::domain::plan::{Change, Direction, Phase, Target};
 use crate::domain::verdict::Reason;
-use crate::exit::{Inconclusive, Interrupted};
+use crate::error::{self, Error};
 use crate::report::human::count;
 use serde_json::Value;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) enum Stop {
 
 impl Switch<'_> {
     /// All phases; an object that somebody else changed meanwhile makes us look and plan once more.
-    pub(super) async fn change(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn change(&mut self) -> error::Result<()> {
         for last_try in [false, true] {
             self.note().await?;
             let stop = match self.phases().await? {
@@ -47,11 +47,11 @@ impl Switch<'_> {
                 Stop::Stale(words) => {
                     // What was written already is nothing to wait for in the next plan, but may be on its way still.
                     if self.args.verify && !self.applier.ledger.written().is_empty() {
-                        self.context.shutdown.race(tokio::time::sleep(self.args.settle)).await.map_err(Interrupted)?;
+                        self.context.shutdown.race(tokio::time::sleep(self.args.settle)).await?;
                     }
                     self.look_again(&words).await?;
                 }
-                Stop::NotLoaded(words) => return Err(Inconclusive(words).into()),
+                Stop::NotLoaded(words) => return Err(Error::Inconclusive(words)),
                 Stop::Error(error) => return Err(error.into()),
                 Stop::NotInForce(words) => {
                     self.not_in_force = Some(words);
@@ -62,7 +62,7 @@ impl Switch<'_> {
         Ok(())
     }
 
-    async fn phases(&mut self) -> anyhow::Result<Result<(), Stop>> {
+    async fn phases(&mut self) -> error::Result<Result<(), Stop>> {
         let watched = self.watched();
         if !self.args.verify || !self.plan.has_writes() || watched.is_empty() {
             if self.args.verify && self.plan.has_writes() {
@@ -92,13 +92,13 @@ impl Switch<'_> {
     }
 
     /// The watching pod did not come about: on the way in that stops the run, the way out stays open.
-    async fn without_watcher(&mut self, reason: Reason, words: &str) -> anyhow::Result<Result<(), Stop>> {
+    async fn without_watcher(&mut self, reason: Reason, words: &str) -> error::Result<Result<(), Stop>> {
         let what = format!("the probe that watches the change failed: {reason}: {words} ({})", reason.remedy());
         let nothing_written = self.applier.ledger.written().is_empty();
         if self.plan.direction == Direction::Enable && nothing_written {
-            return Err(
-                Inconclusive(format!("{what}; nothing was written (--verify=false applies without proof)")).into()
-            );
+            return Err(Error::Inconclusive(format!(
+                "{what}; nothing was written (--verify=false applies without proof)"
+            )));
         }
         if !nothing_written {
             return Ok(Err(Stop::NotInForce(what)));
@@ -107,7 +107,7 @@ impl Switch<'_> {
         self.unwatched().await
     }
 
-    async fn unwatched(&mut self) -> anyhow::Result<Result<(), Stop>> {
+    async fn unwatched(&mut self) -> error::Result<Result<(), Stop>> {
         self.control_begins().await?;
         let clients = self.clients();
         for phase in self.plan.phases() {
@@ -118,7 +118,7 @@ impl Switch<'_> {
             // Without a watcher a policy, too, only gets its time.
             if self.args.verify && writes && (phase.needs_settle || phase.target == Target::Policy) {
                 let settled = self.context.shutdown.race(self.settle(&phase, &clients)).await;
-                if let Err(stop) = settled.map_err(Interrupted)? {
+                if let Err(stop) = settled? {
                     return Ok(Err(stop));
                 }
             }
@@ -127,10 +127,10 @@ impl Switch<'_> {
     }
 
     /// Writes one phase and takes the server's objects over, for their resource versions.
-    async fn write(&mut self, phase: &Phase) -> anyhow::Result<Result<(), Stop>> {
+    async fn write(&mut self, phase: &Phase) -> error::Result<Result<(), Stop>> {
         self.still_ours()?;
         let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
-        let applied = self.context.shutdown.race(work).await.map_err(Interrupted)?;
+        let applied = self.context.shutdown.race(work).await?;
         Ok(self.take_over(applied))
     }
 
@@ -184,10 +184,7 @@ impl Switch<'_> {
         let mut tracker = Tracker::new(Awaited::from(self.plan.direction.mode()), watched.len());
         // Before anything is written the stream must show every endpoint.
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
-        stream
-            .during(&mut tracker, self.control_begins())
-            .await
-            .map_err(|Interrupted(signal)| Failure::Interrupted(signal))?;
+        stream.during(&mut tracker, self.control_begins()).await.map_err(Failure::Interrupted)?;
         let awaited = Awaited::from(self.plan.direction.mode());
         let mut is_there = false;
         let (phases, clients) = (self.plan.phases(), self.clients());

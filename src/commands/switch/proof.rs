@@ -8,6 +8,7 @@ use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::plan::Direction;
 use crate::domain::probe::{self, Case};
+use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::human::Style;
 use crate::report::plan as plan_report;
@@ -26,7 +27,7 @@ impl Switch<'_> {
     }
 
     /// The rogue probe on every target that has a ready endpoint.
-    pub(super) async fn prove(&mut self) -> anyhow::Result<ExitStatus> {
+    pub(super) async fn prove(&mut self) -> error::Result<ExitStatus> {
         let mut status = ExitStatus::Success;
         if let Some(words) = &self.not_in_force {
             self.context.printer.warn(words);

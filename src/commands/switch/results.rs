@@ -3,6 +3,7 @@
 use super::Switch;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Applied;
+use crate::error;
 use crate::report::plan as plan_report;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ impl Switch<'_> {
     }
 
     /// kubectl's lines for a real run: what was written, and what needed no write.
-    pub(super) fn results_of_ledger(&self) -> anyhow::Result<()> {
+    pub(super) fn results_of_ledger(&self) -> error::Result<()> {
         self.record_writes();
         let format = self.args.output;
         if matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)) {
@@ -47,7 +48,7 @@ impl Switch<'_> {
     }
 
     /// The same for a dry run.
-    pub(super) fn results(&self, applied: &[Applied], suffix: &str) -> anyhow::Result<()> {
+    pub(super) fn results(&self, applied: &[Applied], suffix: &str) -> error::Result<()> {
         let format = self.args.output;
         if matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)) {
             let objects: Vec<_> = applied.iter().filter_map(|one| one.result.clone().ok()).collect();

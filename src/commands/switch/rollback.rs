@@ -6,14 +6,14 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
 use crate::domain::plan::{Change, Plan, Target};
-use crate::exit::CallsLost;
+use crate::error::Error;
 use crate::report::human::count;
 
 impl Switch<'_> {
     /// Says what was done before the run ended early, and undoes it where that was asked for.
-    pub(super) async fn ended_early(&mut self, error: anyhow::Error) -> anyhow::Error {
+    pub(super) async fn ended_early(&mut self, error: Error) -> Error {
         self.account();
-        if self.rolls_back(error.is::<CallsLost>()) {
+        if self.rolls_back(matches!(error, Error::CallsLost(_))) {
             self.roll_back().await;
         }
         self.record_writes();

@@ -7,7 +7,7 @@ use crate::cluster::snapshot::Look;
 use crate::domain::journal::{self, Run, Step, Undo};
 use crate::domain::mesh::Policies;
 use crate::domain::plan::{self, Direction, Plan, SwitchRequest, Target};
-use crate::exit::{CheckFailed, UsageError};
+use crate::error::{self, Error, UsageError};
 use crate::istio::kinds::PolicyApi;
 use crate::istio::render::Apis;
 use crate::istio::{journal as text, manifest, read};
@@ -42,7 +42,7 @@ impl Manifests {
         wish: SwitchRequest,
         apis: Apis,
         namespace: &str,
-    ) -> anyhow::Result<Self> {
+    ) -> error::Result<Self> {
         let usage = |place: &str, words: String| UsageError { message: format!("{place}: {words}"), hint: None };
         let mut objects: Vec<(Target, Value)> = Vec::new();
         let mut names = BTreeSet::new();
@@ -54,7 +54,7 @@ impl Manifests {
             let is_legacy = apis.policy == PolicyApi::Legacy;
             let contradicts = manifest::contradicts(target, &object, is_legacy, wish.direction);
             if let Some(words) = contradicts.filter(|_| !wish.force) {
-                return Err(CheckFailed(format!("{place}: {name:?}: {words}")).into());
+                return Err(Error::CheckFailed(format!("{place}: {name:?}: {words}")));
             }
             objects.push((target, object));
         }
@@ -129,7 +129,7 @@ pub(super) struct Journals {
 
 /// The journals to undo so that everything is as it was before `run`, or before the present story. One that cannot be
 /// read is an error, because nobody knows what it would have undone.
-pub(super) fn chosen(namespace: &str, kept: Vec<StoredJournal>, run: Option<&str>) -> anyhow::Result<Journals> {
+pub(super) fn chosen(namespace: &str, kept: Vec<StoredJournal>, run: Option<&str>) -> error::Result<Journals> {
     let mut kept: Vec<StoredJournal> = kept.into_iter().filter(|kept| !kept.is_void).collect();
     let mut runs = Vec::new();
     for one in &kept {
