@@ -84,7 +84,7 @@ pub fn pod_options(args: &PodArgs) -> PodOptions {
     PodOptions {
         image: args.image.clone(),
         pull_secrets: args.image_pull_secret.clone(),
-        manner: CurlLimits {
+        limits: CurlLimits {
             attempts: args.attempts as usize,
             connect_timeout: seconds(args.connect_timeout),
             max_time: seconds(args.max_time),

@@ -86,7 +86,7 @@ impl Context {
     }
 
     /// What makes the pods of this run.
-    pub fn prober<'a>(
+    pub fn probe_runner<'a>(
         &'a self,
         cluster: &'a Cluster,
         generation: ApiVersions,

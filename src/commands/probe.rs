@@ -109,8 +109,8 @@ pub struct ProbeRun<'a> {
 
 impl ProbeRun<'_> {
     /// What makes its pods.
-    pub fn prober(&self) -> ProbeRunner<'_> {
-        self.context.prober(self.cluster, self.generation, self.options)
+    pub fn probe_runner(&self) -> ProbeRunner<'_> {
+        self.context.probe_runner(self.cluster, self.generation, self.options)
     }
 
     /// Asks every case and judges. The status tells of pods that are left; the report tells the rest.
@@ -130,15 +130,15 @@ impl ProbeRun<'_> {
             istio_version: snapshot.mesh.version.clone(),
             expected: self.expected,
             trust_domain: snapshot.mesh.trust_domain.clone(),
-            attempts: self.options.manner.attempts,
+            attempts: self.options.limits.attempts,
             sources: self.options.sources,
         };
-        let prober = self.prober();
+        let runner = self.probe_runner();
         let (asked, controlled, version) = tokio::join!(
-            prober.ask(snapshot, cases),
+            runner.run(snapshot, cases),
             async {
                 match self.control {
-                    Client::Sent => Some(mesh_client::ask(&prober, snapshot, cases).await),
+                    Client::Sent => Some(mesh_client::run(&runner, snapshot, cases).await),
                     Client::OnDemand | Client::Running(_) => None,
                 }
             },
@@ -152,9 +152,8 @@ impl ProbeRun<'_> {
         }
         if let (Ok(seen), Client::Running(run)) = (&mut result, &self.control) {
             self.context.shutdown.race(run.settled()).await?;
-            let (calls, _) = run.seen();
             for (case, seen) in cases.iter().zip(seen) {
-                seen.control = calls.met(&case.name()).cloned();
+                seen.control = run.answer(&case.name());
             }
         }
         if let Ok(seen) = &mut result {
@@ -204,13 +203,13 @@ impl ProbeRun<'_> {
         };
         let (wanted, mut open): (Vec<Case>, Vec<&mut Observation>) =
             cases.iter().zip(seen).filter_map(|(case, seen)| wanting(case, seen).then(|| (case.clone(), seen))).unzip();
-        let prober = self.prober();
-        if wanted.is_empty() || self.context.read(mesh_client::authorization_may_refuse(&prober, snapshot)).await? {
+        let runner = self.probe_runner();
+        if wanted.is_empty() || self.context.read(mesh_client::authorization_may_refuse(&runner, snapshot)).await? {
             return Ok(ExitStatus::Success);
         }
         let mut left = ExitStatus::Success;
         if open.iter().any(|seen| seen.control.is_none()) {
-            let controlled = mesh_client::ask(&prober, snapshot, &wanted).await;
+            let controlled = mesh_client::run(&runner, snapshot, &wanted).await;
             left = self.take(controlled, open.iter_mut().map(|seen| &mut **seen))?;
         }
         for seen in open {
@@ -261,7 +260,7 @@ fn expectation(expect: Expect) -> Expectation {
 
 /// The probe pod that a run would create.
 fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
-    let pod = serde_json::to_value(run.prober().rendered(cases)?)?;
+    let pod = serde_json::to_value(run.probe_runner().render_pod(cases)?)?;
     Ok(match output {
         Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
         _ => yaml::write(&pod)?,

@@ -265,7 +265,7 @@ impl Switch<'_> {
     /// Waits until every pod of this run is gone, and says which is not.
     async fn removed(&mut self) -> ExitStatus {
         if let Some(control) = self.control.run.take() {
-            self.removals.extend(control.end().await);
+            self.removals.extend(control.finish().await.removal);
         }
         let mut left_behind = Vec::new();
         for removal in self.removals.drain(..) {

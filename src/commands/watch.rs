@@ -101,14 +101,14 @@ impl Watcher<'_> {
         let (endpoints, targets) = numbered(cases);
         let marker = random_word(16);
         let arguments = stream::arguments(&endpoints, stream::Pace::STEADY, ROUND, &marker);
-        let prober = question.prober();
-        let request = prober.request(vec![Curl::endless(arguments)], ROUND.as_secs());
+        let runner = question.probe_runner();
+        let request = runner.pod_request(vec![Curl::endless(arguments)], ROUND.as_secs());
         question.context.printer.say(&format!(
             "watching {} at {}; who refuses, only a probe without --watch proves",
             count(cases.len(), "target"),
             count(endpoints.len(), "endpoint")
         ));
-        let (cluster, services) = prober.home(MeshMembership::Outside, &self.snapshot);
+        let (cluster, services) = runner.placement(MeshMembership::Outside, &self.snapshot);
         let (cluster, services) = (cluster.clone(), services.to_vec());
         let shutdown = &question.context.shutdown;
         let outcome = with_pod(&cluster, &request, &services, shutdown, async |probe| {

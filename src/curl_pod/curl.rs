@@ -1,14 +1,14 @@
-//! What curl is asked to do in a probe pod, and what its output says.
+//! Builds the arguments of the curls in a probe pod from cases, and parses their output into observations, for `runner`.
 //!
-//! One curl asks in plaintext; a second one, in a container of its own, says the TLS hellos where these are many. Each
-//! does its requests in a few sections with `--next` between them: what a section asks is one URL with a set of curl's
-//! globs, whose members name their case in the fragment, which is never sent. Every request ends with a record that
-//! carries a random marker, so that no body and no header can forge it.
+//! One curl sends plaintext requests. A second one, in a container of its own, sends the TLS hellos where there are many
+//! of them. Each curl makes its requests in a few sections with `--next` between them. A section requests one URL with a
+//! set of curl's globs; each member of the set names its case in the fragment, which is never sent. Every request ends
+//! with a record that carries a random marker, so that no body and no header can forge it.
 //!
-//! Only hellos are worth a trace, but `-v` holds for all that one curl does, and each line goes through the node's
-//! runtime, its kubelet and the API server: hence the second curl. Traces go to stdout, where they are buffered and in the
-//! order of the requests; to a stderr curl writes byte by byte. All flags exist in curl 7.88, where `-Z` was seen to hang
-//! with hundreds of requests: they follow each other.
+//! Only hellos need a trace, but `-v` applies to all requests of a curl, and each line passes the node's runtime, its
+//! kubelet and the API server: hence the second curl. Traces go to stdout, where curl buffers them and keeps them in the
+//! order of the requests; to stderr it writes byte by byte. All flags exist in curl 7.88. Requests are sequential,
+//! because `-Z` of that version hangs with hundreds of requests.
 
 use super::pod_state::{HELLO, PROBE};
 use super::probe_pod::Curl;
@@ -17,10 +17,10 @@ use crate::domain::mesh::{DataPlane, socket_address};
 use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
 use serde_json::Value;
 
-/// How a probe asks.
+/// How many requests curl sends to each address, and how long each may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurlLimits {
-    /// Plaintext samples for each way in.
+    /// Plaintext requests to each endpoint, and to the Service.
     pub attempts: usize,
     /// Seconds for a TCP connection.
     pub connect_timeout: u32,
@@ -34,106 +34,111 @@ impl Default for CurlLimits {
     }
 }
 
-/// Seconds for a TLS hello: it hangs at ports that echo, and is ignored where plaintext was answered.
+/// Seconds for a TLS hello. It hangs at ports that echo, and its result is ignored where plaintext was answered.
 const HELLO_SECONDS: u32 = 2;
 
-/// curl writes the answer's body here; the kubelet shows the last 4 KiB in the pod's status, apart from the log.
+/// File that curl writes the response's body to. The kubelet copies its last 4 KiB into the pod's status, not into the
+/// log.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Whom the application sees in its own log.
+/// `User-Agent` of every request, which applications log.
 pub const USER_AGENT: &str = concat!("secure-traffic-probe/", env!("CARGO_PKG_VERSION"));
 
-/// The end of a record's format: two headers that tell a sidecar's own answer from its application's. They come last,
-/// because they may hold anything.
-pub const WHO_ANSWERED: &str = "<%header{x-envoy-upstream-service-time}> <%header{server}>";
+/// The end of a record's format: two response headers that distinguish a sidecar's own response from its application's.
+/// They come last, because they may hold any text.
+pub const ANSWER_HEADERS: &str = "<%header{x-envoy-upstream-service-time}> <%header{server}>";
 
-/// What [`numbers`] reads, as a record tells it.
-pub const NUMBERS: &str =
+/// The part of a record's format that [`parse_sample`] reads.
+pub const SAMPLE_FORMAT: &str =
     "%{exitcode} %{http_code} %{num_connects} %{size_download} %{size_header} %{time_connect} %{time_total}";
 
-/// What the record of a hello tells: curl writes a certificate chain on one line as JSON only.
-const TLS: &str = "%{json}";
+/// Record format of a hello. JSON, because curl writes a certificate chain on one line only there.
+const HELLO_FORMAT: &str = "%{json}";
 
-/// Hellos that go with the plaintext requests: more are worth the fifth of a second that a second container takes.
+/// Up to this many hellos share the container of the plaintext requests; for more, a second container, which takes a
+/// fifth of a second to start, is faster.
 const MAX_INLINE_HELLOS: usize = 20;
 
-/// Members of one URL's set, and their bytes: an argument may hold 128 KiB, and curl seeks the way of each request among
-/// all that its section names.
+/// Most members of one URL's glob set, and most bytes of them. An argument may hold 128 KiB, and for each request curl
+/// searches all `--connect-to` entries of the section.
 const GLOB_LIMITS: (usize, usize) = (100, 32 * 1024);
 
-/// Whether a sidecar answered by itself, by what [`WHO_ANSWERED`] came to.
-pub fn is_from_sidecar(who: &str) -> bool {
-    let headers = who.strip_prefix('<').and_then(|rest| rest.split_once("> <"));
+/// Whether a sidecar answered by itself, as the expanded [`ANSWER_HEADERS`] show.
+pub fn is_from_sidecar(headers: &str) -> bool {
+    let headers = headers.strip_prefix('<').and_then(|rest| rest.split_once("> <"));
     headers.is_some_and(|(upstream_time, server)| {
         upstream_time.is_empty() && matches!(server.to_ascii_lowercase().as_str(), "istio-envoy>" | "envoy>")
     })
 }
 
-/// The curls that ask every case in plaintext, and with a hello where one can be evidence.
-pub fn curls(cases: &[Case], manner: CurlLimits, marker: &str) -> Vec<Curl> {
+/// The curls that request every case in plaintext, and send a hello where its certificate can be evidence.
+pub fn curls(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Curl> {
     let curl = |container, sections: Vec<Vec<String>>, records| {
         let arguments = sections.join(&"--next".to_owned());
         Curl { container, arguments, records }
     };
-    let (plain, hellos) = (plain_sections(cases, manner, marker), hello_sections(cases, marker));
-    let (plain_records, hello_records) = records(cases, manner);
+    let (plain, hellos) = (plain_sections(cases, limits, marker), hello_sections(cases, marker));
+    let (plain_records, hello_records) = records(cases, limits);
     if hello_records > MAX_INLINE_HELLOS {
         return vec![curl(PROBE, plain, plain_records), curl(HELLO, hellos, hello_records)];
     }
     vec![curl(PROBE, [plain, hellos].concat(), plain_records + hello_records)]
 }
 
-/// The body of an explicit path is kept for the last such case only: a pod has one termination message.
-fn plain_sections(cases: &[Case], manner: CurlLimits, marker: &str) -> Vec<Vec<String>> {
-    // curl's own words come last, because they may hold anything; they end at the marker.
-    let told = &format!("{NUMBERS} %{{errormsg}}");
-    let plain = Kind { name: "plain", scheme: "http", told, manner, options: &[] };
+/// Sections of the plaintext requests. The body of an explicit path is kept for the last such case only, because a pod
+/// has one termination message.
+fn plain_sections(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Vec<String>> {
+    // curl's error message comes last, because it may hold any text; the marker ends it.
+    let record_format = &format!("{SAMPLE_FORMAT} %{{errormsg}}");
+    let plain = RequestKind { name: "plain", scheme: "http", record_format, limits, options: &[] };
     let mut sections: Vec<Vec<String>> =
-        endpoint_ways(cases, |_| true).into_iter().flat_map(|ways| plain.sections(&ways, marker)).collect();
+        endpoint_routes(cases, |_| true).into_iter().flat_map(|routes| plain.sections(&routes, marker)).collect();
     let body_of = cases.iter().rposition(|case| case.explicit_path);
     let (last, others): (Vec<_>, Vec<_>) = cases
         .iter()
         .enumerate()
-        .map(|(index, case)| Way::service(index, case))
-        .partition(|way| Some(way.index) == body_of);
+        .map(|(index, case)| Route::service(index, case))
+        .partition(|route| Some(route.index) == body_of);
     sections.extend(plain.sections(&others, marker));
     if !last.is_empty() {
-        let fewer = Kind { manner: CurlLimits { attempts: manner.attempts - 1, ..manner }, ..plain };
+        let fewer = RequestKind { limits: CurlLimits { attempts: limits.attempts - 1, ..limits }, ..plain };
         sections.extend(fewer.sections(&last, marker));
         // The rate keeps a large body from filling the node's disk before --max-time ends it.
-        let body = Kind { manner: CurlLimits { attempts: 1, ..manner }, options: &["--limit-rate", "16K"], ..plain };
+        let body =
+            RequestKind { limits: CurlLimits { attempts: 1, ..limits }, options: &["--limit-rate", "16K"], ..plain };
         sections.push(body.section(&last, TERMINATION_LOG, marker));
     }
     sections
 }
 
 fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
-    let hello = Kind {
+    let hello = RequestKind {
         name: "hello",
         scheme: "https",
-        told: TLS,
-        manner: CurlLimits { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
+        record_format: HELLO_FORMAT,
+        limits: CurlLimits { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
         options: &["-v", "--stderr", "-", "-k", "--http1.1", "--no-alpn"],
     };
-    // Anywhere else a hello proves nothing, and would hang at ports that echo.
-    let ways = endpoint_ways(cases, EndpointCase::may_be_rejected);
-    ways.into_iter().flat_map(|ways| hello.sections(&ways, marker)).collect()
+    // At any other endpoint a hello proves nothing, and hangs at ports that echo.
+    let routes = endpoint_routes(cases, EndpointCase::may_be_rejected);
+    routes.into_iter().flat_map(|routes| hello.sections(&routes, marker)).collect()
 }
 
-/// The ways to the endpoints that are taken: of each case one at a time, as a section has one way for each host and port.
-fn endpoint_ways(cases: &[Case], takes: impl Fn(&EndpointCase) -> bool) -> Vec<Vec<Way<'_>>> {
+/// Routes to the endpoints that `includes` accepts, in groups with one endpoint per case: a section can have only one
+/// `--connect-to` entry per host and port.
+fn endpoint_routes(cases: &[Case], includes: impl Fn(&EndpointCase) -> bool) -> Vec<Vec<Route<'_>>> {
     let most = cases.iter().map(|case| case.endpoints.len()).max().unwrap_or_default();
     let of_number = |number: usize| {
-        let ways = cases.iter().enumerate().filter(|(_, case)| case.endpoints.get(number).is_some_and(&takes));
-        ways.filter_map(|(index, case)| Way::endpoint(index, case, number)).collect()
+        let routes = cases.iter().enumerate().filter(|(_, case)| case.endpoints.get(number).is_some_and(&includes));
+        routes.filter_map(|(index, case)| Route::endpoint(index, case, number)).collect()
     };
     (0..most).map(of_number).collect()
 }
 
-/// Plaintext requests, and hellos: each writes a record.
-fn records(cases: &[Case], manner: CurlLimits) -> (usize, usize) {
-    let ways = cases.iter().map(|case| case.endpoints.len() + 1);
-    (ways.sum::<usize>() * manner.attempts, cases.iter().map(hellos).sum())
+/// Numbers of records: of plaintext requests, and of hellos.
+fn records(cases: &[Case], limits: CurlLimits) -> (usize, usize) {
+    let routes = cases.iter().map(|case| case.endpoints.len() + 1);
+    (routes.sum::<usize>() * limits.attempts, cases.iter().map(hellos).sum())
 }
 
 /// Endpoints of a case that get a hello.
@@ -141,27 +146,27 @@ fn hellos(case: &Case) -> usize {
     case.endpoints.iter().filter(|endpoint| endpoint.may_be_rejected()).count()
 }
 
-/// How one kind of request is made.
+/// A kind of request: its name in records, its scheme, what curl records of it, and its limits.
 #[derive(Clone, Copy)]
-struct Kind<'a> {
+struct RequestKind<'a> {
     name: &'a str,
     scheme: &'a str,
-    told: &'a str,
-    manner: CurlLimits,
+    record_format: &'a str,
+    limits: CurlLimits,
     options: &'a [&'a str],
 }
 
-/// One way to a case.
+/// An address that a case is requested at.
 #[derive(Clone)]
-struct Way<'a> {
-    /// Of the case.
+struct Route<'a> {
+    /// The case's position in the list of cases.
     index: usize,
     case: &'a Case,
-    /// The endpoint's number and its socket; none means the Service's own address.
+    /// The endpoint's position in the case and its `IP:port`; `None` is the Service's own address.
     endpoint: Option<(usize, String)>,
 }
 
-impl<'a> Way<'a> {
+impl<'a> Route<'a> {
     fn service(index: usize, case: &'a Case) -> Self {
         Self { index, case, endpoint: None }
     }
@@ -171,34 +176,35 @@ impl<'a> Way<'a> {
         Some(Self { index, case, endpoint: Some((number, socket_address(&endpoint.address, endpoint.port))) })
     }
 
-    /// A URL without its scheme, as a member of a set; `CASE.WAY.` in the fragment.
-    fn member(&self) -> String {
+    /// A URL without its scheme, as a member of a glob set; the fragment is `CASE.ROUTE.`, to which the counter of the
+    /// request is added.
+    fn glob_member(&self) -> String {
         let path = escaped(&self.case.path);
-        let way = self.endpoint.as_ref().map_or_else(|| "service".to_owned(), |(number, _)| number.to_string());
-        format!("{}:{}{path}#{}.{way}.", self.case.host, self.case.port, self.index)
+        let route = self.endpoint.as_ref().map_or_else(|| "service".to_owned(), |(number, _)| number.to_string());
+        format!("{}:{}{path}#{}.{route}.", self.case.host, self.case.port, self.index)
     }
 }
 
-/// A path as a member of a set of curl's globs.
+/// Escapes a path for use as a member of curl's glob set.
 pub fn escaped(path: &str) -> String {
     let special = |c| matches!(c, '[' | ']' | '{' | '}' | ',' | '\\');
     path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-impl Kind<'_> {
-    /// Sections that ask every way so many times.
-    fn sections(self, ways: &[Way<'_>], marker: &str) -> Vec<Vec<String>> {
-        if self.manner.attempts == 0 {
+impl RequestKind<'_> {
+    /// Sections that request every route `limits.attempts` times.
+    fn sections(self, routes: &[Route<'_>], marker: &str) -> Vec<Vec<String>> {
+        if self.limits.attempts == 0 {
             return Vec::new();
         }
-        let size = |way: &Way<'_>| way.case.host.len() + way.case.path.len();
+        let size = |route: &Route<'_>| route.case.host.len() + route.case.path.len();
         let mut sections = Vec::new();
-        let mut rest = ways;
+        let mut rest = routes;
         while let Some((first, others)) = rest.split_first() {
             let mut left = GLOB_LIMITS.1.saturating_sub(size(first));
-            let fits = |way: &&Way<'_>| {
-                let fits = size(way) <= left;
-                left = left.saturating_sub(size(way));
+            let fits = |route: &&Route<'_>| {
+                let fits = size(route) <= left;
+                left = left.saturating_sub(size(route));
                 fits
             };
             let count = 1 + others.iter().take(GLOB_LIMITS.0 - 1).take_while(fits).count();
@@ -208,11 +214,12 @@ impl Kind<'_> {
         sections
     }
 
-    /// One section: options, which `--next` forgets, the ways to endpoints, and the URL.
-    fn section(self, ways: &[Way<'_>], output: &str, marker: &str) -> Vec<String> {
-        let CurlLimits { attempts, connect_timeout, max_time } = self.manner;
-        // A trace may end without an end of line.
-        let record = format!("\\n{marker} {} %{{url}} {marker} {} {marker} {WHO_ANSWERED}\\n", self.name, self.told);
+    /// One section: all options, because `--next` resets them, `--connect-to` entries for endpoints, and the URL.
+    fn section(self, routes: &[Route<'_>], output: &str, marker: &str) -> Vec<String> {
+        let CurlLimits { attempts, connect_timeout, max_time } = self.limits;
+        // A trace may end without a line break.
+        let record =
+            format!("\\n{marker} {} %{{url}} {marker} {} {marker} {ANSWER_HEADERS}\\n", self.name, self.record_format);
         let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"];
         let times = ["--connect-timeout", &connect_timeout.to_string(), "--max-time", &max_time.to_string()];
         let mut section: Vec<String> = [&fixed[..], &times[..], self.options, &["-w", &record, "-o", output]]
@@ -220,52 +227,52 @@ impl Kind<'_> {
             .into_iter()
             .map(str::to_owned)
             .collect();
-        for way in ways {
-            if let Some((_, socket)) = &way.endpoint {
-                let entry = format!("{}:{}:{socket}", way.case.host, way.case.port);
+        for route in routes {
+            if let Some((_, socket)) = &route.endpoint {
+                let entry = format!("{}:{}:{socket}", route.case.host, route.case.port);
                 section.extend(["--connect-to".to_owned(), entry]);
             }
         }
-        let members: Vec<String> = ways.iter().map(Way::member).collect();
+        let members: Vec<String> = routes.iter().map(Route::glob_member).collect();
         section.push(match members.as_slice() {
-            [one] => format!("{}://{one}[1-{attempts}]", self.scheme),
+            [member] => format!("{}://{member}[1-{attempts}]", self.scheme),
             _ => format!("{}://{{{}}}[1-{attempts}]", self.scheme, members.join(",")),
         });
         section
     }
 }
 
-/// Bytes that a case takes.
+/// Bytes that a case needs in a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// In the pod's arguments.
+    /// Bytes of the pod's arguments.
     pub arguments: usize,
-    /// In its log.
+    /// Bytes of the pod's log.
     pub log: usize,
 }
 
-/// An estimate from above: a record was seen to take 300 bytes beside its URL, and a hello with its trace and its
+/// An upper estimate, from measurements: a record takes 300 bytes beside its URL, and a hello with its trace and its
 /// certificates 11,000.
-pub fn size(case: &Case, manner: CurlLimits) -> Size {
+pub fn size(case: &Case, limits: CurlLimits) -> Size {
     let url = case.host.len() + case.path.len() + 32;
-    let ways = case.endpoints.len() + 1;
+    let routes = case.endpoints.len() + 1;
     let hellos = hellos(case);
     Size {
-        // Each way is named in a URL, an endpoint's in an entry of its own too, and that once more for its hello.
-        arguments: (ways + hellos) * (url + case.host.len() + 64),
-        log: ways * manner.attempts * (url + 300) + hellos * (url + 11_000),
+        // Each route is named in a URL, an endpoint's in a `--connect-to` entry too, and both again for its hello.
+        arguments: (routes + hellos) * (url + case.host.len() + 64),
+        log: routes * limits.attempts * (url + 300) + hellos * (url + 11_000),
     }
 }
 
-/// Seconds that the requests can take at worst.
-pub fn worst_case_seconds(cases: &[Case], manner: CurlLimits) -> u64 {
-    let ways: usize = cases.iter().map(|case| case.endpoints.len() + 1).sum();
-    let each = manner.attempts as u64 * u64::from(manner.max_time) + u64::from(HELLO_SECONDS);
-    ways as u64 * each
+/// Seconds that the requests take if every one of them runs into its limit.
+pub fn worst_case_seconds(cases: &[Case], limits: CurlLimits) -> u64 {
+    let routes: usize = cases.iter().map(|case| case.endpoints.len() + 1).sum();
+    let each = limits.attempts as u64 * u64::from(limits.max_time) + u64::from(HELLO_SECONDS);
+    routes as u64 * each
 }
 
-/// Reads the logs of a probe pod: each request's trace, if it has one, and then its record. Lines that are neither are
-/// left alone.
+/// Parses the logs of a probe pod into one observation per case. Each request writes its trace, if it has one, and then
+/// its record; other lines are ignored.
 pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
     let mut observations: Vec<Observation> = cases
         .iter()
@@ -274,77 +281,77 @@ pub fn parse(cases: &[Case], log: &str, marker: &str) -> Vec<Observation> {
             ..Observation::default()
         })
         .collect();
-    let mut trace = Trace::default();
+    let mut trace = HelloTrace::default();
     for line in log.lines() {
         match line.strip_prefix(marker).and_then(|rest| rest.strip_prefix(' ')) {
             None => trace.read(line),
             Some(rest) => {
                 let trace = std::mem::take(&mut trace);
-                place(&mut observations, rest, marker, &trace);
+                store_record(&mut observations, rest, marker, &trace);
             }
         }
     }
-    for (case, seen) in cases.iter().zip(&mut observations) {
-        believe(case, seen);
+    for (case, observation) in cases.iter().zip(&mut observations) {
+        drop_forged_sidecar_marks(case, observation);
     }
     observations
 }
 
-/// An application with no sidecar before it has only put on a sidecar's name.
-fn believe(case: &Case, seen: &mut Observation) {
+/// Clears `from_sidecar` where no sidecar can have answered: an application may send the same headers.
+fn drop_forged_sidecar_marks(case: &Case, observation: &mut Observation) {
     let has_proxy = |endpoint: &EndpointCase| endpoint.data_plane != DataPlane::None;
-    for (endpoint, seen) in case.endpoints.iter().zip(&mut seen.endpoints) {
-        seen.samples.iter_mut().for_each(|sample| sample.from_sidecar &= has_proxy(endpoint));
+    for (endpoint, observed) in case.endpoints.iter().zip(&mut observation.endpoints) {
+        observed.samples.iter_mut().for_each(|sample| sample.from_sidecar &= has_proxy(endpoint));
     }
-    // Where no endpoint is known, the asker's own sidecar may have answered.
-    let any = case.endpoints.is_empty() || case.endpoints.iter().any(has_proxy);
-    seen.service.iter_mut().for_each(|sample| sample.from_sidecar &= any);
+    // Where no endpoint is known, the sidecar of the pod that sends the request may have answered.
+    let any_has_proxy = case.endpoints.is_empty() || case.endpoints.iter().any(has_proxy);
+    observation.service.iter_mut().for_each(|sample| sample.from_sidecar &= any_has_proxy);
 }
 
-/// What curl's verbose trace says of one hello.
+/// What curl's verbose output (`-v`) shows about one hello.
 #[derive(Default)]
-struct Trace {
+struct HelloTrace {
     certificate_requested: bool,
 }
 
-impl Trace {
+impl HelloTrace {
     fn read(&mut self, line: &str) {
         let requested = "(IN), TLS handshake, Request CERT (13)";
         self.certificate_requested |= line.starts_with("* ") && line.contains(requested);
     }
 }
 
-/// Puts one record (`KIND URL MARKER TOLD MARKER WHO`) where its URL's fragment says. A record of an unknown case is
-/// not ours and is dropped.
-fn place(observations: &mut [Observation], record: &str, marker: &str, trace: &Trace) -> Option<()> {
-    let (asked, rest) = record.split_once(marker)?;
-    let (told, who) = rest.split_once(marker)?;
-    let (kind, url) = asked.split_once(' ')?;
-    let [case, way, _] = url.rsplit_once('#')?.1.split('.').collect::<Vec<_>>()[..] else { return None };
+/// Stores one record (`KIND URL MARKER RESULT MARKER HEADERS`) in the observation that its URL's fragment names. A record
+/// of an unknown case was not written by our curl; it is dropped.
+fn store_record(observations: &mut [Observation], record: &str, marker: &str, trace: &HelloTrace) -> Option<()> {
+    let (request, rest) = record.split_once(marker)?;
+    let (result, headers) = rest.split_once(marker)?;
+    let (kind, url) = request.split_once(' ')?;
+    let [case, route, _] = url.rsplit_once('#')?.1.split('.').collect::<Vec<_>>()[..] else { return None };
     let observation = observations.get_mut(case.parse::<usize>().ok()?)?;
-    if way == "service" {
-        observation.service.push(sample(told, who)?);
+    if route == "service" {
+        observation.service.push(sample(result, headers)?);
         return Some(());
     }
-    let endpoint = observation.endpoints.get_mut(way.parse::<usize>().ok()?)?;
+    let endpoint = observation.endpoints.get_mut(route.parse::<usize>().ok()?)?;
     match kind {
-        "plain" => endpoint.samples.push(sample(told, who)?),
-        "hello" => endpoint.hello = Some(hello(told, trace)?),
+        "plain" => endpoint.samples.push(sample(result, headers)?),
+        "hello" => endpoint.hello = Some(hello(result, trace)?),
         _ => {}
     }
     Some(())
 }
 
-/// Reads what a plaintext record tells.
-fn sample(told: &str, who: &str) -> Option<Sample> {
-    let mut fields = told.trim_start().splitn(8, ' ');
-    let numbers = numbers(&mut fields)?;
+/// Parses the result of a plaintext record, which ends with curl's error message.
+fn sample(result: &str, headers: &str) -> Option<Sample> {
+    let mut fields = result.trim_start().splitn(8, ' ');
+    let sample = parse_sample(&mut fields)?;
     let message = fields.next().map(str::trim_end).filter(|message| !message.is_empty()).map(str::to_owned);
-    Some(Sample { message, from_sidecar: is_from_sidecar(who.trim_start()), ..numbers })
+    Some(Sample { message, from_sidecar: is_from_sidecar(headers.trim_start()), ..sample })
 }
 
-/// Reads [`NUMBERS`]; `None` also for a reset on a connection that was not fresh, which proves nothing.
-pub fn numbers<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Sample> {
+/// Parses [`SAMPLE_FORMAT`]. `None` also for an empty response on a reused connection, which proves nothing.
+pub fn parse_sample<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Sample> {
     let exit = fields.next()?.parse().ok()?;
     let http_status = fields.next()?.parse().ok().filter(|status| *status > 0);
     let connects: u32 = fields.next()?.parse().ok()?;
@@ -358,13 +365,13 @@ pub fn numbers<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Sample>
     Some(Sample { exit, http_status, bytes, connected, connect_seconds, seconds, ..Sample::default() })
 }
 
-/// Reads [`TLS`].
-fn hello(told: &str, trace: &Trace) -> Option<Hello> {
-    let known: Value = serde_json::from_str(told).ok()?;
+/// Parses [`HELLO_FORMAT`].
+fn hello(result: &str, trace: &HelloTrace) -> Option<Hello> {
+    let variables: Value = serde_json::from_str(result).ok()?;
     Some(Hello {
-        exit: known["exitcode"].as_i64().and_then(|exit| i32::try_from(exit).ok()).unwrap_or(-1),
+        exit: variables["exitcode"].as_i64().and_then(|exit| i32::try_from(exit).ok()).unwrap_or(-1),
         certificate_requested: trace.certificate_requested,
-        chain: certificates(known["certs"].as_str().unwrap_or_default()),
+        chain: certificates(variables["certs"].as_str().unwrap_or_default()),
         identity: None,
     })
 }

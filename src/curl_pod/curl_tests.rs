@@ -1,4 +1,4 @@
-//! What curl is asked, and what its records say.
+//! Arguments for curl, and records as curl writes them.
 
 use super::*;
 use crate::domain::mesh::MtlsMode;
@@ -6,7 +6,7 @@ use crate::domain::probe::tests::case;
 
 const RESET: &str = "56 000 1 0 0 0.000500 0.000700 Recv failure: Connection reset by peer MARK <> <>";
 const ANSWER: &str = "0 503 1 9 100 0.000500 0.000700  MARK";
-const TOLD: &str = r#"{"certs":"","errormsg":null,"exitcode":55,"http_code":0} MARK <> <>"#;
+const HELLO_RESULT: &str = r#"{"certs":"","errormsg":null,"exitcode":55,"http_code":0} MARK <> <>"#;
 
 #[test]
 fn records_go_where_their_ids_say() {
@@ -54,13 +54,15 @@ fn a_body_that_imitates_records_changes_nothing() {
 fn a_trace_belongs_to_its_own_request_alone() {
     let requested = "* TLSv1.3 (IN), TLS handshake, Request CERT (13):\n";
     for (log, expected) in [
-        (format!("{requested}MARK hello https://x/#0.0.1 MARK {TOLD}\n"), true),
+        (format!("{requested}MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n"), true),
         (
-            format!("{requested}MARK plain http://x/#0.0.1 MARK {RESET}\nMARK hello https://x/#0.0.1 MARK {TOLD}\n"),
+            format!(
+                "{requested}MARK plain http://x/#0.0.1 MARK {RESET}\nMARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n"
+            ),
             false,
         ),
-        (format!("MARK hello https://x/#0.0.1 MARK {TOLD}\n{requested}"), false),
-        (format!("> {requested}MARK hello https://x/#0.0.1 MARK {TOLD}\n"), false),
+        (format!("MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n{requested}"), false),
+        (format!("> {requested}MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n"), false),
     ] {
         let seen = parse(&[case()], &log, "MARK");
         let hello = seen[0].endpoints[0].hello.as_ref().unwrap();
@@ -114,12 +116,12 @@ fn a_reset_on_a_reused_connection_is_discarded() {
     );
 }
 
-fn urls(cases: &[Case], manner: CurlLimits) -> Vec<String> {
-    all(cases, manner).into_iter().filter(|argument| argument.contains("://")).collect()
+fn urls(cases: &[Case], limits: CurlLimits) -> Vec<String> {
+    all(cases, limits).into_iter().filter(|argument| argument.contains("://")).collect()
 }
 
-fn all(cases: &[Case], manner: CurlLimits) -> Vec<String> {
-    curls(cases, manner, "M").into_iter().flat_map(|curl| curl.arguments).collect()
+fn all(cases: &[Case], limits: CurlLimits) -> Vec<String> {
+    curls(cases, limits, "M").into_iter().flat_map(|curl| curl.arguments).collect()
 }
 
 #[test]
@@ -158,11 +160,11 @@ fn many_cases_share_a_section() {
         ]
     );
     let arguments = all(&cases, CurlLimits::default());
-    let ways: Vec<&str> =
+    let routes: Vec<&str> =
         arguments.windows(2).filter(|pair| pair[0] == "--connect-to").map(|pair| pair[1].as_str()).collect();
     let (first, other) = ("boards.demo.svc.cluster.local:8080:10.0.0.1:8080", "web.demo.svc:8080:10.0.0.1:8080");
     let second = "boards.demo.svc.cluster.local:8080:[fd00::2]:8080";
-    assert_eq!(ways, [first, other, second, first, other, second]);
+    assert_eq!(routes, [first, other, second, first, other, second]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The control: one pod in the mesh that asks the same Services, for the whole run.
+//! Runs a client in the mesh that requests the Services of the cases, and returns one answer per case, for `commands`.
 
 use super::pod_state::MeshMembership;
 use super::probe_pod::Failure;
@@ -12,28 +12,28 @@ use crate::domain::probe::Case;
 use crate::istio::kinds::AUTHORIZATION_POLICY;
 use kube::api::ListParams;
 
-/// What a control run saw.
+/// The answers of a run of the mesh client, and the pods that it left.
 #[derive(Debug)]
 pub struct MeshClientRun {
-    /// What the client in the mesh met at each case, in order, or why there is none.
+    /// One answer per case, in the order of the cases.
     pub result: Result<Vec<MeshClientAnswer>, Failure>,
-    /// Pods whose removal could not be confirmed.
+    /// Pods whose removal could not be confirmed, as `pod/NAME -n NAMESPACE`.
     pub left_behind: Vec<String>,
 }
 
-/// Sends a client in the mesh to the Services of all cases. It goes by the Services' addresses alone: a pod's own
-/// address is none that a sidecar knows to speak mutual TLS to.
-pub async fn ask(prober: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case]) -> MeshClientRun {
-    let plain =
+/// Requests the Services of all cases from a client in the mesh. It uses the Services' addresses only, because a sidecar
+/// does not use mutual TLS for a pod's own address.
+pub async fn run(runner: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case]) -> MeshClientRun {
+    let service_only =
         |case: &Case| Case { endpoints: Vec::new(), path: case.path.clone(), explicit_path: false, ..case.clone() };
-    let services: Vec<Case> = cases.iter().map(plain).collect();
-    let asked = prober.ask_from(stand(cases), snapshot, &services).await;
-    let result = asked.result.map(|seen| seen.iter().map(|seen| control(&seen.service)).collect());
-    MeshClientRun { result, left_behind: asked.left_behind }
+    let services: Vec<Case> = cases.iter().map(service_only).collect();
+    let outcome = runner.run_from(mesh_membership(cases), snapshot, &services).await;
+    let answers = outcome.result.map(|observations| observations.iter().map(|seen| control(&seen.service)).collect());
+    MeshClientRun { result: answers, left_behind: outcome.left_behind }
 }
 
-/// As most of the targets are in the mesh, so is their client.
-pub fn stand<'c>(cases: impl IntoIterator<Item = &'c Case>) -> MeshMembership {
+/// The membership of a client for these cases: that of most of their endpoints.
+pub fn mesh_membership<'c>(cases: impl IntoIterator<Item = &'c Case>) -> MeshMembership {
     let (mut ambient, mut all) = (0, 0);
     for endpoint in cases.into_iter().flat_map(|case| &case.endpoints) {
         ambient += usize::from(endpoint.data_plane == DataPlane::Ambient);
@@ -42,12 +42,12 @@ pub fn stand<'c>(cases: impl IntoIterator<Item = &'c Case>) -> MeshMembership {
     if ambient * 2 > all { MeshMembership::Ambient } else { MeshMembership::Sidecar }
 }
 
-/// Whether an authorization policy of the namespace or of the root namespace could explain that a stranger is refused;
-/// one that cannot be ruled out could.
-pub async fn authorization_may_refuse(prober: &ProbeRunner<'_>, snapshot: &Snapshot) -> Result<bool, ClusterError> {
+/// Whether an `AuthorizationPolicy` of the namespace or of the root namespace could be what refuses a client outside the
+/// mesh: any policy that exists, or that may not be read.
+pub async fn authorization_may_refuse(runner: &ProbeRunner<'_>, snapshot: &Snapshot) -> Result<bool, ClusterError> {
     let kind = AUTHORIZATION_POLICY;
     for namespace in [&snapshot.namespace, &snapshot.policies.root_namespace] {
-        let api = dynamic_api(prober.cluster, &kind, namespace);
+        let api = dynamic_api(runner.cluster, &kind, namespace);
         let access = Access::new("list", kind.group, kind.plural, namespace);
         let params = ListParams::default().limit(1);
         let list = send_optional(access, &[403, 404], || api.list(&params)).await?;

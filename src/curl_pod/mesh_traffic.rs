@@ -1,11 +1,13 @@
-//! The control that stays for a whole run: a pod in the mesh that keeps calling the Services while they change.
+//! Monitors traffic in the mesh during a change: a pod in the mesh calls the Services continuously, and its calls are
+//! counted, for `commands/switch`.
 
-use super::curl::{NUMBERS, USER_AGENT, WHO_ANSWERED, escaped, is_from_sidecar, numbers};
-use super::mesh_client::stand;
+use super::curl::{ANSWER_HEADERS, SAMPLE_FORMAT, USER_AGENT, escaped, is_from_sidecar, parse_sample};
+use super::mesh_client::mesh_membership;
 use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
 use super::runner::ProbeRunner;
 use crate::domain::mesh::Snapshot;
-use crate::domain::mesh_traffic::{Calls, Health, LASTING};
+use crate::domain::mesh_client::MeshClientAnswer;
+use crate::domain::mesh_traffic::{Calls, Health, LASTING, Tally};
 use crate::domain::probe::{Case, Sample};
 use crate::domain::verdict::Reason;
 use futures::StreamExt;
@@ -16,52 +18,64 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// Targets of the control; of more, as many are taken evenly, because each must be called often enough to show a
+/// Most targets that are called. Of more, this many are selected evenly: each must be called often enough to show a
 /// change.
-const TARGETS: usize = 100;
+const MAX_TARGETS: usize = 100;
 
-/// Calls a second: to each target, and in all.
+/// Calls per second: to each target, and in total.
 const PACE: (usize, usize) = (5, 100);
 
-/// Seconds for a call. A Service in the mesh answers in milliseconds; one that hangs must not hold the others up.
-const PATIENCE: &str = "2";
+/// Seconds for a call. A Service in the mesh answers in milliseconds; one that hangs must not delay the others.
+const CALL_TIMEOUT: &str = "2";
 
-/// Time in which each target should have been called before anything is written.
+/// Time in which each target should be called before the first write.
 const WARM_UP: Duration = Duration::from_secs(10);
 
-/// A control at work.
+/// A mesh client that calls targets in the background from [`Self::start`] to [`Self::finish`].
 #[derive(Debug)]
 pub struct MeshTrafficMonitor {
-    state: Arc<watch::Sender<State>>,
+    state: Arc<watch::Sender<MonitorState>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Removal>,
     start_timeout: Duration,
 }
 
-/// How far the control is.
+/// The calls so far, shared with the task that reads the pod's log.
 #[derive(Debug)]
-struct State {
+struct MonitorState {
     calls: Calls,
-    /// Why it does not call, or does so no more.
-    ended: Option<Failure>,
+    /// Why the client did not start or no longer calls.
+    failure: Option<Failure>,
+}
+
+/// What a finished monitor returns.
+#[derive(Debug)]
+pub struct MonitoredTraffic {
+    /// The calls since the first write.
+    pub summary: Tally,
+    /// Why the client ended before [`MeshTrafficMonitor::finish`], if it did.
+    pub failure: Option<Failure>,
+    /// The removal of its pod, in progress; `None` if its task panicked.
+    pub removal: Option<Removal>,
 }
 
 impl MeshTrafficMonitor {
-    /// Sends the control, for at most `duration`. It calls by the Services' names: a sidecar goes by the name that is
-    /// called. `None` where there is nobody to call.
-    pub fn send(prober: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case], duration: Duration) -> Option<Self> {
-        let every = cases.len().div_ceil(TARGETS).max(1);
+    /// Starts a mesh client that calls the targets for at most `duration`. It calls Services by name, because a sidecar
+    /// routes by name. `None` if there is no case.
+    pub fn start(runner: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case], duration: Duration) -> Option<Self> {
+        let every = cases.len().div_ceil(MAX_TARGETS).max(1);
         let cases: Vec<&Case> = cases.iter().step_by(every).collect();
         let marker = random_word(16);
         let arguments = arguments(&cases, duration, &marker)?;
-        let stand = stand(cases.iter().copied());
-        let request = PodRequest { stand, ..prober.request(vec![Curl::endless(arguments)], duration.as_secs()) };
-        let (cluster, services) = prober.home(stand, snapshot);
-        let (cluster, services, shutdown) = (cluster.clone(), services.to_vec(), prober.shutdown.clone());
+        let membership = mesh_membership(cases.iter().copied());
+        let request = runner.pod_request(vec![Curl::endless(arguments)], duration.as_secs());
+        let request = PodRequest { membership, ..request };
+        let (cluster, services) = runner.placement(membership, snapshot);
+        let (cluster, services, shutdown) = (cluster.clone(), services.to_vec(), runner.shutdown.clone());
         let targets: HashMap<String, usize> =
             cases.iter().enumerate().map(|(index, case)| (authority(case), index)).collect();
         let calls = Calls::new(cases.iter().map(|case| case.name()));
-        let state = Arc::new(watch::Sender::new(State { calls, ended: None }));
+        let state = Arc::new(watch::Sender::new(MonitorState { calls, failure: None }));
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
@@ -71,68 +85,81 @@ impl MeshTrafficMonitor {
                     end = follow(probe, &marker, &targets, &shared) => end,
                 }
             };
-            let outcome = with_pod(&cluster, &request, &services, &shutdown, work).await;
-            if let Err(failure) = outcome.result {
-                shared.send_modify(|state| state.ended = Some(failure));
+            let run = with_pod(&cluster, &request, &services, &shutdown, work).await;
+            if let Err(failure) = run.result {
+                shared.send_modify(|state| state.failure = Some(failure));
             }
-            outcome.removal
+            run.removal
         });
-        Some(Self { state, stop, task, start_timeout: prober.options.start_timeout })
+        Some(Self { state, stop, task, start_timeout: runner.options.start_timeout })
     }
 
-    /// Waits until each target was called; from then on the calls count. `Err` says why there is no control.
-    pub async fn begin(&self) -> Result<(), Failure> {
+    /// Waits until each target was called, and counts calls from then on. Returns the state of the targets at that
+    /// moment. `Err` says why there is no mesh client.
+    pub async fn started(&self) -> Result<Tally, Failure> {
         let mut state = self.state.subscribe();
-        // The pod's start has a limit of its own; this one is for a log that never says anything.
-        let there = state.wait_for(|state| state.ended.is_some() || state.calls.has_begun_to_call());
-        let _ = timeout(self.start_timeout + WARM_UP, there).await;
-        let warm = state.wait_for(|state| state.ended.is_some() || state.calls.warmed_up());
+        // The pod's start has a limit of its own; this one is for a log that stays empty.
+        let first_call = state.wait_for(|state| state.failure.is_some() || state.calls.has_begun_to_call());
+        let _ = timeout(self.start_timeout + WARM_UP, first_call).await;
+        let warm = state.wait_for(|state| state.failure.is_some() || state.calls.warmed_up());
         let _ = timeout(WARM_UP, warm).await;
-        if let Some(failure) = &self.state.borrow().ended {
-            return Err(failure.clone());
+        if let Some(failure) = self.failure() {
+            return Err(failure);
         }
         self.state.send_modify(|state| state.calls.begin());
-        Ok(())
+        Ok(self.summary())
     }
 
-    /// Waits until every target was called once more, and what wavers is through again, or lost.
+    /// Waits until every target was called once more and no target is [`Health::Failing`].
     pub async fn settled(&self) -> Health {
         let mut state = self.state.subscribe();
         let before = self.state.borrow().calls.clone();
-        let is_settled = |state: &State| {
-            state.calls.is_newer_than(&before) && state.calls.standing() != Health::Failing || state.ended.is_some()
+        let is_settled = |state: &MonitorState| {
+            let is_steady = state.calls.standing() != Health::Failing;
+            state.calls.is_newer_than(&before) && is_steady || state.failure.is_some()
         };
-        // Twice as long as it takes to be lost: a target of many is called once in a while.
+        // Twice the time after which a target is lost: with many targets each is called rarely.
         let _ = timeout(LASTING * 2, state.wait_for(is_settled)).await;
         self.state.borrow().calls.standing()
     }
 
-    /// Waits until everything is through again, for as long as it takes to be lost.
+    /// Waits until calls to all watched targets succeed again, at most as long as a target takes to be lost.
     pub async fn recovered(&self) -> bool {
         let mut state = self.state.subscribe();
-        let through = state.wait_for(|state| state.calls.standing() == Health::Ok);
-        timeout(LASTING * 2, through).await.is_ok_and(|state| state.is_ok())
+        let is_ok = state.wait_for(|state| state.calls.standing() == Health::Ok);
+        timeout(LASTING * 2, is_ok).await.is_ok_and(|state| state.is_ok())
     }
 
-    /// What was seen so far, and why the control has ended where it has.
-    pub fn seen(&self) -> (Calls, Option<Failure>) {
-        let state = self.state.borrow();
-        (state.calls.clone(), state.ended.clone())
+    /// The last answer of the target of this name; `None` if it is not called.
+    pub fn answer(&self, target: &str) -> Option<MeshClientAnswer> {
+        self.state.borrow().calls.met(target).cloned()
     }
 
-    /// Ends it. The removal of its pod goes on by itself.
-    pub async fn end(self) -> Option<Removal> {
+    /// The calls since the first write, so far.
+    pub fn summary(&self) -> Tally {
+        self.state.borrow().calls.tally()
+    }
+
+    /// Why the client did not start or no longer calls.
+    pub fn failure(&self) -> Option<Failure> {
+        self.state.borrow().failure.clone()
+    }
+
+    /// Stops the client. The removal of its pod continues in the background.
+    pub async fn finish(self) -> MonitoredTraffic {
         let _ = self.stop.send(());
-        self.task.await.ok()
+        let removal = self.task.await.ok();
+        let state = self.state.borrow();
+        MonitoredTraffic { summary: state.calls.tally(), failure: state.failure.clone(), removal }
     }
 }
 
-/// Reads the pod's log as it is written.
+/// Reads the pod's log while curl writes it, and adds each call to the state.
 async fn follow(
     probe: &ProbePod,
     marker: &str,
     targets: &HashMap<String, usize>,
-    state: &watch::Sender<State>,
+    state: &watch::Sender<MonitorState>,
 ) -> Result<(), Failure> {
     probe.started().await?;
     let mut lines = probe.follow().await?;
@@ -144,20 +171,20 @@ async fn follow(
     Err(Failure::Pod(Reason::LostOutput, "its stream of samples ended".to_owned()))
 }
 
-/// curl's arguments for calling every case in turns for `duration`.
+/// curl's arguments for calling every case in turns for `duration`; `None` without cases.
 ///
-/// One URL does all: the counter stands where a user's name would, since curl's globs vary the rightmost fastest, and
-/// an empty `Authorization` header keeps it from being sent.
+/// One URL calls all targets: the counter takes the place of a user name, because curl varies the rightmost glob fastest.
+/// An empty `Authorization` header keeps curl from sending it.
 fn arguments(cases: &[&Case], duration: Duration, marker: &str) -> Option<Vec<String>> {
     let count = cases.len().max(1);
     let rate = (PACE.0 * count).min(PACE.1);
     let rounds = (usize::try_from(duration.as_secs()).ok()?.max(1) * rate).div_ceil(count);
-    let record = format!("%{{stderr}}{marker} {NUMBERS} %{{url_effective}} {WHO_ANSWERED}\\n");
+    let record = format!("%{{stderr}}{marker} {SAMPLE_FORMAT} %{{url_effective}} {ANSWER_HEADERS}\\n");
     let urls: Vec<String> = cases.iter().map(|case| format!("{}{}", authority(case), escaped(&case.path))).collect();
     let url = format!("http://[1-{rounds}]@{{{}}}", urls.join(","));
     let arguments = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close", "-H", "Authorization:"]
         .into_iter()
-        .chain(["-o", "/dev/null", "--connect-timeout", PATIENCE, "--max-time", PATIENCE])
+        .chain(["-o", "/dev/null", "--connect-timeout", CALL_TIMEOUT, "--max-time", CALL_TIMEOUT])
         .chain(["--rate", &format!("{rate}/s"), "-w", &record, &url])
         .map(str::to_owned)
         .collect();
@@ -168,15 +195,15 @@ fn authority(case: &Case) -> String {
     format!("{}:{}", case.host, case.port)
 }
 
-/// One record: which target, and what it met.
+/// Parses one record: the target's position, and the sample.
 fn record(line: &str, marker: &str, targets: &HashMap<String, usize>) -> Option<(usize, Sample)> {
     let rest = line.strip_prefix(marker)?.strip_prefix(' ')?;
-    let (told, who) = rest.split_at_checked(rest.find(" <")? + 1)?;
-    let mut fields = told.split_ascii_whitespace();
-    let sample = numbers(&mut fields)?;
-    let (_, at) = fields.next()?.split_once('@')?;
-    let target = *targets.get(at.split('/').next()?)?;
-    Some((target, Sample { from_sidecar: is_from_sidecar(who), ..sample }))
+    let (result, headers) = rest.split_at_checked(rest.find(" <")? + 1)?;
+    let mut fields = result.split_ascii_whitespace();
+    let sample = parse_sample(&mut fields)?;
+    let (_, address) = fields.next()?.split_once('@')?;
+    let target = *targets.get(address.split('/').next()?)?;
+    Some((target, Sample { from_sidecar: is_from_sidecar(headers), ..sample }))
 }
 
 #[cfg(test)]

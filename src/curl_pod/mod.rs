@@ -1,7 +1,8 @@
-//! Throwaway curl pods and the evidence about them: the probe outside the mesh, the client inside the mesh, and what the
-//! sidecars and ztunnels report about their requests.
+//! Creates temporary pods that run curl, and returns what they observed as domain values, for `commands`: the probe outside
+//! the mesh, the client in the mesh, and what sidecars and ztunnels report about the requests of the probe.
 //!
-//! It returns domain values or a [`crate::cluster::error::ClusterError`]; it prints nothing and reaches no verdict.
+//! Errors are a [`crate::cluster::error::ClusterError`] or a [`probe_pod::Failure`]. Nothing here prints or decides a
+//! verdict.
 
 pub mod curl;
 pub mod mesh_client;

@@ -1,4 +1,5 @@
-//! What a probe pod writes: read as it is written, or when it has ended.
+//! Reads the log of a probe pod as lines, while curl writes it or after curl has exited, for `runner`, `stream` and
+//! `mesh_traffic`.
 
 use super::pod_state::PROBE;
 use super::probe_pod::{Curl, Failure, ProbePod};
@@ -10,21 +11,21 @@ use kube::api::LogParams;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// More than any run writes: what a server puts in its headers must not fill our memory.
+/// Largest log that is read: a server's headers must not fill the memory.
 const LIMIT_BYTES: i64 = 64 * 1024 * 1024;
 
-/// Whole lines of a log, without their ends.
+/// Complete lines of a log, without line breaks.
 pub type Lines = BoxStream<'static, String>;
 
 impl ProbePod {
-    /// The whole logs of these curls, one after the other; their records are lines that begin with `marker`.
+    /// The complete logs of these curls, concatenated. Their records are lines that begin with `marker`.
     ///
-    /// The first is read while curl runs: its last record is there up to a second before the kubelet tells that the
-    /// container has ended. Then the others mostly have ended too; they are only looked at, because following a log
-    /// costs the node much for each line. Where this comes to nothing, all are read after the end.
+    /// The first log is followed while curl runs: its last record arrives up to a second before the kubelet reports that
+    /// the container has exited. By then the other curls have usually exited too; their logs are read once, because
+    /// following costs the node much for each line. If a record is missing, all logs are read after the end.
     pub async fn whole_log(&self, marker: &str, curls: &[Curl]) -> Result<String, Failure> {
         let running = Notify::new();
-        let told = async {
+        let records = async {
             running.notified().await;
             let mut logs = Vec::new();
             for (index, curl) in curls.iter().enumerate() {
@@ -34,20 +35,20 @@ impl ProbePod {
         };
         tokio::select! {
             ended = self.ended(|| running.notify_one()) => ended?,
-            Some(logs) = told => {
-                self.note_end();
+            Some(logs) = records => {
+                self.mark_ended();
                 return Ok(logs.join("\n"));
             }
         };
         self.log(marker, curls).await
     }
 
-    /// The logs of containers that have ended.
+    /// The logs of curls that have exited, concatenated.
     pub async fn log(&self, marker: &str, curls: &[Curl]) -> Result<String, Failure> {
         Ok(try_join_all(curls.iter().map(|curl| self.log_of(marker, curl))).await?.join("\n"))
     }
 
-    /// A log up to its last record; none where it cannot be read, or ends before.
+    /// A log up to its last record; `None` if it cannot be read or ends earlier.
     async fn first_records(&self, marker: &str, curl: &Curl, follow: bool) -> Option<String> {
         let mut lines = self.lines(curl.container, follow).await.ok()?;
         let (mut log, mut seen) = (Vec::new(), 0);
@@ -59,10 +60,10 @@ impl ProbePod {
         Some(log.join("\n"))
     }
 
-    /// Short of its records a log is read again: the container's end can be known before its last lines are.
+    /// One log. It is read again while records are missing: the container's end can be reported before its last lines.
     async fn log_of(&self, marker: &str, curl: &Curl) -> Result<String, Failure> {
         let mut lines: Vec<String> = Vec::new();
-        // Six seconds in all: curl writes its records when it ends, and a busy node was seen to pass them on a second late.
+        // Six seconds in all: curl writes its records when it exits, and a busy node delays them by a second.
         for pause in [0, 100, 200, 400, 800, 1600, 3200] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             lines = self.lines(curl.container, false).await?.collect().await;
@@ -73,7 +74,7 @@ impl ProbePod {
         Ok(lines.join("\n"))
     }
 
-    /// The lines of the first log as they are written.
+    /// The lines of the log of [`PROBE`], as they are written.
     pub async fn follow(&self) -> Result<Lines, Failure> {
         self.lines(PROBE, true).await
     }
@@ -90,8 +91,8 @@ impl ProbePod {
     }
 }
 
-/// Splits a log. Bytes that are no text are replaced: a header of any server may hold some. A line that was cut short
-/// is none.
+/// Splits a log into lines. Invalid UTF-8, which a server's header may contain, is replaced. A last line without a line
+/// break is dropped.
 fn lines(log: impl AsyncBufRead + Unpin + Send + 'static) -> Lines {
     let lines = unfold(log, async |mut log| {
         let mut line = Vec::new();
@@ -99,7 +100,7 @@ fn lines(log: impl AsyncBufRead + Unpin + Send + 'static) -> Lines {
         let line = line.strip_suffix(b"\n")?;
         Some((String::from_utf8_lossy(line).into_owned(), log))
     });
-    // A switch asks on after a stream that was cut off.
+    // A change of the mesh polls the stream again after it was cut off.
     lines.fuse().boxed()
 }
 

@@ -1,87 +1,88 @@
-//! What a pod's status means for a probe: pure functions of one object.
+//! Reads from a pod object, for `probe_pod`, how far its curls are and whether it is outside or in the mesh, and from the
+//! API server's error why the pod was not created. Pure functions.
 
 use crate::domain::mesh::{DataPlane, Service};
 use crate::domain::verdict::Reason;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition, PodStatus};
 
-/// Name of the container whose curl asks in plaintext.
+/// Name of the container whose curl sends plaintext requests.
 pub const PROBE: &str = "probe";
 
-/// Name of the container whose curl says hello in TLS. It is apart because only its requests are worth a trace, and
-/// `-v` holds for all that one curl does.
+/// Name of the container whose curl sends TLS hellos. It is separate because only hellos need a trace, and `-v` applies
+/// to all requests of a curl.
 pub const HELLO: &str = "hello";
 
-/// How far the probe's containers are.
+/// How far the containers of a probe pod are.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Progress {
-    /// Not all have started yet.
+pub enum PodProgress {
+    /// At least one container has not started.
     Waiting,
-    /// curl runs.
+    /// At least one curl runs; none waits.
     Running,
-    /// curl has ended, in all of them; so did it in the first.
+    /// Every curl has exited; the state is that of [`PROBE`].
     Ended(Box<ContainerStateTerminated>),
-    /// It will not come about, or not by itself.
+    /// The pod will not start, or was ended before its curls were done.
     Stuck(Reason, String),
 }
 
-/// Reads the containers' own states; the pod's phase lags behind them by seconds. The container that is least far
-/// tells.
-pub fn progress(pod: &Pod) -> Progress {
+/// Reads the states of the containers, because the pod's phase lags behind them by seconds. The least advanced container
+/// decides.
+pub fn progress(pod: &Pod) -> PodProgress {
     let has_hello =
         pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|container| container.name == HELLO));
-    let first = progress_of(PROBE, pod);
+    let first = container_progress(PROBE, pod);
     if !has_hello {
         return first;
     }
-    match (first, progress_of(HELLO, pod)) {
-        (stuck @ Progress::Stuck(..), _) | (_, stuck @ Progress::Stuck(..)) => stuck,
-        (Progress::Waiting, _) | (_, Progress::Waiting) => Progress::Waiting,
-        (Progress::Running, _) | (_, Progress::Running) => Progress::Running,
-        (ended @ Progress::Ended(_), Progress::Ended(_)) => ended,
+    match (first, container_progress(HELLO, pod)) {
+        (stuck @ PodProgress::Stuck(..), _) | (_, stuck @ PodProgress::Stuck(..)) => stuck,
+        (PodProgress::Waiting, _) | (_, PodProgress::Waiting) => PodProgress::Waiting,
+        (PodProgress::Running, _) | (_, PodProgress::Running) => PodProgress::Running,
+        (ended @ PodProgress::Ended(_), PodProgress::Ended(_)) => ended,
     }
 }
 
-fn progress_of(name: &str, pod: &Pod) -> Progress {
-    let Some(status) = &pod.status else { return Progress::Waiting };
+fn container_progress(name: &str, pod: &Pod) -> PodProgress {
+    let Some(status) = &pod.status else { return PodProgress::Waiting };
     let container = status.container_statuses.iter().flatten().find(|container| container.name == name);
     let state = container.and_then(|container| container.state.as_ref());
     if let Some(terminated) = state.and_then(|state| state.terminated.as_ref()) {
-        // curl ends by itself; a signal means that somebody ended it (deadline, eviction, memory).
+        // curl exits by itself; a signal means that it was killed (deadline, eviction, memory).
         return match terminated.signal.or((terminated.exit_code >= 128).then_some(terminated.exit_code)) {
-            Some(_) => ended_by_force(status, terminated),
-            None => Progress::Ended(Box::new(terminated.clone())),
+            Some(_) => killed(status, terminated),
+            None => PodProgress::Ended(Box::new(terminated.clone())),
         };
     }
     if status.phase.as_deref() == Some("Failed") || status.reason.as_deref() == Some("NodeLost") {
-        let words = [status.reason.as_deref(), status.message.as_deref()].into_iter().flatten().collect::<Vec<_>>();
-        return Progress::Stuck(force(status, None), words.join(": "));
+        let texts = [status.reason.as_deref(), status.message.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+        return PodProgress::Stuck(termination_reason(status, None), texts.join(": "));
     }
     if let Some(disruption) = condition(status, "DisruptionTarget", "True") {
-        return Progress::Stuck(force(status, None), disruption.message.clone().unwrap_or_default());
+        return PodProgress::Stuck(termination_reason(status, None), disruption.message.clone().unwrap_or_default());
     }
     if state.is_some_and(|state| state.running.is_some()) {
-        return Progress::Running;
+        return PodProgress::Running;
     }
     let waiting = state.and_then(|state| state.waiting.as_ref());
     let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
-    let words = || {
+    let text = || {
         let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
         format!("{reason}: {message}")
     };
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
-            return Progress::Stuck(Reason::ImagePull, words());
+            return PodProgress::Stuck(Reason::ImagePull, text());
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            return Progress::Stuck(Reason::ProbeFailed, words());
+            return PodProgress::Stuck(Reason::ProbeFailed, text());
         }
         _ => {}
     }
     let unschedulable = condition(status, "PodScheduled", "False")
         .filter(|condition| condition.reason.as_deref() == Some("Unschedulable"));
     match unschedulable {
-        Some(condition) => Progress::Stuck(Reason::Unschedulable, condition.message.clone().unwrap_or_default()),
-        None => Progress::Waiting,
+        Some(condition) => PodProgress::Stuck(Reason::Unschedulable, condition.message.clone().unwrap_or_default()),
+        None => PodProgress::Waiting,
     }
 }
 
@@ -89,9 +90,9 @@ fn condition<'a>(status: &'a PodStatus, kind: &str, value: &str) -> Option<&'a P
     status.conditions.iter().flatten().find(|condition| condition.type_ == kind && condition.status == value)
 }
 
-/// Who ended a pod: the pod's own reason, the disruption that was announced, or the container's reason.
-fn force(status: &PodStatus, container: Option<&str>) -> Reason {
-    let disruption = condition(status, "DisruptionTarget", "True").and_then(|it| it.reason.as_deref());
+/// Why a pod was ended: by the pod's reason, else by its disruption condition, else by the container's reason.
+fn termination_reason(status: &PodStatus, container: Option<&str>) -> Reason {
+    let disruption = condition(status, "DisruptionTarget", "True").and_then(|condition| condition.reason.as_deref());
     match status.reason.as_deref().or(disruption).or(container) {
         Some("DeadlineExceeded") => Reason::Deadline,
         Some("NodeLost" | "NodeShutdown" | "Terminated" | "DeletionByTaintManager" | "DeletionByPodGC") => {
@@ -110,57 +111,58 @@ fn force(status: &PodStatus, container: Option<&str>) -> Reason {
     }
 }
 
-fn ended_by_force(status: &PodStatus, terminated: &ContainerStateTerminated) -> Progress {
+fn killed(status: &PodStatus, terminated: &ContainerStateTerminated) -> PodProgress {
     let reason = status.reason.as_deref().or(terminated.reason.as_deref()).unwrap_or("killed");
     if matches!(reason, "StartError" | "ContainerCannotRun") {
-        // Only here the message is the runtime's; elsewhere it is the body that curl wrote.
+        // Here the message is the runtime's; elsewhere it is the response body that curl wrote.
         let message = terminated.message.as_deref().unwrap_or_default();
-        return Progress::Stuck(Reason::NoCurl, format!("the probe could not be started: {reason}: {message}"));
+        return PodProgress::Stuck(Reason::NoCurl, format!("the probe could not be started: {reason}: {message}"));
     }
-    let words = format!("the probe was ended before its work was done: {reason} (exit code {})", terminated.exit_code);
-    Progress::Stuck(force(status, terminated.reason.as_deref()), words)
+    let message =
+        format!("the probe was ended before its work was done: {reason} (exit code {})", terminated.exit_code);
+    PodProgress::Stuck(termination_reason(status, terminated.reason.as_deref()), message)
 }
 
-/// Where a pod of ours is to stand.
+/// Whether a pod of this tool is part of the mesh, and by which data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MeshMembership {
-    /// Outside the mesh: the rogue.
+    /// Outside the mesh: the probe.
     Outside,
-    /// In the mesh with a sidecar: the control.
+    /// In the mesh with a sidecar: a mesh client.
     Sidecar,
-    /// In the mesh by a ztunnel: the control.
+    /// In the mesh through its node's ztunnel: a mesh client.
     Ambient,
 }
 
 impl MeshMembership {
-    /// Whether the pod, as admitted and as it runs, stands there, selected by nobody.
+    /// Checks that a pod, as admitted or as it runs, has this membership and that no Service selects it.
     pub fn check(self, pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
         match self {
-            Self::Outside => outside(pod, services),
+            Self::Outside => check_outside(pod, services),
             Self::Sidecar | Self::Ambient => {
-                in_mesh(pod, self)?;
-                unselected(pod, services)
+                check_in_mesh(pod, self)?;
+                check_not_selected(pod, services)
             }
         }
     }
 }
 
-fn in_mesh(pod: &Pod, stand: MeshMembership) -> Result<(), (Reason, String)> {
+fn check_in_mesh(pod: &Pod, membership: MeshMembership) -> Result<(), (Reason, String)> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let plane = crate::cluster::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations);
-    // The node's CNI captures a pod when its sandbox is made, so only one that runs can be told.
-    let started = !matches!(progress(pod), Progress::Waiting | Progress::Stuck(..));
-    let why = match (stand, plane) {
+    // The node's CNI captures a pod when it creates the pod's network, so only a started pod shows it.
+    let started = !matches!(progress(pod), PodProgress::Waiting | PodProgress::Stuck(..));
+    let message = match (membership, plane) {
         (MeshMembership::Sidecar, DataPlane::Sidecar) | (MeshMembership::Ambient, DataPlane::Ambient) => return Ok(()),
         (MeshMembership::Ambient, _) if !started => return Ok(()),
         (MeshMembership::Ambient, _) => "the control pod was not captured by ztunnel",
         _ => "the control pod was given no sidecar: is injection on in its namespace?",
     };
-    Err((Reason::ControlFailed, why.to_owned()))
+    Err((Reason::ControlFailed, message.to_owned()))
 }
 
-/// Whether the pod, as admitted and as it runs, is still outside of the mesh and selected by nobody.
-pub fn outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
+/// Checks that the pod is outside the mesh and that no Service selects it.
+pub fn check_outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
     let plane = crate::cluster::snapshot::data_plane(&spec, &annotations);
@@ -177,11 +179,11 @@ pub fn outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> 
     if let Some(name) = names().find(|name| name.starts_with("istio-")) {
         return Err((Reason::ProbeMeshed, format!("admission added the container {name:?} to the probe pod")));
     }
-    unselected(pod, services)
+    check_not_selected(pod, services)
 }
 
-/// A pod that a Service selects would be asked by itself.
-fn unselected(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
+/// Checks that no Service selects the pod: it would send requests to itself.
+fn check_not_selected(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let selecting = services.iter().find(|service| {
         !service.selector.is_empty() && service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -194,24 +196,24 @@ fn unselected(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     }
 }
 
-/// Sorts a refusal of the probe pod: what admission says is a finding about the cluster, a missing right is an error.
-pub fn refusal(status: &kube::core::Status) -> Option<(Reason, String)> {
+/// The reason why admission rejected the pod. `None` for any other error of the API server, such as a missing right.
+pub fn classify_refusal(status: &kube::core::Status) -> Option<(Reason, String)> {
     let message = status.message.as_str();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    // RBAC says «User "x" cannot create resource "pods"»; every other 403 comes from an admission plugin.
+    let contains = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    // RBAC answers «User "x" cannot create resource "pods"»; every other 403 comes from an admission plugin.
     let reason = match status.code {
-        403 if says(&[" cannot create resource "]) => return None,
-        // The only trouble of a server that is another's: a webhook of its configuration.
-        500 | 503 | 504 if says(&["failed calling webhook", "failed to call webhook"]) => Reason::WebhookFailed,
+        403 if contains(&[" cannot create resource "]) => return None,
+        // A server error that the server did not cause itself: a webhook did not answer.
+        500 | 503 | 504 if contains(&["failed calling webhook", "failed to call webhook"]) => Reason::WebhookFailed,
         400 | 403 | 422 | 429 => match () {
-            () if says(&["status unknown for quota"]) => Reason::QuotaUnknown,
-            () if says(&["exceeded quota", "failed quota", "insufficient quota"]) => Reason::Quota,
-            () if says(&["per Container is", "per Pod is"]) => Reason::LimitRange,
-            () if says(&["violates PodSecurity"]) => Reason::PodSecurity,
-            () if says(&["error looking up service account", "no API token found for service account"]) => {
+            () if contains(&["status unknown for quota"]) => Reason::QuotaUnknown,
+            () if contains(&["exceeded quota", "failed quota", "insufficient quota"]) => Reason::Quota,
+            () if contains(&["per Container is", "per Pod is"]) => Reason::LimitRange,
+            () if contains(&["violates PodSecurity"]) => Reason::PodSecurity,
+            () if contains(&["error looking up service account", "no API token found for service account"]) => {
                 Reason::NoServiceAccount
             }
-            () if says(&["admission webhook"]) => Reason::WebhookDenied,
+            () if contains(&["admission webhook"]) => Reason::WebhookDenied,
             () if status.code == 429 => return None,
             () => Reason::AdmissionDenied,
         },

@@ -10,12 +10,12 @@ fn pod_with(status: &Value) -> Pod {
 }
 
 /// `waiting`, `running`, `ended 56` or `image-pull: words`.
-fn word(progress: &Progress) -> String {
+fn word(progress: &PodProgress) -> String {
     match progress {
-        Progress::Waiting => "waiting".to_owned(),
-        Progress::Running => "running".to_owned(),
-        Progress::Ended(terminated) => format!("ended {}", terminated.exit_code),
-        Progress::Stuck(reason, words) => format!("{reason}: {words}"),
+        PodProgress::Waiting => "waiting".to_owned(),
+        PodProgress::Running => "running".to_owned(),
+        PodProgress::Ended(terminated) => format!("ended {}", terminated.exit_code),
+        PodProgress::Stuck(reason, words) => format!("{reason}: {words}"),
     }
 }
 
@@ -210,7 +210,7 @@ fn of_two_containers_the_one_that_is_least_far_tells() {
     }
     let mut pod = pod_with(&json!({"containerStatuses": [row(PROBE, &states[2].1)]}));
     pod.spec = serde_json::from_value(json!({"containers": [{"name": PROBE}, {"name": HELLO}]})).unwrap();
-    assert_eq!(progress(&pod), Progress::Waiting, "of the other nothing is known yet");
+    assert_eq!(progress(&pod), PodProgress::Waiting, "of the other nothing is known yet");
 }
 
 fn service(name: &str, selector: &[(&str, &str)]) -> Service {
@@ -287,7 +287,7 @@ fn only_a_pod_that_nobody_touched_is_outside() {
     ];
     for (row, metadata, spec, expected) in rows {
         let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-        match (outside(&pod, &services), expected) {
+        match (check_outside(&pod, &services), expected) {
             (Ok(()), None) => {}
             (Err((reason, words)), Some((expected, part))) => {
                 assert!(reason == expected && words.contains(part), "{row}: {reason}: {words}");
@@ -299,7 +299,7 @@ fn only_a_pod_that_nobody_touched_is_outside() {
 
 fn refused(code: u16, reason: &str, message: &str) -> Option<Reason> {
     let status = Status { code, reason: reason.to_owned(), message: message.to_owned(), ..Status::default() };
-    refusal(&status).map(|(reason, words)| {
+    classify_refusal(&status).map(|(reason, words)| {
         assert_eq!(words, message, "the server's words are kept");
         reason
     })

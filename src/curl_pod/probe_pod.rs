@@ -1,9 +1,10 @@
-//! The throwaway pod: made, watched, read and removed, whatever happens in between.
+//! Creates a pod of curls, watches it while some work runs with it, and removes it on every exit path. Also removes the
+//! pods that earlier runs left.
 
-use super::pod_state::{MeshMembership, PROBE, Progress, progress, refusal};
+use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
 use crate::cluster::connect::Cluster;
-use crate::cluster::error::{Access, ClusterError, explain};
-use crate::cluster::request::{send, send_optional};
+use crate::cluster::error::{Access, ClusterError, code, explain};
+use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::verdict::Reason;
 use crate::signal::{Shutdown, Signal};
@@ -18,63 +19,63 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// The label by which our pods are found again.
+/// Label selector of the pods that this tool creates.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by=secure-traffic";
 
-/// The image that the probe runs, pinned by tag.
+/// Default image of the pods, pinned by tag.
 pub const DEFAULT_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
 
-/// How long the removal of a pod may take before we say that it is left behind.
+/// Time for the removal of a pod. After it the pod is reported as left behind.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-/// How long an answer is waited for once a signal has come.
+/// Time that a request in progress gets after a signal.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
-/// What the pod is made of.
+/// What a pod is created with.
 #[derive(Debug, Clone)]
 pub struct PodRequest {
-    /// Its curls, each in a container of its own.
+    /// The curls, each in a container of its own.
     pub curls: Vec<Curl>,
-    /// Image with curl in it.
+    /// Image that contains curl.
     pub image: String,
     /// `--image-pull-secret`.
     pub pull_secrets: Vec<String>,
-    /// Seconds after which the kubelet ends the pod, whatever becomes of us.
+    /// Seconds after which the kubelet ends the pod, even if this process is gone.
     pub deadline_seconds: u64,
-    /// Seconds that the pod may take to start.
+    /// Time for the pod to start.
     pub start_timeout: Duration,
-    /// Outside the mesh, or in it.
-    pub stand: MeshMembership,
-    /// On OpenShift the namespace's range gives the user id; a fixed one is refused there.
+    /// Whether the pod must be outside the mesh or in it.
+    pub membership: MeshMembership,
+    /// Whether the cluster is OpenShift. It assigns the user id from the namespace's range and rejects a fixed one.
     pub openshift: bool,
 }
 
-/// One curl of a pod.
+/// One curl of a pod: its container and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Curl {
     /// Name of its container.
     pub container: &'static str,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Lines with the marker that its complete log holds.
+    /// Number of records in its complete log: lines that begin with the marker.
     pub records: usize,
 }
 
 impl Curl {
-    /// One that asks without end, in plaintext.
+    /// A curl in the container [`PROBE`] that sends requests until the pod is removed.
     pub fn endless(arguments: Vec<String>) -> Self {
         Self { container: PROBE, arguments, records: usize::MAX }
     }
 }
 
-/// Why a probe pod did not do its work.
+/// Why work with a pod has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The API did not let us.
+    /// The API server refused a request or did not answer.
     Cluster(ClusterError),
-    /// The pod did not come about, or not to its end.
+    /// The pod did not start, or ended before its work was done.
     Pod(Reason, String),
-    /// A signal came.
+    /// A signal ended the run.
     Interrupted(Signal),
 }
 
@@ -84,16 +85,16 @@ impl From<ClusterError> for Failure {
     }
 }
 
-/// What came of the work in a pod, and whether the pod is gone.
+/// The result of the work with a pod, and the pod's removal.
 #[derive(Debug)]
-pub struct Outcome<T> {
+pub struct PodRun<T> {
     /// What the work returned.
     pub result: Result<T, Failure>,
-    /// The removal of the pod, which goes on by itself.
+    /// The removal of the pod, which runs in the background.
     pub removal: Removal,
 }
 
-/// The removal of a pod, under way.
+/// The removal of a pod, in progress in the background.
 #[derive(Debug)]
 pub struct Removal {
     pod: String,
@@ -101,21 +102,21 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Waits for its end; names a pod whose removal could not be confirmed.
+    /// Waits for its end. Returns `pod/NAME -n NAMESPACE` of a pod whose removal could not be confirmed.
     pub async fn confirmed(self) -> Option<String> {
         self.task.await.unwrap_or(Err(self.pod)).err()
     }
 }
 
-/// A random word for names and markers, from letters that cannot spell anything.
+/// A random text for names and markers, from letters that cannot spell a word.
 pub fn random_word(length: usize) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut random = rand::rng();
     (0..length).filter_map(|_| LETTERS.choose(&mut random).map(|letter| char::from(*letter))).collect()
 }
 
-/// The pod, restricted in every way that Pod Security and OpenShift know, and kept out of the mesh in every way that
-/// Istio knows (DP-7).
+/// The pod's object. It satisfies the restricted Pod Security Standard and OpenShift's restricted SCC, and opts out of the
+/// mesh by label and by annotation (DP-7), unless its membership says otherwise.
 pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
     let mut security = json!({
         "allowPrivilegeEscalation": false,
@@ -126,10 +127,10 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
         "seccompProfile": {"type": "RuntimeDefault"},
     });
     if !request.openshift {
-        // The image's own user has no number, which runAsNonRoot refuses.
+        // The image names its user, and runAsNonRoot needs a number.
         security["runAsUser"] = json!(65532);
     }
-    let (app, labels, annotations) = marks(request.stand);
+    let (app, labels, annotations) = membership_metadata(request.membership);
     let container = |curl: &Curl| {
         json!({
             "name": curl.container,
@@ -166,7 +167,7 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "imagePullSecrets": secrets,
-            // Full names resolve at the first try.
+            // Full names resolve with the first query.
             "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": request.curls.iter().map(container).collect::<Vec<_>>(),
@@ -174,37 +175,38 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
     }))
 }
 
-/// Name, labels (injection, data plane) and annotations that keep a pod out of the mesh or bring it in.
-fn marks(stand: MeshMembership) -> (&'static str, (&'static str, &'static str), serde_json::Value) {
-    match stand {
+/// The pod's name prefix, the values of its labels for injection and data plane, and its annotations.
+fn membership_metadata(membership: MeshMembership) -> (&'static str, (&'static str, &'static str), serde_json::Value) {
+    match membership {
         MeshMembership::Outside => {
             ("secure-traffic-probe", ("false", "none"), json!({"sidecar.istio.io/inject": "false"}))
         }
         MeshMembership::Ambient => ("secure-traffic-control", ("false", "ambient"), json!({})),
         MeshMembership::Sidecar => {
-            // curl must not start before there is a way out.
+            // curl must not start before its proxy forwards connections.
             let config = json!({"holdApplicationUntilProxyStarts": true}).to_string();
             ("secure-traffic-control", ("true", "none"), json!({"proxy.istio.io/config": config}))
         }
     }
 }
 
-/// Makes the pod, runs `work` with it, and removes it on every way out. The removal must be waited for.
+/// Creates the pod, runs `work` with it, and removes it on every exit path. The caller must wait for the removal.
+/// `services` are those of the pod's namespace: none of them may select it.
 pub async fn with_pod<T>(
     cluster: &Cluster,
     request: &PodRequest,
     services: &[Service],
     shutdown: &Shutdown,
     work: impl AsyncFnOnce(&ProbePod) -> Result<T, Failure>,
-) -> Outcome<T> {
-    let name = format!("{}-{}", marks(request.stand).0, random_word(5));
+) -> PodRun<T> {
+    let name = format!("{}-{}", membership_metadata(request.membership).0, random_word(5));
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let mut probe = ProbePod {
         client: cluster.client.clone(),
         api,
         namespace: cluster.namespace.clone(),
         name,
-        stand: request.stand,
+        membership: request.membership,
         services: services.to_vec(),
         start_timeout: request.start_timeout,
         run_timeout: Duration::from_secs(request.deadline_seconds),
@@ -212,7 +214,7 @@ pub async fn with_pod<T>(
         address: OnceLock::new(),
         has_ended: AtomicBool::new(false),
     };
-    let created = create_in_spite_of(shutdown, &mut probe, request).await;
+    let created = create_despite_signal(shutdown, &mut probe, request).await;
     let result = match created {
         Ok(()) => match shutdown.race(work(&probe)).await {
             Ok(result) => result,
@@ -221,12 +223,12 @@ pub async fn with_pod<T>(
         Err(failure) => Err(failure),
     };
     let removal = Removal { pod: probe.reference(), task: tokio::spawn(async move { probe.remove().await }) };
-    Outcome { result, removal }
+    PodRun { result, removal }
 }
 
-/// A request under way could still make the pod, so a signal does not cut it off at once; but a server that never
-/// answers must not keep us either.
-async fn create_in_spite_of(shutdown: &Shutdown, probe: &mut ProbePod, request: &PodRequest) -> Result<(), Failure> {
+/// Creates the pod. A request in progress can still create the pod after a signal, so it gets [`LAST_ANSWER`] before it
+/// is given up.
+async fn create_despite_signal(shutdown: &Shutdown, probe: &mut ProbePod, request: &PodRequest) -> Result<(), Failure> {
     let patience = async {
         let signal = shutdown.requested().await;
         tokio::time::sleep(LAST_ANSWER).await;
@@ -238,7 +240,7 @@ async fn create_in_spite_of(shutdown: &Shutdown, probe: &mut ProbePod, request: 
         signal = patience => Err(signal),
     };
     answer.unwrap_or_else(|signal| {
-        probe.created = Some(Created::Unknown);
+        probe.created = Some(Creation::Unknown);
         Err(Failure::Interrupted(signal))
     })
 }
@@ -249,19 +251,19 @@ pub struct ProbePod {
     pub(super) api: Api<Pod>,
     namespace: String,
     pub(super) name: String,
-    stand: MeshMembership,
+    membership: MeshMembership,
     services: Vec<Service>,
     start_timeout: Duration,
     run_timeout: Duration,
-    created: Option<Created>,
+    created: Option<Creation>,
     address: OnceLock<String>,
     has_ended: AtomicBool,
 }
 
-/// What became of the request that makes the pod.
-enum Created {
-    Yes(Box<Pod>),
-    /// No answer came; the pod may or may not be there.
+/// The result of the request that creates the pod.
+enum Creation {
+    Confirmed(Box<Pod>),
+    /// No answer came; the pod may or may not exist.
     Unknown,
 }
 
@@ -270,16 +272,16 @@ impl ProbePod {
         Access::new(verb, "", resource, &self.namespace).named(&self.name)
     }
 
-    /// As kubectl takes it: `pod/NAME -n NAMESPACE`.
+    /// The pod as an argument of kubectl: `pod/NAME -n NAMESPACE`.
     fn reference(&self) -> String {
         format!("pod/{} -n {}", self.name, self.namespace)
     }
 
-    /// Remembers the pod as it was admitted, for its removal, and refuses it where admission brought it in.
-    fn take_over(&mut self, pod: Pod) -> Result<(), Failure> {
-        let verdict = self.stand.check(&pod, &self.services);
-        self.created = Some(Created::Yes(Box::new(pod)));
-        verdict.map_err(|(reason, words)| Failure::Pod(reason, words))
+    /// Stores the pod as it was admitted, for its removal, and fails where admission changed its membership.
+    fn record_created(&mut self, pod: Pod) -> Result<(), Failure> {
+        let checked = self.membership.check(&pod, &self.services);
+        self.created = Some(Creation::Confirmed(Box::new(pod)));
+        checked.map_err(|(reason, message)| Failure::Pod(reason, message))
     }
 
     async fn create(&mut self, request: &PodRequest) -> Result<(), Failure> {
@@ -289,42 +291,42 @@ impl ProbePod {
         })?;
         let access = Access::new("create", "", "pods", &self.namespace);
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let answer = crate::cluster::request::attempt(access, &mut || self.api.create(&params, &spec)).await;
+        let answer = attempt(access, &mut || self.api.create(&params, &spec)).await;
         match answer {
-            Ok(pod) => self.take_over(pod),
-            // The name is ours alone: a conflict means that an earlier try had arrived.
-            Err(error) if crate::cluster::error::code(&error) == 409 => {
-                self.created = Some(Created::Unknown);
-                let pod = send(self.access("list", "pods"), || self.look()).await?.ok_or_else(gone)?;
-                self.take_over(pod)
+            Ok(pod) => self.record_created(pod),
+            // The name is random: a conflict means that an earlier attempt has arrived.
+            Err(error) if code(&error) == 409 => {
+                self.created = Some(Creation::Unknown);
+                let pod = send(self.access("list", "pods"), || self.get()).await?.ok_or_else(deleted)?;
+                self.record_created(pod)
             }
             Err(kube::Error::Api(status)) => {
-                if let Some((reason, words)) = refusal(&status) {
-                    return Err(Failure::Pod(reason, words));
+                if let Some((reason, message)) = classify_refusal(&status) {
+                    return Err(Failure::Pod(reason, message));
                 }
-                // A server that gave up on the request (504) may have made the pod all the same.
+                // A server that gave up on the request (504) may have created the pod nevertheless.
                 if status.code >= 500 {
-                    self.created = Some(Created::Unknown);
+                    self.created = Some(Creation::Unknown);
                 }
                 Err(explain(access, &kube::Error::Api(status)).into())
             }
             Err(error) => {
-                self.created = Some(Created::Unknown);
+                self.created = Some(Creation::Unknown);
                 Err(explain(access, &error).into())
             }
         }
     }
 
-    /// The pod as it is; none where it is not there. A list, because that right a probe needs anyway.
-    async fn look(&self) -> Result<Option<Pod>, kube::Error> {
+    /// The pod as it is now; `None` if it does not exist. A list request, because a probe needs that right anyway.
+    async fn get(&self) -> Result<Option<Pod>, kube::Error> {
         let ours = ListParams::default().fields(&format!("metadata.name={}", self.name));
         Ok(self.api.list(&ours).await?.items.into_iter().next())
     }
 
-    /// Watches the pod until `done` says so. One watch, no polling; a watch that ends is begun anew.
+    /// Watches the pod until `done` returns a value. One watch, no polling; a watch that ends is started again.
     async fn watch<R>(&self, mut done: impl FnMut(&Pod) -> Option<R>) -> Result<R, Failure> {
         let mut version = match &self.created {
-            Some(Created::Yes(pod)) => pod.metadata.resource_version.clone().unwrap_or_default(),
+            Some(Creation::Confirmed(pod)) => pod.metadata.resource_version.clone().unwrap_or_default(),
             _ => String::new(),
         };
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name)).timeout(290);
@@ -338,15 +340,15 @@ impl ProbePod {
                             return Ok(result);
                         }
                     }
-                    Ok(WatchEvent::Deleted(_)) => return Err(gone()),
+                    Ok(WatchEvent::Deleted(_)) => return Err(deleted()),
                     Ok(WatchEvent::Bookmark(_)) => {}
-                    // Too old a version, or a stream cut short: look afresh.
+                    // The version is too old, or the stream broke: get the pod and watch from there.
                     Ok(WatchEvent::Error(_)) | Err(_) => break,
                 }
             }
-            // A server that ends every watch at once must not be asked without a pause.
+            // The pause is for a server that ends every watch at once.
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let pod = send(self.access("list", "pods"), || self.look()).await?.ok_or_else(gone)?;
+            let pod = send(self.access("list", "pods"), || self.get()).await?.ok_or_else(deleted)?;
             version = pod.metadata.resource_version.clone().unwrap_or_default();
             if let Some(result) = done(&pod) {
                 return Ok(result);
@@ -354,58 +356,59 @@ impl ProbePod {
         }
     }
 
-    /// Waits until curl runs, or has already ended.
+    /// Waits until every curl runs or has exited.
     pub async fn started(&self) -> Result<(), Failure> {
-        let until_started = self.watch(|pod| match self.checked(pod) {
-            Ok(Progress::Waiting) => None,
-            Ok(Progress::Stuck(reason, words)) => Some(Err(Failure::Pod(reason, words))),
-            Ok(Progress::Running | Progress::Ended(_)) => Some(Ok(())),
+        let until_started = self.watch(|pod| match self.check(pod) {
+            Ok(PodProgress::Waiting) => None,
+            Ok(PodProgress::Stuck(reason, message)) => Some(Err(Failure::Pod(reason, message))),
+            Ok(PodProgress::Running | PodProgress::Ended(_)) => Some(Ok(())),
             Err(failure) => Some(Err(failure)),
         });
-        self.in_time(self.start_timeout, "start (--pod-timeout)", until_started).await?
+        self.within(self.start_timeout, "start (--pod-timeout)", until_started).await?
     }
 
-    /// Its address in the cluster, once it was seen to run.
+    /// The pod's IP address, once its status had one.
     pub fn address(&self) -> Option<&str> {
         self.address.get().map(String::as_str)
     }
 
-    /// Waits until curl has ended; the pod's phase is not asked, it lags. Tells once when curl is seen to run.
-    pub async fn ended(&self, runs: impl FnOnce()) -> Result<ContainerStateTerminated, Failure> {
-        let mut runs = Some(runs);
-        let until_ended = self.watch(|pod| match self.checked(pod) {
-            Ok(Progress::Waiting) => None,
-            Ok(Progress::Running) => {
-                if let Some(runs) = runs.take() {
-                    runs();
+    /// Waits until every curl has exited, by the containers' states, since the pod's phase lags. Calls `on_running` once
+    /// when curl runs.
+    pub async fn ended(&self, on_running: impl FnOnce()) -> Result<ContainerStateTerminated, Failure> {
+        let mut on_running = Some(on_running);
+        let until_ended = self.watch(|pod| match self.check(pod) {
+            Ok(PodProgress::Waiting) => None,
+            Ok(PodProgress::Running) => {
+                if let Some(on_running) = on_running.take() {
+                    on_running();
                 }
                 None
             }
-            Ok(Progress::Stuck(reason, words)) => Some(Err(Failure::Pod(reason, words))),
-            Ok(Progress::Ended(terminated)) => Some(Ok(*terminated)),
+            Ok(PodProgress::Stuck(reason, message)) => Some(Err(Failure::Pod(reason, message))),
+            Ok(PodProgress::Ended(terminated)) => Some(Ok(*terminated)),
             Err(failure) => Some(Err(failure)),
         });
-        let ended = self.in_time(self.start_timeout + self.run_timeout, "end", until_ended).await??;
-        self.note_end();
+        let ended = self.within(self.start_timeout + self.run_timeout, "end", until_ended).await??;
+        self.mark_ended();
         Ok(ended)
     }
 
-    /// curl is known to have done all its work: the pod's removal need not ask, nor give it time.
-    pub(super) fn note_end(&self) {
+    /// Records that curl has done all its work, so that the removal needs no request and no grace period.
+    pub(super) fn mark_ended(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// Where it should stand at every look: the mesh's CNI can capture a pod after its admission.
-    fn checked(&self, pod: &Pod) -> Result<Progress, Failure> {
+    /// How far the pod is. Checks its membership each time, because the mesh's CNI can capture a pod after admission.
+    fn check(&self, pod: &Pod) -> Result<PodProgress, Failure> {
         if let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) {
             // Set once: a pod keeps its address.
             let _ = self.address.set(address.clone());
         }
-        self.stand.check(pod, &self.services).map_err(|(reason, words)| Failure::Pod(reason, words))?;
+        self.membership.check(pod, &self.services).map_err(|(reason, message)| Failure::Pod(reason, message))?;
         Ok(progress(pod))
     }
 
-    async fn in_time<T>(
+    async fn within<T>(
         &self,
         limit: Duration,
         what: &str,
@@ -414,13 +417,13 @@ impl ProbePod {
         if let Ok(result) = tokio::time::timeout(limit, work).await {
             return result;
         }
-        let why = self.last_warning().await.map(|event| format!("; {event}")).unwrap_or_default();
-        let words = format!("the probe pod did not {what} within {} s{why}", limit.as_secs());
-        Err(Failure::Pod(Reason::ProbeFailed, words))
+        let warning = self.last_warning().await.map(|event| format!("; {event}")).unwrap_or_default();
+        let message = format!("the probe pod did not {what} within {} s{warning}", limit.as_secs());
+        Err(Failure::Pod(Reason::ProbeFailed, message))
     }
 
-    /// What the cluster last complained of about the pod, where events may be read: a network that cannot be set up
-    /// shows nowhere else.
+    /// The last warning event of the pod, where events may be read. A network that cannot be set up is reported only
+    /// there.
     async fn last_warning(&self) -> Option<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", self.name));
@@ -429,17 +432,17 @@ impl ProbePod {
         Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
     }
 
-    /// Deletes the pod and waits until it is gone. The error says what is left.
+    /// Deletes the pod and waits until it is gone. The error is [`Self::reference`] of a pod that is left.
     async fn remove(&self) -> Result<(), String> {
         let Some(created) = &self.created else { return Ok(()) };
-        let attempt = async {
+        let deletion = async {
             let mut absent = 0;
             loop {
                 match self.delete_once(created).await {
                     Ok(true) => {
                         absent += 1;
-                        // A request without an answer may still make the pod a moment later.
-                        let certain = matches!(created, Created::Yes(_));
+                        // A request without an answer may still create the pod a moment later.
+                        let certain = matches!(created, Creation::Confirmed(_));
                         if certain || absent > 4 {
                             return;
                         }
@@ -450,48 +453,48 @@ impl ProbePod {
                 }
             }
         };
-        tokio::time::timeout(REMOVAL, attempt).await.map_err(|_| self.reference())
+        tokio::time::timeout(REMOVAL, deletion).await.map_err(|_| self.reference())
     }
 
-    /// Asks for the deletion and says whether the pod is gone.
-    async fn delete_once(&self, created: &Created) -> Result<bool, kube::Error> {
+    /// Requests the deletion once. Returns whether the pod is gone.
+    async fn delete_once(&self, created: &Creation) -> Result<bool, kube::Error> {
         let uid = match created {
-            Created::Yes(pod) => pod.metadata.uid.clone(),
-            Created::Unknown => None,
+            Creation::Confirmed(pod) => pod.metadata.uid.clone(),
+            Creation::Unknown => None,
         };
         let ended = self.has_ended.load(Ordering::Relaxed)
-            || match self.look().await? {
+            || match self.get().await? {
                 None => return Ok(true),
-                Some(pod) => matches!(progress(&pod), Progress::Ended(_)),
+                Some(pod) => matches!(progress(&pod), PodProgress::Ended(_)),
             };
         let params = DeleteParams {
-            // A container that has ended needs no grace; one that runs gets the second that its pod asks for.
+            // A container that has exited needs no grace period; a running one gets the second that its pod specifies.
             grace_period_seconds: ended.then_some(0),
             preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
         };
         match self.api.delete(&self.name, &params).await {
-            Ok(_) => Ok(self.look().await?.is_none()),
-            Err(error) if matches!(crate::cluster::error::code(&error), 404 | 409) => Ok(true),
+            Ok(_) => Ok(self.get().await?.is_none()),
+            Err(error) if matches!(code(&error), 404 | 409) => Ok(true),
             Err(error) => Err(error),
         }
     }
 }
 
-fn gone() -> Failure {
+fn deleted() -> Failure {
     Failure::Pod(Reason::ProbeFailed, "somebody deleted the probe pod while it worked".to_owned())
 }
 
-/// Which probe pods a sweep removes.
+/// Which pods [`sweep`] removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
-    /// Every one in the namespace.
+    /// Every pod of this tool in the namespace.
     All,
-    /// Those whose deadline has long passed: no run can still be reading them.
+    /// Pods whose deadline has passed by two minutes: no run can still read them.
     Abandoned,
 }
 
-/// Removes probe pods that an earlier run could not remove, and names them.
+/// Removes pods that an earlier run left in the namespace. Returns their names.
 pub async fn sweep(cluster: &Cluster, which: Sweep) -> Result<Vec<String>, ClusterError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let access = Access::new("list", "", "pods", &cluster.namespace);

@@ -131,7 +131,7 @@ const CURLS: [Curl; 1] = [Curl { container: PROBE, arguments: Vec::new(), record
 
 fn request() -> PodRequest {
     PodRequest {
-        stand: MeshMembership::Outside,
+        membership: MeshMembership::Outside,
         curls: CURLS.to_vec(),
         image: DEFAULT_IMAGE.to_owned(),
         pull_secrets: Vec::new(),
@@ -147,7 +147,7 @@ struct Run<T> {
     left_behind: Option<String>,
 }
 
-async fn whole<T>(outcome: Outcome<T>) -> Run<T> {
+async fn whole<T>(outcome: PodRun<T>) -> Run<T> {
     Run { result: outcome.result, left_behind: outcome.removal.confirmed().await }
 }
 

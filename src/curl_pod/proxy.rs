@@ -1,4 +1,5 @@
-//! The endpoints' own proxies, asked through a port-forward as `istioctl proxy-config` asks them.
+//! Requests the configuration of sidecars through a port-forward to their admin interface, as `istioctl proxy-config`
+//! does: evidence of who refused a request, and waits for rules to be loaded or old connections to be drained.
 
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
@@ -18,32 +19,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The admin interface of a sidecar.
+/// Port of a sidecar's admin interface.
 const ADMIN_PORT: u16 = 15000;
 
-/// Proxies asked at a time.
-const AT_ONCE: usize = 16;
+/// Proxies that are requested at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Time for one proxy. It answers in milliseconds; one that does not must not hold the verdict up.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for one proxy. It usually answers in milliseconds; one that hangs must not delay the verdict.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two questions to a sidecar that loads a change, or that drains.
-const LOADING: Duration = Duration::from_millis(100);
-const DRAINING: Duration = Duration::from_secs(1);
+/// Pause between two requests to a sidecar that loads a change.
+const LOAD_POLL: Duration = Duration::from_millis(100);
+/// Pause between two requests to a sidecar that drains.
+const DRAIN_POLL: Duration = Duration::from_secs(1);
 
-/// A listener of a thousand ports takes a few MiB.
+/// Largest response that is read. A listener of a thousand ports takes a few MiB.
 const LARGEST_DUMP: usize = 64 * 1024 * 1024;
 
-/// Asks the sidecars of every endpoint where plaintext got no byte, and puts their words into the observations.
-/// `Err` names the right that is missing.
-pub async fn ask(cluster: &Cluster, cases: &[Case], seen: &mut [Observation]) -> Result<(), ClusterError> {
+/// Requests the listener of the sidecar of every endpoint where plaintext got no byte, and adds its report to the
+/// observations. `Err` names the right that is missing.
+pub async fn add_reports(
+    cluster: &Cluster,
+    cases: &[Case],
+    observations: &mut [Observation],
+) -> Result<(), ClusterError> {
     let pods: BTreeSet<&str> =
-        refused(DataPlane::Sidecar, cases, seen).filter_map(|(case, _)| case.pod.as_deref()).collect();
+        refused(DataPlane::Sidecar, cases, observations).filter_map(|(case, _)| case.pod.as_deref()).collect();
     let answers = pods.into_iter().map(async |pod| (pod.to_owned(), chains(cluster, pod).await));
     let answers: BTreeMap<String, Result<Vec<FilterChain>, ProxyError>> =
-        futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+        futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
     let mut forbidden = None;
-    for (case, observation) in refused(DataPlane::Sidecar, cases, seen) {
+    for (case, observation) in refused(DataPlane::Sidecar, cases, observations) {
         let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
         observation.proxy = Some(match answer {
             Ok(chains) => Ok(proxy::word(chains, case.port)),
@@ -51,13 +57,13 @@ pub async fn ask(cluster: &Cluster, cases: &[Case], seen: &mut [Observation]) ->
                 forbidden.get_or_insert_with(|| error.clone());
                 Err("you may not port-forward to it".to_owned())
             }
-            Err(ProxyError::Failed(why)) => Err(why.clone()),
+            Err(ProxyError::Failed(message)) => Err(message.clone()),
         });
     }
     forbidden.map_or(Ok(()), Err)
 }
 
-/// Why a proxy gave no answer.
+/// Why a proxy's configuration is not available.
 enum ProxyError {
     Forbidden(ClusterError),
     Failed(String),
@@ -67,39 +73,39 @@ impl std::fmt::Display for ProxyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Forbidden(error) => f.write_str(&error.message),
-            Self::Failed(why) => f.write_str(why),
+            Self::Failed(message) => f.write_str(message),
         }
     }
 }
 
-/// What came of waiting for sidecars.
+/// How a wait for sidecars ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitOutcome {
-    /// All are there.
+    /// All are ready.
     Done,
-    /// These pods' are not, in time.
+    /// Those of these pods were not ready in time.
     Late(Vec<String>),
-    /// One could not be asked.
+    /// One could not be requested; the reason.
     Unknown(String),
 }
 
-/// Waits until the sidecar of each pod has loaded what is awaited of it.
+/// Waits until the sidecar of each pod has loaded the clusters that are expected of it.
 pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limit: Duration) -> WaitOutcome {
     let path = envoy::clusters_of(&cluster.namespace);
     let pods: Vec<&str> = clients.iter().map(|(pod, _)| pod.as_str()).collect();
     let awaited: BTreeMap<&str, &Awaited> = clients.iter().map(|(pod, awaited)| (pod.as_str(), awaited)).collect();
-    until(pods, limit, LOADING, async |pod| {
+    until(pods, limit, LOAD_POLL, async |pod| {
         let clusters = envoy::clusters(&json(&admin(cluster, pod, &path).await?)?);
         Ok(awaited.get(pod).is_none_or(|awaited| awaited.is_loaded(&clusters)))
     })
     .await
 }
 
-/// Waits until no sidecar of these pods serves connections any more that are older than this call. Either it drains
-/// nothing, or its time for draining has passed: in a busy mesh some listener of it is always being drained.
+/// Waits until no sidecar of these pods serves connections that are older than this call: it drains no listener, or its
+/// drain time has passed. In a busy mesh some listener is always being drained.
 pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) -> WaitOutcome {
     let begin = Instant::now();
-    until(pods.iter().map(String::as_str).collect(), limit, DRAINING, async |pod| {
+    until(pods.iter().map(String::as_str).collect(), limit, DRAIN_POLL, async |pod| {
         let stats = admin(cluster, pod, envoy::DRAINING).await?;
         match envoy::draining(&String::from_utf8_lossy(&stats)) {
             Some(0) => return Ok(true),
@@ -107,30 +113,30 @@ pub async fn until_drained(cluster: &Cluster, pods: &[String], limit: Duration) 
             None => return Err(ProxyError::Failed("it keeps no count".to_owned())),
         }
         let time = envoy::drain_time(&json(&admin(cluster, pod, envoy::SERVER_INFO).await?)?);
-        // A second for the work that is left when the time is over.
+        // One more second for requests that are in progress when the time is over.
         Ok(time.is_some_and(|time| begin.elapsed() > time + Duration::from_secs(1)))
     })
     .await
 }
 
-/// Asks the sidecars of these pods again and again, those that are not there yet.
+/// Polls the sidecars of these pods until all of them are ready.
 async fn until(
     mut pods: Vec<&str>,
     limit: Duration,
     pause: Duration,
-    is_there: impl AsyncFn(&str) -> Result<bool, ProxyError>,
+    is_ready: impl AsyncFn(&str) -> Result<bool, ProxyError>,
 ) -> WaitOutcome {
     let begin = Instant::now();
     loop {
-        let answers = pods.iter().map(async |pod| (*pod, is_there(pod).await));
+        let answers = pods.iter().map(async |pod| (*pod, is_ready(pod).await));
         let answers: Vec<(&str, Result<bool, ProxyError>)> =
-            futures::stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+            futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
         pods.clear();
         for (pod, answer) in answers {
             match answer {
                 Ok(true) => {}
                 Ok(false) => pods.push(pod),
-                Err(silence) => return WaitOutcome::Unknown(format!("{pod}: {silence}")),
+                Err(error) => return WaitOutcome::Unknown(format!("{pod}: {error}")),
             }
         }
         if pods.is_empty() {
@@ -152,12 +158,12 @@ fn json(dump: &Bytes) -> Result<serde_json::Value, ProxyError> {
     serde_json::from_slice(dump).map_err(|error| ProxyError::Failed(format!("its dump: {error}")))
 }
 
-/// What the sidecar of a pod answers to a GET on its admin interface.
+/// The response of a pod's sidecar to a GET on its admin interface.
 async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, ProxyError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    // Servers before 1.35 ask for `get`, later ones for `create`.
+    // API servers before 1.35 need the verb `get`, later ones `create`.
     let access = Access::new("create", "", "pods/portforward", &cluster.namespace);
-    let answer = tokio::time::timeout(PATIENCE, async {
+    let answer = tokio::time::timeout(TIMEOUT, async {
         let forwarder = attempt(access, &mut || api.portforward(pod, &[ADMIN_PORT])).await;
         let mut forwarder = forwarder.map_err(|error| match code(&error) {
             401 | 403 => ProxyError::Forbidden(explain(access, &error)),
@@ -170,19 +176,20 @@ async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, ProxyE
         forwarder.abort();
         answer.map_err(|error| ProxyError::Failed(format!("its admin interface: {error}")))
     });
-    answer.await.unwrap_or_else(|_| Err(ProxyError::Failed(format!("no answer within {} s", PATIENCE.as_secs()))))
+    answer.await.unwrap_or_else(|_| Err(ProxyError::Failed(format!("no answer within {} s", TIMEOUT.as_secs()))))
 }
 
-/// One GET. The body is read by its own length: Envoy closes the connection a second later.
+/// Sends one GET. The body ends by its length, because Envoy closes the connection a second later.
 async fn get<S>(stream: S, path: &str) -> Result<Bytes, String>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let said = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
+    let message = |error: hyper::Error| error.to_string();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(message)?;
     let connection = tokio::spawn(connection);
     let request = http::Request::get(path).header(http::header::HOST, "localhost").body(Empty::<Bytes>::new());
-    let response = sender.send_request(request.map_err(|error| error.to_string())?).await.map_err(said)?;
+    let response = sender.send_request(request.map_err(|error| error.to_string())?).await.map_err(message)?;
     if !response.status().is_success() {
         return Err(format!("it answered {}", response.status()));
     }

@@ -1,4 +1,5 @@
-//! One probe run: cases in, observations out.
+//! Runs probe pods for cases and returns one observation per case, for `commands`: divides the cases among pods, reads the
+//! pods' logs, and adds the reports of sidecars and ztunnels.
 
 use super::curl::{self, CurlLimits};
 use super::pod_state::MeshMembership;
@@ -17,156 +18,160 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Bytes of arguments that one pod gets: an object of the API holds a little more than 1 MiB.
-const ARGUMENTS: usize = 500 * 1024;
+/// Most bytes of arguments in one pod. An object of the API may hold a little more than 1 MiB.
+const MAX_ARGUMENT_BYTES: usize = 500 * 1024;
 
-/// Bytes that one pod writes: the kubelet turns a log over at 10 MiB, and gives out only what came after.
-const LOG: usize = 9 << 20;
+/// Most bytes that one pod logs. The kubelet rotates a log at 10 MiB and then returns only the new part.
+const MAX_LOG_BYTES: usize = 9 << 20;
 
-/// How probe pods are made and how they ask.
+/// Options of probe pods and of their requests.
 #[derive(Debug, Clone)]
 pub struct PodOptions {
-    /// Image with curl in it.
+    /// Image that contains curl.
     pub image: String,
-    /// Secrets with the credentials for it.
+    /// Names of Secrets with the credentials for the image.
     pub pull_secrets: Vec<String>,
-    /// Samples and times.
-    pub manner: CurlLimits,
+    /// Number and limits of the requests.
+    pub limits: CurlLimits,
     /// Time for a pod to start.
     pub start_timeout: Duration,
-    /// Whose word counts as evidence.
+    /// Which evidence is used.
     pub sources: Sources,
-    /// The namespace of the probe pod, if it is not the namespace of the targets.
+    /// The namespace of the pods outside the mesh, if it is not that of the targets.
     pub probe_namespace: Option<ProbeNamespace>,
 }
 
-/// Who asks whom: everything that a probe run needs.
+/// Runs pods for cases: the cluster with the namespace of the targets, and how to create pods there.
 pub struct ProbeRunner<'a> {
-    /// The cluster.
+    /// The cluster, with the namespace of the targets.
     pub cluster: &'a Cluster,
-    /// Whether it is an OpenShift.
+    /// Whether the cluster is OpenShift.
     pub openshift: bool,
-    /// Pods.
+    /// Options of the pods.
     pub options: &'a PodOptions,
-    /// Interruption.
+    /// Ends a run early.
     pub shutdown: &'a Shutdown,
-    /// Who shows progress.
+    /// Shows progress.
     pub progress: &'a dyn Progress,
 }
 
-/// What a run saw.
+/// The observations of a run, and the pods that it left.
 #[derive(Debug)]
 pub struct ProbeOutcome {
-    /// Observations in the order of the cases, or why there are none.
+    /// One observation per case, in the order of the cases.
     pub result: Result<Vec<Observation>, Failure>,
-    /// Pods whose removal could not be confirmed.
+    /// Pods whose removal could not be confirmed, as `pod/NAME -n NAMESPACE`.
     pub left_behind: Vec<String>,
 }
 
 impl ProbeRunner<'_> {
-    /// Asks every case from outside the mesh, in as few pods as hold them.
-    pub async fn ask(&self, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
-        let mut asked = self.ask_from(MeshMembership::Outside, snapshot, cases).await;
+    /// Requests every case from outside the mesh, in as few pods as can hold them.
+    pub async fn run(&self, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
+        let mut outcome = self.run_from(MeshMembership::Outside, snapshot, cases).await;
         let now = jiff::Timestamp::now().as_second();
-        if let (Ok(observations), Some(roots)) = (&mut asked.result, &snapshot.mesh_root_pem) {
-            verify(observations, roots, now);
+        if let (Ok(observations), Some(roots)) = (&mut outcome.result, &snapshot.mesh_root_pem) {
+            verify_identities(observations, roots, now);
         }
-        asked
+        outcome
     }
 
-    /// Asks the Services of every case from pods that stand there. Cases that an answer to another one cut off are asked
-    /// again by a pod of their own.
-    pub async fn ask_from(&self, stand: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
+    /// Requests every case from pods of this membership. An application's response can make curl give up; the cases that
+    /// it skipped are requested again by another pod.
+    pub async fn run_from(&self, membership: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
         let mut left_behind = Vec::new();
         let mut all = vec![Observation::default(); cases.len()];
-        let mut pods: VecDeque<Vec<usize>> = chunks(cases, self.options.manner).map(Iterator::collect).collect();
-        while let Some(places) = pods.pop_front() {
-            let asked: Vec<Case> = places.iter().map(|place| cases[*place].clone()).collect();
-            let (left, result) = self.ask_pod(stand, snapshot, &asked).await;
+        let mut pods: VecDeque<Vec<usize>> = chunks(cases, self.options.limits).map(Iterator::collect).collect();
+        while let Some(indices) = pods.pop_front() {
+            let requested: Vec<Case> = indices.iter().map(|index| cases[*index].clone()).collect();
+            let (left, result) = self.run_pod(membership, snapshot, &requested).await;
             left_behind.extend(left);
-            let seen = match result {
-                Ok(seen) => seen,
+            let observations = match result {
+                Ok(observations) => observations,
                 Err(failure) => return ProbeOutcome { result: Err(failure), left_behind },
             };
-            let again = cut_off(&asked, &seen, self.options.manner.attempts);
-            if !again.is_empty() {
-                pods.push_front(again.into_iter().map(|index| places[index]).collect());
+            let skipped = cut_off(&requested, &observations, self.options.limits.attempts);
+            if !skipped.is_empty() {
+                pods.push_front(skipped.into_iter().map(|position| indices[position]).collect());
             }
-            for (place, seen) in places.into_iter().zip(seen) {
-                all[place] = seen;
+            for (index, observation) in indices.into_iter().zip(observations) {
+                all[index] = observation;
             }
         }
         ProbeOutcome { result: Ok(all), left_behind }
     }
 
-    /// Asks cases that fit a pod; says, too, which pod could not be removed.
-    async fn ask_pod(
+    /// Requests cases that fit into one pod. Also returns the pod if it could not be removed.
+    async fn run_pod(
         &self,
-        stand: MeshMembership,
+        membership: MeshMembership,
         snapshot: &Snapshot,
         cases: &[Case],
     ) -> (Option<String>, Result<Vec<Observation>, Failure>) {
-        let place = if stand == MeshMembership::Outside { "outside" } else { "inside" };
-        let what = match cases {
+        let place = if membership == MeshMembership::Outside { "outside" } else { "inside" };
+        let title = match cases {
             [case] => format!("asking {} from {place} the mesh", case.name()),
             _ => format!("asking {} targets from {place} the mesh", cases.len()),
         };
-        self.progress.begin(&what, None);
+        self.progress.begin(&title, None);
         let marker = random_word(16);
-        let request = PodRequest { stand, ..self.question(cases, &marker) };
-        let (cluster, services) = self.home(stand, snapshot);
-        let began = Instant::now();
-        let outcome = with_pod(cluster, &request, services, self.shutdown, async |probe| {
-            let seen = observe(probe, cases, &request.curls, &marker).await?;
-            let from =
-                probe.address().map(|address| ProbeSource { address: address.to_owned(), since: began.elapsed() });
-            Ok(PodOutput { seen, from })
+        let request = PodRequest { membership, ..self.probe_request(cases, &marker) };
+        let (cluster, services) = self.placement(membership, snapshot);
+        let start = Instant::now();
+        let run = with_pod(cluster, &request, services, self.shutdown, async |probe| {
+            let observations = read_observations(probe, cases, &request.curls, &marker).await?;
+            let source =
+                probe.address().map(|address| ProbeSource { address: address.to_owned(), since: start.elapsed() });
+            Ok(PodOutput { observations, source })
         })
         .await;
-        // The proxies are asked while the pod is removed.
-        let result = self.with_proxies(&snapshot.mesh.istio_namespace, cases, outcome.result);
-        let told = tokio::join!(outcome.removal.confirmed(), result);
+        // The proxies are requested while the pod is removed.
+        let reports = self.add_proxy_reports(&snapshot.mesh.istio_namespace, cases, run.result);
+        let removed_and_result = tokio::join!(run.removal.confirmed(), reports);
         self.progress.end();
-        told
+        removed_and_result
     }
 
-    /// Where a pod is made, and the Services that could select it there. The control stands beside its targets.
-    pub fn home<'s>(&'s self, stand: MeshMembership, snapshot: &'s Snapshot) -> (&'s Cluster, &'s [Service]) {
+    /// The cluster with the namespace in which a pod is created, and the Services of that namespace. A mesh client is
+    /// always created in the namespace of its targets.
+    pub fn placement<'s>(&'s self, membership: MeshMembership, snapshot: &'s Snapshot) -> (&'s Cluster, &'s [Service]) {
         match &self.options.probe_namespace {
-            Some(elsewhere) if stand == MeshMembership::Outside => (&elsewhere.cluster, &elsewhere.services),
+            Some(namespace) if membership == MeshMembership::Outside => (&namespace.cluster, &namespace.services),
             _ => (self.cluster, &snapshot.services),
         }
     }
 
-    async fn with_proxies(
+    /// Adds what the endpoints' proxies report, unless only network evidence is used.
+    async fn add_proxy_reports(
         &self,
         istio_namespace: &str,
         cases: &[Case],
-        told: Result<PodOutput, Failure>,
+        output: Result<PodOutput, Failure>,
     ) -> Result<Vec<Observation>, Failure> {
-        let PodOutput { mut seen, from } = told?;
+        let PodOutput { mut observations, source } = output?;
         if self.options.sources == Sources::Network {
-            return Ok(seen);
+            return Ok(observations);
         }
-        let asking = async {
-            let sidecars = proxy::ask(self.cluster, cases, &mut seen).await;
-            let ztunnels = match &from {
-                Some(from) => ztunnel::ask(self.cluster, istio_namespace, from, cases, &mut seen).await,
+        let requests = async {
+            let sidecars = proxy::add_reports(self.cluster, cases, &mut observations).await;
+            let ztunnels = match &source {
+                Some(source) => {
+                    ztunnel::add_reports(self.cluster, istio_namespace, source, cases, &mut observations).await
+                }
                 None => Ok(()),
             };
             sidecars.and(ztunnels)
         };
-        match self.shutdown.race(asking).await.map_err(Failure::Interrupted)? {
-            // Without the right to ask, the network's evidence stands alone.
+        match self.shutdown.race(requests).await.map_err(Failure::Interrupted)? {
+            // Without the right to request proxies, the evidence of the network remains.
             Err(error) if self.options.sources == Sources::Proxy => Err(error.into()),
-            _ => Ok(seen),
+            _ => Ok(observations),
         }
     }
 
-    /// A pod outside the mesh with these curls that may work for so many seconds.
-    pub fn request(&self, curls: Vec<Curl>, seconds: u64) -> PodRequest {
+    /// A request for a pod outside the mesh with these curls, which run for at most `seconds`.
+    pub fn pod_request(&self, curls: Vec<Curl>, seconds: u64) -> PodRequest {
         PodRequest {
-            stand: MeshMembership::Outside,
+            membership: MeshMembership::Outside,
             curls,
             image: self.options.image.clone(),
             pull_secrets: self.options.pull_secrets.clone(),
@@ -176,31 +181,38 @@ impl ProbeRunner<'_> {
         }
     }
 
-    /// The pod that [`Self::ask`] would make first.
-    pub fn rendered(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
+    /// The object of the first pod that [`Self::run`] would create.
+    pub fn render_pod(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
         let marker = random_word(16);
-        let chunk = chunks(cases, self.options.manner).next().unwrap_or_default();
-        probe_pod::pod(&format!("secure-traffic-probe-{}", random_word(5)), &self.question(&cases[chunk], &marker))
+        let chunk = chunks(cases, self.options.limits).next().unwrap_or_default();
+        let name = format!("secure-traffic-probe-{}", random_word(5));
+        probe_pod::pod(&name, &self.probe_request(&cases[chunk], &marker))
     }
 
-    /// A pod outside the mesh that asks these cases.
-    fn question(&self, cases: &[Case], marker: &str) -> PodRequest {
-        let manner = self.options.manner;
-        self.request(curl::curls(cases, manner, marker), curl::worst_case_seconds(cases, manner))
+    /// A request for a pod outside the mesh that requests these cases.
+    fn probe_request(&self, cases: &[Case], marker: &str) -> PodRequest {
+        let limits = self.options.limits;
+        self.pod_request(curl::curls(cases, limits, marker), curl::worst_case_seconds(cases, limits))
     }
 }
 
-/// What a pod has seen, and who it was to the proxies.
+/// What one pod returned: its observations, and its address as ztunnels log it.
 struct PodOutput {
-    seen: Vec<Observation>,
-    from: Option<ProbeSource>,
+    observations: Vec<Observation>,
+    source: Option<ProbeSource>,
 }
 
-async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str) -> Result<Vec<Observation>, Failure> {
+/// Reads the observations from the logs of the pod.
+async fn read_observations(
+    probe: &ProbePod,
+    cases: &[Case],
+    curls: &[Curl],
+    marker: &str,
+) -> Result<Vec<Observation>, Failure> {
     let Some(body_of) = cases.iter().rposition(|case| case.explicit_path) else {
         return Ok(curl::parse(cases, &probe.whole_log(marker, curls).await?, marker));
     };
-    // Only the container's end tells the body.
+    // The body is available only after the container has exited.
     let ended = probe.ended(|| {}).await?;
     let mut observations = curl::parse(cases, &probe.log(marker, curls).await?, marker);
     if let Some(observation) = observations.get_mut(body_of) {
@@ -209,26 +221,28 @@ async fn observe(probe: &ProbePod, cases: &[Case], curls: &[Curl], marker: &str)
     Ok(observations)
 }
 
-/// Splits the cases, by their places, so that each part fits a pod.
-fn chunks(cases: &[Case], manner: CurlLimits) -> impl Iterator<Item = Range<usize>> {
+/// Divides the cases into ranges that each fit into a pod.
+fn chunks(cases: &[Case], limits: CurlLimits) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let (mut arguments, mut log) = (ARGUMENTS, LOG);
+        let (mut argument_bytes, mut log_bytes) = (MAX_ARGUMENT_BYTES, MAX_LOG_BYTES);
         let fits = |case: &&Case| {
-            let size = curl::size(case, manner);
-            let fits = size.arguments <= arguments && size.log <= log;
-            (arguments, log) = (arguments.saturating_sub(size.arguments), log.saturating_sub(size.log));
+            let size = curl::size(case, limits);
+            let fits = size.arguments <= argument_bytes && size.log <= log_bytes;
+            argument_bytes = argument_bytes.saturating_sub(size.arguments);
+            log_bytes = log_bytes.saturating_sub(size.log);
             fits
         };
-        // One that alone is too large for a pod is tried all the same.
+        // A single case that is too large for a pod is tried nevertheless.
         let count = cases[start..].iter().take_while(fits).count().max(1);
-        let part = start..(start + count).min(cases.len());
-        start = part.end;
-        (!part.is_empty()).then_some(part)
+        let chunk = start..(start + count).min(cases.len());
+        start = chunk.end;
+        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-fn verify(observations: &mut [Observation], roots: &str, now: i64) {
+/// Verifies the certificate chain of every hello against the mesh's root certificates.
+fn verify_identities(observations: &mut [Observation], roots: &str, now: i64) {
     let endpoints = observations.iter_mut().flat_map(|observation| &mut observation.endpoints);
     for hello in endpoints.filter_map(|endpoint| endpoint.hello.as_mut()).filter(|hello| !hello.chain.is_empty()) {
         hello.identity = Some(identity::verify(&hello.chain, roots, now));
@@ -248,13 +262,13 @@ mod tests {
 
     #[test]
     fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
-        let manner = CurlLimits::default();
-        let parts = |cases: &[Case]| chunks(cases, manner).map(|part| part.len()).collect::<Vec<_>>();
+        let limits = CurlLimits::default();
+        let parts = |cases: &[Case]| chunks(cases, limits).map(|part| part.len()).collect::<Vec<_>>();
         assert_eq!(parts(&[]), [0; 0]);
         assert_eq!(parts(&vec![case(1, 1); 200]), [200], "200 targets are one pod");
         assert_eq!(parts(&vec![case(1, 1); 1500]), [719, 719, 62], "by what they write");
         assert_eq!(parts(&vec![case(1, 70_000); 5]), [2, 2, 1], "by their arguments");
-        let often = CurlLimits { attempts: 100, ..manner };
+        let often = CurlLimits { attempts: 100, ..limits };
         let cases = vec![case(1, 1); 200];
         let many: Vec<usize> = chunks(&cases, often).map(|part| part.len()).collect();
         assert_eq!((many.iter().sum::<usize>(), many.len() > 1), (200, true), "{many:?}: by their samples");

@@ -1,6 +1,7 @@
-//! A probe that keeps asking while the mesh changes: it runs before the write and streams its samples.
+//! A probe that requests endpoints continuously and streams its samples, for changes of the mesh and for `probe --watch`:
+//! builds curl's arguments and reads its records from the pod's log.
 
-use super::curl::{NUMBERS, USER_AGENT, numbers};
+use super::curl::{SAMPLE_FORMAT, USER_AGENT, parse_sample};
 use super::pod_log::Lines;
 use super::probe_pod::{Failure, ProbePod};
 use crate::domain::enforcement::Tracker;
@@ -11,61 +12,61 @@ use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Samples a second: for each endpoint, and in all; with many endpoints each is asked less often.
+/// Samples per second: for each endpoint, and in total. With many endpoints each gets fewer.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     per_endpoint: u64,
-    in_all: u64,
+    total: u64,
 }
 
 impl Pace {
-    /// While a change is waited for: seconds, in which each moment counts.
-    pub const BRISK: Self = Self { per_endpoint: 20, in_all: 200 };
-    /// As long as somebody watches.
-    pub const STEADY: Self = Self { per_endpoint: 5, in_all: 50 };
+    /// For seconds, while a change takes effect.
+    pub const BRISK: Self = Self { per_endpoint: 20, total: 200 };
+    /// For as long as `probe --watch` runs.
+    pub const STEADY: Self = Self { per_endpoint: 5, total: 50 };
 }
 
-/// Seconds for a connection and for a request of the stream: an endpoint that hangs must not hold the others up.
-const PATIENCE: (&str, &str) = ("1", "2");
+/// Seconds for a connection and for a request: an endpoint that hangs must not delay the others.
+const TIMEOUTS: (&str, &str) = ("1", "2");
 
-/// curl's arguments for asking `endpoints` (address and target port) in turns for `duration`.
+/// curl's arguments for requesting `endpoints` (address and target port) in turns for `duration`.
 ///
-/// The counter stands in the host and the endpoint in the port, because curl's globs vary the rightmost fastest;
-/// `--connect-to` with an empty host leads every synthetic port to its endpoint, so no name is ever looked up.
+/// The host contains the counter and the port selects the endpoint, because curl varies the rightmost glob fastest.
+/// `--connect-to` with an empty host maps every synthetic port to its endpoint, so no name is resolved.
 pub fn arguments(endpoints: &[(String, u16)], pace: Pace, duration: Duration, marker: &str) -> Vec<String> {
-    let rate = (pace.per_endpoint * endpoints.len() as u64).clamp(1, pace.in_all);
+    let rate = (pace.per_endpoint * endpoints.len() as u64).clamp(1, pace.total);
     let rounds = (duration.as_secs().max(1) * rate).div_ceil(endpoints.len().max(1) as u64);
-    let record = format!("%{{stderr}}{marker} {NUMBERS} %{{url_effective}}\\n");
+    let record = format!("%{{stderr}}{marker} {SAMPLE_FORMAT} %{{url_effective}}\\n");
     let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close", "-o", "/dev/null"];
     let limits =
-        ["--connect-timeout", PATIENCE.0, "--max-time", PATIENCE.1, "--rate", &format!("{rate}/s"), "-w", &record]
+        ["--connect-timeout", TIMEOUTS.0, "--max-time", TIMEOUTS.1, "--rate", &format!("{rate}/s"), "-w", &record]
             .map(str::to_owned);
-    let ways = endpoints.iter().enumerate().flat_map(|(index, (address, port))| {
+    let connect_to = endpoints.iter().enumerate().flat_map(|(index, (address, port))| {
         ["--connect-to".to_owned(), format!(":{}:{}", index + 1, socket_address(address, *port))]
     });
     let url = format!("http://[1-{rounds}].probe.invalid:[1-{}]/", endpoints.len());
-    fixed.map(str::to_owned).into_iter().chain(limits).chain(ways).chain([url]).collect()
+    fixed.map(str::to_owned).into_iter().chain(limits).chain(connect_to).chain([url]).collect()
 }
 
-/// One record: which endpoint, and what it met.
+/// Parses one record: the endpoint's position, and the sample.
 pub fn record(line: &str, marker: &str) -> Option<(usize, Sample)> {
     let mut fields = line.strip_prefix(marker)?.split_ascii_whitespace();
-    let sample = numbers(&mut fields)?;
+    let sample = parse_sample(&mut fields)?;
     let port = fields.next()?.strip_prefix("http://")?.split_once(':')?.1;
     let index = port.trim_end_matches('/').parse::<usize>().ok()?.checked_sub(1)?;
     Some((index, sample))
 }
 
-/// A running stream of samples.
+/// The samples of a running probe.
 pub struct Stream {
     lines: Lines,
     marker: String,
-    /// The code of a request after which curl does nothing more.
+    /// Exit code of a request after which curl sends no more requests.
     gave_up: Option<i32>,
 }
 
 impl Stream {
-    /// The next sample; an end of the stream is an end of the probe.
+    /// The next sample, with its endpoint's position. An end of the stream is an error.
     pub async fn next(&mut self) -> Result<(usize, Sample), Failure> {
         while let Some(line) = self.lines.next().await {
             if let Some((index, sample)) = record(&line, &self.marker) {
@@ -73,24 +74,24 @@ impl Stream {
                 return Ok((index, sample));
             }
         }
-        Err(self.end())
+        Err(self.end_reason())
     }
 
-    /// Why there are no more samples.
-    fn end(&self) -> Failure {
+    /// Why the stream ended.
+    fn end_reason(&self) -> Failure {
         match self.gave_up {
             Some(exit) => {
-                let words = format!(
+                let message = format!(
                     "an application's answer made curl give up (exit code {exit}); a newer one (--image) may bear it"
                 );
-                Failure::Pod(Reason::Unexpected, words)
+                Failure::Pod(Reason::Unexpected, message)
             }
             None => Failure::Pod(Reason::LostOutput, "the stream of samples ended".to_owned()),
         }
     }
 
-    /// Does other work and goes on reading meanwhile, so that what was seen before its end is not taken for what
-    /// came after. A stream that ends does not cut the work short; the next wait will tell.
+    /// Runs `work` and passes samples to the tracker meanwhile, so that samples from before its end are not taken for
+    /// later ones. A stream that ends does not interrupt the work; the next [`Self::until`] returns the error.
     pub async fn during<T>(&mut self, tracker: &mut Tracker, work: impl Future<Output = T>) -> T {
         let start = Instant::now();
         let mut work = std::pin::pin!(work);
@@ -106,7 +107,7 @@ impl Stream {
         }
     }
 
-    /// Feeds the tracker until it is satisfied or the limit has passed; says how long it took.
+    /// Passes samples to the tracker until `satisfied`. Returns the time that it took, or `None` after `limit`.
     pub async fn until(
         &mut self,
         tracker: &mut Tracker,
@@ -132,7 +133,7 @@ impl Stream {
     }
 }
 
-/// Waits until the pod's curl runs and returns its stream.
+/// Waits until the pod's curl runs, and returns its samples.
 pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream, Failure> {
     probe.started().await?;
     Ok(Stream { lines: probe.follow().await?, marker: marker.to_owned(), gave_up: None })

@@ -1,5 +1,5 @@
-//! In ambient mode the node's ztunnel is the proxy. From outside its refusal looks like a dead application's; its access
-//! log tells the two apart, connection by connection.
+//! Adds the reports of ztunnels to observations: in ambient mode the node's ztunnel is the proxy. A connection that it
+//! refuses looks like that of a dead application from outside; its access log distinguishes the two.
 
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
@@ -14,31 +14,31 @@ use kube::api::{ListParams, LogParams};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a line may take to get from ztunnel to its log.
+/// Time that a line takes from ztunnel to its log.
 const LAG: Duration = Duration::from_millis(500);
 
-/// A busy node's log of a minute.
+/// Largest log that is read: a minute of a busy node.
 const LARGEST_LOG: i64 = 64 * 1024 * 1024;
 
-/// Who asked, and for how long.
+/// The probe pod as ztunnels log it: its address, and since when it sent requests.
 #[derive(Debug, Clone)]
 pub struct ProbeSource {
-    /// Address of the probe pod.
+    /// IP address of the probe pod.
     pub address: String,
-    /// Time since before its first connection.
+    /// Time since a moment before its first connection.
     pub since: Duration,
 }
 
-/// Asks the ztunnel of every node with an ambient endpoint where plaintext got no byte, and puts its account of our
-/// connections into the observations. `Err` names the right that is missing.
-pub async fn ask(
+/// Reads the log of the ztunnel of every node with an ambient endpoint where plaintext got no byte, and adds what it
+/// logged about the probe's connections to the observations. `Err` names the right that is missing.
+pub async fn add_reports(
     cluster: &Cluster,
     istio_namespace: &str,
-    asker: &ProbeSource,
+    source: &ProbeSource,
     cases: &[Case],
-    seen: &mut [Observation],
+    observations: &mut [Observation],
 ) -> Result<(), ClusterError> {
-    let mut endpoints: Vec<_> = refused(DataPlane::Ambient, cases, seen).collect();
+    let mut endpoints: Vec<_> = refused(DataPlane::Ambient, cases, observations).collect();
     if endpoints.is_empty() {
         return Ok(());
     }
@@ -52,19 +52,19 @@ pub async fn ask(
             continue;
         };
         if !logs.contains_key(ztunnel) {
-            logs.insert(ztunnel.to_owned(), log(&control_plane, ztunnel, asker.since).await);
+            logs.insert(ztunnel.to_owned(), log(&control_plane, ztunnel, source.since).await);
         }
         let log = match &logs[ztunnel] {
             Ok(log) => log,
             Err(error) => return Err(error.clone()),
         };
         let destination = socket_address(&case.address, case.port);
-        observation.proxy = Some(Ok(ProxyReport::Connections(envoy::connections(log, &asker.address, &destination))));
+        observation.proxy = Some(Ok(ProxyReport::Connections(envoy::connections(log, &source.address, &destination))));
     }
     Ok(())
 }
 
-/// ztunnel's pods by node.
+/// Names of ztunnel's pods, by node.
 async fn ztunnels(control_plane: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
     let api: Api<Pod> = Api::namespaced(control_plane.client.clone(), &control_plane.namespace);
     let access = Access::new("list", "", "pods", &control_plane.namespace);
@@ -91,7 +91,7 @@ async fn log(control_plane: &Cluster, ztunnel: &str, since: Duration) -> Result<
     let api: Api<Pod> = Api::namespaced(control_plane.client.clone(), &control_plane.namespace);
     let access = Access::new("get", "", "pods/log", &control_plane.namespace).named(ztunnel);
     let params = LogParams {
-        // A server's clock and ours need not agree to the second.
+        // The clocks of the node and of this machine may differ by seconds.
         since_seconds: Some(i64::try_from(since.as_secs()).unwrap_or(i64::MAX).saturating_add(10)),
         limit_bytes: Some(LARGEST_LOG),
         ..LogParams::default()

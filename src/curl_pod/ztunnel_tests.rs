@@ -31,7 +31,7 @@ fn cluster(log: Option<&'static str>) -> Cluster {
                     Some(log) => (200, log.to_owned()),
                     None => (403, forbidden()),
                 },
-                other => panic!("nobody should ask for {other}"),
+                other => panic!("unexpected request: {other}"),
             };
             let response = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
             respond.send_response(response);
@@ -67,36 +67,36 @@ fn case() -> Case {
     }
 }
 
-async fn asked(cluster: &Cluster) -> Result<Option<Result<ProxyReport, String>>, ClusterError> {
+async fn report(cluster: &Cluster) -> Result<Option<Result<ProxyReport, String>>, ClusterError> {
     let reset = Sample { exit: 56, connected: true, ..Sample::default() };
     let endpoint = EndpointObservation { samples: vec![reset; 2], ..EndpointObservation::default() };
-    let mut seen = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
-    let asker = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
-    ask(cluster, "istio-system", &asker, &[case()], &mut seen).await?;
-    Ok(seen[0].endpoints[0].proxy.clone())
+    let mut observations = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
+    let source = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    add_reports(cluster, "istio-system", &source, &[case()], &mut observations).await?;
+    Ok(observations[0].endpoints[0].proxy.clone())
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ztunnel_of_the_endpoints_own_node_is_asked() {
-    let word = asked(&cluster(Some(DENIED))).await.unwrap();
+async fn the_report_comes_from_the_ztunnel_of_the_endpoints_node() {
+    let report = report(&cluster(Some(DENIED))).await.unwrap();
     let expected = Connections { denied: 1, ..Connections::default() };
-    assert_eq!(word, Some(Ok(ProxyReport::Connections(expected))));
+    assert_eq!(report, Some(Ok(ProxyReport::Connections(expected))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_may_not_be_read_names_the_right() {
-    let error = asked(&cluster(None)).await.unwrap_err();
+    let error = report(&cluster(None)).await.unwrap_err();
     assert!(error.message.contains("get pods/log \"ztunnel-b\" in namespace \"istio-system\""), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_plaintext_was_answered_nobody_is_asked() {
+async fn an_endpoint_that_answered_plaintext_needs_no_report() {
     let answer = Sample { http_status: Some(200), bytes: 9, connected: true, ..Sample::default() };
     let endpoint = EndpointObservation { samples: vec![answer], ..EndpointObservation::default() };
-    let mut seen = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
+    let mut observations = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
     let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let cluster =
         Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() };
-    let asker = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
-    assert_eq!(ask(&cluster, "istio-system", &asker, &[case()], &mut seen).await, Ok(()));
+    let source = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
+    assert_eq!(add_reports(&cluster, "istio-system", &source, &[case()], &mut observations).await, Ok(()));
 }

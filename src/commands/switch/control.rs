@@ -34,21 +34,22 @@ impl Switch<'_> {
         let Ok(cases) = self.cases(&self.look.snapshot) else { return };
         let is_meshed = |case: &Case| case.endpoints.iter().any(|endpoint| endpoint.data_plane.is_meshed());
         let cases: Vec<Case> = cases.into_iter().filter(is_meshed).collect();
-        let proof = Duration::from_secs(curl::worst_case_seconds(&cases, self.options.manner));
+        let proof = Duration::from_secs(curl::worst_case_seconds(&cases, self.options.limits));
         let duration = self.args.wait_timeout * 2 + self.args.settle + proof + Duration::from_mins(2);
-        self.control.run = MeshTrafficMonitor::send(&self.prober(), &self.look.snapshot, &cases, duration.min(LONGEST));
+        self.control.run =
+            MeshTrafficMonitor::start(&self.probe_runner(), &self.look.snapshot, &cases, duration.min(LONGEST));
     }
 
     /// Waits, before the first write, until the control calls. Without one the run goes on, and says so.
     pub(super) async fn control_begins(&mut self) -> Result<(), Signal> {
         let Some(run) = self.control.run.as_ref().filter(|_| !self.control.begun) else { return Ok(()) };
         self.context.progress.begin("waiting for the control in the mesh", None);
-        let begun = run.begin().await;
+        let begun = run.started().await;
         self.context.progress.end();
         self.control.begun = true;
         let why = match begun {
-            Ok(()) => {
-                for (name, words) in run.seen().0.tally().broken {
+            Ok(before) => {
+                for (name, words) in before.broken {
                     self.context
                         .printer
                         .warn(&format!("in the mesh {name} is not reached, before any change: {words}"));
@@ -63,7 +64,7 @@ impl Switch<'_> {
             "no control could be sent in the mesh ({why}): whether calls in the mesh still get through is not watched"
         ));
         if let Some(run) = self.control.run.take() {
-            self.removals.extend(run.end().await);
+            self.removals.extend(run.finish().await.removal);
         }
         Ok(())
     }
@@ -85,19 +86,18 @@ impl Switch<'_> {
         self.context.progress.begin("waiting for the calls in the mesh", None);
         let standing = run.settled().await;
         self.context.progress.end();
-        (standing == Health::Lost).then(|| lost(&run.seen().0.tally()))
+        (standing == Health::Lost).then(|| lost(&run.summary()))
     }
 
     /// The control's account, once everything is proven; the status is that of lost calls.
     pub(super) async fn account_for_calls(&self) -> ExitStatus {
         let Some(run) = &self.control.run else { return ExitStatus::Success };
         let lost = self.lost_calls().await;
-        let (calls, ended) = run.seen();
         let printer = self.context.printer;
-        if let Some(Failure::Pod(reason, words)) = ended {
+        if let Some(Failure::Pod(reason, words)) = run.failure() {
             printer.warn(&format!("the control in the mesh did not stay to the end: {reason}: {words}"));
         }
-        let tally = calls.tally();
+        let tally = run.summary();
         for name in &tally.repaired {
             printer.say(&format!("in the mesh {name} is reached now, and was not before"));
         }

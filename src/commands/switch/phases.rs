@@ -75,7 +75,7 @@ impl Switch<'_> {
         let duration =
             self.args.wait_timeout * 2 + self.args.settle + self.options.start_timeout + Duration::from_mins(1);
         let arguments = stream::arguments(&watched, stream::Pace::BRISK, duration, &marker);
-        let request = self.prober().request(vec![Curl::endless(arguments)], duration.as_secs());
+        let request = self.probe_runner().pod_request(vec![Curl::endless(arguments)], duration.as_secs());
         let services = self.look.snapshot.services.clone();
         self.context.progress.begin("starting the probe that watches the change", None);
         let (cluster, shutdown) = (self.cluster, &self.context.shutdown);

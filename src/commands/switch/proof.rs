@@ -14,8 +14,8 @@ use crate::report::human::Style;
 use crate::report::plan as plan_report;
 
 impl Switch<'_> {
-    pub(super) fn prober(&self) -> ProbeRunner<'_> {
-        self.context.prober(self.cluster, self.generation, &self.options)
+    pub(super) fn probe_runner(&self) -> ProbeRunner<'_> {
+        self.context.probe_runner(self.cluster, self.generation, &self.options)
     }
 
     /// The ports that are proven: of the named Services, or of all.
