@@ -153,7 +153,12 @@ mod tests {
             (Signal::Interrupt.into(), "interrupted", None, 130),
             (Signal::Terminate.into(), "terminated", None, 143),
             (Signal::Deadline.into(), "the command did not end in time (--timeout)", None, 4),
-            (Error::CheckFailed("PV-1".to_owned()), "PV-1", Some("--force goes on all the same"), 1),
+            (
+                Error::CheckFailed("a pod is refused".to_owned()),
+                "a pod is refused",
+                Some("--force goes on all the same"),
+                1,
+            ),
             (Error::CallsLost("lost".to_owned()), "lost", None, 1),
             (Error::Inconclusive("unknown".to_owned()), "unknown", None, 3),
             (denied().into(), "denied", None, 4),

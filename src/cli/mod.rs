@@ -136,10 +136,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub pause: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pod: probe::PodArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub report: report::ReportArgs,
     /// Answer yes to the confirmation of each change; needed on a cluster where there is no terminal
     #[arg(short, long)]

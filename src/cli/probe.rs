@@ -58,10 +58,8 @@ pub struct ProbeArgs {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pod: PodArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub report: ReportArgs,
 }
 

@@ -57,6 +57,5 @@ pub struct StatusArgs {
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub findings: FindingArgs,
 }

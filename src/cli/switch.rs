@@ -87,7 +87,6 @@ pub struct SwitchArgs {
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub findings: FindingArgs,
     /// Front door to keep asking through the switch, as users of the application do; can be repeated
     #[arg(long = "check-url", value_name = "URL", value_parser = FrontDoorUrl)]
@@ -127,10 +126,8 @@ pub struct SwitchArgs {
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
     pub destination_rule_api: Option<RuleApi>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub pod: PodArgs,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub report: ReportArgs,
 }
 
@@ -147,7 +144,6 @@ Examples:
   secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
 pub struct EnableArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub switch: SwitchArgs,
 }
 
@@ -161,7 +157,6 @@ Examples:
   secure-traffic disable-mtls --sandbox --yes     # with no cluster at all")]
 pub struct DisableArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub switch: SwitchArgs,
     /// Put back exactly what was there before the runs whose journals are in the cluster, or before RUN and those after it
     #[arg(
