@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use secure_traffic::cli::Cli;
 use secure_traffic::domain::findings::Code;
-use secure_traffic::domain::verdict::Reason;
+use secure_traffic::domain::reason::Reason;
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {

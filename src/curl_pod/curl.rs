@@ -14,7 +14,8 @@ use super::pod_state::{HELLO, PROBE};
 use super::probe_pod::Curl;
 use crate::domain::identity::certificates;
 use crate::domain::mesh::{DataPlane, socket_address};
-use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation, Sample};
+use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation};
+use crate::domain::sample::Sample;
 use serde_json::Value;
 
 /// How many requests curl sends to each address, and how long each may take.

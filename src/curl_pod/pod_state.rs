@@ -2,7 +2,7 @@
 //! API server's error why the pod was not created. Pure functions.
 
 use crate::domain::mesh::{DataPlane, Service};
-use crate::domain::verdict::Reason;
+use crate::domain::reason::Reason;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition, PodStatus};
 
 /// Name of the container whose curl sends plaintext requests.

@@ -6,7 +6,7 @@ use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
-use crate::domain::verdict::Reason;
+use crate::domain::reason::Reason;
 use crate::signal::{Shutdown, Signal};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};

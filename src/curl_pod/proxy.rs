@@ -6,8 +6,8 @@ use crate::cluster::error::{Access, ClusterError, code, explain};
 use crate::cluster::request::attempt;
 use crate::domain::client_config::Awaited;
 use crate::domain::mesh::DataPlane;
-use crate::domain::probe::{Case, Observation};
-use crate::domain::proxy::{self, FilterChain, refused};
+use crate::domain::probe::{Case, Observation, refused_endpoints};
+use crate::domain::proxy::{self, FilterChain};
 use crate::istio::envoy;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -43,13 +43,14 @@ pub async fn add_reports(
     cases: &[Case],
     observations: &mut [Observation],
 ) -> Result<(), ClusterError> {
-    let pods: BTreeSet<&str> =
-        refused(DataPlane::Sidecar, cases, observations).filter_map(|(case, _)| case.pod.as_deref()).collect();
+    let pods: BTreeSet<&str> = refused_endpoints(DataPlane::Sidecar, cases, observations)
+        .filter_map(|(case, _)| case.pod.as_deref())
+        .collect();
     let answers = pods.into_iter().map(async |pod| (pod.to_owned(), chains(cluster, pod).await));
     let answers: BTreeMap<String, Result<Vec<FilterChain>, ProxyError>> =
         futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
     let mut forbidden = None;
-    for (case, observation) in refused(DataPlane::Sidecar, cases, observations) {
+    for (case, observation) in refused_endpoints(DataPlane::Sidecar, cases, observations) {
         let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
         observation.proxy = Some(match answer {
             Ok(chains) => Ok(proxy::word(chains, case.port)),

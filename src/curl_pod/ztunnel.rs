@@ -5,8 +5,8 @@ use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::{DataPlane, socket_address};
-use crate::domain::probe::{Case, EndpointCase, Observation};
-use crate::domain::proxy::{ProxyReport, refused};
+use crate::domain::probe::{Case, EndpointCase, Observation, refused_endpoints};
+use crate::domain::proxy::ProxyReport;
 use crate::istio::envoy;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -38,7 +38,7 @@ pub async fn add_reports(
     cases: &[Case],
     observations: &mut [Observation],
 ) -> Result<(), ClusterError> {
-    let mut endpoints: Vec<_> = refused(DataPlane::Ambient, cases, observations).collect();
+    let mut endpoints: Vec<_> = refused_endpoints(DataPlane::Ambient, cases, observations).collect();
     if endpoints.is_empty() {
         return Ok(());
     }

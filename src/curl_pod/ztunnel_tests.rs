@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::domain::effective::Effective;
-use crate::domain::probe::{EndpointObservation, Sample};
+use crate::domain::probe::EndpointObservation;
 use crate::domain::proxy::Connections;
+use crate::domain::sample::Sample;
 use http::{Request, Response};
 use kube::client::Body;
 use serde_json::{Value, json};

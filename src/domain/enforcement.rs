@@ -2,8 +2,8 @@
 
 use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Policies};
 use super::plan::Change;
-use super::probe::{Case, Sample};
-use super::verdict::{Look, look};
+use super::probe::Case;
+use super::sample::{Sample, SampleOutcome, classify};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -112,10 +112,10 @@ impl Tracker {
     pub fn see(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
         endpoint.seen += 1;
-        let refused = match look(sample) {
-            Look::Answered(_) => Some(false),
-            Look::Reset | Look::Closed => Some(true),
-            Look::Blind(_) => None,
+        let refused = match classify(sample) {
+            SampleOutcome::Answered(_) => Some(false),
+            SampleOutcome::Reset | SampleOutcome::Closed => Some(true),
+            SampleOutcome::Unrelated(_) => None,
         };
         if refused.is_some() && refused == endpoint.refused {
             endpoint.streak += 1;

@@ -8,7 +8,7 @@ use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{EndpointCase, EndpointObservation, Hello};
 use super::proxy::{ProxyReport, Weight};
-use super::verdict::{JudgeParams, Reason};
+use super::reason::Reason;
 
 /// The evidence that the mesh refused, at one endpoint. Without `identity` and `proxy` it is the last resort: a client in
 /// the mesh gets through where plaintext is refused.
@@ -36,6 +36,19 @@ pub enum Sources {
     Network,
     /// The proxy's only.
     Proxy,
+}
+
+/// What a verdict is held against.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgeParams<'a> {
+    /// Samples that each way in was to give.
+    pub attempts: usize,
+    /// First part of every SPIFFE identity.
+    pub trust_domain: &'a str,
+    /// Whose word counts.
+    pub sources: Sources,
+    /// Whether it suffices, where no evidence can be had, that a client in the mesh gets through.
+    pub last_resort: bool,
 }
 
 /// How every plaintext sample was refused.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::effective::Effective;
-use crate::domain::probe::Sample;
 use crate::domain::proxy::Connections;
+use crate::domain::sample::Sample;
 
 fn case(mode: Option<MtlsMode>) -> EndpointCase {
     EndpointCase {

@@ -99,7 +99,8 @@ mod tests {
     use super::*;
     use crate::domain::effective::Effective;
     use crate::domain::mesh::DataPlane;
-    use crate::domain::verdict::{AcceptedBy, Reason};
+    use crate::domain::reason::Reason;
+    use crate::domain::sample::AcceptedBy;
 
     fn endpoint(mode: Option<MtlsMode>) -> EndpointCase {
         EndpointCase {

@@ -1,7 +1,6 @@
 //! Whether a client *in* the mesh gets through: a namespace in which nobody gets through is not secure, it is broken.
 
-use super::probe::Sample;
-use super::verdict::{Look, look};
+use super::sample::{Sample, SampleOutcome, classify};
 
 /// What the control pod met at one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +15,9 @@ pub enum MeshClientAnswer {
 
 /// Reads the samples of one target. One answer of the application is enough.
 pub fn control(samples: &[Sample]) -> MeshClientAnswer {
-    let answer = samples.iter().find_map(|sample| match (sample.http_status, look(sample)) {
+    let answer = samples.iter().find_map(|sample| match (sample.http_status, classify(sample)) {
         (Some(status), _) if !sample.from_sidecar => Some(format!("HTTP {status}")),
-        (None, Look::Answered(how)) => Some(how.to_string()),
+        (None, SampleOutcome::Answered(how)) => Some(how.to_string()),
         _ => None,
     });
     if let Some(answer) = answer {

@@ -2,7 +2,7 @@
 //! end of the proof.
 
 use super::mesh_client::{MeshClientAnswer, control};
-use super::probe::Sample;
+use super::sample::Sample;
 use std::time::Duration;
 
 /// Failures in a row before a target can count as lost.

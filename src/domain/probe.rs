@@ -5,6 +5,7 @@ use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
 use super::mesh_client::MeshClientAnswer;
 use super::proxy::ProxyReport;
+use super::sample::{Sample, SampleOutcome, classify, gives_up};
 use std::fmt;
 
 /// A Service port by number or by name.
@@ -291,27 +292,6 @@ fn mode(snapshot: &Snapshot, service: &Service, port: &ServicePort, pod: Option<
     }
 }
 
-/// What one plaintext request met, as curl tells it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sample {
-    /// curl's exit code for this request.
-    pub exit: i32,
-    /// curl's own words.
-    pub message: Option<String>,
-    /// HTTP status; `None` where no status line came back.
-    pub http_status: Option<u16>,
-    /// Bytes of an answer, headers and body.
-    pub bytes: u64,
-    /// Whether the TCP connection was made.
-    pub connected: bool,
-    /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
-    pub from_sidecar: bool,
-    /// Seconds until the TCP connection was made; 0 where it was not.
-    pub connect_seconds: f64,
-    /// Seconds from start to end.
-    pub seconds: f64,
-}
-
 /// What an ordinary TLS hello (no ALPN, no client certificate) met.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hello {
@@ -351,13 +331,17 @@ pub struct EndpointObservation {
     pub proxy: Option<Result<ProxyReport, String>>,
 }
 
-/// curl's codes after which it gives up all that it has still to do: it could not start, or ran out of memory, which an
-/// old curl also says of one long header.
-const GIVES_UP: [i32; 5] = [2, 27, 41, 43, 48];
-
-/// Whether curl did nothing more after a request that ended so.
-pub fn gives_up(exit: i32) -> bool {
-    GIVES_UP.contains(&exit)
+/// Endpoints of a data plane where every plaintext sample was refused: only there the proxy's word can matter.
+pub fn refused_endpoints<'a>(
+    plane: DataPlane,
+    cases: &'a [Case],
+    seen: &'a mut [Observation],
+) -> impl Iterator<Item = (&'a EndpointCase, &'a mut EndpointObservation)> {
+    let endpoints = cases.iter().zip(seen).flat_map(|(case, seen)| case.endpoints.iter().zip(&mut seen.endpoints));
+    endpoints.filter(move |(case, seen)| {
+        let silent = |sample| matches!(classify(sample), SampleOutcome::Reset | SampleOutcome::Closed);
+        case.data_plane == plane && case.captured && !seen.samples.is_empty() && seen.samples.iter().all(silent)
+    })
 }
 
 /// Cases that were not asked to the end because curl gave up at another one: one answer must not hide the others.

@@ -3,9 +3,6 @@
 //! A sidecar is asked for the filter chains of its inbound listener. Envoy picks among the chains that name the port,
 //! or else among those that name none; plaintext gets in where one of these takes it without TLS.
 
-use super::mesh::DataPlane;
-use super::probe::{Case, EndpointCase, EndpointObservation, Observation};
-use super::verdict::{Look, look};
 use std::fmt;
 
 /// One filter chain of a sidecar's `virtualInbound` listener.
@@ -107,19 +104,6 @@ impl ProxyReport {
             Self::NothingLoaded | Self::Connections(_) => Weight::Silent,
         }
     }
-}
-
-/// Endpoints of a data plane where every plaintext sample was refused: only there the proxy's word can matter.
-pub fn refused<'a>(
-    plane: DataPlane,
-    cases: &'a [Case],
-    seen: &'a mut [Observation],
-) -> impl Iterator<Item = (&'a EndpointCase, &'a mut EndpointObservation)> {
-    let endpoints = cases.iter().zip(seen).flat_map(|(case, seen)| case.endpoints.iter().zip(&mut seen.endpoints));
-    endpoints.filter(move |(case, seen)| {
-        let silent = |sample| matches!(look(sample), Look::Reset | Look::Closed);
-        case.data_plane == plane && case.captured && !seen.samples.is_empty() && seen.samples.iter().all(silent)
-    })
 }
 
 impl fmt::Display for ProxyReport {

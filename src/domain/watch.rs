@@ -1,7 +1,7 @@
 //! Following what targets answer, sample by sample, and when it flips.
 
-use super::probe::Sample;
-use super::verdict::{AcceptedBy, Look, Reason, look};
+use super::reason::Reason;
+use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 use std::fmt;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub struct Flip {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Endpoint {
-    last: Option<Look>,
+    last: Option<SampleOutcome>,
     streak: usize,
     /// When the present streak began.
     since: Duration,
@@ -85,7 +85,7 @@ impl Watch {
     /// Takes one sample of an endpoint, `at` after the watch began; returns what flipped by it.
     pub fn see(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<Flip> {
         let Some(seen) = self.endpoints.get_mut(endpoint) else { return Vec::new() };
-        let now = refusal_or(look(sample));
+        let now = refusal_or(classify(sample));
         if seen.last.is_some_and(|last| std::mem::discriminant(&last) == std::mem::discriminant(&now)) {
             seen.streak += 1;
         } else {
@@ -112,7 +112,7 @@ impl Watch {
     fn answer(&self, target: usize) -> Option<(Answer, Duration)> {
         let endpoints = || self.targets[target].iter().map(|index| &self.endpoints[*index]);
         let answered = endpoints().find_map(|endpoint| match endpoint.last {
-            Some(Look::Answered(how)) => Some((Answer::Answered(how), endpoint.since)),
+            Some(SampleOutcome::Answered(how)) => Some((Answer::Answered(how), endpoint.since)),
             _ => None,
         });
         if answered.is_some() {
@@ -123,7 +123,7 @@ impl Watch {
         }
         let since = endpoints().map(|endpoint| endpoint.since).max()?;
         let silent = endpoints().find_map(|endpoint| match endpoint.last {
-            Some(Look::Blind(reason)) => Some(reason),
+            Some(SampleOutcome::Unrelated(reason)) => Some(reason),
             _ => None,
         });
         Some((silent.map_or(Answer::Refused, Answer::Silent), since))
@@ -141,8 +141,8 @@ impl Watch {
 }
 
 /// A reset and a close are one: whoever did it, nothing got in.
-fn refusal_or(look: Look) -> Look {
-    if look == Look::Closed { Look::Reset } else { look }
+fn refusal_or(look: SampleOutcome) -> SampleOutcome {
+    if look == SampleOutcome::Closed { SampleOutcome::Reset } else { look }
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 
 use super::front_door::FrontDoorReport;
 use crate::domain::effective::Effective;
+use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::{Expectation, Outcome};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::mesh_client::MeshClientAnswer;
-use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation, Sample};
+use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation};
 use crate::domain::proxy::{ProxyReport, Weight};
-use crate::domain::verdict::{self, JudgeParams, Reason, Verdict};
+use crate::domain::reason::Reason;
+use crate::domain::sample::Sample;
+use crate::domain::verdict::{self, Verdict};
 use crate::exit::ExitStatus;
 use schemars::JsonSchema;
 use serde::Serialize;

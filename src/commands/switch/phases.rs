@@ -9,7 +9,7 @@ use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod}
 use crate::curl_pod::stream;
 use crate::domain::enforcement::{self, Awaited, Tracker};
 use crate::domain::plan::{Change, Direction, Phase, Target};
-use crate::domain::verdict::Reason;
+use crate::domain::reason::Reason;
 use crate::error::{self, Error};
 use crate::report::human::count;
 use serde_json::Value;

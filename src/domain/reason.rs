@@ -1,0 +1,195 @@
+//! The reasons of an inconclusive verdict, each with its published word and a remedy, for verdicts, reports and
+//! `docs/verdicts.md`.
+
+use std::fmt;
+
+/// Why no answer can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The Service's name did not resolve.
+    Dns,
+    /// Nothing listens.
+    Refused,
+    /// No TCP connection came about.
+    ConnectTimeout,
+    /// Connected, sent, and nothing came back in time.
+    ReadTimeout,
+    /// The Service has no ready endpoint.
+    NoEndpoints,
+    /// The probe pod itself was brought into the mesh.
+    ProbeMeshed,
+    /// The probe pod became an endpoint of a Service.
+    ProbeSelected,
+    /// The endpoint has no proxy that could have refused.
+    TargetNotMeshed,
+    /// Reset, and nothing proves that the mesh did it.
+    ResetWithoutEvidence,
+    /// Closed without a reset, which a STRICT sidecar never does.
+    ClosedNotReset,
+    /// The mode depends on objects that could not be read.
+    ModeUnknown,
+    /// The mesh's root certificate could not be read, so no certificate proves anything.
+    MeshRootUnknown,
+    /// The policy, the network and the proxy say different things.
+    EvidenceDisagrees,
+    /// Only the proxy's own word was to count, and it could not be had.
+    ProxySilent,
+    /// The application answers TLS itself, with a certificate that is not the mesh's for this pod.
+    ApplicationTls,
+    /// The probe's image could not be pulled.
+    ImagePull,
+    /// The API server refused the probe pod.
+    AdmissionDenied,
+    /// Pod Security refused the probe pod, which itself keeps to the level *restricted*.
+    PodSecurity,
+    /// A webhook refused the probe pod.
+    WebhookDenied,
+    /// A webhook that must be asked about pods does not answer.
+    WebhookFailed,
+    /// The namespace has no service account for pods.
+    NoServiceAccount,
+    /// A quota refused the probe pod.
+    Quota,
+    /// A quota is too new to be counted against.
+    QuotaUnknown,
+    /// A LimitRange refused the probe pod.
+    LimitRange,
+    /// No node took the probe pod.
+    Unschedulable,
+    /// The image has no curl that could be started.
+    NoCurl,
+    /// The probe pod ran into its own deadline.
+    Deadline,
+    /// The probe pod needed more memory than it may have.
+    OutOfMemory,
+    /// The probe pod was evicted or preempted.
+    Evicted,
+    /// The probe pod's node went away.
+    NodeLost,
+    /// The probe pod ended, or was ended, before its work was done.
+    ProbeFailed,
+    /// A client in the mesh does not get through either, or could not be sent.
+    ControlFailed,
+    /// Samples disagree.
+    NotSteady,
+    /// The probe ran, but records of it are missing.
+    LostOutput,
+    /// curl failed in a way that says nothing of mutual TLS.
+    Unexpected,
+}
+
+impl Reason {
+    /// The word that output and documentation use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ReadTimeout => "read-timeout",
+            Self::NoEndpoints => "no-endpoints",
+            Self::ProbeMeshed => "probe-meshed",
+            Self::ProbeSelected => "probe-selected",
+            Self::TargetNotMeshed => "target-not-meshed",
+            Self::ResetWithoutEvidence => "reset-without-evidence",
+            Self::ClosedNotReset => "closed-not-reset",
+            Self::ModeUnknown => "mode-unknown",
+            Self::MeshRootUnknown => "mesh-root-unknown",
+            Self::EvidenceDisagrees => "evidence-disagrees",
+            Self::ProxySilent => "proxy-silent",
+            Self::ApplicationTls => "application-tls",
+            Self::ImagePull => "image-pull",
+            Self::AdmissionDenied => "admission-denied",
+            Self::PodSecurity => "pod-security",
+            Self::WebhookDenied => "webhook-denied",
+            Self::WebhookFailed => "webhook-failed",
+            Self::NoServiceAccount => "no-service-account",
+            Self::Quota => "quota",
+            Self::QuotaUnknown => "quota-unknown",
+            Self::LimitRange => "limit-range",
+            Self::Unschedulable => "unschedulable",
+            Self::NoCurl => "no-curl",
+            Self::Deadline => "deadline",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Evicted => "evicted",
+            Self::NodeLost => "node-lost",
+            Self::ProbeFailed => "probe-failed",
+            Self::ControlFailed => "control-failed",
+            Self::NotSteady => "not-steady",
+            Self::LostOutput => "lost-output",
+            Self::Unexpected => "unexpected",
+        }
+    }
+
+    /// What a person can do about it.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Dns => {
+                "check the name and --cluster-domain, and that the cluster's DNS answers pods of this namespace"
+            }
+            Self::Refused => "check that the application listens on the target port",
+            Self::ConnectTimeout => "check NetworkPolicies between the probe's namespace and the target",
+            Self::ReadTimeout => "a silent or server-first application: raise --max-time, or probe another port",
+            Self::NoEndpoints => "wait until a pod of the Service is ready",
+            Self::ProbeMeshed => {
+                "find the webhook that ignores sidecar.istio.io/inject=false, or exempt the probe from it"
+            }
+            Self::ProbeSelected => "find what adds labels to pods here; the Service selects the probe itself",
+            Self::TargetNotMeshed => {
+                "restart the pod so that it gets a sidecar; without one nothing enforces mutual TLS"
+            }
+            Self::ResetWithoutEvidence => {
+                "check that the application itself works; something other than the mesh may have reset"
+            }
+            Self::ClosedNotReset => "check the application: a STRICT sidecar resets, it never just closes",
+            Self::ModeUnknown => "grant read access to PeerAuthentications in the root namespace",
+            Self::MeshRootUnknown => "grant read access to the ConfigMap istio-ca-root-cert in the namespace",
+            Self::EvidenceDisagrees => {
+                "try again in a moment; if it stays, look at `istioctl proxy-config listeners` of the pod"
+            }
+            Self::ProxySilent => "see why the sidecar's admin interface is silent, or leave --evidence at auto",
+            Self::ApplicationTls => {
+                "the application speaks TLS of its own: probe a plaintext port, or check it from its own logs"
+            }
+            Self::ImagePull => {
+                "name an image that the nodes can pull with --image, and --image-pull-secret if it needs one"
+            }
+            Self::AdmissionDenied => "read the refusal, or ask from a namespace without it: --from-namespace",
+            Self::PodSecurity => {
+                "the probe keeps to Pod Security level restricted: find what is added to pods here, or use --from-namespace"
+            }
+            Self::WebhookDenied => {
+                "exempt the probe from that webhook, or ask from a namespace without it: --from-namespace"
+            }
+            Self::WebhookFailed => {
+                "bring the webhook's own service up (of the mesh it is istiod): no pod can be made here"
+            }
+            Self::NoServiceAccount => "wait until the namespace has its service account \"default\"",
+            Self::Quota => {
+                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory, twice with more than 20 TLS hellos), or use --from-namespace"
+            }
+            Self::QuotaUnknown => "the quota was made a moment ago: try again",
+            Self::LimitRange => {
+                "allow its containers 10m CPU and 16Mi (at most 1 CPU and 64Mi) in the LimitRange, or use --from-namespace"
+            }
+            Self::Unschedulable => "see why no node takes a small pod of this namespace",
+            Self::NoCurl => "name an image with curl on its PATH with --image",
+            Self::Deadline => "ask fewer targets at once, or lower --max-time and --attempts",
+            Self::OutOfMemory => "ask fewer targets at once: the probe may have 64Mi of memory",
+            Self::Evicted => "try again once the node has room",
+            Self::NodeLost => "see that the nodes are ready (`kubectl get nodes`), and try again",
+            Self::ProbeFailed => "see the pod's events; raise --pod-timeout if the cluster is slow",
+            Self::ControlFailed => {
+                "see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh"
+            }
+            Self::NotSteady => "probe again once nothing changes, with more --attempts",
+            Self::LostOutput => "probe again; if it stays, look at the node's logging",
+            Self::Unexpected => "see curl's own words above",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,103 @@
+//! One plaintext request: what curl reports of it, and what that shows about the server, for verdicts, the wait for
+//! enforcement and `probe --watch`.
+
+use super::reason::Reason;
+use std::fmt;
+
+/// What one plaintext request met, as curl tells it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sample {
+    /// curl's exit code for this request.
+    pub exit: i32,
+    /// curl's own words.
+    pub message: Option<String>,
+    /// HTTP status; `None` where no status line came back.
+    pub http_status: Option<u16>,
+    /// Bytes of an answer, headers and body.
+    pub bytes: u64,
+    /// Whether the TCP connection was made.
+    pub connected: bool,
+    /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
+    pub from_sidecar: bool,
+    /// Seconds until the TCP connection was made; 0 where it was not.
+    pub connect_seconds: f64,
+    /// Seconds from start to end.
+    pub seconds: f64,
+}
+
+/// curl's codes after which it gives up all that it has still to do: it could not start, or ran out of memory, which an
+/// old curl also says of one long header.
+const GIVES_UP: [i32; 5] = [2, 27, 41, 43, 48];
+
+/// Whether curl did nothing more after a request that ended so.
+pub fn gives_up(exit: i32) -> bool {
+    GIVES_UP.contains(&exit)
+}
+
+/// How plaintext got in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptedBy {
+    /// The application answered over HTTP.
+    Http(u16),
+    /// Bytes came back that are not HTTP.
+    NotHttp,
+    /// The mesh let the plaintext in; an authorization policy answered 403.
+    DeniedByAuthorization,
+    /// The sidecar let the plaintext in; the application behind it is down.
+    ApplicationDown(u16),
+    /// The plaintext reached an application that speaks TLS itself.
+    ApplicationSpeaksTls,
+}
+
+impl fmt::Display for AcceptedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => write!(f, "HTTP {status}"),
+            Self::NotHttp => f.write_str("bytes came back, not HTTP"),
+            Self::DeniedByAuthorization => f.write_str("HTTP 403: plaintext got in, denied by authorization"),
+            Self::ApplicationDown(status) => {
+                write!(f, "HTTP {status}: the sidecar let it in, the application is down")
+            }
+            Self::ApplicationSpeaksTls => f.write_str("HTTP 400, as an application answers that speaks TLS itself"),
+        }
+    }
+}
+
+/// What one plaintext sample shows by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleOutcome {
+    /// Bytes came back.
+    Answered(AcceptedBy),
+    /// Connected, then reset without a byte.
+    Reset,
+    /// Connected, then closed without a byte.
+    Closed,
+    /// It says nothing of mutual TLS.
+    Unrelated(Reason),
+}
+
+/// Reads one sample: curl's exit code together with what came back, never the code alone.
+pub fn classify(sample: &Sample) -> SampleOutcome {
+    if let Some(status) = sample.http_status {
+        return SampleOutcome::Answered(match status {
+            403 if sample.from_sidecar => AcceptedBy::DeniedByAuthorization,
+            502..=504 if sample.from_sidecar => AcceptedBy::ApplicationDown(status),
+            400 => AcceptedBy::ApplicationSpeaksTls,
+            _ => AcceptedBy::Http(status),
+        });
+    }
+    // curl 1: an answer in HTTP/0.9, that is in anything; 8: a header that is none.
+    let unreadable = sample.connected && matches!(sample.exit, 1 | 8);
+    if sample.bytes > 0 || unreadable {
+        return SampleOutcome::Answered(AcceptedBy::NotHttp);
+    }
+    match (sample.exit, sample.connected) {
+        (55 | 56, true) => SampleOutcome::Reset,
+        (52, true) => SampleOutcome::Closed,
+        (6, _) => SampleOutcome::Unrelated(Reason::Dns),
+        (7, _) => SampleOutcome::Unrelated(Reason::Refused),
+        (28, false) => SampleOutcome::Unrelated(Reason::ConnectTimeout),
+        (28, true) => SampleOutcome::Unrelated(Reason::ReadTimeout),
+        _ => SampleOutcome::Unrelated(Reason::Unexpected),
+    }
+}
