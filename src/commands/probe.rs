@@ -154,7 +154,7 @@ impl ProbeRun<'_> {
         if let (Ok(seen), Client::Running(run)) = (&mut result, &self.control) {
             self.context.shutdown.race(run.settled()).await?;
             for (case, seen) in cases.iter().zip(seen) {
-                seen.control = run.answer(&case.name());
+                seen.mesh_client = run.answer(&case.name());
             }
         }
         if let Ok(seen) = &mut result {
@@ -179,7 +179,7 @@ impl ProbeRun<'_> {
         match conclusive(controlled.result)? {
             Ok(met) => {
                 for (seen, met) in seen.zip(met) {
-                    seen.control = Some(met);
+                    seen.mesh_client = Some(met);
                 }
                 Ok(left)
             }
@@ -199,8 +199,8 @@ impl ProbeRun<'_> {
         seen: &mut [Observation],
     ) -> error::Result<ExitStatus> {
         let wanting = |case: &Case, seen: &Observation| {
-            let unasked = Observation { control: None, ..seen.clone() };
-            verdict::needs_control(case, &unasked, frame.terms())
+            let unasked = Observation { mesh_client: None, ..seen.clone() };
+            verdict::needs_mesh_client(case, &unasked, frame.terms())
         };
         let (wanted, mut open): (Vec<Case>, Vec<&mut Observation>) =
             cases.iter().zip(seen).filter_map(|(case, seen)| wanting(case, seen).then(|| (case.clone(), seen))).unzip();
@@ -209,12 +209,12 @@ impl ProbeRun<'_> {
             return Ok(ExitStatus::Success);
         }
         let mut left = ExitStatus::Success;
-        if open.iter().any(|seen| seen.control.is_none()) {
+        if open.iter().any(|seen| seen.mesh_client.is_none()) {
             let controlled = mesh_client::run(&runner, snapshot, &wanted).await;
             left = self.take(controlled, open.iter_mut().map(|seen| &mut **seen))?;
         }
         for seen in open {
-            seen.last_resort = matches!(seen.control, Some(MeshClientAnswer::Through(_)));
+            seen.mesh_client_counts = matches!(seen.mesh_client, Some(MeshClientAnswer::Reached(_)));
         }
         Ok(left)
     }

@@ -7,7 +7,7 @@ use crate::cluster::error::{Access, ClusterError};
 use crate::cluster::request::send_optional;
 use crate::cluster::snapshot::dynamic_api;
 use crate::domain::mesh::{DataPlane, Snapshot};
-use crate::domain::mesh_client::{MeshClientAnswer, control};
+use crate::domain::mesh_client::{MeshClientAnswer, classify_samples};
 use crate::domain::probe::Case;
 use crate::istio::kinds::AUTHORIZATION_POLICY;
 use kube::api::ListParams;
@@ -28,7 +28,8 @@ pub async fn run(runner: &ProbeRunner<'_>, snapshot: &Snapshot, cases: &[Case]) 
         |case: &Case| Case { endpoints: Vec::new(), path: case.path.clone(), explicit_path: false, ..case.clone() };
     let services: Vec<Case> = cases.iter().map(service_only).collect();
     let outcome = runner.run_from(mesh_membership(cases), snapshot, &services).await;
-    let answers = outcome.result.map(|observations| observations.iter().map(|seen| control(&seen.service)).collect());
+    let answers =
+        outcome.result.map(|observations| observations.iter().map(|seen| classify_samples(&seen.service)).collect());
     MeshClientRun { result: answers, left_behind: outcome.left_behind }
 }
 

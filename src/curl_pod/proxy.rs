@@ -53,7 +53,7 @@ pub async fn add_reports(
     for (case, observation) in refused_endpoints(DataPlane::Sidecar, cases, observations) {
         let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
         observation.proxy = Some(match answer {
-            Ok(chains) => Ok(proxy::word(chains, case.port)),
+            Ok(chains) => Ok(proxy::inspect_chains(chains, case.port)),
             Err(ProxyError::Forbidden(error)) => {
                 forbidden.get_or_insert_with(|| error.clone());
                 Err("you may not port-forward to it".to_owned())

@@ -1,183 +1,191 @@
-//! Whether it was the mesh that refused plaintext at an endpoint. A refusal alone proves nothing.
+//! Whether the mesh refused plaintext at an endpoint, from what the probe observed there, for `verdict`. A refused
+//! connection alone proves nothing.
 //!
-//! *Network evidence*: the certificate that the endpoint shows, together with the mode that the API's objects ask for.
-//! *Proxy evidence*: what the endpoint's own proxy has loaded. Either suffices where the other cannot be had; where
-//! both are there, they must agree.
+//! *Network evidence*: the certificate that the endpoint presents, together with the mode that the API objects ask for.
+//! *Proxy evidence*: what the endpoint's proxy has loaded. One kind suffices if the other is unavailable; if both are
+//! available, they must agree.
 
+use super::effective::Effective;
 use super::identity::PeerIdentity;
 use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{EndpointCase, EndpointObservation, Hello};
 use super::proxy::{ProxyReport, Weight};
 use super::reason::Reason;
 
-/// The evidence that the mesh refused, at one endpoint. Without `identity` and `proxy` it is the last resort: a client in
-/// the mesh gets through where plaintext is refused.
+/// The evidence that the mesh refused plaintext at one endpoint. If `identity` and `proxy` are both `None`, the evidence
+/// is that a client in the mesh reaches the application where plaintext is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// Address and target port.
     pub endpoint: String,
-    /// The verified identity of its certificate: the network's evidence.
+    /// The verified identity in the endpoint's certificate: the network evidence.
     pub identity: Option<PeerIdentity>,
-    /// The proxy's own word.
+    /// The proxy evidence.
     pub proxy: Option<ProxyReport>,
-    /// The object that asks for STRICT, as `namespace/name`; none where the mode could not be read.
+    /// The policy that asks for STRICT, as `namespace/name`, or `mesh default`; `None` if the mode is not known.
     pub policy: Option<String>,
     /// Plaintext samples that were refused.
     pub refused: usize,
 }
 
-/// Whose word counts: `--evidence`.
+/// Which kinds of evidence count: `--evidence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sources {
-    /// The network's, and the proxy's where it may be asked.
+    /// Network evidence, and proxy evidence if it is available.
     #[default]
     Auto,
-    /// The network's only.
+    /// Network evidence only.
     Network,
-    /// The proxy's only.
+    /// Proxy evidence only.
     Proxy,
 }
 
-/// What a verdict is held against.
+/// The parameters of a verdict.
 #[derive(Debug, Clone, Copy)]
 pub struct JudgeParams<'a> {
-    /// Samples that each way in was to give.
+    /// Samples expected from each endpoint, and from the Service's address.
     pub attempts: usize,
-    /// First part of every SPIFFE identity.
+    /// Trust domain: the first part of every SPIFFE identity.
     pub trust_domain: &'a str,
-    /// Whose word counts.
+    /// Which kinds of evidence count.
     pub sources: Sources,
-    /// Whether it suffices, where no evidence can be had, that a client in the mesh gets through.
-    pub last_resort: bool,
+    /// Whether, if no evidence is available, it suffices that a client in the mesh reaches the application.
+    pub mesh_client_counts: bool,
 }
 
 /// How every plaintext sample was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Each by a reset.
+pub enum RefusalKind {
+    /// Every connection was reset.
     Reset,
-    /// At least one by a plain close, which a STRICT sidecar was never seen to do.
+    /// At least one connection was closed without a reset, which no STRICT sidecar was observed to do.
     Closed,
 }
 
-/// What one kind of evidence says.
-enum Side<T> {
-    /// It was the mesh.
+use EvidenceResult::{Against, For, Unavailable};
+
+/// The result of one kind of evidence.
+enum EvidenceResult<T> {
+    /// The mesh refused the plaintext.
     For(T),
-    /// It was not, or something does not fit.
+    /// The mesh did not refuse it, or the facts contradict each other.
     Against(Reason, String),
-    /// This kind of evidence cannot be had.
-    Absent(Reason, String),
+    /// This kind of evidence is unavailable.
+    Unavailable(Reason, String),
 }
 
-/// Weighs both kinds. The error says why they prove nothing.
+/// Combines both kinds of evidence. The error is the reason, with a description, why they prove nothing.
 pub fn weigh(
     case: &EndpointCase,
     seen: &EndpointObservation,
-    refusal: Refusal,
-    terms: JudgeParams<'_>,
+    refusal: RefusalKind,
+    params: JudgeParams<'_>,
 ) -> Result<Evidence, (Reason, String)> {
-    // A plain close has its own reason: it was hardly the mesh, whatever else does not fit.
-    let named = |reason| if refusal == Refusal::Closed { Reason::ClosedNotReset } else { reason };
-    check_proxy_in_path(case).map_err(|(reason, why)| (named(reason), why))?;
+    // A close without a reset has its own reason: it was hardly the mesh, whatever else is wrong.
+    let reason_for = |reason| if refusal == RefusalKind::Closed { Reason::ClosedNotReset } else { reason };
+    check_proxy_in_path(case).map_err(|(reason, message)| (reason_for(reason), message))?;
     let refused = seen.samples.len();
-    let network = match terms.sources {
-        Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), terms.trust_domain),
-        Sources::Proxy => Side::Absent(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
+    let network = match params.sources {
+        Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), params.trust_domain),
+        Sources::Proxy => Unavailable(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
     };
-    let (identity, proxy) = match (network, proxy(seen, refused, terms.sources)) {
-        (Side::For(_), Side::Absent(..)) if refusal == Refusal::Closed => {
-            let why = "only the proxy's own word could tell that it was the mesh".to_owned();
-            return Err((Reason::ClosedNotReset, why));
+    let (identity, proxy) = match (network, proxy(seen, refused, params.sources)) {
+        (For(_), Unavailable(..)) if refusal == RefusalKind::Closed => {
+            let message = "only the proxy's own word could tell that it was the mesh".to_owned();
+            return Err((Reason::ClosedNotReset, message));
         }
-        (Side::For(identity), Side::For(word)) => (Some(identity), Some(word)),
-        (Side::For(identity), Side::Absent(..)) => (Some(identity), None),
-        // A ztunnel closes as often as it resets.
-        (Side::Absent(..), Side::Absent(..))
-            if terms.last_resort && (refusal == Refusal::Reset || case.data_plane == DataPlane::Ambient) =>
+        (For(identity), For(report)) => (Some(identity), Some(report)),
+        (For(identity), Unavailable(..)) => (Some(identity), None),
+        // A ztunnel closes connections as often as it resets them.
+        (Unavailable(..), Unavailable(..))
+            if params.mesh_client_counts
+                && (refusal == RefusalKind::Reset || case.data_plane == DataPlane::Ambient) =>
         {
             (None, None)
         }
-        (Side::Absent(..), Side::For(word)) => (None, Some(word)),
-        (Side::For(identity), Side::Against(_, word)) => {
-            let why = format!("the endpoint shows the mesh's certificate ({}), but {word}", identity.spiffe);
-            return Err((Reason::EvidenceDisagrees, why));
+        (Unavailable(..), For(report)) => (None, Some(report)),
+        (For(identity), Against(_, message)) => {
+            let message = format!("the endpoint shows the mesh's certificate ({}), but {message}", identity.spiffe);
+            return Err((Reason::EvidenceDisagrees, message));
         }
-        (Side::Against(_, why), Side::For(word)) => {
-            return Err((Reason::EvidenceDisagrees, format!("{why}; but the proxy says that {word}")));
+        (Against(_, message), For(report)) => {
+            return Err((Reason::EvidenceDisagrees, format!("{message}; but the proxy says that {report}")));
         }
-        (Side::Against(reason, why) | Side::Absent(reason, why), word) => {
-            return Err((named(reason), joined(why, word)));
+        (Against(reason, message) | Unavailable(reason, message), proxy) => {
+            return Err((reason_for(reason), combine_reasons(message, proxy)));
         }
     };
-    let mode = case.mode.mode;
-    let policy = mode.map(|_| {
-        case.mode.decided_by().map_or_else(
-            || "mesh default".to_owned(),
-            |step| {
-                if step.namespace.is_empty() { step.name.clone() } else { format!("{}/{}", step.namespace, step.name) }
-            },
-        )
-    });
+    let policy = deciding_policy(&case.mode);
     Ok(Evidence { endpoint: format!("{}:{}", case.address, case.port), identity, proxy, policy, refused })
 }
 
-fn joined(why: String, word: Side<ProxyReport>) -> String {
-    match word {
-        Side::For(word) => format!("{why}; the proxy says that {word}"),
-        Side::Against(_, word) => format!("{why}; {word}"),
-        Side::Absent(_, word) if !word.is_empty() => format!("{why}; {word}"),
-        Side::Absent(..) => why,
+/// `namespace/name` of the policy that decides the mode; `None` if the mode is not known.
+fn deciding_policy(effective: &Effective) -> Option<String> {
+    effective.mode?;
+    Some(match effective.decided_by() {
+        None => "mesh default".to_owned(),
+        Some(policy) if policy.namespace.is_empty() => policy.name.clone(),
+        Some(policy) => format!("{}/{}", policy.namespace, policy.name),
+    })
+}
+
+fn combine_reasons(network: String, proxy: EvidenceResult<ProxyReport>) -> String {
+    match proxy {
+        For(report) => format!("{network}; the proxy says that {report}"),
+        Against(_, message) => format!("{network}; {message}"),
+        Unavailable(_, message) if !message.is_empty() => format!("{network}; {message}"),
+        Unavailable(..) => network,
     }
 }
 
-/// Where no proxy stands between us and the port, neither kind of evidence means anything.
+/// Without a proxy between the probe and the port, neither kind of evidence is valid.
 fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
     if case.data_plane == DataPlane::None {
         return Err((Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned()));
     }
     if !case.captured {
-        let why = format!("port {} is excluded from the sidecar's capture", case.port);
-        return Err((Reason::ResetWithoutEvidence, why));
+        let message = format!("port {} is excluded from the sidecar's capture", case.port);
+        return Err((Reason::ResetWithoutEvidence, message));
     }
     Ok(())
 }
 
-fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> Side<ProxyReport> {
+fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> EvidenceResult<ProxyReport> {
     match &seen.proxy {
-        Some(Err(why)) if sources == Sources::Proxy => {
-            Side::Absent(Reason::ResetWithoutEvidence, format!("the proxy was not heard: {why}"))
+        Some(Err(message)) if sources == Sources::Proxy => {
+            Unavailable(Reason::ResetWithoutEvidence, format!("the proxy was not heard: {message}"))
         }
-        // Elsewhere nobody asked for its word: that it may not be had is no news.
-        None | Some(Err(_)) => Side::Absent(Reason::ResetWithoutEvidence, String::new()),
-        Some(Ok(word)) => match word.worth(refused) {
-            Weight::Supports => Side::For(word.clone()),
-            Weight::Contradicts => Side::Against(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
-            Weight::Silent => Side::Absent(Reason::ResetWithoutEvidence, format!("the proxy says that {word}")),
+        // Otherwise proxy evidence is optional, so its absence is not reported.
+        None | Some(Err(_)) => Unavailable(Reason::ResetWithoutEvidence, String::new()),
+        Some(Ok(report)) => match report.weight(refused) {
+            Weight::Supports => For(report.clone()),
+            Weight::Contradicts => Against(Reason::ResetWithoutEvidence, format!("the proxy says that {report}")),
+            Weight::Silent => Unavailable(Reason::ResetWithoutEvidence, format!("the proxy says that {report}")),
         },
     }
 }
 
-fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Side<PeerIdentity> {
+fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> EvidenceResult<PeerIdentity> {
     if matches!(case.data_plane, DataPlane::Ambient | DataPlane::Pending) {
         return match case.mode.mode {
             None | Some(MtlsMode::Strict) => {
-                let why = "the pod is captured by ztunnel, whose refusal looks like a dead application's from outside";
-                Side::Absent(Reason::ResetWithoutEvidence, why.to_owned())
+                let message =
+                    "the pod is captured by ztunnel, whose refusal looks like a dead application's from outside";
+                Unavailable(Reason::ResetWithoutEvidence, message.to_owned())
             }
-            Some(mode) => Side::Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
+            Some(mode) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
         };
     }
-    let shown = certificate(case, hello, trust_domain);
-    match (case.mode.mode, shown) {
-        (Some(MtlsMode::Strict), shown) => shown,
-        (Some(mode), Side::For(_)) => {
-            let why = format!("the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}");
-            Side::Against(Reason::EvidenceDisagrees, why)
+    let certificate = certificate(case, hello, trust_domain);
+    match (case.mode.mode, certificate) {
+        (Some(MtlsMode::Strict), result) => result,
+        (Some(mode), For(_)) => {
+            let message = format!("the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}");
+            Against(Reason::EvidenceDisagrees, message)
         }
-        (Some(mode), _) => Side::Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
-        (None, Side::Against(reason, why)) => Side::Against(reason, why),
-        (None, _) => Side::Absent(Reason::ModeUnknown, "policies of the root namespace cannot be read".to_owned()),
+        (Some(mode), _) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
+        (None, Against(reason, message)) => Against(reason, message),
+        (None, _) => Unavailable(Reason::ModeUnknown, "policies of the root namespace cannot be read".to_owned()),
     }
 }
 
@@ -185,34 +193,37 @@ fn not_by_the_mesh(mode: MtlsMode) -> String {
     format!("the mode that applies is {mode}, so it was not the mesh that reset")
 }
 
-/// What the endpoint's answer to an ordinary TLS hello shows, whatever the mode.
-fn certificate(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Side<PeerIdentity> {
+/// What the endpoint's answer to an ordinary TLS hello proves, regardless of the mode.
+fn certificate(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> EvidenceResult<PeerIdentity> {
     let Some(hello) = hello else {
-        return Side::Absent(Reason::LostOutput, "the record of the TLS hello did not arrive".to_owned());
+        return Unavailable(Reason::LostOutput, "the record of the TLS hello did not arrive".to_owned());
     };
     let identity = match &hello.identity {
         Some(Ok(identity)) => identity,
-        Some(Err(why)) => return Side::Against(Reason::ApplicationTls, format!("the certificate {why}")),
+        Some(Err(message)) => {
+            return Against(Reason::ApplicationTls, format!("the certificate {message}"));
+        }
         None if hello.chain.is_empty() => {
-            let why = "the mode that applies is STRICT, but the endpoint answers a TLS hello with no certificate";
-            return Side::Against(Reason::ResetWithoutEvidence, why.to_owned());
+            let message = "the mode that applies is STRICT, but the endpoint answers a TLS hello with no certificate";
+            return Against(Reason::ResetWithoutEvidence, message.to_owned());
         }
         None => {
-            let why = "the mesh root (ConfigMap istio-ca-root-cert) cannot be read, so the certificate proves nothing";
-            return Side::Absent(Reason::MeshRootUnknown, why.to_owned());
+            let message =
+                "the mesh root (ConfigMap istio-ca-root-cert) cannot be read, so the certificate proves nothing";
+            return Unavailable(Reason::MeshRootUnknown, message.to_owned());
         }
     };
-    let own = case.identity.as_ref().map(|path| format!("spiffe://{trust_domain}{path}"));
-    if own.as_ref() != Some(&identity.spiffe) {
-        let expected = own.unwrap_or_else(|| "unknown".to_owned());
-        let why = format!("the certificate is {}, the pod's own identity is {expected}", identity.spiffe);
-        return Side::Against(Reason::ApplicationTls, why);
+    let expected = case.identity.as_ref().map(|path| format!("spiffe://{trust_domain}{path}"));
+    if expected.as_ref() != Some(&identity.spiffe) {
+        let expected = expected.unwrap_or_else(|| "unknown".to_owned());
+        let message = format!("the certificate is {}, the pod's own identity is {expected}", identity.spiffe);
+        return Against(Reason::ApplicationTls, message);
     }
     if !hello.certificate_requested {
-        let why = "the mesh's certificate was shown, but no client certificate was asked for";
-        return Side::Against(Reason::EvidenceDisagrees, why.to_owned());
+        let message = "the mesh's certificate was shown, but no client certificate was asked for";
+        return Against(Reason::EvidenceDisagrees, message.to_owned());
     }
-    Side::For(identity.clone())
+    For(identity.clone())
 }
 
 #[cfg(test)]

@@ -37,12 +37,12 @@ fn weighed(
     case: &EndpointCase,
     hello: Option<Hello>,
     proxy: Option<Result<ProxyReport, String>>,
-    refusal: Refusal,
+    refusal: RefusalKind,
     sources: Sources,
 ) -> String {
     let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
-    let terms = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources, last_resort: false };
-    match weigh(case, &seen, refusal, terms) {
+    let params = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources, mesh_client_counts: false };
+    match weigh(case, &seen, refusal, params) {
         Ok(Evidence { identity: Some(_), proxy: Some(_), .. }) => "both".to_owned(),
         Ok(Evidence { identity: Some(_), .. }) => "network".to_owned(),
         Ok(Evidence { proxy: Some(_), .. }) => "proxy".to_owned(),
@@ -107,7 +107,7 @@ fn either_side_suffices_and_both_must_agree() {
         ("no record of the hello, and a silent proxy", Some(Strict), None, silent(), "lost-output"),
     ];
     for (row, mode, hello, proxy, expected) in rows {
-        assert_eq!(weighed(&case(mode), hello, proxy, Refusal::Reset, Sources::Auto), expected, "{row}");
+        assert_eq!(weighed(&case(mode), hello, proxy, RefusalKind::Reset, Sources::Auto), expected, "{row}");
     }
 }
 
@@ -122,7 +122,7 @@ fn a_plain_close_needs_the_proxys_word() {
         ("no certificate, no proxy", Some(no_certificate()), None, "closed-not-reset"),
     ];
     for (row, hello, proxy, expected) in rows {
-        assert_eq!(weighed(&strict, hello, proxy, Refusal::Closed, Sources::Auto), expected, "{row}");
+        assert_eq!(weighed(&strict, hello, proxy, RefusalKind::Closed, Sources::Auto), expected, "{row}");
     }
 }
 
@@ -133,7 +133,7 @@ fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
     let excluded = EndpointCase { captured: false, ..case(Some(MtlsMode::Strict)) };
     for (case, expected) in [(unmeshed, "target-not-meshed"), (excluded, "reset-without-evidence")] {
         let hello = Some(shown(Some(Ok("boards"))));
-        assert_eq!(weighed(&case, hello, enforces(), Refusal::Reset, Sources::Auto), expected);
+        assert_eq!(weighed(&case, hello, enforces(), RefusalKind::Reset, Sources::Auto), expected);
     }
 }
 
@@ -151,7 +151,7 @@ fn a_ztunnel_proves_by_its_own_account_only() {
         (None, "reset-without-evidence"),
     ];
     for (proxy, expected) in rows {
-        let said = weighed(&ambient, Some(no_certificate()), proxy.clone(), Refusal::Reset, Sources::Auto);
+        let said = weighed(&ambient, Some(no_certificate()), proxy.clone(), RefusalKind::Reset, Sources::Auto);
         assert_eq!(said, expected, "{proxy:?}");
     }
 }
@@ -166,26 +166,30 @@ fn only_the_proxys_word_counts_where_it_was_asked_for_alone() {
         (None, "proxy-silent"),
     ];
     for (proxy, expected) in rows {
-        assert_eq!(weighed(&strict, own(), proxy, Refusal::Reset, Sources::Proxy), expected);
+        assert_eq!(weighed(&strict, own(), proxy, RefusalKind::Reset, Sources::Proxy), expected);
     }
 }
 
 #[test]
 fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
-    let weighed = |mode, hello, proxy, refusal, last_resort| {
+    let weighed = |mode, hello, proxy, refusal, mesh_client_counts| {
         let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
-        let terms = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, last_resort };
-        weigh(&case(mode), &seen, refusal, terms).is_ok()
+        let params =
+            JudgeParams { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, mesh_client_counts };
+        weigh(&case(mode), &seen, refusal, params).is_ok()
     };
     let own = || Some(shown(Some(Ok("boards"))));
-    assert!(weighed(None, own(), None, Refusal::Reset, true), "the mode cannot be read");
-    assert!(weighed(Some(MtlsMode::Strict), Some(shown(None)), None, Refusal::Reset, true), "nor the mesh root");
-    assert!(!weighed(None, own(), None, Refusal::Reset, false), "no client got through");
-    assert!(!weighed(None, own(), None, Refusal::Closed, true), "a sidecar never just closes");
+    assert!(weighed(None, own(), None, RefusalKind::Reset, true), "the mode cannot be read");
+    assert!(weighed(Some(MtlsMode::Strict), Some(shown(None)), None, RefusalKind::Reset, true), "nor the mesh root");
+    assert!(!weighed(None, own(), None, RefusalKind::Reset, false), "no client got through");
+    assert!(!weighed(None, own(), None, RefusalKind::Closed, true), "a sidecar never just closes");
     assert!(
-        !weighed(None, Some(shown(Some(Err("does not verify")))), None, Refusal::Reset, true),
+        !weighed(None, Some(shown(Some(Err("does not verify")))), None, RefusalKind::Reset, true),
         "a forged certificate"
     );
-    assert!(!weighed(Some(MtlsMode::Permissive), None, None, Refusal::Reset, true), "PERMISSIVE lets plaintext in");
-    assert!(!weighed(None, own(), Some(Ok(ProxyReport::LetsPlaintextIn)), Refusal::Reset, true), "the proxy is open");
+    assert!(!weighed(Some(MtlsMode::Permissive), None, None, RefusalKind::Reset, true), "PERMISSIVE lets plaintext in");
+    assert!(
+        !weighed(None, own(), Some(Ok(ProxyReport::LetsPlaintextIn)), RefusalKind::Reset, true),
+        "the proxy is open"
+    );
 }

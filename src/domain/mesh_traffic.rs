@@ -1,7 +1,7 @@
 //! Whether calls *in* the mesh get through while it changes: what the control meets from before the first write to the
 //! end of the proof.
 
-use super::mesh_client::{MeshClientAnswer, control};
+use super::mesh_client::{MeshClientAnswer, classify_samples};
 use super::sample::Sample;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ struct Target {
 
 impl Target {
     fn is_watched(&self) -> bool {
-        matches!(self.before, Some(MeshClientAnswer::Through(_)))
+        matches!(self.before, Some(MeshClientAnswer::Reached(_)))
     }
 
     fn is_lost(&self) -> bool {
@@ -103,9 +103,9 @@ impl Calls {
     /// Takes one call to a target, `at` after the clock was started.
     pub fn see(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(target) = self.targets.get_mut(index) else { return };
-        let met = control(std::slice::from_ref(sample));
+        let met = classify_samples(std::slice::from_ref(sample));
         target.last = at;
-        if let MeshClientAnswer::Through(_) = met {
+        if let MeshClientAnswer::Reached(_) = met {
             target.down = 0;
         } else {
             target.down += 1;
@@ -115,7 +115,7 @@ impl Calls {
         }
         if self.begun {
             target.asked += 1;
-            if let MeshClientAnswer::Broken(words) | MeshClientAnswer::Unclear(words) = &met {
+            if let MeshClientAnswer::Unreachable(words) | MeshClientAnswer::Unclear(words) = &met {
                 target.failed += 1;
                 target.failure = Some(words.clone());
             }
@@ -172,7 +172,7 @@ impl Calls {
         let mut tally = Tally::default();
         for target in &self.targets {
             match (&target.before, &target.now) {
-                (Some(MeshClientAnswer::Through(_)), _) => {
+                (Some(MeshClientAnswer::Reached(_)), _) => {
                     tally.watched += 1;
                     tally.asked += target.asked;
                     if let Some(words) = &target.failure {
@@ -182,10 +182,10 @@ impl Calls {
                         tally.lost.push(target.name.clone());
                     }
                 }
-                (Some(MeshClientAnswer::Broken(_)), Some(MeshClientAnswer::Through(_))) => {
+                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Reached(_))) => {
                     tally.repaired.push(target.name.clone());
                 }
-                (Some(MeshClientAnswer::Broken(_)), Some(MeshClientAnswer::Broken(words))) => {
+                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Unreachable(words))) => {
                     tally.broken.push((target.name.clone(), words.clone()));
                 }
                 _ => {}

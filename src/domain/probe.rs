@@ -314,10 +314,10 @@ pub struct Observation {
     pub endpoints: Vec<EndpointObservation>,
     /// The head of the answer's body, where one was asked for.
     pub body: Option<String>,
-    /// What a client in the mesh met at the same target, where one was sent.
-    pub control: Option<MeshClientAnswer>,
-    /// Whether that client's success may stand for evidence: no authorization policy could explain the refusal.
-    pub last_resort: bool,
+    /// What a client in the mesh got from the same target, if one was started.
+    pub mesh_client: Option<MeshClientAnswer>,
+    /// Whether that client's success counts as evidence: no authorization policy can explain the refusal.
+    pub mesh_client_counts: bool,
 }
 
 /// What was seen of one endpoint.

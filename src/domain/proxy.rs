@@ -1,22 +1,23 @@
-//! What an endpoint's own proxy says of a port: not what the API asks for, but what is loaded.
+//! What an endpoint's proxy reports about a port: the configuration that it has loaded, not what the API objects ask for.
 //!
-//! A sidecar is asked for the filter chains of its inbound listener. Envoy picks among the chains that name the port,
-//! or else among those that name none; plaintext gets in where one of these takes it without TLS.
+//! Input are a sidecar's filter chains or the connections that a ztunnel logged; `evidence` uses the result. Envoy picks
+//! a filter chain among those that name the port, or else among those that name no port. Plaintext is accepted if one
+//! of these accepts it without TLS.
 
 use std::fmt;
 
 /// One filter chain of a sidecar's `virtualInbound` listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterChain {
-    /// The target port that it is for; none is every port without chains of its own.
+    /// The target port; `None` applies to every port that no chain names.
     pub port: Option<u16>,
-    /// `filter_chain_match.transport_protocol`: what the TLS inspector must have found; none matches both.
+    /// `filter_chain_match.transport_protocol`: what the TLS inspector must have found; `None` matches both.
     pub transport: Option<Transport>,
-    /// Whether it ends TLS itself and demands a client certificate.
+    /// Whether the chain terminates TLS and requires a client certificate.
     pub requires_client_certificate: bool,
 }
 
-/// What the TLS inspector finds at the beginning of a connection.
+/// What Envoy's TLS inspector finds at the start of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// A TLS hello.
@@ -35,42 +36,43 @@ impl FilterChain {
     }
 }
 
-/// What a proxy says of one endpoint.
+/// What a proxy reports about one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyReport {
-    /// Every chain for the port demands a client certificate: STRICT as enforced.
+    /// Every chain for the port requires a client certificate: STRICT is enforced.
     Enforces {
-        /// Chains that were looked at.
+        /// Number of chains for the port.
         chains: usize,
     },
-    /// A chain for the port takes plaintext.
+    /// A chain for the port accepts plaintext.
     LetsPlaintextIn,
-    /// No chain takes plaintext, but one takes TLS without a client certificate, which is not the mesh's STRICT.
+    /// No chain accepts plaintext, but one accepts TLS without a client certificate, which is not Istio's STRICT.
     TlsWithoutClientCertificate,
-    /// No chain is for the port: nothing to go by.
+    /// No chain applies to the port, so the proxy proves nothing.
     NothingLoaded,
-    /// ztunnel's own account of our connections to the endpoint.
+    /// The connections from the probe to the endpoint, as ztunnel logged them.
     Connections(Connections),
 }
 
-/// What ztunnel logged of the connections from one source to one endpoint.
+/// Connections from one source to one endpoint in ztunnel's access log, counted by how they ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// Closed because a policy that demands mutual TLS denied them.
+    /// Closed because a policy that requires mutual TLS denied them.
     pub denied: usize,
-    /// Let in by policy; the application did not take them.
+    /// Allowed by policy, but the connection to the application failed.
     pub application_down: usize,
-    /// Let in and served.
+    /// Allowed by policy and served.
     pub served: usize,
-    /// Ended otherwise, also because authorization denied them.
+    /// Ended in another way; denials by authorization are among them.
     pub other: usize,
 }
 
-/// Reads the word of a sidecar for `port` from its loaded chains.
-pub fn word(chains: &[FilterChain], port: u16) -> ProxyReport {
-    let own = || chains.iter().filter(|chain| chain.port == Some(port));
-    let rest = || chains.iter().filter(|chain| chain.port.is_none());
-    let chosen: Vec<&FilterChain> = if own().next().is_some() { own().collect() } else { rest().collect() };
+/// What a sidecar's loaded filter chains say about `port` (a target port).
+pub fn inspect_chains(chains: &[FilterChain], port: u16) -> ProxyReport {
+    let of_port = || chains.iter().filter(|chain| chain.port == Some(port));
+    let of_any_port = || chains.iter().filter(|chain| chain.port.is_none());
+    let chosen: Vec<&FilterChain> =
+        if of_port().next().is_some() { of_port().collect() } else { of_any_port().collect() };
     if chosen.is_empty() {
         ProxyReport::NothingLoaded
     } else if chosen.iter().any(|chain| chain.takes_plaintext()) {
@@ -82,25 +84,27 @@ pub fn word(chains: &[FilterChain], port: u16) -> ProxyReport {
     }
 }
 
-/// What the word is worth as evidence that the mesh refused plaintext.
+/// How a proxy's report counts as evidence that the mesh refused plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// It did.
+    /// The mesh refused it.
     Supports,
-    /// It did not.
+    /// The mesh did not refuse it.
     Contradicts,
-    /// It says neither.
+    /// The report shows neither.
     Silent,
 }
 
 impl ProxyReport {
-    /// What it is worth, where `refused` of our plaintext connections got no byte. A ztunnel must have denied as many.
-    pub fn worth(&self, refused: usize) -> Weight {
+    /// How the report counts if `refused` plaintext connections got no byte. A ztunnel must have denied as many.
+    pub fn weight(&self, refused: usize) -> Weight {
         match self {
             Self::Enforces { .. } => Weight::Supports,
             Self::LetsPlaintextIn | Self::TlsWithoutClientCertificate => Weight::Contradicts,
-            Self::Connections(seen) if seen.application_down + seen.served > 0 => Weight::Contradicts,
-            Self::Connections(seen) if refused > 0 && seen.denied >= refused => Weight::Supports,
+            Self::Connections(connections) if connections.application_down + connections.served > 0 => {
+                Weight::Contradicts
+            }
+            Self::Connections(connections) if refused > 0 && connections.denied >= refused => Weight::Supports,
             Self::NothingLoaded | Self::Connections(_) => Weight::Silent,
         }
     }
@@ -120,10 +124,10 @@ impl fmt::Display for ProxyReport {
                 f.write_str("a loaded chain for the port takes TLS without a client certificate")
             }
             Self::NothingLoaded => f.write_str("no chain is loaded for the port"),
-            Self::Connections(seen) => write!(
+            Self::Connections(connections) => write!(
                 f,
                 "of our connections policy denied {}, {} met a dead application, {} were served, {} ended otherwise",
-                seen.denied, seen.application_down, seen.served, seen.other
+                connections.denied, connections.application_down, connections.served, connections.other
             ),
         }
     }
@@ -139,7 +143,7 @@ mod tests {
 
     /// Section 2 of the measurements on a real mesh, row by row.
     #[test]
-    fn the_word_for_a_port() {
+    fn the_report_for_a_port() {
         use Transport::{RawBuffer, Tls};
         let strict = [chain(Some(8080), Some(Tls), true)];
         let permissive = [chain(Some(8080), Some(Tls), true), chain(Some(8080), Some(RawBuffer), false)];
@@ -160,24 +164,24 @@ mod tests {
             ("nothing for the port", &strict, 9090, ProxyReport::NothingLoaded),
         ];
         for (name, chains, port, expected) in rows {
-            assert_eq!(word(chains, port), expected, "{name}");
+            assert_eq!(inspect_chains(chains, port), expected, "{name}");
         }
     }
 
     #[test]
     fn a_ztunnel_must_have_denied_every_connection() {
-        let seen = |denied, application_down, served| {
+        let connections = |denied, application_down, served| {
             ProxyReport::Connections(Connections { denied, application_down, served, other: 0 })
         };
         let rows = [
-            (seen(3, 0, 0), Weight::Supports),
-            (seen(2, 0, 0), Weight::Silent),
-            (seen(0, 0, 0), Weight::Silent),
-            (seen(2, 1, 0), Weight::Contradicts),
-            (seen(3, 0, 1), Weight::Contradicts),
+            (connections(3, 0, 0), Weight::Supports),
+            (connections(2, 0, 0), Weight::Silent),
+            (connections(0, 0, 0), Weight::Silent),
+            (connections(2, 1, 0), Weight::Contradicts),
+            (connections(3, 0, 1), Weight::Contradicts),
         ];
-        for (word, expected) in rows {
-            assert_eq!(word.worth(3), expected, "{word}");
+        for (report, expected) in rows {
+            assert_eq!(report.weight(3), expected, "{report}");
         }
     }
 }

@@ -3,83 +3,83 @@
 
 use std::fmt;
 
-/// Why no answer can be given.
+/// Why a verdict is inconclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The Service's name did not resolve.
     Dns,
     /// Nothing listens.
     Refused,
-    /// No TCP connection came about.
+    /// No TCP connection was established in time.
     ConnectTimeout,
-    /// Connected, sent, and nothing came back in time.
+    /// The connection was established, and nothing came back in time.
     ReadTimeout,
     /// The Service has no ready endpoint.
     NoEndpoints,
-    /// The probe pod itself was brought into the mesh.
+    /// The probe pod itself is in the mesh.
     ProbeMeshed,
     /// The probe pod became an endpoint of a Service.
     ProbeSelected,
-    /// The endpoint has no proxy that could have refused.
+    /// The endpoint has no proxy that could refuse.
     TargetNotMeshed,
-    /// Reset, and nothing proves that the mesh did it.
+    /// Connections were reset, and nothing proves that the mesh did it.
     ResetWithoutEvidence,
-    /// Closed without a reset, which a STRICT sidecar never does.
+    /// Connections were closed without a reset, which a STRICT sidecar never does.
     ClosedNotReset,
     /// The mode depends on objects that could not be read.
     ModeUnknown,
     /// The mesh's root certificate could not be read, so no certificate proves anything.
     MeshRootUnknown,
-    /// The policy, the network and the proxy say different things.
+    /// Policy, network evidence and proxy evidence contradict each other.
     EvidenceDisagrees,
-    /// Only the proxy's own word was to count, and it could not be had.
+    /// Only proxy evidence counts (`--evidence proxy`), and it is unavailable.
     ProxySilent,
-    /// The application answers TLS itself, with a certificate that is not the mesh's for this pod.
+    /// The endpoint presents a certificate that is not the mesh's certificate for this pod.
     ApplicationTls,
     /// The probe's image could not be pulled.
     ImagePull,
-    /// The API server refused the probe pod.
+    /// The API server rejected the probe pod.
     AdmissionDenied,
-    /// Pod Security refused the probe pod, which itself keeps to the level *restricted*.
+    /// Pod Security rejected the probe pod, although its spec conforms to the level *restricted*.
     PodSecurity,
-    /// A webhook refused the probe pod.
+    /// A webhook rejected the probe pod.
     WebhookDenied,
-    /// A webhook that must be asked about pods does not answer.
+    /// A webhook for pods with `failurePolicy: Fail` does not answer.
     WebhookFailed,
     /// The namespace has no service account for pods.
     NoServiceAccount,
-    /// A quota refused the probe pod.
+    /// A ResourceQuota rejected the probe pod.
     Quota,
-    /// A quota is too new to be counted against.
+    /// The status of a ResourceQuota is not known yet.
     QuotaUnknown,
-    /// A LimitRange refused the probe pod.
+    /// A LimitRange rejected the probe pod.
     LimitRange,
-    /// No node took the probe pod.
+    /// The probe pod was not scheduled to a node.
     Unschedulable,
-    /// The image has no curl that could be started.
+    /// The image has no curl that can be started.
     NoCurl,
-    /// The probe pod ran into its own deadline.
+    /// The probe pod exceeded its deadline.
     Deadline,
-    /// The probe pod needed more memory than it may have.
+    /// The probe pod exceeded its memory limit.
     OutOfMemory,
     /// The probe pod was evicted or preempted.
     Evicted,
-    /// The probe pod's node went away.
+    /// The probe pod's node was lost.
     NodeLost,
-    /// The probe pod ended, or was ended, before its work was done.
+    /// The probe pod ended or was deleted before its work was done.
     ProbeFailed,
-    /// A client in the mesh does not get through either, or could not be sent.
+    /// A client in the mesh does not reach the application either, or could not be started.
     ControlFailed,
-    /// Samples disagree.
+    /// The samples contradict each other, or endpoints changed during the probe.
     NotSteady,
     /// The probe ran, but records of it are missing.
     LostOutput,
-    /// curl failed in a way that says nothing of mutual TLS.
+    /// curl failed in a way that shows nothing about mutual TLS.
     Unexpected,
 }
 
 impl Reason {
-    /// The word that output and documentation use.
+    /// The published word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -120,7 +120,7 @@ impl Reason {
         }
     }
 
-    /// What a person can do about it.
+    /// What the user can do about it.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Dns => {

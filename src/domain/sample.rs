@@ -4,46 +4,46 @@
 use super::reason::Reason;
 use std::fmt;
 
-/// What one plaintext request met, as curl tells it.
+/// The result of one plaintext request, as curl reports it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sample {
     /// curl's exit code for this request.
     pub exit: i32,
-    /// curl's own words.
+    /// curl's error message.
     pub message: Option<String>,
-    /// HTTP status; `None` where no status line came back.
+    /// HTTP status; `None` if no status line came back.
     pub http_status: Option<u16>,
-    /// Bytes of an answer, headers and body.
+    /// Bytes of the answer, headers and body.
     pub bytes: u64,
-    /// Whether the TCP connection was made.
+    /// Whether the TCP connection was established.
     pub connected: bool,
-    /// Whether the answer has the marks of the sidecar itself rather than of the application behind it.
+    /// Whether the answer carries the marks of the sidecar itself rather than of the application behind it.
     pub from_sidecar: bool,
-    /// Seconds until the TCP connection was made; 0 where it was not.
+    /// Seconds until the TCP connection was established; 0 if it was not.
     pub connect_seconds: f64,
-    /// Seconds from start to end.
+    /// Seconds from the start to the end of the request.
     pub seconds: f64,
 }
 
-/// curl's codes after which it gives up all that it has still to do: it could not start, or ran out of memory, which an
-/// old curl also says of one long header.
+/// curl's exit codes after which it skips all remaining requests: it could not start, or ran out of memory. An old curl
+/// reports the latter also for a single long header.
 const GIVES_UP: [i32; 5] = [2, 27, 41, 43, 48];
 
-/// Whether curl did nothing more after a request that ended so.
+/// Whether curl skips all remaining requests after a request with this exit code.
 pub fn gives_up(exit: i32) -> bool {
     GIVES_UP.contains(&exit)
 }
 
-/// How plaintext got in.
+/// How plaintext was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcceptedBy {
     /// The application answered over HTTP.
     Http(u16),
     /// Bytes came back that are not HTTP.
     NotHttp,
-    /// The mesh let the plaintext in; an authorization policy answered 403.
+    /// The sidecar accepted the plaintext; an authorization policy answered 403.
     DeniedByAuthorization,
-    /// The sidecar let the plaintext in; the application behind it is down.
+    /// The sidecar accepted the plaintext; the application behind it is down.
     ApplicationDown(u16),
     /// The plaintext reached an application that speaks TLS itself.
     ApplicationSpeaksTls,
@@ -63,20 +63,20 @@ impl fmt::Display for AcceptedBy {
     }
 }
 
-/// What one plaintext sample shows by itself.
+/// What one plaintext sample shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleOutcome {
     /// Bytes came back.
     Answered(AcceptedBy),
-    /// Connected, then reset without a byte.
+    /// The connection was established, then reset without a byte.
     Reset,
-    /// Connected, then closed without a byte.
+    /// The connection was established, then closed without a byte.
     Closed,
-    /// It says nothing of mutual TLS.
+    /// The sample shows nothing about mutual TLS.
     Unrelated(Reason),
 }
 
-/// Reads one sample: curl's exit code together with what came back, never the code alone.
+/// Classifies one sample by curl's exit code together with what came back, never by the code alone.
 pub fn classify(sample: &Sample) -> SampleOutcome {
     if let Some(status) = sample.http_status {
         return SampleOutcome::Answered(match status {
@@ -86,7 +86,7 @@ pub fn classify(sample: &Sample) -> SampleOutcome {
             _ => AcceptedBy::Http(status),
         });
     }
-    // curl 1: an answer in HTTP/0.9, that is in anything; 8: a header that is none.
+    // curl 1: an answer in HTTP/0.9, which can be any bytes; 8: an invalid header.
     let unreadable = sample.connected && matches!(sample.exit, 1 | 8);
     if sample.bytes > 0 || unreadable {
         return SampleOutcome::Answered(AcceptedBy::NotHttp);

@@ -1,23 +1,23 @@
-//! The answer to the one question: can something without a certificate get in?
+//! Whether a target accepts plaintext, from the observations of a probe, for the report.
 //!
-//! Three values. `accepted` needs one byte of an answer; `rejected` needs evidence at every ready endpoint that it
-//! was the mesh which refused; all else is `inconclusive`, with a reason and a remedy. The facts behind each row
-//! were measured on a real mesh.
+//! The verdict is `accepted` if one byte of an answer arrived. It is `rejected` if evidence at every ready endpoint
+//! shows that the mesh refused. Otherwise it is `inconclusive`, with a reason and a remedy. The facts behind each row
+//! of the tables were measured on a real mesh.
 
-use super::evidence::{Evidence, JudgeParams, Refusal, Sources, weigh};
+use super::evidence::{Evidence, JudgeParams, RefusalKind, Sources, weigh};
 use super::mesh_client::MeshClientAnswer;
 use super::probe::{Case, EndpointCase, EndpointObservation, Observation};
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 
-/// The answer for one endpoint or one target.
+/// The verdict for one endpoint or one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Plaintext got in.
+    /// Plaintext was accepted.
     Accepted(AcceptedBy),
-    /// The mesh refused it, by this evidence (one entry an endpoint).
+    /// The mesh refused plaintext; one entry per endpoint proves it.
     Rejected(Vec<Evidence>),
-    /// It cannot be told, for this reason, with what was seen.
+    /// Neither is proven: the reason, and what was observed.
     Inconclusive(Reason, String),
 }
 
@@ -41,122 +41,125 @@ impl Verdict {
 }
 
 impl Judgement {
-    /// A rejection holds for every endpoint that there is. Where these changed during the probe, it holds no more;
-    /// an acceptance does.
-    pub fn doubt(&mut self) {
+    /// Makes a rejection inconclusive because endpoints or policies changed during the probe: a rejection must hold for
+    /// every endpoint. An acceptance stays.
+    pub fn mark_unstable(&mut self) {
         if matches!(self.verdict, Verdict::Rejected(_)) {
-            let words = "its endpoints, or the policy that applies to them, changed while the probe ran";
-            self.verdict = Verdict::Inconclusive(Reason::NotSteady, words.to_owned());
+            let message = "its endpoints, or the policy that applies to them, changed while the probe ran";
+            self.verdict = Verdict::Inconclusive(Reason::NotSteady, message.to_owned());
         }
     }
 }
 
-/// Judges one endpoint. `samples` must hold what was asked for: fewer records than `attempts` reject nothing.
-pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, terms: JudgeParams<'_>) -> Verdict {
-    let attempts = terms.attempts;
-    let looks: Vec<SampleOutcome> = seen.samples.iter().map(classify).collect();
-    if let Some(how) = looks.iter().copied().find_map(answered) {
-        return Verdict::Accepted(how);
+/// Judges one endpoint. Fewer samples than `attempts` never give a rejection.
+pub fn judge_endpoint(case: &EndpointCase, seen: &EndpointObservation, params: JudgeParams<'_>) -> Verdict {
+    let attempts = params.attempts;
+    let outcomes: Vec<SampleOutcome> = seen.samples.iter().map(classify).collect();
+    if let Some(accepted_by) = outcomes.iter().copied().find_map(accepted_by) {
+        return Verdict::Accepted(accepted_by);
     }
-    let inconclusive = |reason, words: String| Verdict::Inconclusive(reason, words);
-    if looks.is_empty() || looks.len() < attempts {
-        let words = format!("{} of {attempts} records arrived", looks.len());
-        return inconclusive(Reason::LostOutput, words);
+    if outcomes.is_empty() || outcomes.len() < attempts {
+        let message = format!("{} of {attempts} records arrived", outcomes.len());
+        return Verdict::Inconclusive(Reason::LostOutput, message);
     }
-    let words = describe(&seen.samples);
-    let refusal = match looks[0] {
-        SampleOutcome::Unrelated(reason) if looks.iter().all(|look| *look == looks[0]) => {
-            return inconclusive(reason, words);
+    let message = describe(&seen.samples);
+    let refusal = match outcomes[0] {
+        SampleOutcome::Unrelated(reason) if outcomes.iter().all(|outcome| *outcome == outcomes[0]) => {
+            return Verdict::Inconclusive(reason, message);
         }
-        _ if looks.iter().any(|look| matches!(look, SampleOutcome::Unrelated(_))) => {
-            return inconclusive(Reason::NotSteady, words);
+        _ if outcomes.iter().any(|outcome| matches!(outcome, SampleOutcome::Unrelated(_))) => {
+            return Verdict::Inconclusive(Reason::NotSteady, message);
         }
-        _ if looks.iter().all(|look| *look == SampleOutcome::Reset) => Refusal::Reset,
-        // A STRICT sidecar resets; a ztunnel does both.
-        _ => Refusal::Closed,
+        _ if outcomes.iter().all(|outcome| *outcome == SampleOutcome::Reset) => RefusalKind::Reset,
+        // A STRICT sidecar resets; a ztunnel resets or closes.
+        _ => RefusalKind::Closed,
     };
-    match weigh(case, seen, refusal, terms) {
+    match weigh(case, seen, refusal, params) {
         Ok(evidence) => Verdict::Rejected(vec![evidence]),
-        Err((reason, why)) => inconclusive(reason, format!("{words}; {why}")),
+        Err((reason, missing)) => Verdict::Inconclusive(reason, format!("{message}; {missing}")),
     }
 }
 
-fn answered(look: SampleOutcome) -> Option<AcceptedBy> {
-    match look {
-        SampleOutcome::Answered(how) => Some(how),
+fn accepted_by(outcome: SampleOutcome) -> Option<AcceptedBy> {
+    match outcome {
+        SampleOutcome::Answered(accepted_by) => Some(accepted_by),
         _ => None,
     }
 }
 
-/// What curl said, with counts, for a person.
+/// curl's exit codes and messages, equal ones counted: `curl: (56) Recv failure (3×)`.
 fn describe(samples: &[Sample]) -> String {
     let mut groups: Vec<(String, usize)> = Vec::new();
     for sample in samples {
-        let words = match &sample.message {
+        let description = match &sample.message {
             Some(message) => format!("curl: ({}) {message}", sample.exit),
             None => format!("curl: ({})", sample.exit),
         };
-        match groups.iter_mut().find(|(known, _)| *known == words) {
+        match groups.iter_mut().find(|(known, _)| *known == description) {
             Some((_, count)) => *count += 1,
-            None => groups.push((words, 1)),
+            None => groups.push((description, 1)),
         }
     }
-    let texts: Vec<String> = groups.into_iter().map(|(words, count)| format!("{words} ({count}×)")).collect();
+    let texts: Vec<String> =
+        groups.into_iter().map(|(description, count)| format!("{description} ({count}×)")).collect();
     texts.join(", ")
 }
 
-/// The answer for a target, with the answer for each of its endpoints.
+/// The verdict for a target, and for each of its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// For the target as a whole.
+    /// The verdict for the target as a whole.
     pub verdict: Verdict,
-    /// For each endpoint, in the case's order.
+    /// The verdict for each endpoint, in the order of the case.
     pub endpoints: Vec<Verdict>,
 }
 
-/// Judges a target: one endpoint accepted → accepted; else one inconclusive → inconclusive; else rejected.
+/// Judges a target: accepted if one endpoint accepts; else inconclusive if one endpoint is inconclusive; else rejected.
 ///
-/// The Service's own address counts as one more way in, but can never by itself prove a rejection: it leads to one
-/// endpoint at a time.
-pub fn judge(case: &Case, seen: &Observation, terms: JudgeParams<'_>) -> Judgement {
-    let terms = JudgeParams { last_resort: terms.last_resort || seen.last_resort, ..terms };
+/// The Service's address counts like an endpoint, but cannot prove a rejection by itself: each connection reaches only
+/// one endpoint.
+pub fn judge(case: &Case, seen: &Observation, params: JudgeParams<'_>) -> Judgement {
+    let params = JudgeParams { mesh_client_counts: params.mesh_client_counts || seen.mesh_client_counts, ..params };
     let nothing = EndpointObservation::default();
     let endpoints: Vec<Verdict> = case
         .endpoints
         .iter()
         .enumerate()
-        .map(|(index, endpoint)| judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), terms))
+        .map(|(index, endpoint)| judge_endpoint(endpoint, seen.endpoints.get(index).unwrap_or(&nothing), params))
         .collect();
-    let verdict = match (combine(case, seen, &endpoints, terms.attempts), &seen.control) {
-        (Verdict::Rejected(_), Some(MeshClientAnswer::Broken(words))) => {
-            let words = format!("plaintext is refused, but a client in the mesh does not get through: {words}");
-            Verdict::Inconclusive(Reason::ControlFailed, words)
+    let verdict = match (combine(case, seen, &endpoints, params.attempts), &seen.mesh_client) {
+        (Verdict::Rejected(_), Some(MeshClientAnswer::Unreachable(message))) => {
+            let message = format!("plaintext is refused, but a client in the mesh does not get through: {message}");
+            Verdict::Inconclusive(Reason::ControlFailed, message)
         }
         (verdict, _) => verdict,
     };
     Judgement { verdict, endpoints }
 }
 
-/// Whether only a client in the mesh can still tell: every plaintext connection was refused, and neither the network
-/// nor a proxy could say by whom.
-pub fn needs_control(case: &Case, seen: &Observation, terms: JudgeParams<'_>) -> bool {
-    let is_rejected =
-        |last_resort| judge(case, seen, JudgeParams { last_resort, ..terms }).verdict.evidence().is_some();
-    terms.sources != Sources::Proxy && !is_rejected(false) && is_rejected(true)
+/// Whether only a client in the mesh can decide: every plaintext connection was refused, and neither network nor proxy
+/// evidence shows by whom.
+pub fn needs_mesh_client(case: &Case, seen: &Observation, params: JudgeParams<'_>) -> bool {
+    let is_rejected = |mesh_client_counts| {
+        judge(case, seen, JudgeParams { mesh_client_counts, ..params }).verdict.evidence().is_some()
+    };
+    params.sources != Sources::Proxy && !is_rejected(false) && is_rejected(true)
 }
 
 fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usize) -> Verdict {
-    let looks: Vec<SampleOutcome> = seen.service.iter().map(classify).collect();
-    // The Service's own answer first: it is the question that a person asked.
-    if let Some(how) = looks.iter().copied().find_map(answered) {
-        return Verdict::Accepted(how);
+    let outcomes: Vec<SampleOutcome> = seen.service.iter().map(classify).collect();
+    // The Service's answer comes first because the user asked about the Service.
+    if let Some(accepted_by) = outcomes.iter().copied().find_map(accepted_by) {
+        return Verdict::Accepted(accepted_by);
     }
-    if let Some(Verdict::Accepted(how)) = endpoints.iter().find(|verdict| matches!(verdict, Verdict::Accepted(_))) {
-        return Verdict::Accepted(*how);
+    if let Some(Verdict::Accepted(accepted_by)) =
+        endpoints.iter().find(|verdict| matches!(verdict, Verdict::Accepted(_)))
+    {
+        return Verdict::Accepted(*accepted_by);
     }
     if endpoints.is_empty() {
-        let words = format!("service {:?} has no ready endpoint for port {}", case.service, case.port);
-        return Verdict::Inconclusive(Reason::NoEndpoints, words);
+        let message = format!("service {:?} has no ready endpoint for port {}", case.service, case.port);
+        return Verdict::Inconclusive(Reason::NoEndpoints, message);
     }
     if let Some(verdict @ Verdict::Inconclusive(..)) =
         endpoints.iter().find(|verdict| matches!(verdict, Verdict::Inconclusive(..)))
@@ -165,13 +168,14 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
     }
     let through_service = || format!("through the Service's address: {}", describe(&seen.service));
     let evidence: Vec<Evidence> = endpoints.iter().filter_map(Verdict::evidence).flatten().cloned().collect();
-    // Where each proxy has given its word, a plain close is as good as a reset.
-    let closes = evidence.iter().all(|evidence| evidence.proxy.is_some());
-    let refused = |look: &SampleOutcome| *look == SampleOutcome::Reset || closes && *look == SampleOutcome::Closed;
-    match looks.iter().find(|look| !refused(look)) {
-        None if looks.is_empty() || looks.len() < attempts => {
-            let words = format!("{} of {attempts} records of the Service's own address arrived", looks.len());
-            return Verdict::Inconclusive(Reason::LostOutput, words);
+    // With proxy evidence for every endpoint, a close without a reset counts as a refusal.
+    let close_counts = evidence.iter().all(|evidence| evidence.proxy.is_some());
+    let refused =
+        |outcome: &SampleOutcome| *outcome == SampleOutcome::Reset || close_counts && *outcome == SampleOutcome::Closed;
+    match outcomes.iter().find(|outcome| !refused(outcome)) {
+        None if outcomes.is_empty() || outcomes.len() < attempts => {
+            let message = format!("{} of {attempts} records of the Service's own address arrived", outcomes.len());
+            return Verdict::Inconclusive(Reason::LostOutput, message);
         }
         None => {}
         Some(SampleOutcome::Unrelated(reason)) => return Verdict::Inconclusive(*reason, through_service()),

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 const TRUST_DOMAIN: &str = "cluster.local";
 const ATTEMPTS: usize = 3;
-const TERMS: JudgeParams<'static> =
-    JudgeParams { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, last_resort: false };
+const PARAMS: JudgeParams<'static> =
+    JudgeParams { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, mesh_client_counts: false };
 
 fn identity() -> PeerIdentity {
     PeerIdentity {
@@ -111,14 +111,14 @@ fn everywhere(sample: &Sample, hello: Hello) -> Observation {
 /// `rejected`, `accepted: …` or `inconclusive: …`, for tables.
 fn word(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Accepted(how) => format!("accepted: {how}"),
+        Verdict::Accepted(accepted_by) => format!("accepted: {accepted_by}"),
         Verdict::Rejected(_) => "rejected".to_owned(),
         Verdict::Inconclusive(reason, _) => format!("inconclusive: {reason}"),
     }
 }
 
 fn judged(case: &Case, seen: &Observation) -> Verdict {
-    judge(case, seen, TERMS).verdict
+    judge(case, seen, PARAMS).verdict
 }
 
 const SIDECAR_403: &str = "accepted: HTTP 403: plaintext got in, denied by authorization";
@@ -496,7 +496,7 @@ fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
         None => (false, !certificate && !mute),
     };
     let word = seen.proxy.as_ref().and_then(|word| word.as_ref().ok());
-    let worth = word.map_or(Weight::Silent, |word| word.worth(seen.samples.len()));
+    let worth = word.map_or(Weight::Silent, |word| word.weight(seen.samples.len()));
     let by_network = network && strict && refused(&[55, 56]) && worth != Weight::Contradicts;
     let by_proxy = worth == Weight::Supports && !contradicts && refused(&[52, 55, 56]);
     seen.samples.len() >= ATTEMPTS && case.data_plane != DataPlane::None && case.captured && (by_network || by_proxy)
@@ -541,7 +541,7 @@ proptest! {
 
     #[test]
     fn one_accepted_endpoint_makes_the_target_accepted((case, seen) in any_case()) {
-        let judgement = judge(&case, &seen, TERMS);
+        let judgement = judge(&case, &seen, PARAMS);
         if judgement.endpoints.iter().any(|verdict| verdict.as_str() == "accepted") {
             prop_assert_eq!(judgement.verdict.as_str(), "accepted");
         }

@@ -152,7 +152,7 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::proxy::{ProxyReport, word};
+    use crate::domain::proxy::{ProxyReport, inspect_chains};
     use serde_json::json;
 
     fn dump(chains: &Value) -> Value {
@@ -173,9 +173,9 @@ mod tests {
     fn a_sidecars_dump_gives_its_chains() {
         let plain = json!({"filter_chain_match": {"destination_port": 8080, "transport_protocol": "raw_buffer"}});
         let strict = filter_chains(&dump(&json!([mutual(8080)]))).unwrap();
-        assert_eq!(word(&strict, 8080), ProxyReport::Enforces { chains: 1 });
+        assert_eq!(inspect_chains(&strict, 8080), ProxyReport::Enforces { chains: 1 });
         let permissive = filter_chains(&dump(&json!([mutual(8080), plain]))).unwrap();
-        assert_eq!(word(&permissive, 8080), ProxyReport::LetsPlaintextIn);
+        assert_eq!(inspect_chains(&permissive, 8080), ProxyReport::LetsPlaintextIn);
     }
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         let mut dump = dump(&json!([mutual(8080)]));
         dump["configs"][0]["active_state"]["listener"]["default_filter_chain"] = json!({"filters": []});
         let chains = filter_chains(&dump).unwrap();
-        assert_eq!(word(&chains, 8080), ProxyReport::Enforces { chains: 1 });
-        assert_eq!(word(&chains, 9090), ProxyReport::LetsPlaintextIn);
+        assert_eq!(inspect_chains(&chains, 8080), ProxyReport::Enforces { chains: 1 });
+        assert_eq!(inspect_chains(&chains, 9090), ProxyReport::LetsPlaintextIn);
     }
 
     #[test]

@@ -314,7 +314,7 @@ impl ReportContext {
             attempts: self.attempts,
             trust_domain: &self.trust_domain,
             sources: self.sources,
-            last_resort: false,
+            mesh_client_counts: false,
         }
     }
 }
@@ -408,7 +408,7 @@ impl TargetReport {
 fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
     let mut judgement = verdict::judge(case, seen, frame.terms());
     if changed {
-        judgement.doubt();
+        judgement.mark_unstable();
     }
     let nothing = EndpointObservation::default();
     let endpoints = case.endpoints.iter().zip(&judgement.endpoints).enumerate().map(|(index, (endpoint, verdict))| {
@@ -439,7 +439,7 @@ fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool)
         }),
         endpoints: endpoints.collect(),
         samples: seen.service.iter().map(sample).collect(),
-        control: seen.control.as_ref().map(control),
+        control: seen.mesh_client.as_ref().map(control),
         not_ready: case.unready.clone(),
         body: seen.body.clone(),
     }
@@ -516,8 +516,8 @@ fn sample(sample: &Sample) -> SampleReport {
 
 fn control(control: &MeshClientAnswer) -> ControlReport {
     let (got_through, message) = match control {
-        MeshClientAnswer::Through(words) => (Some(true), words),
-        MeshClientAnswer::Broken(words) => (Some(false), words),
+        MeshClientAnswer::Reached(words) => (Some(true), words),
+        MeshClientAnswer::Unreachable(words) => (Some(false), words),
         MeshClientAnswer::Unclear(words) => (None, words),
     };
     ControlReport { got_through, message: message.clone() }
@@ -526,7 +526,7 @@ fn control(control: &MeshClientAnswer) -> ControlReport {
 fn proxy(word: &Result<ProxyReport, String>, refused: usize) -> ProxyEvidence {
     match word {
         Ok(word) => ProxyEvidence {
-            refuses_plaintext: match word.worth(refused) {
+            refuses_plaintext: match word.weight(refused) {
                 Weight::Supports => Some(true),
                 Weight::Contradicts => Some(false),
                 Weight::Silent => None,
