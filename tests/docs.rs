@@ -1,9 +1,12 @@
 //! What the documentation repeats of the tool must be what the tool says.
 
+mod source;
+
 use clap::CommandFactory;
 use secure_traffic::cli::Cli;
 use secure_traffic::domain::findings::Code;
 use secure_traffic::domain::reason::Reason;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {
@@ -72,7 +75,8 @@ fn verdicts_explain_every_reason_and_no_other() {
 fn every_trap_of_the_table_is_staged_by_a_test_that_exists() {
     let page = text("docs/verdicts.md");
     let table = page.split_once("## Traps").and_then(|(_, rest)| rest.split_once("\n## ")).expect("the table").0;
-    let sources: String = ["src", "tests"].iter().flat_map(|room| rust_files(&root().join(room))).collect();
+    let sources: String =
+        ["src", "tests"].into_iter().flat_map(|room| source::read_files(room).into_values()).collect();
     let names: Vec<&str> =
         table.split('`').skip(1).step_by(2).filter(|word| word.contains('_') && word.contains('…')).collect();
     assert!(names.len() > 20, "{names:?}");
@@ -83,20 +87,6 @@ fn every_trap_of_the_table_is_staged_by_a_test_that_exists() {
         };
         assert!(is_there, "no test is called {name}");
     }
-}
-
-/// The texts of all source files below.
-fn rust_files(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                return rust_files(&path);
-            }
-            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-            is_rust.then(|| std::fs::read_to_string(&path).expect("text")).into_iter().collect()
-        })
-        .collect()
 }
 
 #[test]
@@ -121,6 +111,66 @@ fn every_command_is_in_the_guide() {
     for command in Cli::command().get_subcommands() {
         assert!(pages.contains(&format!("secure-traffic {}", command.get_name())), "{}", command.get_name());
     }
+}
+
+/// The codes of rules in a text, such as `PA-4`, with the line of each. A range such as `DR-3..DR-6` stands for all codes
+/// in it.
+fn rule_codes(text: &str) -> Vec<(String, usize)> {
+    let mut codes = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let is_part_of_code = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        for word in line.split(|c: char| !is_part_of_code(c)) {
+            let ends: Vec<(&str, u32)> = word.split("..").filter_map(rule_code).collect();
+            match ends[..] {
+                [(family, first), (other, last)] if family == other => {
+                    codes.extend((first..=last).map(|code| (format!("{family}-{code}"), number + 1)));
+                }
+                _ => codes.extend(ends.iter().map(|(family, code)| (format!("{family}-{code}"), number + 1))),
+            }
+        }
+    }
+    codes
+}
+
+/// The family and the number of a code: two capital letters and up to two digits.
+fn rule_code(word: &str) -> Option<(&str, u32)> {
+    let (family, number) = word.split('.').next()?.split_once('-')?;
+    let is_code = family.len() == 2 && family.chars().all(|c| c.is_ascii_uppercase()) && number.len() <= 2;
+    is_code.then(|| number.parse().ok().map(|number| (family, number))).flatten()
+}
+
+#[test]
+fn codes_of_rules_are_found() {
+    let codes = |text: &str| rule_codes(text).into_iter().map(|(code, _)| code).collect::<Vec<_>>().join(" ");
+    let [first, last, other] = [5, 7, 3].map(|number| format!("ZZ-{number}"));
+    assert_eq!(codes(&format!("// {first}, ({last}): `{other}`.")), "ZZ-5 ZZ-7 ZZ-3");
+    assert_eq!(codes(&format!("{first}..{last}.")), "ZZ-5 ZZ-6 ZZ-7");
+    assert_eq!(codes(&format!("{first}.2")), "ZZ-5");
+    assert_eq!(codes("UTF-8, SHA-256, AB-123, ab-1, x-1, A-1, AB-"), "");
+}
+
+#[test]
+fn every_cited_rule_of_istio_is_listed_and_every_listed_one_is_cited() {
+    let page = text("docs/istio-semantics.md");
+    let mut listed = BTreeSet::new();
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [code, rule, versions, source] = cells[..] else { panic!("not four cells: {line}") };
+        assert!(!rule.is_empty() && !versions.is_empty() && source.contains("](https://"), "{line}");
+        assert!(listed.insert(code.trim_matches('`').to_owned()), "{code} is listed twice");
+    }
+    let mut cited = BTreeMap::new();
+    for directory in ["src", "tests"] {
+        for (file, text) in source::read_files(directory).iter().filter(|(file, _)| *file != "docs.rs") {
+            for (code, line) in rule_codes(text) {
+                cited.entry(code).or_insert_with(|| format!("{directory}/{file}:{line}"));
+            }
+        }
+    }
+    let missing: Vec<_> = cited.iter().filter(|(code, _)| !listed.contains(*code)).collect();
+    let superfluous: Vec<_> = listed.iter().filter(|code| !cited.contains_key(*code)).collect();
+    assert!(missing.is_empty(), "not in docs/istio-semantics.md: {missing:?}");
+    assert!(superfluous.is_empty(), "listed in docs/istio-semantics.md and not cited: {superfluous:?}");
 }
 
 /// Links between the pages, and from them to files of the project.
