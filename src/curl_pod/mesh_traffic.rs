@@ -7,7 +7,7 @@ use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word
 use super::runner::ProbeRunner;
 use crate::domain::mesh::Snapshot;
 use crate::domain::mesh_client::MeshClientAnswer;
-use crate::domain::mesh_traffic::{Calls, Health, LASTING, Tally};
+use crate::domain::mesh_traffic::{CallMonitor, CallSummary, Health, LASTING};
 use crate::domain::probe::Case;
 use crate::domain::reason::Reason;
 use crate::domain::sample::Sample;
@@ -44,7 +44,7 @@ pub struct MeshTrafficMonitor {
 /// The calls so far, shared with the task that reads the pod's log.
 #[derive(Debug)]
 struct MonitorState {
-    calls: Calls,
+    calls: CallMonitor,
     /// Why the client did not start or no longer calls.
     failure: Option<Failure>,
 }
@@ -53,7 +53,7 @@ struct MonitorState {
 #[derive(Debug)]
 pub struct MonitoredTraffic {
     /// The calls since the first write.
-    pub summary: Tally,
+    pub summary: CallSummary,
     /// Why the client ended before [`MeshTrafficMonitor::finish`], if it did.
     pub failure: Option<Failure>,
     /// The removal of its pod, in progress; `None` if its task panicked.
@@ -75,7 +75,7 @@ impl MeshTrafficMonitor {
         let (cluster, services, shutdown) = (cluster.clone(), services.to_vec(), runner.shutdown.clone());
         let targets: HashMap<String, usize> =
             cases.iter().enumerate().map(|(index, case)| (authority(case), index)).collect();
-        let calls = Calls::new(cases.iter().map(|case| case.name()));
+        let calls = CallMonitor::new(cases.iter().map(|case| case.name()));
         let state = Arc::new(watch::Sender::new(MonitorState { calls, failure: None }));
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
@@ -97,17 +97,17 @@ impl MeshTrafficMonitor {
 
     /// Waits until each target was called, and counts calls from then on. Returns the state of the targets at that
     /// moment. `Err` says why there is no mesh client.
-    pub async fn started(&self) -> Result<Tally, Failure> {
+    pub async fn started(&self) -> Result<CallSummary, Failure> {
         let mut state = self.state.subscribe();
         // The pod's start has a limit of its own; this one is for a log that stays empty.
-        let first_call = state.wait_for(|state| state.failure.is_some() || state.calls.has_begun_to_call());
+        let first_call = state.wait_for(|state| state.failure.is_some() || state.calls.has_called());
         let _ = timeout(self.start_timeout + WARM_UP, first_call).await;
-        let warm = state.wait_for(|state| state.failure.is_some() || state.calls.warmed_up());
+        let warm = state.wait_for(|state| state.failure.is_some() || state.calls.called_all());
         let _ = timeout(WARM_UP, warm).await;
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        self.state.send_modify(|state| state.calls.begin());
+        self.state.send_modify(|state| state.calls.start_counting());
         Ok(self.summary())
     }
 
@@ -116,29 +116,29 @@ impl MeshTrafficMonitor {
         let mut state = self.state.subscribe();
         let before = self.state.borrow().calls.clone();
         let is_settled = |state: &MonitorState| {
-            let is_steady = state.calls.standing() != Health::Failing;
+            let is_steady = state.calls.health() != Health::Failing;
             state.calls.is_newer_than(&before) && is_steady || state.failure.is_some()
         };
         // Twice the time after which a target is lost: with many targets each is called rarely.
         let _ = timeout(LASTING * 2, state.wait_for(is_settled)).await;
-        self.state.borrow().calls.standing()
+        self.state.borrow().calls.health()
     }
 
     /// Waits until calls to all watched targets succeed again, at most as long as a target takes to be lost.
     pub async fn recovered(&self) -> bool {
         let mut state = self.state.subscribe();
-        let is_ok = state.wait_for(|state| state.calls.standing() == Health::Ok);
+        let is_ok = state.wait_for(|state| state.calls.health() == Health::Ok);
         timeout(LASTING * 2, is_ok).await.is_ok_and(|state| state.is_ok())
     }
 
     /// The last answer of the target of this name; `None` if it is not called.
     pub fn answer(&self, target: &str) -> Option<MeshClientAnswer> {
-        self.state.borrow().calls.met(target).cloned()
+        self.state.borrow().calls.answer(target).cloned()
     }
 
     /// The calls since the first write, so far.
-    pub fn summary(&self) -> Tally {
-        self.state.borrow().calls.tally()
+    pub fn summary(&self) -> CallSummary {
+        self.state.borrow().calls.summary()
     }
 
     /// Why the client did not start or no longer calls.
@@ -151,7 +151,7 @@ impl MeshTrafficMonitor {
         let _ = self.stop.send(());
         let removal = self.task.await.ok();
         let state = self.state.borrow();
-        MonitoredTraffic { summary: state.calls.tally(), failure: state.failure.clone(), removal }
+        MonitoredTraffic { summary: state.calls.summary(), failure: state.failure.clone(), removal }
     }
 }
 
@@ -167,7 +167,7 @@ async fn follow(
     let start = Instant::now();
     while let Some(line) = lines.next().await {
         let Some((target, sample)) = record(&line, marker, targets) else { continue };
-        state.send_modify(|state| state.calls.see(target, &sample, start.elapsed()));
+        state.send_modify(|state| state.calls.record(target, &sample, start.elapsed()));
     }
     Err(Failure::Pod(Reason::LostOutput, "its stream of samples ended".to_owned()))
 }

@@ -13,7 +13,7 @@ pub const LASTING: Duration = Duration::from_secs(5);
 
 /// One target of the control.
 #[derive(Debug, Clone)]
-struct Target {
+struct MonitoredTarget {
     name: String,
     /// How it was before the first write.
     before: Option<MeshClientAnswer>,
@@ -25,13 +25,13 @@ struct Target {
     /// When it was asked last.
     last: Duration,
     /// Calls since the first write.
-    asked: usize,
+    calls: usize,
     failed: usize,
     /// The last failure since the first write, in words.
     failure: Option<String>,
 }
 
-impl Target {
+impl MonitoredTarget {
     fn is_watched(&self) -> bool {
         matches!(self.before, Some(MeshClientAnswer::Reached(_)))
     }
@@ -54,11 +54,11 @@ pub enum Health {
 
 /// What came of all calls since the first write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct CallSummary {
     /// Targets that were got through to before the first write.
     pub watched: usize,
     /// Calls to them since.
-    pub asked: usize,
+    pub calls: usize,
     /// Calls that failed, by target: name, count, the last failure in words.
     pub failed: Vec<(String, usize, String)>,
     /// Targets that are lost.
@@ -69,7 +69,7 @@ pub struct Tally {
     pub broken: Vec<(String, String)>,
 }
 
-impl Tally {
+impl CallSummary {
     /// Calls that failed, in all.
     pub fn failures(&self) -> usize {
         self.failed.iter().map(|(_, count, _)| count).sum()
@@ -78,34 +78,34 @@ impl Tally {
 
 /// Follows the calls of the control to every target.
 #[derive(Debug, Clone)]
-pub struct Calls {
-    targets: Vec<Target>,
-    begun: bool,
+pub struct CallMonitor {
+    targets: Vec<MonitoredTarget>,
+    started: bool,
 }
 
-impl Calls {
+impl CallMonitor {
     /// For targets of these names.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let target = |name| Target {
+        let target = |name| MonitoredTarget {
             name,
             before: None,
             now: None,
             down: 0,
             down_since: Duration::ZERO,
             last: Duration::ZERO,
-            asked: 0,
+            calls: 0,
             failed: 0,
             failure: None,
         };
-        Self { targets: names.into_iter().map(target).collect(), begun: false }
+        Self { targets: names.into_iter().map(target).collect(), started: false }
     }
 
     /// Takes one call to a target, `at` after the clock was started.
-    pub fn see(&mut self, index: usize, sample: &Sample, at: Duration) {
+    pub fn record(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(target) = self.targets.get_mut(index) else { return };
-        let met = classify_samples(std::slice::from_ref(sample));
+        let answer = classify_samples(std::slice::from_ref(sample));
         target.last = at;
-        if let MeshClientAnswer::Reached(_) = met {
+        if let MeshClientAnswer::Reached(_) = answer {
             target.down = 0;
         } else {
             target.down += 1;
@@ -113,30 +113,30 @@ impl Calls {
                 target.down_since = at;
             }
         }
-        if self.begun {
-            target.asked += 1;
-            if let MeshClientAnswer::Unreachable(words) | MeshClientAnswer::Unclear(words) = &met {
+        if self.started {
+            target.calls += 1;
+            if let MeshClientAnswer::Unreachable(message) | MeshClientAnswer::Unclear(message) = &answer {
                 target.failed += 1;
-                target.failure = Some(words.clone());
+                target.failure = Some(message.clone());
             }
         }
-        target.now = Some(met);
+        target.now = Some(answer);
     }
 
     /// Whether any target was called.
-    pub fn has_begun_to_call(&self) -> bool {
+    pub fn has_called(&self) -> bool {
         self.targets.iter().any(|target| target.now.is_some())
     }
 
     /// Whether every target was called at least once.
-    pub fn warmed_up(&self) -> bool {
+    pub fn called_all(&self) -> bool {
         self.targets.iter().all(|target| target.now.is_some())
     }
 
     /// What was seen so far is how it was before the first write; from now on calls count. A second time changes
     /// nothing.
-    pub fn begin(&mut self) {
-        if std::mem::replace(&mut self.begun, true) {
+    pub fn start_counting(&mut self) {
+        if std::mem::replace(&mut self.started, true) {
             return;
         }
         for target in &mut self.targets {
@@ -147,12 +147,12 @@ impl Calls {
     /// Whether every target that was called at all was called again since `before`.
     pub fn is_newer_than(&self, before: &Self) -> bool {
         let pairs = self.targets.iter().zip(&before.targets);
-        pairs.filter(|(now, _)| now.now.is_some()).all(|(now, before)| now.asked > before.asked)
+        pairs.filter(|(now, _)| now.now.is_some()).all(|(now, before)| now.calls > before.calls)
     }
 
     /// How the watched targets are.
-    pub fn standing(&self) -> Health {
-        if self.targets.iter().any(Target::is_lost) {
+    pub fn health(&self) -> Health {
+        if self.targets.iter().any(MonitoredTarget::is_lost) {
             Health::Lost
         } else if self.targets.iter().any(|target| target.is_watched() && target.down > 0) {
             Health::Failing
@@ -162,36 +162,36 @@ impl Calls {
     }
 
     /// What is to be said of a target of this name; one call that fails is not the word for all.
-    pub fn met(&self, name: &str) -> Option<&MeshClientAnswer> {
+    pub fn answer(&self, name: &str) -> Option<&MeshClientAnswer> {
         let target = self.targets.iter().find(|target| target.name == name)?;
         if target.is_watched() && target.down < STREAK { target.before.as_ref() } else { target.now.as_ref() }
     }
 
     /// What came of all calls.
-    pub fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+    pub fn summary(&self) -> CallSummary {
+        let mut summary = CallSummary::default();
         for target in &self.targets {
             match (&target.before, &target.now) {
                 (Some(MeshClientAnswer::Reached(_)), _) => {
-                    tally.watched += 1;
-                    tally.asked += target.asked;
-                    if let Some(words) = &target.failure {
-                        tally.failed.push((target.name.clone(), target.failed, words.clone()));
+                    summary.watched += 1;
+                    summary.calls += target.calls;
+                    if let Some(message) = &target.failure {
+                        summary.failed.push((target.name.clone(), target.failed, message.clone()));
                     }
                     if target.is_lost() {
-                        tally.lost.push(target.name.clone());
+                        summary.lost.push(target.name.clone());
                     }
                 }
                 (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Reached(_))) => {
-                    tally.repaired.push(target.name.clone());
+                    summary.repaired.push(target.name.clone());
                 }
-                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Unreachable(words))) => {
-                    tally.broken.push((target.name.clone(), words.clone()));
+                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Unreachable(message))) => {
+                    summary.broken.push((target.name.clone(), message.clone()));
                 }
                 _ => {}
             }
         }
-        tally
+        summary
     }
 }
 
@@ -212,15 +212,15 @@ mod tests {
     }
 
     /// One target: what it met before the first write, and then, each half a second after the other.
-    fn run(before: &[Sample], then: &[Sample]) -> Calls {
-        let mut calls = Calls::new(["web:80".to_owned()]);
+    fn run(before: &[Sample], then: &[Sample]) -> CallMonitor {
+        let mut calls = CallMonitor::new(["web:80".to_owned()]);
         let times = (0..).map(|index| Duration::from_millis(500 * index));
         for (sample, at) in before.iter().zip(times.clone()) {
-            calls.see(0, sample, at);
+            calls.record(0, sample, at);
         }
-        calls.begin();
+        calls.start_counting();
         for (sample, at) in then.iter().zip(times.skip(before.len())) {
-            calls.see(0, sample, at);
+            calls.record(0, sample, at);
         }
         calls
     }
@@ -243,52 +243,52 @@ mod tests {
             ("a TCP application that never says anything", silent(), repeated(&silent(), 20), Health::Ok),
         ];
         for (name, before, then, expected) in rows {
-            assert_eq!(run(&[before], &then).standing(), expected, "{name}");
+            assert_eq!(run(&[before], &then).health(), expected, "{name}");
         }
     }
 
     #[test]
     fn failures_from_before_the_first_write_are_not_counted() {
-        let tally = run(&[broken(), through()], &[through(), broken(), through()]).tally();
-        assert_eq!((tally.watched, tally.asked, tally.failures()), (1, 3, 1));
-        assert!(tally.failed[0].2.contains("503") && tally.lost.is_empty());
+        let summary = run(&[broken(), through()], &[through(), broken(), through()]).summary();
+        assert_eq!((summary.watched, summary.calls, summary.failures()), (1, 3, 1));
+        assert!(summary.failed[0].2.contains("503") && summary.lost.is_empty());
     }
 
     #[test]
     fn what_was_broken_is_told_whether_it_was_repaired() {
-        assert_eq!(run(&[broken()], &[broken(), through()]).tally().repaired, ["web:80"]);
-        let still = run(&[broken()], &[broken()]).tally();
+        assert_eq!(run(&[broken()], &[broken(), through()]).summary().repaired, ["web:80"]);
+        let still = run(&[broken()], &[broken()]).summary();
         assert_eq!((still.broken.len(), still.watched), (1, 0));
     }
 
     #[test]
     fn a_target_that_was_never_asked_is_not_watched() {
-        let mut calls = Calls::new(["a:1".to_owned(), "b:1".to_owned()]);
-        calls.see(0, &through(), Duration::ZERO);
-        calls.see(7, &through(), Duration::ZERO);
-        assert!(!calls.warmed_up());
-        calls.begin();
-        calls.see(1, &broken(), Duration::from_secs(1));
-        assert_eq!((calls.tally().watched, calls.standing()), (1, Health::Ok));
+        let mut calls = CallMonitor::new(["a:1".to_owned(), "b:1".to_owned()]);
+        calls.record(0, &through(), Duration::ZERO);
+        calls.record(7, &through(), Duration::ZERO);
+        assert!(!calls.called_all());
+        calls.start_counting();
+        calls.record(1, &broken(), Duration::from_secs(1));
+        assert_eq!((calls.summary().watched, calls.health()), (1, Health::Ok));
     }
 
     #[test]
     fn news_is_one_more_call_to_each_target() {
-        let mut calls = Calls::new(["a:1".to_owned(), "b:1".to_owned(), "never:1".to_owned()]);
-        calls.see(0, &through(), Duration::ZERO);
-        calls.see(1, &through(), Duration::ZERO);
-        calls.begin();
+        let mut calls = CallMonitor::new(["a:1".to_owned(), "b:1".to_owned(), "never:1".to_owned()]);
+        calls.record(0, &through(), Duration::ZERO);
+        calls.record(1, &through(), Duration::ZERO);
+        calls.start_counting();
         let before = calls.clone();
-        calls.see(0, &through(), Duration::from_secs(1));
+        calls.record(0, &through(), Duration::from_secs(1));
         assert!(!calls.is_newer_than(&before));
-        calls.see(1, &broken(), Duration::from_secs(1));
+        calls.record(1, &broken(), Duration::from_secs(1));
         assert!(calls.is_newer_than(&before));
     }
 
     #[test]
     fn the_beginning_is_once() {
         let mut calls = run(&[through()], &repeated(&broken(), 12));
-        calls.begin();
-        assert_eq!(calls.standing(), Health::Lost);
+        calls.start_counting();
+        assert_eq!(calls.health(), Health::Lost);
     }
 }

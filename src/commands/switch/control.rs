@@ -4,7 +4,7 @@ use super::Switch;
 use crate::curl_pod::curl;
 use crate::curl_pod::mesh_traffic::MeshTrafficMonitor;
 use crate::curl_pod::probe_pod::Failure;
-use crate::domain::mesh_traffic::{Health, Tally};
+use crate::domain::mesh_traffic::{CallSummary, Health};
 use crate::domain::probe::Case;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -97,31 +97,31 @@ impl Switch<'_> {
         if let Some(Failure::Pod(reason, words)) = run.failure() {
             printer.warn(&format!("the control in the mesh did not stay to the end: {reason}: {words}"));
         }
-        let tally = run.summary();
-        for name in &tally.repaired {
+        let summary = run.summary();
+        for name in &summary.repaired {
             printer.say(&format!("in the mesh {name} is reached now, and was not before"));
         }
-        for (name, words) in &tally.broken {
+        for (name, words) in &summary.broken {
             printer.warn(&format!("in the mesh {name} is not reached, as before: {words}"));
         }
         let Some(words) = lost else {
-            self.say_tally(&tally);
+            self.say_summary(&summary);
             return ExitStatus::Success;
         };
         printer.warn(&words);
         ExitStatus::Unexpected
     }
 
-    fn say_tally(&self, tally: &Tally) {
+    fn say_summary(&self, summary: &CallSummary) {
         let printer = self.context.printer;
-        let through = tally.asked - tally.failures();
+        let through = summary.calls - summary.failures();
         let words = format!(
             "calls in the mesh: {through} of {} got through while it changed, at {}",
-            tally.asked,
-            count(tally.watched, "target")
+            summary.calls,
+            count(summary.watched, "target")
         );
-        match tally.failed.as_slice() {
-            _ if tally.watched == 0 => {
+        match summary.failed.as_slice() {
+            _ if summary.watched == 0 => {
                 printer.say("no call in the mesh shows whether it gets through: none was answered");
             }
             [] => printer.say(&words),
@@ -145,8 +145,8 @@ impl Switch<'_> {
 }
 
 /// What is lost, and what was last seen of it.
-fn lost(tally: &Tally) -> String {
-    let words = tally.failed.iter().filter(|(name, ..)| tally.lost.contains(name));
+fn lost(summary: &CallSummary) -> String {
+    let words = summary.failed.iter().filter(|(name, ..)| summary.lost.contains(name));
     let words: Vec<String> = words.map(|(name, _, words)| format!("{name} ({words})")).collect();
     format!("calls in the mesh got through before the change, and do not any more: {}", words.join(", "))
 }
