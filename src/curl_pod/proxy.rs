@@ -4,7 +4,7 @@
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
 use crate::cluster::request::attempt;
-use crate::domain::client_config::Awaited;
+use crate::domain::client_config::ExpectedClusters;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation, refused_endpoints};
 use crate::domain::proxy::{self, FilterChain};
@@ -91,10 +91,11 @@ pub enum WaitOutcome {
 }
 
 /// Waits until the sidecar of each pod has loaded the clusters that are expected of it.
-pub async fn until_loaded(cluster: &Cluster, clients: &[(String, Awaited)], limit: Duration) -> WaitOutcome {
+pub async fn until_loaded(cluster: &Cluster, clients: &[(String, ExpectedClusters)], limit: Duration) -> WaitOutcome {
     let path = envoy::clusters_of(&cluster.namespace);
     let pods: Vec<&str> = clients.iter().map(|(pod, _)| pod.as_str()).collect();
-    let awaited: BTreeMap<&str, &Awaited> = clients.iter().map(|(pod, awaited)| (pod.as_str(), awaited)).collect();
+    let awaited: BTreeMap<&str, &ExpectedClusters> =
+        clients.iter().map(|(pod, awaited)| (pod.as_str(), awaited)).collect();
     until(pods, limit, LOAD_POLL, async |pod| {
         let clusters = envoy::clusters(&json(&admin(cluster, pod, &path).await?)?);
         Ok(awaited.get(pod).is_none_or(|awaited| awaited.is_loaded(&clusters)))

@@ -100,7 +100,7 @@ impl Stream {
                 biased;
                 value = &mut work => return value,
                 sample = self.next() => match sample {
-                    Ok((index, sample)) => tracker.see(index, &sample, start.elapsed()),
+                    Ok((index, sample)) => tracker.record(index, &sample, start.elapsed()),
                     Err(_) => return work.await,
                 },
             }
@@ -119,7 +119,7 @@ impl Stream {
             loop {
                 let (index, sample) = self.next().await?;
                 let elapsed = start.elapsed();
-                tracker.see(index, &sample, elapsed);
+                tracker.record(index, &sample, elapsed);
                 if satisfied(tracker, elapsed) {
                     return Ok(elapsed);
                 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How a sidecar's cluster reaches its endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
+pub enum ClusterTransport {
     /// No TLS, whatever the endpoint.
     Plain,
     /// The mesh's mutual TLS, whatever the endpoint.
@@ -19,7 +19,7 @@ pub enum Transport {
     ByEndpoint,
 }
 
-impl Transport {
+impl ClusterTransport {
     /// Whether a client with this rule setting (DR-12) has such a cluster.
     const fn is_for(self, setting: Option<ClientTls>) -> bool {
         match setting {
@@ -32,16 +32,16 @@ impl Transport {
 }
 
 /// The clusters of one sidecar, by name (`outbound|8080|v1|boards.shop.svc.cluster.local`).
-pub type Clusters = BTreeMap<String, Transport>;
+pub type Clusters = BTreeMap<String, ClusterTransport>;
 
 /// What one client's sidecar must have loaded before a change of the rules is there: cluster, and the setting that it
 /// carries out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Awaited {
+pub struct ExpectedClusters {
     settings: BTreeMap<String, Option<ClientTls>>,
 }
 
-impl Awaited {
+impl ExpectedClusters {
     /// What `pod` must load so that the rules of `after` are there for it: each cluster whose setting they change.
     fn of(before: &Snapshot, after: &Snapshot, pod: &Pod) -> Self {
         let (mut settings, before) = (settings(after, pod), settings(before, pod));
@@ -66,7 +66,7 @@ impl Awaited {
 /// The setting of each cluster of the namespace's Services, as a client in `pod` has it.
 fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls>> {
     let mesh = &snapshot.mesh;
-    let book = VisibleRules::new(
+    let visible = VisibleRules::new(
         &snapshot.rules,
         Sorting {
             root: &mesh.root_namespace,
@@ -79,7 +79,7 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
     let mut settings = BTreeMap::new();
     for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
         let host = service.host(&snapshot.namespace, &mesh.cluster_domain);
-        let rule = book.in_force(client, &host, &snapshot.namespace);
+        let rule = visible.in_force(client, &host, &snapshot.namespace);
         let subsets = rule.iter().flat_map(InForce::rules).flat_map(|rule| &rule.subsets);
         let subsets: BTreeSet<&str> = subsets.map(|subset| subset.name.as_str()).collect();
         for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
@@ -101,13 +101,14 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
 }
 
 /// The pods whose sidecars are asked, and what each must load: at most `limit`, taken evenly.
-pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, Awaited)> {
+pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, ExpectedClusters)> {
     let is_client = |pod: &&Pod| pod.data_plane == DataPlane::Sidecar && pod.ready && !pod.facts.finished;
     let pods: Vec<&Pod> = snapshot.pods.values().filter(is_client).collect();
     let step = pods.len().div_ceil(limit.max(1)).max(1);
     let after = after(snapshot, plan);
-    let asked = pods.into_iter().step_by(step).map(|pod| (pod.name.clone(), Awaited::of(snapshot, &after, pod)));
-    asked.filter(|(_, awaited)| !awaited.is_empty()).collect()
+    let asked =
+        pods.into_iter().step_by(step).map(|pod| (pod.name.clone(), ExpectedClusters::of(snapshot, &after, pod)));
+    asked.filter(|(_, expected)| !expected.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -118,7 +119,7 @@ mod tests {
 
     const WEB: &str = "outbound|80||web.shop.svc.cluster.local";
 
-    fn clusters(transport: Transport) -> Clusters {
+    fn clusters(transport: ClusterTransport) -> Clusters {
         [(WEB.to_owned(), transport)].into()
     }
 
@@ -131,13 +132,13 @@ mod tests {
     #[test]
     fn a_sidecar_has_loaded_a_rule_when_its_cluster_says_what_the_rule_says() {
         let only_repairs = SwitchRequest { destination_rules: RuleChoice::Auto, ..ENABLE };
-        for (tls, wish, loaded, not_yet) in [
-            (ClientTls::Disable, &only_repairs, Transport::Mutual, Transport::Plain),
-            (ClientTls::Simple, &only_repairs, Transport::Mutual, Transport::Tls),
-            (ClientTls::IstioMutual, &DISABLE, Transport::ByEndpoint, Transport::Mutual),
+        for (tls, request, loaded, not_yet) in [
+            (ClientTls::Disable, &only_repairs, ClusterTransport::Mutual, ClusterTransport::Plain),
+            (ClientTls::Simple, &only_repairs, ClusterTransport::Mutual, ClusterTransport::Tls),
+            (ClientTls::IstioMutual, &DISABLE, ClusterTransport::ByEndpoint, ClusterTransport::Mutual),
         ] {
             let snapshot = with_rule(tls);
-            let asked = clients(&snapshot, &plan(&snapshot, wish), 8);
+            let asked = clients(&snapshot, &plan(&snapshot, request), 8);
             let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(names, ["api-0", "web-0"], "{tls:?}");
             assert!(asked[0].1.is_loaded(&clusters(loaded)), "{tls:?}");
@@ -174,7 +175,10 @@ mod tests {
         snapshot.rules.push(with_subset);
         let asked = clients(&snapshot, &plan(&snapshot, &ENABLE), 8);
         let subset = |transport| [("outbound|80|v1|web.shop.svc.cluster.local".to_owned(), transport)].into();
-        assert!(asked[0].1.is_loaded(&subset(Transport::Mutual)) && !asked[0].1.is_loaded(&subset(Transport::Plain)));
+        assert!(
+            asked[0].1.is_loaded(&subset(ClusterTransport::Mutual))
+                && !asked[0].1.is_loaded(&subset(ClusterTransport::Plain))
+        );
     }
 
     #[test]

@@ -16,14 +16,14 @@ pub const LAG: Duration = Duration::from_secs(3);
 
 /// What a change is to bring about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaited {
+pub enum ExpectedAnswer {
     /// Plaintext is refused.
     Refused,
     /// Plaintext is answered.
     Answered,
 }
 
-impl Awaited {
+impl ExpectedAnswer {
     /// What a policy of this mode brings about.
     pub const fn from(mode: MtlsMode) -> Self {
         match mode {
@@ -36,9 +36,9 @@ impl Awaited {
 /// The policies as they will be once a planned change of one is made.
 pub fn policies_after(policies: &Policies, change: &Change, mode: MtlsMode) -> Policies {
     let mut after = policies.clone();
-    let is_it = |namespace: &str, name: &str| namespace == change.namespace && name == change.name;
+    let is_changed = |namespace: &str, name: &str| namespace == change.namespace && name == change.name;
     if after.legacy_only {
-        match after.legacy.iter_mut().find(|policy| is_it(&policy.namespace, &policy.name)) {
+        match after.legacy.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
             Some(policy) => policy.mode = mode,
             None => after.legacy.push(LegacyPolicy {
                 namespace: change.namespace.clone(),
@@ -50,7 +50,7 @@ pub fn policies_after(policies: &Policies, change: &Change, mode: MtlsMode) -> P
         }
         return after;
     }
-    match after.peer.iter_mut().find(|policy| is_it(&policy.namespace, &policy.name)) {
+    match after.peer.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
         Some(policy) => policy.mode = Some(mode),
         None => after.peer.push(PeerAuthentication {
             namespace: change.namespace.clone(),
@@ -68,12 +68,12 @@ pub fn policies_after(policies: &Policies, change: &Change, mode: MtlsMode) -> P
 
 /// The endpoints at which a change of the policy can be seen: meshed, captured, and under the mode that it brings.
 /// At most `limit`, taken evenly.
-pub fn endpoints(cases: &[Case], awaited: Awaited, limit: usize) -> Vec<(String, u16)> {
+pub fn endpoints(cases: &[Case], expected: ExpectedAnswer, limit: usize) -> Vec<(String, u16)> {
     let mut endpoints: Vec<(String, u16)> = cases
         .iter()
         .flat_map(|case| &case.endpoints)
         .filter(|endpoint| endpoint.data_plane.is_meshed() && endpoint.captured)
-        .filter(|endpoint| endpoint.mode.mode.is_some_and(|mode| Awaited::from(mode) == awaited))
+        .filter(|endpoint| endpoint.mode.mode.is_some_and(|mode| ExpectedAnswer::from(mode) == expected))
         .map(|endpoint| (endpoint.address.clone(), endpoint.port))
         .collect();
     endpoints.sort();
@@ -83,7 +83,7 @@ pub fn endpoints(cases: &[Case], awaited: Awaited, limit: usize) -> Vec<(String,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Endpoint {
+struct EndpointProgress {
     /// Agreeing samples at the end, and what they show.
     streak: usize,
     refused: Option<bool>,
@@ -98,18 +98,18 @@ struct Endpoint {
 /// Follows the samples of every endpoint.
 #[derive(Debug, Clone)]
 pub struct Tracker {
-    awaited: Awaited,
-    endpoints: Vec<Endpoint>,
+    expected: ExpectedAnswer,
+    endpoints: Vec<EndpointProgress>,
 }
 
 impl Tracker {
     /// For so many endpoints.
-    pub fn new(awaited: Awaited, endpoints: usize) -> Self {
-        Self { awaited, endpoints: vec![Endpoint::default(); endpoints] }
+    pub fn new(expected: ExpectedAnswer, endpoints: usize) -> Self {
+        Self { expected, endpoints: vec![EndpointProgress::default(); endpoints] }
     }
 
     /// Takes one sample of an endpoint, `at` after the clock was started.
-    pub fn see(&mut self, index: usize, sample: &Sample, at: Duration) {
+    pub fn record(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
         endpoint.seen += 1;
         let refused = match classify(sample) {
@@ -121,7 +121,8 @@ impl Tracker {
             endpoint.streak += 1;
         } else {
             endpoint.changed |= endpoint.refused.is_some() && refused != endpoint.refused;
-            *endpoint = Endpoint { streak: usize::from(refused.is_some()), refused, since: at, ..endpoint.clone() };
+            *endpoint =
+                EndpointProgress { streak: usize::from(refused.is_some()), refused, since: at, ..endpoint.clone() };
         }
     }
 
@@ -133,24 +134,24 @@ impl Tracker {
     /// Forgets what was seen before the write, but not whether an endpoint can be seen at all.
     pub fn restart(&mut self) {
         for endpoint in &mut self.endpoints {
-            *endpoint = Endpoint { refused: endpoint.refused, ..Endpoint::default() };
+            *endpoint = EndpointProgress { refused: endpoint.refused, ..EndpointProgress::default() };
         }
     }
 
-    fn is_there(&self, endpoint: &Endpoint) -> bool {
-        endpoint.streak >= STREAK && endpoint.refused == Some(self.awaited == Awaited::Refused)
+    fn is_as_expected(&self, endpoint: &EndpointProgress) -> bool {
+        endpoint.streak >= STREAK && endpoint.refused == Some(self.expected == ExpectedAnswer::Refused)
     }
 
     /// Whether the change is in force: at every endpoint, or at some, with the rest unmoved for [`LAG`] since.
     pub fn in_force(&self, now: Duration) -> bool {
-        let (there, rest): (Vec<&Endpoint>, Vec<&Endpoint>) =
-            self.endpoints.iter().partition(|endpoint| self.is_there(endpoint));
-        if rest.is_empty() {
+        let (as_expected, others): (Vec<&EndpointProgress>, Vec<&EndpointProgress>) =
+            self.endpoints.iter().partition(|endpoint| self.is_as_expected(endpoint));
+        if others.is_empty() {
             return true;
         }
-        let last_move = there.iter().filter(|endpoint| endpoint.changed).map(|endpoint| endpoint.since).max();
-        let steady = rest.iter().all(|endpoint| !endpoint.changed && endpoint.seen >= STREAK);
-        last_move.is_some_and(|moved| steady && now >= moved + LAG)
+        let last_change = as_expected.iter().filter(|endpoint| endpoint.changed).map(|endpoint| endpoint.since).max();
+        let steady = others.iter().all(|endpoint| !endpoint.changed && endpoint.seen >= STREAK);
+        last_change.is_some_and(|changed_at| steady && now >= changed_at + LAG)
     }
 
     /// Whether any endpoint showed something else before.
@@ -160,13 +161,13 @@ impl Tracker {
 
     /// When the last endpoint came to be as awaited.
     pub fn since(&self) -> Duration {
-        let there = self.endpoints.iter().filter(|endpoint| self.is_there(endpoint));
-        there.map(|endpoint| endpoint.since).max().unwrap_or_default()
+        let as_expected = self.endpoints.iter().filter(|endpoint| self.is_as_expected(endpoint));
+        as_expected.map(|endpoint| endpoint.since).max().unwrap_or_default()
     }
 
     /// Endpoints that are not as awaited.
     pub fn lagging(&self) -> Vec<usize> {
-        (0..self.endpoints.len()).filter(|index| !self.is_there(&self.endpoints[*index])).collect()
+        (0..self.endpoints.len()).filter(|index| !self.is_as_expected(&self.endpoints[*index])).collect()
     }
 }
 
@@ -184,13 +185,13 @@ mod tests {
 
     fn feed(tracker: &mut Tracker, rows: &[(usize, Sample, u64)]) {
         for (index, sample, millis) in rows {
-            tracker.see(*index, sample, Duration::from_millis(*millis));
+            tracker.record(*index, sample, Duration::from_millis(*millis));
         }
     }
 
     #[test]
     fn one_equal_sample_is_not_enough_and_a_flip_starts_anew() {
-        let mut tracker = Tracker::new(Awaited::Refused, 1);
+        let mut tracker = Tracker::new(ExpectedAnswer::Refused, 1);
         feed(
             &mut tracker,
             &[(0, reset(), 0), (0, reset(), 50), (0, answer(), 100), (0, reset(), 150), (0, reset(), 200)],
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_was_so_before_the_write_has_not_moved() {
-        let mut tracker = Tracker::new(Awaited::Refused, 1);
+        let mut tracker = Tracker::new(ExpectedAnswer::Refused, 1);
         feed(&mut tracker, &[(0, reset(), 0)]);
         tracker.restart();
         feed(&mut tracker, &[(0, reset(), 10), (0, reset(), 60), (0, reset(), 110)]);
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_endpoint_counts() {
-        let mut tracker = Tracker::new(Awaited::Refused, 2);
+        let mut tracker = Tracker::new(ExpectedAnswer::Refused, 2);
         feed(&mut tracker, &[(0, reset(), 0), (0, reset(), 1), (0, reset(), 2), (1, answer(), 3)]);
         assert!(!tracker.in_force(Duration::from_secs(9)));
         assert_eq!(tracker.lagging(), [1]);
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_cannot_answer_does_not_hold_the_emergency_exit_up() {
-        let mut tracker = Tracker::new(Awaited::Answered, 2);
+        let mut tracker = Tracker::new(ExpectedAnswer::Answered, 2);
         feed(&mut tracker, &[(0, reset(), 0), (1, reset(), 0)]);
         tracker.restart();
         feed(&mut tracker, &[(0, reset(), 10), (0, answer(), 100), (0, answer(), 150), (0, answer(), 200)]);
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn where_nothing_has_moved_there_is_no_early_end() {
-        let mut tracker = Tracker::new(Awaited::Refused, 2);
+        let mut tracker = Tracker::new(ExpectedAnswer::Refused, 2);
         for millis in [0, 50, 100, 150] {
             feed(&mut tracker, &[(0, reset(), millis), (1, answer(), millis)]);
         }

@@ -57,18 +57,18 @@ pub fn clusters(dump: &Value) -> Clusters {
     named.collect()
 }
 
-fn transport(cluster: &Value) -> client_config::Transport {
+fn transport(cluster: &Value) -> client_config::ClusterTransport {
     let socket = &cluster["transport_socket"];
     let protocols = &socket["typed_config"]["common_tls_context"]["alpn_protocols"];
     let is_of_the_mesh = |protocol: &Value| protocol.as_str().is_some_and(|protocol| protocol.starts_with("istio"));
     if cluster["transport_socket_matches"].as_array().is_some_and(|matches| !matches.is_empty()) {
-        client_config::Transport::ByEndpoint
+        client_config::ClusterTransport::ByEndpoint
     } else if socket["name"] != "envoy.transport_sockets.tls" {
-        client_config::Transport::Plain
+        client_config::ClusterTransport::Plain
     } else if protocols.as_array().into_iter().flatten().any(is_of_the_mesh) {
-        client_config::Transport::Mutual
+        client_config::ClusterTransport::Mutual
     } else {
-        client_config::Transport::Tls
+        client_config::ClusterTransport::Tls
     }
 }
 
@@ -203,10 +203,10 @@ mod tests {
             {"cluster": {}},
         ]});
         let expected = [
-            ("auto", client_config::Transport::ByEndpoint),
-            ("mutual", client_config::Transport::Mutual),
-            ("plain", client_config::Transport::Plain),
-            ("simple", client_config::Transport::Tls),
+            ("auto", client_config::ClusterTransport::ByEndpoint),
+            ("mutual", client_config::ClusterTransport::Mutual),
+            ("plain", client_config::ClusterTransport::Plain),
+            ("simple", client_config::ClusterTransport::Tls),
         ];
         assert_eq!(clusters(&dump), expected.map(|(name, transport)| (name.to_owned(), transport)).into());
         assert!(clusters(&json!({})).is_empty());

@@ -3,7 +3,7 @@
 use super::Switch;
 use super::phases::Stop;
 use crate::curl_pod::proxy::{self, WaitOutcome};
-use crate::domain::client_config::{self, Awaited};
+use crate::domain::client_config::{self, ExpectedClusters};
 use crate::domain::evidence::Sources;
 use crate::domain::mesh::DataPlane;
 use crate::domain::plan::{Direction, Phase, Target};
@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(45);
 
 impl Switch<'_> {
     /// The sidecars that can tell whether the rules of the plan are loaded.
-    pub(super) fn clients(&self) -> Vec<(String, Awaited)> {
+    pub(super) fn clients(&self) -> Vec<(String, ExpectedClusters)> {
         if self.args.settle.is_zero() || self.options.sources == Sources::Network || !self.plan.rules_need_settling {
             return Vec::new();
         }
@@ -33,7 +33,7 @@ impl Switch<'_> {
 
     /// Gives the mesh its time after a phase whose effect is not seen from outside: until the clients' sidecars have
     /// loaded it where they can be asked, else `--settle`.
-    pub(super) async fn settle(&self, phase: &Phase, clients: &[(String, Awaited)]) -> Result<(), Stop> {
+    pub(super) async fn settle(&self, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Result<(), Stop> {
         self.context.progress.begin("letting the mesh take the change over", None);
         let settled = self.settled(phase, clients).await;
         self.context.progress.end();
@@ -41,7 +41,7 @@ impl Switch<'_> {
         Ok(())
     }
 
-    async fn settled(&self, phase: &Phase, clients: &[(String, Awaited)]) -> Result<String, Stop> {
+    async fn settled(&self, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Result<String, Stop> {
         let (settle, limit, begin) = (self.args.settle, self.args.wait_timeout, Instant::now());
         let waited = if phase.target == Target::Rule && !clients.is_empty() {
             proxy::until_loaded(self.cluster, clients, limit).await

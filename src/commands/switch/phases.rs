@@ -7,7 +7,7 @@ use crate::cluster::apply::{Applied, Mode, Refused};
 use crate::cluster::error::ClusterError;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::curl_pod::stream;
-use crate::domain::enforcement::{self, Awaited, Tracker};
+use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
 use crate::domain::plan::{Change, Direction, Phase, Target};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
@@ -169,7 +169,7 @@ impl Switch<'_> {
             None => enforcement::policies_after(&after.policies, change, mode),
         };
         match self.cases(&after) {
-            Ok(cases) => enforcement::endpoints(&cases, Awaited::from(mode), WATCHED),
+            Ok(cases) => enforcement::endpoints(&cases, ExpectedAnswer::from(mode), WATCHED),
             Err(_) => Vec::new(),
         }
     }
@@ -181,11 +181,11 @@ impl Switch<'_> {
         watched: &[(String, u16)],
     ) -> Result<Result<(), Stop>, Failure> {
         let mut stream = stream::open(probe, marker).await?;
-        let mut tracker = Tracker::new(Awaited::from(self.plan.direction.mode()), watched.len());
+        let mut tracker = Tracker::new(ExpectedAnswer::from(self.plan.direction.mode()), watched.len());
         // Before anything is written the stream must show every endpoint.
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
         stream.during(&mut tracker, self.control_begins()).await.map_err(Failure::Interrupted)?;
-        let awaited = Awaited::from(self.plan.direction.mode());
+        let awaited = ExpectedAnswer::from(self.plan.direction.mode());
         let mut is_there = false;
         let (phases, clients) = (self.plan.phases(), self.clients());
         for (index, phase) in phases.iter().enumerate() {
@@ -202,7 +202,7 @@ impl Switch<'_> {
             }
             let mode = phase.changes.iter().find_map(|change| change.mode);
             // Of a policy that passes PERMISSIVE one step shows outside: the one that makes plaintext come or go.
-            let shows = !is_there && mode.is_some_and(|mode| Awaited::from(mode) == awaited);
+            let shows = !is_there && mode.is_some_and(|mode| ExpectedAnswer::from(mode) == awaited);
             is_there |= shows;
             if wrote && shows {
                 if let Err(words) = self.wait(&mut stream, &mut tracker, watched).await? {
