@@ -9,7 +9,7 @@ const STREAK: usize = 3;
 
 /// One ask. Times count from the beginning of the watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
+pub struct FrontDoorSample {
     /// When the request was sent.
     pub asked: Duration,
     /// When its answer, or its end without one, was there.
@@ -20,7 +20,7 @@ pub struct Sample {
 
 /// The samples of one door, added up as they come.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
+pub struct FrontDoorStats {
     asked: usize,
     answered: usize,
     /// Failures since the last answer.
@@ -34,7 +34,7 @@ pub struct Tally {
 
 /// What the samples came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+pub struct FrontDoorSummary {
     /// Requests that came to an end.
     pub asked: usize,
     /// Requests that were answered.
@@ -47,9 +47,9 @@ pub struct Summary {
     pub failing: usize,
 }
 
-impl Tally {
+impl FrontDoorStats {
     /// Takes one sample; they come in order.
-    pub fn see(&mut self, sample: Sample) {
+    pub fn record(&mut self, sample: FrontDoorSample) {
         self.asked += 1;
         self.last_asked = sample.asked;
         let until = if let Some(failure) = sample.failure {
@@ -78,8 +78,8 @@ impl Tally {
     }
 
     /// What it came to so far.
-    pub fn summary(&self) -> Summary {
-        Summary {
+    pub fn summary(&self) -> FrontDoorSummary {
+        FrontDoorSummary {
             asked: self.asked,
             answered: self.answered,
             longest_outage: self.longest,
@@ -89,7 +89,7 @@ impl Tally {
     }
 }
 
-impl Summary {
+impl FrontDoorSummary {
     /// Whether it was down at the end; none where that cannot be told.
     pub const fn still_down(&self) -> Option<bool> {
         match self.failing {
@@ -100,7 +100,7 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for FrontDoorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.asked == 0 {
             return f.write_str("never asked: the run ended before");
@@ -126,14 +126,14 @@ mod tests {
     use super::*;
 
     /// Asks 250 ms apart that took 10 ms each: `.` was answered, anything else failed.
-    fn tally(marks: &str) -> Tally {
-        let mut tally = Tally::default();
+    fn stats(marks: &str) -> FrontDoorStats {
+        let mut stats = FrontDoorStats::default();
         for (index, mark) in (0_u64..).zip(marks.chars()) {
             let asked = Duration::from_millis(250 * index);
             let failure = (mark != '.').then(|| format!("HTTP 50{mark}"));
-            tally.see(Sample { asked, ended: asked + Duration::from_millis(10), failure });
+            stats.record(FrontDoorSample { asked, ended: asked + Duration::from_millis(10), failure });
         }
-        tally
+        stats
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
             ),
         ];
         for (marks, asked, answered, outage, still_down, words) in rows {
-            let summary = tally(marks).summary();
+            let summary = stats(marks).summary();
             let expected = (asked, answered, Duration::from_millis(outage), still_down);
             let seen = (summary.asked, summary.answered, summary.longest_outage, summary.still_down());
             assert_eq!(seen, expected, "{marks}");
@@ -186,13 +186,13 @@ mod tests {
 
     #[test]
     fn a_request_that_hangs_counts_with_its_whole_time() {
-        let mut tally = tally("..");
+        let mut stats = stats("..");
         let seconds = Duration::from_secs;
-        tally.see(Sample { asked: seconds(1), ended: seconds(6), failure: Some("no answer".to_owned()) });
-        assert_eq!(tally.summary().longest_outage, seconds(5));
+        stats.record(FrontDoorSample { asked: seconds(1), ended: seconds(6), failure: Some("no answer".to_owned()) });
+        assert_eq!(stats.summary().longest_outage, seconds(5));
         // The next answer took its time, but it was asked for at 7 s and came.
-        tally.see(Sample { asked: seconds(7), ended: seconds(9), failure: None });
-        assert_eq!(tally.summary().longest_outage, seconds(6));
+        stats.record(FrontDoorSample { asked: seconds(7), ended: seconds(9), failure: None });
+        assert_eq!(stats.summary().longest_outage, seconds(6));
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
             ("...33.", 1000, true),
             ("3.", 0, false),
         ] {
-            assert_eq!(tally(marks).is_certain_after(Duration::from_millis(after)), certain, "{marks} {after}");
+            assert_eq!(stats(marks).is_certain_after(Duration::from_millis(after)), certain, "{marks} {after}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::prometheus::cause;
 use crate::cluster::error::ClusterError;
-use crate::domain::front_door::{Sample, Summary, Tally};
+use crate::domain::front_door::{FrontDoorSample, FrontDoorStats, FrontDoorSummary};
 use reqwest::{Client, Response, Url, header, redirect};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -49,12 +49,12 @@ impl FrontDoors {
     pub fn watch(self) -> Watch {
         let began = Instant::now();
         let mut tasks = JoinSet::new();
-        let tallies = self.urls.into_iter().map(|url| {
-            let (sender, tally) = watch::channel(Tally::default());
+        let stats = self.urls.into_iter().map(|url| {
+            let (sender, stats) = watch::channel(FrontDoorStats::default());
             tasks.spawn(keep_asking(self.client.clone(), url, began, sender));
-            tally
+            stats
         });
-        Watch { began, tallies: tallies.collect(), _tasks: tasks }
+        Watch { began, stats: stats.collect(), _tasks: tasks }
     }
 }
 
@@ -62,7 +62,7 @@ impl FrontDoors {
 #[derive(Debug)]
 pub struct Watch {
     began: Instant,
-    tallies: Vec<watch::Receiver<Tally>>,
+    stats: Vec<watch::Receiver<FrontDoorStats>>,
     /// Aborted when it is dropped.
     _tasks: JoinSet<()>,
 }
@@ -71,19 +71,19 @@ impl Watch {
     /// Waits until it can be told of every door how it is now.
     pub async fn certain(&self) {
         let moment = self.began.elapsed();
-        let all = self.tallies.iter().map(|tally| {
-            let mut tally = tally.clone();
+        let all = self.stats.iter().map(|stats| {
+            let mut stats = stats.clone();
             async move {
                 // An error would say that the task is gone, and that there is nothing to wait for.
-                let _ = tally.wait_for(|tally| tally.is_certain_after(moment)).await;
+                let _ = stats.wait_for(|stats| stats.is_certain_after(moment)).await;
             }
         });
         futures::future::join_all(all).await;
     }
 
     /// What each door came to so far, in the order of their addresses.
-    pub fn summaries(&self) -> Vec<Summary> {
-        self.tallies.iter().map(|tally| tally.borrow().summary()).collect()
+    pub fn summaries(&self) -> Vec<FrontDoorSummary> {
+        self.stats.iter().map(|stats| stats.borrow().summary()).collect()
     }
 }
 
@@ -94,7 +94,7 @@ pub fn shown(url: &Url) -> String {
     shown.into()
 }
 
-async fn keep_asking(client: Client, url: Url, began: Instant, tally: watch::Sender<Tally>) {
+async fn keep_asking(client: Client, url: Url, began: Instant, stats: watch::Sender<FrontDoorStats>) {
     let mut ticks = interval(PACE);
     // A slow answer moves those after it: a burst would be no picture of anybody's traffic.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -103,7 +103,7 @@ async fn keep_asking(client: Client, url: Url, began: Instant, tally: watch::Sen
         let asked = began.elapsed();
         let failure = ask(&client, &url).await.err();
         let ended = began.elapsed();
-        tally.send_modify(|tally| tally.see(Sample { asked, ended, failure }));
+        stats.send_modify(|stats| stats.record(FrontDoorSample { asked, ended, failure }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a CI system is told, from reports that no run would dare to make.
 
 use super::*;
-use crate::domain::front_door::Summary;
+use crate::domain::front_door::FrontDoorSummary;
 use crate::report::human::tests::{assert_harmless, hostile_report};
 use crate::report::model::RunError;
 use crate::report::{github, junit, tap};
@@ -44,7 +44,8 @@ fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
 }
 
 fn door(still_down: Option<bool>) -> FrontDoorReport {
-    let summary = Summary { asked: 9, answered: 5, longest_outage: Duration::ZERO, last_failure: None, failing: 0 };
+    let summary =
+        FrontDoorSummary { asked: 9, answered: 5, longest_outage: Duration::ZERO, last_failure: None, failing: 0 };
     FrontDoorReport { still_down, ..FrontDoorReport::new("http://shop.example/".to_owned(), true, &summary) }
 }
 

@@ -1,6 +1,6 @@
 //! What front doors answered, in a shape of its own.
 
-use crate::domain::front_door::Summary;
+use crate::domain::front_door::FrontDoorSummary;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub struct FrontDoorReport {
 
 impl FrontDoorReport {
     /// Of one door.
-    pub fn new(url: String, answered_before: bool, summary: &Summary) -> Self {
+    pub fn new(url: String, answered_before: bool, summary: &FrontDoorSummary) -> Self {
         Self {
             url,
             answered_before,
