@@ -9,7 +9,7 @@
 use secure_traffic::domain::ambient::{self, Plaintext};
 use secure_traffic::domain::client_tls::rules::Sorting;
 use secure_traffic::domain::client_tls::{
-    Call, Client, ClientKind, Mesh, Outcome, Server, VisibleRules, WireProtocol, outcome, sends,
+    Call, CallOutcome, Client, ClientKind, Mesh, Server, VisibleRules, WireProtocol, call_outcome, sends,
 };
 use secure_traffic::domain::effective::{PolicyIndex, legacy_server_mode, server_mode};
 use secure_traffic::domain::mesh::{Capture, DataPlane, DestinationRule, Pod, PodFacts, Policies};
@@ -237,11 +237,11 @@ fn client(row: &Row) -> Value {
             Server::NoProxy | Server::Gateway => "NONE",
             Server::Unknown => "unknown",
         },
-        "outcome": match outcome(sent, side, service["protocol"] == "HTTP") {
-            Outcome::Works => "OK",
-            Outcome::Breaks => "BREAK",
-            Outcome::ApplicationTls => "APP-TLS",
-            Outcome::Unknown => "unknown",
+        "outcome": match call_outcome(sent, side, service["protocol"] == "HTTP") {
+            CallOutcome::Works => "OK",
+            CallOutcome::Breaks => "BREAK",
+            CallOutcome::ApplicationTls => "APP-TLS",
+            CallOutcome::Unknown => "unknown",
         },
     })
 }

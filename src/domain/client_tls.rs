@@ -8,7 +8,7 @@ pub mod rules;
 
 use super::effective::PolicyIndex;
 use super::mesh::{ClientTls, DataPlane, MtlsMode, Pod, PortTls, TlsPlace};
-pub use outcome::{Outcome, Server, outcome};
+pub use outcome::{CallOutcome, Server, call_outcome};
 pub use rules::{InForce, VisibleRules};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -35,13 +35,13 @@ impl fmt::Display for Expectation {
 
 /// How a verdict compares with what was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Comparison {
     /// It is what was expected.
     AsExpected,
     /// It is the contrary.
     Unexpected,
     /// The verdict is inconclusive, or what to expect is not known.
-    CannotTell,
+    Inconclusive,
 }
 
 impl Expectation {
@@ -61,21 +61,21 @@ impl Expectation {
 
     /// Compares. Under [`Expectation::Policy`] every endpoint must do what its own mode says, so that one which
     /// disobeys does not hide behind another that is meant to be open.
-    pub fn compare(self, case: &Case, judgement: &Judgement) -> Outcome {
+    pub fn compare(self, case: &Case, judgement: &Judgement) -> Comparison {
         match self {
-            Self::Rejected | Self::Accepted => held(Some(self.as_str()), &judgement.verdict),
+            Self::Rejected | Self::Accepted => compare_verdict(Some(self.as_str()), &judgement.verdict),
             Self::Policy => {
                 let endpoints = case.endpoints.iter().zip(&judgement.endpoints);
-                let outcomes: Vec<Outcome> =
-                    endpoints.map(|(endpoint, verdict)| held(of_endpoint(endpoint), verdict)).collect();
-                let target = held(self.of(case), &judgement.verdict);
-                let all = || outcomes.iter().chain([&target]);
-                if all().any(|outcome| *outcome == Outcome::Unexpected) {
-                    Outcome::Unexpected
-                } else if all().any(|outcome| *outcome == Outcome::CannotTell) {
-                    Outcome::CannotTell
+                let comparisons: Vec<Comparison> =
+                    endpoints.map(|(endpoint, verdict)| compare_verdict(of_endpoint(endpoint), verdict)).collect();
+                let target = compare_verdict(self.of(case), &judgement.verdict);
+                let all = || comparisons.iter().chain([&target]);
+                if all().any(|comparison| *comparison == Comparison::Unexpected) {
+                    Comparison::Unexpected
+                } else if all().any(|comparison| *comparison == Comparison::Inconclusive) {
+                    Comparison::Inconclusive
                 } else {
-                    Outcome::AsExpected
+                    Comparison::AsExpected
                 }
             }
         }
@@ -86,11 +86,11 @@ fn of_endpoint(endpoint: &EndpointCase) -> Option<&'static str> {
     endpoint.mode.mode.map(|mode| if mode == MtlsMode::Strict { "rejected" } else { "accepted" })
 }
 
-fn held(expected: Option<&str>, verdict: &Verdict) -> Outcome {
+fn compare_verdict(expected: Option<&str>, verdict: &Verdict) -> Comparison {
     match (expected, verdict) {
-        (_, Verdict::Inconclusive(..)) | (None, _) => Outcome::CannotTell,
-        (Some(expected), verdict) if expected == verdict.as_str() => Outcome::AsExpected,
-        _ => Outcome::Unexpected,
+        (_, Verdict::Inconclusive(..)) | (None, _) => Comparison::Inconclusive,
+        (Some(expected), verdict) if expected == verdict.as_str() => Comparison::AsExpected,
+        _ => Comparison::Unexpected,
     }
 }
 
@@ -139,15 +139,15 @@ mod tests {
     /// Modes of the endpoints, their verdicts, the target's verdict, and what `--expect policy` makes of it.
     #[test]
     fn the_policy_is_held_endpoint_by_endpoint() {
+        use Comparison::{AsExpected, Inconclusive, Unexpected};
         use MtlsMode::{Disable, Permissive, Strict};
-        use Outcome::{AsExpected, CannotTell, Unexpected};
-        type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<&'a str>, Outcome);
+        type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<&'a str>, Comparison);
         let rows: [Row<'_>; 11] = [
             (&[Some(Strict)], &["rejected"], "rejected", Some("rejected"), AsExpected),
             (&[Some(Strict)], &["accepted"], "accepted", Some("rejected"), Unexpected),
             (&[Some(Permissive)], &["accepted"], "accepted", Some("accepted"), AsExpected),
             (&[Some(Disable)], &["accepted"], "accepted", Some("accepted"), AsExpected),
-            (&[Some(Permissive)], &["inconclusive"], "inconclusive", Some("accepted"), CannotTell),
+            (&[Some(Permissive)], &["inconclusive"], "inconclusive", Some("accepted"), Inconclusive),
             (&[Some(Strict), Some(Permissive)], &["rejected", "accepted"], "accepted", Some("accepted"), AsExpected),
             (&[Some(Strict), Some(Permissive)], &["accepted", "accepted"], "accepted", Some("accepted"), Unexpected),
             (
@@ -155,18 +155,18 @@ mod tests {
                 &["inconclusive", "accepted"],
                 "accepted",
                 Some("accepted"),
-                CannotTell,
+                Inconclusive,
             ),
             (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some("rejected"), Unexpected),
-            (&[None], &["accepted"], "accepted", None, CannotTell),
-            (&[], &[], "inconclusive", None, CannotTell),
+            (&[None], &["accepted"], "accepted", None, Inconclusive),
+            (&[], &[], "inconclusive", None, Inconclusive),
         ];
-        for (modes, endpoints, target, expected, outcome) in rows {
+        for (modes, endpoints, target, expected, comparison) in rows {
             let case = case(modes);
             let judgement =
                 Judgement { verdict: verdict(target), endpoints: endpoints.iter().map(|word| verdict(word)).collect() };
             assert_eq!(Expectation::Policy.of(&case), expected, "{modes:?}");
-            assert_eq!(Expectation::Policy.compare(&case, &judgement), outcome, "{modes:?} {endpoints:?}");
+            assert_eq!(Expectation::Policy.compare(&case, &judgement), comparison, "{modes:?} {endpoints:?}");
         }
     }
 
@@ -174,13 +174,13 @@ mod tests {
     fn a_plain_expectation_looks_at_the_target_alone() {
         let judged = |word| Judgement { verdict: verdict(word), endpoints: Vec::new() };
         let rows = [
-            (Expectation::Rejected, "rejected", Outcome::AsExpected),
-            (Expectation::Rejected, "accepted", Outcome::Unexpected),
-            (Expectation::Accepted, "rejected", Outcome::Unexpected),
-            (Expectation::Accepted, "inconclusive", Outcome::CannotTell),
+            (Expectation::Rejected, "rejected", Comparison::AsExpected),
+            (Expectation::Rejected, "accepted", Comparison::Unexpected),
+            (Expectation::Accepted, "rejected", Comparison::Unexpected),
+            (Expectation::Accepted, "inconclusive", Comparison::Inconclusive),
         ];
-        for (expectation, word, outcome) in rows {
-            assert_eq!(expectation.compare(&case(&[]), &judged(word)), outcome, "{expectation} {word}");
+        for (expectation, word, comparison) in rows {
+            assert_eq!(expectation.compare(&case(&[]), &judged(word)), comparison, "{expectation} {word}");
         }
     }
 }

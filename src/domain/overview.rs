@@ -6,7 +6,7 @@
 mod callers;
 
 use super::ambient::{self, Plaintext};
-use super::client_tls::{Outcome, Server, WireProtocol};
+use super::client_tls::{CallOutcome, Server, WireProtocol};
 use super::effective::{Effective, PolicyIndex, Step, legacy_server_mode};
 use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, PodFacts, Protocol, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
@@ -137,7 +137,7 @@ pub struct CallerView {
     /// What is sent, by workload.
     pub sends: BTreeMap<String, BTreeSet<WireProtocol>>,
     /// The worst that comes of it.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// Where it fails.
     pub breaks: BTreeSet<Break>,
 }

@@ -7,7 +7,7 @@ use crate::exit::ExitStatus;
 
 /// How a case ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CaseResult {
     /// As expected; or answered, where nothing was expected.
     Passed,
     /// The contrary of what was expected.
@@ -16,7 +16,7 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl CaseResult {
     /// What an exit code of a run means for a case.
     const fn of_code(code: u8) -> Self {
         match code {
@@ -33,7 +33,7 @@ pub struct TestCase {
     /// The target, or the command.
     pub name: String,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: CaseResult,
     /// `accepted`, `rejected`, the reason of an inconclusive answer, or `run`.
     pub kind: String,
     /// What was seen, on one line.
@@ -53,12 +53,12 @@ pub fn cases(report: &ProbeReport) -> Vec<TestCase> {
 fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     let answer = &result.answer;
     let outcome = match result.exit_status(report.expected.is_some()) {
-        ExitStatus::Success => Outcome::Passed,
-        ExitStatus::Unexpected => Outcome::Failed,
-        _ => Outcome::Unknown,
+        ExitStatus::Success => CaseResult::Passed,
+        ExitStatus::Unexpected => CaseResult::Failed,
+        _ => CaseResult::Unknown,
     };
     let expected = match (outcome, result.expected) {
-        (Outcome::Passed, _) | (_, None) => String::new(),
+        (CaseResult::Passed, _) | (_, None) => String::new(),
         // Of several endpoints each is held against its own policy.
         (_, Some(expected)) if expected == answer.verdict => "an endpoint does not do as its policy says; ".to_owned(),
         (_, Some(expected)) => format!("expected {expected}, "),
@@ -77,9 +77,9 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
 /// An outage that is over fails nothing, but is told.
 fn of_door(door: &FrontDoorReport) -> TestCase {
     let outcome = match door.still_down {
-        Some(false) => Outcome::Passed,
-        Some(true) => Outcome::Failed,
-        None => Outcome::Unknown,
+        Some(false) => CaseResult::Passed,
+        Some(true) => CaseResult::Failed,
+        None => CaseResult::Unknown,
     };
     TestCase {
         name: door.url.clone(),
@@ -97,13 +97,13 @@ fn of_run(report: &ProbeReport) -> TestCase {
     let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
     let told = targets.and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
     let (outcome, message) = match (&report.error, report.exit_code) {
-        (Some(error), code) => (code.map_or(Outcome::Unknown, Outcome::of_code), error.message.clone()),
-        (None, None) => (Outcome::Unknown, "the run did not come to its end".to_owned()),
-        (None, Some(code)) if code == 0 || code == told => (Outcome::Passed, "done".to_owned()),
-        (None, Some(code)) => (Outcome::of_code(code), code_words(code).to_owned()),
+        (Some(error), code) => (code.map_or(CaseResult::Unknown, CaseResult::of_code), error.message.clone()),
+        (None, None) => (CaseResult::Unknown, "the run did not come to its end".to_owned()),
+        (None, Some(code)) if code == 0 || code == told => (CaseResult::Passed, "done".to_owned()),
+        (None, Some(code)) => (CaseResult::of_code(code), code_words(code).to_owned()),
     };
     // An error is never a pass, whatever its code.
-    let outcome = if report.error.is_some() && outcome == Outcome::Passed { Outcome::Unknown } else { outcome };
+    let outcome = if report.error.is_some() && outcome == CaseResult::Passed { CaseResult::Unknown } else { outcome };
     let hint = report.error.as_ref().and_then(|error| error.hint.as_ref()).map(|hint| format!("hint: {hint}"));
     let changes = report.changes.iter().map(|change| format!("{} {}", change.object, change.action));
     TestCase {

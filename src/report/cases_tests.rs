@@ -7,7 +7,7 @@ use crate::report::model::RunError;
 use crate::report::{github, junit, tap};
 use std::time::Duration;
 
-fn of_run(exit_code: Option<u8>, error: bool) -> Outcome {
+fn of_run(exit_code: Option<u8>, error: bool) -> CaseResult {
     let error = error.then(|| RunError { message: "m".to_owned(), hint: None });
     let report = ProbeReport { exit_code, error, ..ProbeReport::empty("probe", String::new()) };
     cases(&report)[0].outcome
@@ -15,7 +15,7 @@ fn of_run(exit_code: Option<u8>, error: bool) -> Outcome {
 
 #[test]
 fn a_run_passes_only_if_it_ended_well() {
-    use Outcome::{Failed, Passed, Unknown};
+    use CaseResult::{Failed, Passed, Unknown};
     let rows = [
         (Some(0), false, Passed),
         (Some(1), false, Failed),
@@ -38,9 +38,9 @@ fn a_run_passes_only_if_it_ended_well() {
 fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
     let mut report = hostile_report("inconclusive");
     report.exit_code = Some(3);
-    assert_eq!(cases(&report).last().unwrap().outcome, Outcome::Passed);
+    assert_eq!(cases(&report).last().unwrap().outcome, CaseResult::Passed);
     report.exit_code = Some(5);
-    assert_eq!(cases(&report).last().unwrap().outcome, Outcome::Unknown);
+    assert_eq!(cases(&report).last().unwrap().outcome, CaseResult::Unknown);
 }
 
 fn door(still_down: Option<bool>) -> FrontDoorReport {
@@ -51,7 +51,7 @@ fn door(still_down: Option<bool>) -> FrontDoorReport {
 
 #[test]
 fn a_front_door_is_a_case_of_its_own_and_explains_the_exit_code() {
-    use Outcome::{Failed, Passed, Unknown};
+    use CaseResult::{Failed, Passed, Unknown};
     let rows = [
         (Some(false), Some(0), Passed, Passed),
         (Some(true), Some(1), Failed, Passed),
@@ -65,7 +65,7 @@ fn a_front_door_is_a_case_of_its_own_and_explains_the_exit_code() {
             front_doors: vec![door(still_down)],
             ..ProbeReport::empty("enable-mtls", String::new())
         };
-        let outcomes: Vec<Outcome> = cases(&report).iter().map(|case| case.outcome).collect();
+        let outcomes: Vec<CaseResult> = cases(&report).iter().map(|case| case.outcome).collect();
         assert_eq!(outcomes, [of_door, of_run], "{still_down:?} {exit_code:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! GitHub Actions: annotations by workflow commands, and a table for the summary of the job.
 
-use super::cases::{Outcome, TestCase, cases};
+use super::cases::{CaseResult, TestCase, cases};
 use super::human::count;
 use super::model::ProbeReport;
 use crate::sanitize::line;
@@ -14,7 +14,7 @@ const SHOWN: usize = 10;
 pub fn annotations(report: &ProbeReport) -> String {
     let cases = cases(report);
     let mut out = String::new();
-    for (level, outcome) in [("error", Outcome::Failed), ("warning", Outcome::Unknown)] {
+    for (level, outcome) in [("error", CaseResult::Failed), ("warning", CaseResult::Unknown)] {
         let of_level: Vec<&TestCase> = cases.iter().filter(|case| case.outcome == outcome).collect();
         let whole = if of_level.len() > SHOWN { SHOWN - 1 } else { of_level.len() };
         for case in &of_level[..whole] {
@@ -40,13 +40,13 @@ pub fn summary(report: &ProbeReport) -> String {
     out.push_str("| | target | answer |\n|---|---|---|\n");
     for case in &cases {
         let sign = match case.outcome {
-            Outcome::Passed => "✅",
-            Outcome::Failed => "❌",
-            Outcome::Unknown => "❔",
+            CaseResult::Passed => "✅",
+            CaseResult::Failed => "❌",
+            CaseResult::Unknown => "❔",
         };
         let _ = writeln!(out, "| {sign} | {} | {} |", markdown(&case.name), markdown(&case.message));
     }
-    for case in cases.iter().filter(|case| case.outcome != Outcome::Passed && !case.details.is_empty()) {
+    for case in cases.iter().filter(|case| case.outcome != CaseResult::Passed && !case.details.is_empty()) {
         let _ = write!(out, "\n<details><summary>{}</summary>\n\n", markdown(&case.name));
         for sentence in &case.details {
             let _ = writeln!(out, "- {}", markdown(sentence));
@@ -60,7 +60,7 @@ fn headline(report: &ProbeReport, cases: &[TestCase]) -> String {
     let of = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
     let place = if report.namespace.is_empty() { String::new() } else { format!(" in {}", report.namespace) };
     let targets = count(report.results.len(), "target");
-    match (of(Outcome::Failed), of(Outcome::Unknown)) {
+    match (of(CaseResult::Failed), of(CaseResult::Unknown)) {
         (0, 0) => match report.expected {
             Some(expected) => format!("{targets}{place} as expected: {expected}"),
             None => format!("{targets}{place} answered"),

@@ -2,7 +2,7 @@
 //! could not be told an `<error>`.
 
 use super::RenderError;
-use super::cases::{Outcome, TestCase, cases};
+use super::cases::{CaseResult, TestCase, cases};
 use super::model::ProbeReport;
 use crate::sanitize;
 use quick_junit::{NonSuccessKind, Report, TestCase as Junit, TestCaseStatus, TestSuite};
@@ -25,17 +25,17 @@ pub fn junit(report: &ProbeReport) -> Result<String, RenderError> {
 fn junit_case(report: &ProbeReport, case: &TestCase) -> Junit {
     let details = clean(&case.details.join("\n"));
     let mut status = match case.outcome {
-        Outcome::Passed => TestCaseStatus::success(),
-        Outcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Outcome::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
+        CaseResult::Passed => TestCaseStatus::success(),
+        CaseResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        CaseResult::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
-    if case.outcome != Outcome::Passed {
+    if case.outcome != CaseResult::Passed {
         status.set_message(clean(&case.message)).set_type(case.kind.as_str()).set_description(details.as_str());
     }
     let mut junit = Junit::new(clean(&case.name), status);
     junit.set_classname(clean(&format!("secure-traffic.{}", report.namespace)));
     junit.set_time(Duration::try_from_secs_f64(case.seconds).unwrap_or_default());
-    if case.outcome == Outcome::Passed {
+    if case.outcome == CaseResult::Passed {
         junit.set_system_out(format!("{}\n{details}", clean(&case.message)).trim_end());
     }
     junit

@@ -4,7 +4,7 @@ use super::front_door::FrontDoorReport;
 use crate::domain::effective::Effective;
 use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
-use crate::domain::expectation::{Expectation, Outcome};
+use crate::domain::expectation::{Comparison, Expectation};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation};
@@ -433,9 +433,9 @@ fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool)
         answer: answer(&judgement.verdict),
         expected: frame.expected.and_then(|expected| expected.of(case)),
         as_expected: frame.expected.and_then(|expected| match expected.compare(case, &judgement) {
-            Outcome::AsExpected => Some(true),
-            Outcome::Unexpected => Some(false),
-            Outcome::CannotTell => None,
+            Comparison::AsExpected => Some(true),
+            Comparison::Unexpected => Some(false),
+            Comparison::Inconclusive => None,
         }),
         endpoints: endpoints.collect(),
         samples: seen.service.iter().map(sample).collect(),

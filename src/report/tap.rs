@@ -1,7 +1,7 @@
 //! The Test Anything Protocol, version 13. It knows no errors, so what could not be told is `not ok` as well, with
 //! another `severity` beside it.
 
-use super::cases::{Outcome, TestCase, cases};
+use super::cases::{CaseResult, TestCase, cases};
 use super::model::ProbeReport;
 use crate::sanitize::line;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ pub fn tap(report: &ProbeReport) -> String {
     let cases = cases(report);
     let mut out = format!("TAP version 13\n1..{}\n", cases.len());
     for (index, case) in cases.iter().enumerate() {
-        let word = if case.outcome == Outcome::Passed { "ok" } else { "not ok" };
+        let word = if case.outcome == CaseResult::Passed { "ok" } else { "not ok" };
         let _ = writeln!(out, "{word} {} - {}", index + 1, description(case));
         diagnosis(&mut out, case);
     }
@@ -25,9 +25,9 @@ fn description(case: &TestCase) -> String {
 
 fn diagnosis(out: &mut String, case: &TestCase) {
     let severity = match case.outcome {
-        Outcome::Passed => "comment",
-        Outcome::Failed => "fail",
-        Outcome::Unknown => "error",
+        CaseResult::Passed => "comment",
+        CaseResult::Failed => "fail",
+        CaseResult::Unknown => "error",
     };
     out.push_str("  ---\n");
     let _ = writeln!(out, "  message: {}", quoted(&case.message));

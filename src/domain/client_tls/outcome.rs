@@ -19,7 +19,7 @@ pub enum Server {
 
 /// What comes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// It gets through.
     Works,
     /// TLS that nobody terminates reaches the application, which may speak it or not.
@@ -30,7 +30,7 @@ pub enum Outcome {
     Breaks,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// A word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,26 +42,26 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
 /// What comes of `sends` at `server`; `http` says whether the port is declared to speak HTTP.
-pub const fn outcome(sends: WireProtocol, server: Server, http: bool) -> Outcome {
+pub const fn call_outcome(sends: WireProtocol, server: Server, http: bool) -> CallOutcome {
     use MtlsMode::{Disable, Permissive, Strict};
     match (server, sends) {
         (Server::Gateway, _)
         | (_, WireProtocol::Hbone)
         | (Server::Mode(Strict | Permissive), WireProtocol::Mtls)
-        | (Server::Mode(Permissive | Disable) | Server::NoProxy, WireProtocol::Raw) => Outcome::Works,
-        (Server::Unknown, _) => Outcome::Unknown,
+        | (Server::Mode(Permissive | Disable) | Server::NoProxy, WireProtocol::Raw) => CallOutcome::Works,
+        (Server::Unknown, _) => CallOutcome::Unknown,
         // A foreign certificate is none of the mesh's, and a port that speaks HTTP takes no other TLS.
         (Server::Mode(Permissive | Disable), WireProtocol::Tls | WireProtocol::UserMtls) if !http => {
-            Outcome::ApplicationTls
+            CallOutcome::ApplicationTls
         }
-        (Server::NoProxy, WireProtocol::Tls | WireProtocol::UserMtls) => Outcome::ApplicationTls,
-        (Server::Mode(_) | Server::NoProxy, _) => Outcome::Breaks,
+        (Server::NoProxy, WireProtocol::Tls | WireProtocol::UserMtls) => CallOutcome::ApplicationTls,
+        (Server::Mode(_) | Server::NoProxy, _) => CallOutcome::Breaks,
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Break, Caller, CallerView, Seen, speaks_http, workload};
 use crate::domain::client_tls::rules::Sorting;
-use crate::domain::client_tls::{Call, Client, ClientKind, InForce, Mesh, Outcome, VisibleRules, outcome, sends};
+use crate::domain::client_tls::{
+    Call, CallOutcome, Client, ClientKind, InForce, Mesh, VisibleRules, call_outcome, sends,
+};
 use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DataPlane, Service, ServiceKind, ServicePort};
 use crate::domain::namespace_context::NamespaceContext;
@@ -115,7 +117,7 @@ impl<'a> Callers<'a> {
             explicit: client.kind != ClientKind::Ambient
                 && rule.is_some_and(|rule| rule.cluster_tls(call, client.kind).is_some()),
             sends: BTreeMap::new(),
-            outcome: Outcome::Works,
+            outcome: CallOutcome::Works,
             breaks: BTreeSet::new(),
         };
         for seen in endpoints {
@@ -126,11 +128,11 @@ impl<'a> Callers<'a> {
                 continue;
             }
             let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));
-            let came = outcome(sent, seen.side.server, http);
+            let came = call_outcome(sent, seen.side.server, http);
             let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
             view.outcome = view.outcome.max(came);
             view.sends.entry(workload.clone()).or_default().insert(sent);
-            if came == Outcome::Breaks {
+            if came == CallOutcome::Breaks {
                 let says_tls = seen.pod.says_tls();
                 view.breaks.insert(Break { sends: sent, server: seen.side.server, workload, says_tls });
             }

@@ -81,8 +81,8 @@ fn callers_are_told_apart_by_their_rules() {
     survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
     let overview = overview(&survey);
     let front = of(&overview, &Caller::Namespace("front".into()));
-    assert_eq!((front.outcome, &front.rules[..]), (Outcome::Breaks, &["front/plain".to_owned()][..]));
-    assert_eq!(of(&overview, &Caller::Own).outcome, Outcome::Works);
+    assert_eq!((front.outcome, &front.rules[..]), (CallOutcome::Breaks, &["front/plain".to_owned()][..]));
+    assert_eq!(of(&overview, &Caller::Own).outcome, CallOutcome::Works);
     assert_eq!(of(&overview, &Caller::Elsewhere).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
