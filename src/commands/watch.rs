@@ -11,7 +11,7 @@ use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case};
 use crate::domain::selection::Selection;
-use crate::domain::watch::{Answer, Watch};
+use crate::domain::watch::{TargetWatch, WatchedAnswer};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::human::{Style, count};
@@ -45,7 +45,7 @@ pub async fn run(
     snapshot: Snapshot,
 ) -> error::Result<ExitStatus> {
     let mut watcher =
-        Watcher { question, args, selection, snapshot, began: Instant::now(), flips: 0, last: String::new() };
+        Watcher { question, args, selection, snapshot, began: Instant::now(), changes: 0, last: String::new() };
     match watcher.rounds().await {
         Err(error) => watcher.ended_by(error),
         done => done,
@@ -58,7 +58,7 @@ struct Watcher<'a> {
     selection: Selection,
     snapshot: Snapshot,
     began: Instant,
-    flips: usize,
+    changes: usize,
     /// What the targets answered last, for the account of an `--until` that did not come about.
     last: String,
 }
@@ -130,7 +130,7 @@ impl Watcher<'_> {
         targets: Vec<Vec<usize>>,
     ) -> Result<End, Failure> {
         let mut stream = stream::open(probe, marker).await?;
-        let mut watch = Watch::new(targets);
+        let mut watch = TargetWatch::new(targets);
         let began = Instant::now();
         let mut looks = tokio::time::interval_at(began + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,12 +139,12 @@ impl Watcher<'_> {
             tokio::select! {
                 sample = stream.next() => {
                     let (endpoint, sample) = sample?;
-                    let flips = watch.see(endpoint, &sample, began.elapsed());
-                    for flip in &flips {
-                        self.flips += usize::from(flip.before.is_some());
-                        self.show(&cases[flip.target].name(), flip);
+                    let changes = watch.record(endpoint, &sample, began.elapsed());
+                    for change in &changes {
+                        self.changes += usize::from(change.before.is_some());
+                        self.show(&cases[change.target].name(), change);
                     }
-                    if !flips.is_empty() {
+                    if !changes.is_empty() {
                         self.last = account(cases, &watch);
                         if self.is_awaited(&watch) {
                             return Ok(End::AsAwaited);
@@ -164,20 +164,20 @@ impl Watcher<'_> {
         }
     }
 
-    fn show(&self, target: &str, flip: &crate::domain::watch::Flip) {
+    fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let text = match self.args.output {
-            Some(OutputFormat::Json | OutputFormat::Yaml) => lines::json(&time, target, flip),
-            _ => lines::text(&time, target, flip),
+            Some(OutputFormat::Json | OutputFormat::Yaml) => lines::json(&time, target, change),
+            _ => lines::text(&time, target, change),
         };
         // Whoever no longer reads will end us by a signal.
         let _ = self.question.context.printer.result(&text);
     }
 
-    fn is_awaited(&self, watch: &Watch) -> bool {
+    fn is_awaited(&self, watch: &TargetWatch) -> bool {
         match self.question.expected.filter(|_| self.args.until.is_some()) {
-            Some(Expectation::Rejected) => watch.all(|answer| answer == Answer::Refused),
-            Some(_) => watch.all(|answer| matches!(answer, Answer::Answered(_))),
+            Some(Expectation::Rejected) => watch.all(|answer| answer == WatchedAnswer::Refused),
+            Some(_) => watch.all(|answer| matches!(answer, WatchedAnswer::Answered(_))),
             None => false,
         }
     }
@@ -203,7 +203,7 @@ impl Watcher<'_> {
     /// A watch without a goal ends well when its time is over; one with a goal has not reached it.
     fn ended_by(&self, error: Error) -> error::Result<ExitStatus> {
         let Error::Interrupted(signal) = error else { return Err(error) };
-        self.question.context.printer.say(&format!("{} seen; {}", count(self.flips, "flip"), self.last));
+        self.question.context.printer.say(&format!("{} seen; {}", count(self.changes, "flip"), self.last));
         match (signal, self.question.expected.filter(|_| self.args.until.is_some())) {
             (Signal::Deadline, Some(expected)) => {
                 let seconds = self.began.elapsed().as_secs();
@@ -242,7 +242,7 @@ fn moved(cases: &[Case], now: &Snapshot) -> bool {
     cases.iter().any(|case| probe::again(case, now).is_none_or(|new| addresses(&new) != addresses(case)))
 }
 
-fn account(cases: &[Case], watch: &Watch) -> String {
+fn account(cases: &[Case], watch: &TargetWatch) -> String {
     let words = cases.iter().enumerate().map(|(index, case)| {
         let answer = watch.last(index).map_or_else(|| "not settled".to_owned(), |answer| answer.to_string());
         format!("{} {answer}", case.name())

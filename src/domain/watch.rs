@@ -11,7 +11,7 @@ const STREAK: usize = 3;
 
 /// What a target answers to plaintext, as far as the network shows. Who refuses only a proof can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum WatchedAnswer {
     /// At least one endpoint answered.
     Answered(AcceptedBy),
     /// Every endpoint refused.
@@ -20,7 +20,7 @@ pub enum Answer {
     Silent(Reason),
 }
 
-impl Answer {
+impl WatchedAnswer {
     /// `answered`, `refused` or `silent`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,15 +31,15 @@ impl Answer {
     }
 
     /// Whether both are the same kind of answer: another HTTP status is no flip.
-    fn is_like(self, other: Self) -> bool {
+    fn is_same_kind(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for WatchedAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answered(how) => write!(f, "answered ({how})"),
+            Self::Answered(accepted_by) => write!(f, "answered ({accepted_by})"),
             Self::Refused => f.write_str("refused"),
             Self::Silent(reason) => write!(f, "silent ({reason})"),
         }
@@ -48,19 +48,19 @@ impl fmt::Display for Answer {
 
 /// The moment at which a target's answer became another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flip {
+pub struct AnswerChange {
     /// Index of the target.
     pub target: usize,
     /// What it answered before, and for how long; none at its first answer.
-    pub before: Option<(Answer, Duration)>,
+    pub before: Option<(WatchedAnswer, Duration)>,
     /// What it answers now.
-    pub now: Answer,
+    pub now: WatchedAnswer,
     /// When the first sample of the new answer came, since the watch began.
     pub at: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Endpoint {
+struct EndpointStreak {
     last: Option<SampleOutcome>,
     streak: usize,
     /// When the present streak began.
@@ -69,23 +69,23 @@ struct Endpoint {
 
 /// All targets of a watch. Endpoints are numbered through; a target names those that are its own.
 #[derive(Debug, Clone)]
-pub struct Watch {
-    endpoints: Vec<Endpoint>,
+pub struct TargetWatch {
+    endpoints: Vec<EndpointStreak>,
     targets: Vec<Vec<usize>>,
-    shown: Vec<Option<(Answer, Duration)>>,
+    shown: Vec<Option<(WatchedAnswer, Duration)>>,
 }
 
-impl Watch {
+impl TargetWatch {
     /// For these targets, each with the numbers of its endpoints.
     pub fn new(targets: Vec<Vec<usize>>) -> Self {
         let endpoints = targets.iter().flatten().max().map_or(0, |last| last + 1);
-        Self { endpoints: vec![Endpoint::default(); endpoints], shown: vec![None; targets.len()], targets }
+        Self { endpoints: vec![EndpointStreak::default(); endpoints], shown: vec![None; targets.len()], targets }
     }
 
     /// Takes one sample of an endpoint, `at` after the watch began; returns what flipped by it.
-    pub fn see(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<Flip> {
+    pub fn record(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<AnswerChange> {
         let Some(seen) = self.endpoints.get_mut(endpoint) else { return Vec::new() };
-        let now = refusal_or(classify(sample));
+        let now = merge_refusals(classify(sample));
         if seen.last.is_some_and(|last| std::mem::discriminant(&last) == std::mem::discriminant(&now)) {
             seen.streak += 1;
         } else {
@@ -94,25 +94,25 @@ impl Watch {
         seen.last = Some(now);
         let concerned: Vec<usize> =
             (0..self.targets.len()).filter(|target| self.targets[*target].contains(&endpoint)).collect();
-        concerned.into_iter().filter_map(|target| self.flip(target)).collect()
+        concerned.into_iter().filter_map(|target| self.change(target)).collect()
     }
 
-    fn flip(&mut self, target: usize) -> Option<Flip> {
+    fn change(&mut self, target: usize) -> Option<AnswerChange> {
         let (now, at) = self.answer(target)?;
         let before = self.shown[target];
-        if before.is_some_and(|(before, _)| before.is_like(now)) {
+        if before.is_some_and(|(before, _)| before.is_same_kind(now)) {
             return None;
         }
         self.shown[target] = Some((now, at));
         let before = before.map(|(before, since)| (before, at.saturating_sub(since)));
-        Some(Flip { target, before, now, at })
+        Some(AnswerChange { target, before, now, at })
     }
 
     /// What a target answers, and since when; none while its endpoints have not settled.
-    fn answer(&self, target: usize) -> Option<(Answer, Duration)> {
+    fn answer(&self, target: usize) -> Option<(WatchedAnswer, Duration)> {
         let endpoints = || self.targets[target].iter().map(|index| &self.endpoints[*index]);
         let answered = endpoints().find_map(|endpoint| match endpoint.last {
-            Some(SampleOutcome::Answered(how)) => Some((Answer::Answered(how), endpoint.since)),
+            Some(SampleOutcome::Answered(accepted_by)) => Some((WatchedAnswer::Answered(accepted_by), endpoint.since)),
             _ => None,
         });
         if answered.is_some() {
@@ -126,23 +126,23 @@ impl Watch {
             Some(SampleOutcome::Unrelated(reason)) => Some(reason),
             _ => None,
         });
-        Some((silent.map_or(Answer::Refused, Answer::Silent), since))
+        Some((silent.map_or(WatchedAnswer::Refused, WatchedAnswer::Silent), since))
     }
 
     /// Whether every target answers like that at the moment.
-    pub fn all(&self, wanted: impl Fn(Answer) -> bool) -> bool {
-        self.shown.iter().all(|shown| shown.is_some_and(|(answer, _)| wanted(answer)))
+    pub fn all(&self, matches: impl Fn(WatchedAnswer) -> bool) -> bool {
+        self.shown.iter().all(|shown| shown.is_some_and(|(answer, _)| matches(answer)))
     }
 
     /// What a target answered last.
-    pub fn last(&self, target: usize) -> Option<Answer> {
+    pub fn last(&self, target: usize) -> Option<WatchedAnswer> {
         self.shown.get(target).copied().flatten().map(|(answer, _)| answer)
     }
 }
 
 /// A reset and a close are one: whoever did it, nothing got in.
-fn refusal_or(look: SampleOutcome) -> SampleOutcome {
-    if look == SampleOutcome::Closed { SampleOutcome::Reset } else { look }
+fn merge_refusals(outcome: SampleOutcome) -> SampleOutcome {
+    if outcome == SampleOutcome::Closed { SampleOutcome::Reset } else { outcome }
 }
 
 #[cfg(test)]
@@ -157,11 +157,11 @@ mod tests {
         Sample { exit, connected: true, ..Sample::default() }
     }
 
-    fn feed(watch: &mut Watch, rows: &[(usize, Sample, u64)]) -> Vec<String> {
+    fn feed(watch: &mut TargetWatch, rows: &[(usize, Sample, u64)]) -> Vec<String> {
         let mut lines = Vec::new();
         for (endpoint, sample, millis) in rows {
-            for flip in watch.see(*endpoint, sample, Duration::from_millis(*millis)) {
-                lines.push(format!("{} {} {}", flip.target, flip.now.as_str(), flip.at.as_millis()));
+            for change in watch.record(*endpoint, sample, Duration::from_millis(*millis)) {
+                lines.push(format!("{} {} {}", change.target, change.now.as_str(), change.at.as_millis()));
             }
         }
         lines
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_at_once_and_a_refusal_after_three() {
-        let mut watch = Watch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]]);
         let lines = feed(
             &mut watch,
             &[(0, answer(), 0), (0, refused(56), 10), (0, refused(52), 20), (0, refused(56), 30), (0, answer(), 40)],
@@ -179,35 +179,35 @@ mod tests {
 
     #[test]
     fn one_open_endpoint_keeps_a_target_open() {
-        let mut watch = Watch::new(vec![vec![0, 1]]);
+        let mut watch = TargetWatch::new(vec![vec![0, 1]]);
         let mut rows = vec![(1, answer(), 0)];
         rows.extend((1..6).map(|at| (0, refused(56), at)));
         assert_eq!(feed(&mut watch, &rows), ["0 answered 0"]);
         let closing: Vec<_> = (10..13).map(|at| (1, refused(56), at)).collect();
         assert_eq!(feed(&mut watch, &closing), ["0 refused 10"]);
-        assert!(watch.all(|answer| answer == Answer::Refused));
+        assert!(watch.all(|answer| answer == WatchedAnswer::Refused));
     }
 
     #[test]
     fn endpoints_that_two_targets_share_flip_both() {
-        let mut watch = Watch::new(vec![vec![0], vec![0, 1]]);
+        let mut watch = TargetWatch::new(vec![vec![0], vec![0, 1]]);
         assert_eq!(feed(&mut watch, &[(0, answer(), 5)]), ["0 answered 5", "1 answered 5"]);
     }
 
     #[test]
     fn a_dead_port_is_silent_and_neither_answered_nor_refused() {
-        let mut watch = Watch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]]);
         let dead = Sample { exit: 7, ..Sample::default() };
         let lines = feed(&mut watch, &[(0, dead.clone(), 0), (0, dead.clone(), 1), (0, dead, 2)]);
         assert_eq!(lines, ["0 silent 0"]);
-        assert!(!watch.all(|answer| answer == Answer::Refused));
+        assert!(!watch.all(|answer| answer == WatchedAnswer::Refused));
     }
 
     #[test]
     fn a_flip_says_how_long_it_was_otherwise() {
-        let mut watch = Watch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]]);
         let _ = feed(&mut watch, &[(0, refused(56), 0), (0, refused(56), 1), (0, refused(56), 2)]);
-        let flips = watch.see(0, &answer(), Duration::from_millis(1500));
-        assert_eq!(flips[0].before, Some((Answer::Refused, Duration::from_millis(1500))));
+        let changes = watch.record(0, &answer(), Duration::from_millis(1500));
+        assert_eq!(changes[0].before, Some((WatchedAnswer::Refused, Duration::from_millis(1500))));
     }
 }

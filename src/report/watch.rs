@@ -1,28 +1,28 @@
 //! The lines of a watch, for people and for machines.
 
-use crate::domain::watch::{Answer, Flip};
+use crate::domain::watch::{AnswerChange, WatchedAnswer};
 use crate::sanitize::line;
 use colored::Colorize;
 use serde_json::json;
 
 /// One line for a person: when, what, how it answers, and how long it was otherwise.
-pub fn text(time: &str, target: &str, flip: &Flip) -> String {
-    let word = match flip.now {
-        Answer::Answered(_) => flip.now.to_string().yellow(),
-        Answer::Refused => flip.now.to_string().green(),
-        Answer::Silent(_) => flip.now.to_string().magenta(),
+pub fn text(time: &str, target: &str, change: &AnswerChange) -> String {
+    let word = match change.now {
+        WatchedAnswer::Answered(_) => change.now.to_string().yellow(),
+        WatchedAnswer::Refused => change.now.to_string().green(),
+        WatchedAnswer::Silent(_) => change.now.to_string().magenta(),
     };
-    let after = flip.before.map_or_else(String::new, |(before, lasted)| {
+    let after = change.before.map_or_else(String::new, |(before, lasted)| {
         format!("  after {:.2} s of {}", lasted.as_secs_f64(), before.as_str())
     });
     format!("{time}  {}  {word}{after}\n", line(target))
 }
 
 /// One JSON object on a line of its own.
-pub fn json(time: &str, target: &str, flip: &Flip) -> String {
+pub fn json(time: &str, target: &str, change: &AnswerChange) -> String {
     let mut value =
-        json!({"time": time, "target": target, "answer": flip.now.as_str(), "message": flip.now.to_string()});
-    if let Some((before, lasted)) = flip.before {
+        json!({"time": time, "target": target, "answer": change.now.as_str(), "message": change.now.to_string()});
+    if let Some((before, lasted)) = change.before {
         value["before"] = before.as_str().into();
         value["beforeSeconds"] = lasted.as_secs_f64().into();
     }
