@@ -15,7 +15,7 @@ mod workloads;
 
 use super::mesh::MtlsMode;
 use super::namespace_context::NamespaceContext;
-use super::overview::{Overview, Side, overview};
+use super::overview::{Overview, WorkloadPort, overview};
 pub use code::Code;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -103,7 +103,7 @@ pub fn about_services(findings: Vec<Finding>, overview: &Overview) -> Vec<Findin
     let mut concerned: BTreeSet<String> = BTreeSet::new();
     for port in &overview.ports {
         concerned.extend([format!("service/{}", port.service), port_name(&port.service, port.port.port)]);
-        concerned.extend(port.sides.iter().map(|side| side.workload.clone()));
+        concerned.extend(port.workload_ports.iter().map(|workload_port| workload_port.workload.clone()));
     }
     let concerns = |finding: &Finding| {
         finding.objects.is_empty() || finding.objects.iter().any(|object| concerned.contains(object))
@@ -117,11 +117,11 @@ fn port_name(service: &str, port: u16) -> String {
 }
 
 /// Whether STRICT is asked for at a port.
-fn wants_strict(side: &Side) -> bool {
-    side.wanted == Some(MtlsMode::Strict)
+fn wants_strict(workload_port: &WorkloadPort) -> bool {
+    workload_port.wanted == Some(MtlsMode::Strict)
 }
 
 /// Whether STRICT is asked for anywhere.
 fn any_strict(overview: &Overview) -> bool {
-    overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others).any(wants_strict)
+    overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others).any(wants_strict)
 }

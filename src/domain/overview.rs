@@ -20,7 +20,7 @@ pub struct Overview {
     /// TCP ports of Services, in the order of Services.
     pub ports: Vec<PortView>,
     /// Workloads that no TCP port of a Service leads to.
-    pub others: Vec<Side>,
+    pub others: Vec<WorkloadPort>,
 }
 
 /// One port of a Service.
@@ -33,14 +33,14 @@ pub struct PortView {
     /// The port.
     pub port: ServicePort,
     /// The server's side: one entry for each workload, target port and mode.
-    pub sides: Vec<Side>,
+    pub workload_ports: Vec<WorkloadPort>,
     /// The clients' side.
     pub callers: Vec<CallerView>,
 }
 
 /// Pods of one workload that answer alike at one target port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Side {
+pub struct WorkloadPort {
     /// `deployment/web`, or `pod/web-0` for one that stands alone; an address where no pod is known.
     pub workload: String,
     /// The target port; `None` for every port of a workload without a Service.
@@ -168,19 +168,25 @@ pub fn overview(survey: &NamespaceContext) -> Overview {
     let snapshot = &survey.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
     let callers = Callers::new(survey, &index);
-    let nobody = nobody(&snapshot.namespace);
+    let unknown_pod = unknown_pod(&snapshot.namespace);
     let mut behind_service: BTreeSet<&str> = BTreeSet::new();
     let mut ports = Vec::new();
     for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
         for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
-            let endpoints: Vec<Seen<'_>> = service
+            let endpoints: Vec<EndpointState<'_>> = service
                 .endpoints
                 .iter()
                 .filter_map(|endpoint| {
                     let target_port = service.target_port(port, endpoint)?;
                     let pod = snapshot.pod_of(endpoint).filter(|pod| !pod.facts.finished);
-                    let side = look(survey, &index, (service, port), pod, target_port);
-                    Some(Seen { endpoint, pod: pod.unwrap_or(&nobody), known: pod.is_some(), target_port, side })
+                    let state = port_state(survey, &index, (service, port), pod, target_port);
+                    Some(EndpointState {
+                        endpoint,
+                        pod: pod.unwrap_or(&unknown_pod),
+                        known: pod.is_some(),
+                        target_port,
+                        state,
+                    })
                 })
                 .collect();
             behind_service.extend(endpoints.iter().filter(|seen| seen.known).map(|seen| seen.pod.name.as_str()));
@@ -189,7 +195,7 @@ pub fn overview(survey: &NamespaceContext) -> Overview {
                 kind: service.kind,
                 port: port.clone(),
                 callers: callers.views(service, port, &endpoints),
-                sides: group(endpoints),
+                workload_ports: group(endpoints),
             });
         }
     }
@@ -197,35 +203,35 @@ pub fn overview(survey: &NamespaceContext) -> Overview {
 }
 
 /// One endpoint of a port.
-struct Seen<'a> {
+struct EndpointState<'a> {
     endpoint: &'a Endpoint,
     /// Its pod, or a stand-in without labels.
     pod: &'a Pod,
     known: bool,
     target_port: u16,
-    side: State,
+    state: PortState,
 }
 
 /// What one pod does at one port.
-struct State {
+struct PortState {
     server: Server,
     bypass: Option<Bypass>,
     wanted: Effective,
     ambient: Option<Plaintext>,
 }
 
-fn look(
+fn port_state(
     survey: &NamespaceContext,
     index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
     pod: Option<&Pod>,
     target_port: u16,
-) -> State {
+) -> PortState {
     let snapshot = &survey.snapshot;
     let Some(pod) = pod else {
         let mode = Some(index.namespace_mode(&snapshot.namespace, None));
         let wanted = Effective { mode, chain: Vec::new() };
-        return State { server: Server::NoProxy, bypass: Some(Bypass::NoPod), wanted, ambient: None };
+        return PortState { server: Server::NoProxy, bypass: Some(Bypass::NoPod), wanted, ambient: None };
     };
     let wanted = if snapshot.policies.legacy_only {
         let name = (!port.name.is_empty()).then_some(port.name.as_str());
@@ -233,19 +239,19 @@ fn look(
     } else {
         index.mode(pod, target_port)
     };
-    at_pod(index, pod, Some(target_port), wanted)
+    port_state_at_pod(index, pod, Some(target_port), wanted)
 }
 
 /// What a pod does at a port (`None`: at any that no policy names).
-fn at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> State {
+fn port_state_at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> PortState {
     let by_policy = wanted.mode.map_or(Server::Unknown, Server::Mode);
-    let naked = |bypass| (Server::NoProxy, Some(bypass), None);
+    let no_proxy = |bypass| (Server::NoProxy, Some(bypass), None);
     let (server, bypass, ambient) = match pod.data_plane {
-        DataPlane::None if pod.facts.host_network => naked(Bypass::HostNetwork),
-        DataPlane::None => naked(Bypass::NoProxy),
+        DataPlane::None if pod.facts.host_network => no_proxy(Bypass::HostNetwork),
+        DataPlane::None => no_proxy(Bypass::NoProxy),
         DataPlane::Pending => (Server::Unknown, Some(Bypass::Pending), None),
         DataPlane::Sidecar if pod.facts.gateway => (Server::Gateway, None, None),
-        _ if port.is_some_and(|port| !pod.capture.covers(port)) => naked(Bypass::NotCaptured),
+        _ if port.is_some_and(|port| !pod.capture.covers(port)) => no_proxy(Bypass::NotCaptured),
         DataPlane::Sidecar => (by_policy, None, None),
         DataPlane::Ambient => {
             let found = ambient::plaintext(index, pod, port.unwrap_or(0));
@@ -257,42 +263,42 @@ fn at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effecti
             (server, None, Some(found))
         }
     };
-    State { server, bypass, wanted, ambient }
+    PortState { server, bypass, wanted, ambient }
 }
 
 /// Puts pods together that belong together and answer alike.
-fn group(endpoints: Vec<Seen<'_>>) -> Vec<Side> {
-    let mut groups = Groups::default();
+fn group(endpoints: Vec<EndpointState<'_>>) -> Vec<WorkloadPort> {
+    let mut groups = WorkloadPorts::default();
     for seen in endpoints {
         let name = if seen.known { &seen.pod.name } else { &seen.endpoint.address };
         let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
         let data_plane = if seen.known { seen.pod.data_plane } else { DataPlane::None };
-        groups.add(workload, Some(seen.target_port), data_plane, seen.side, name, seen.endpoint.ready);
+        groups.add(workload, Some(seen.target_port), data_plane, seen.state, name, seen.endpoint.ready);
     }
-    groups.sides
+    groups.workload_ports
 }
 
 #[derive(Default)]
-struct Groups {
-    sides: Vec<Side>,
+struct WorkloadPorts {
+    workload_ports: Vec<WorkloadPort>,
     known: HashMap<GroupKey, usize>,
 }
 
 type GroupKey = (String, Option<u16>, Server, Option<Bypass>, Vec<Step>);
 
-impl Groups {
+impl WorkloadPorts {
     fn add(
         &mut self,
         workload: String,
         target_port: Option<u16>,
         data_plane: DataPlane,
-        state: State,
+        state: PortState,
         name: &str,
         ready: bool,
     ) {
         let key = (workload.clone(), target_port, state.server, state.bypass, state.wanted.chain.clone());
         let index = *self.known.entry(key).or_insert_with(|| {
-            self.sides.push(Side {
+            self.workload_ports.push(WorkloadPort {
                 workload,
                 target_port,
                 data_plane,
@@ -304,11 +310,11 @@ impl Groups {
                 pods: Vec::new(),
                 ready: 0,
             });
-            self.sides.len() - 1
+            self.workload_ports.len() - 1
         });
-        let side = &mut self.sides[index];
-        side.pods.push(name.to_owned());
-        side.ready += usize::from(ready);
+        let workload_port = &mut self.workload_ports[index];
+        workload_port.pods.push(name.to_owned());
+        workload_port.ready += usize::from(ready);
     }
 }
 
@@ -333,8 +339,8 @@ fn is_ours(pod: &Pod) -> bool {
 }
 
 /// Workloads without a Service: their general mode, and each port for which their policy makes an exception.
-fn others(survey: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<Side> {
-    let mut groups = Groups::default();
+fn others(survey: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<WorkloadPort> {
+    let mut groups = WorkloadPorts::default();
     let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
     for pod in survey.snapshot.pods.values().filter(alone) {
         let exceptions = index.levels(pod).workload.first().map(|policy| policy.ports.keys().copied());
@@ -345,15 +351,15 @@ fn others(survey: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &B
             } else {
                 index.mode(pod, port.unwrap_or(0))
             };
-            let state = at_pod(index, pod, port, wanted);
+            let state = port_state_at_pod(index, pod, port, wanted);
             groups.add(workload(pod), port, pod.data_plane, state, &pod.name, pod.ready);
         }
     }
-    groups.sides
+    groups.workload_ports
 }
 
 /// The stand-in for an address behind which no pod is known.
-fn nobody(namespace: &str) -> Pod {
+fn unknown_pod(namespace: &str) -> Pod {
     Pod {
         name: String::new(),
         namespace: namespace.to_owned(),

@@ -6,7 +6,7 @@ use super::model::{API_VERSION, PolicyReport};
 use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::findings::{Finding, Severity};
 use crate::domain::mesh::{MtlsMode, ServiceKind, Snapshot};
-use crate::domain::overview::{CallerView, Overview, PortView, Side};
+use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
 pub use human::{paragraphs, text};
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub struct NamespaceReport {
     /// TCP ports of Services.
     pub ports: Vec<PortReport>,
     /// Workloads without a Service.
-    pub workloads: Vec<SideReport>,
+    pub workloads: Vec<WorkloadPortReport>,
     /// Findings, the gravest first.
     pub findings: Vec<FindingReport>,
 }
@@ -64,7 +64,7 @@ pub struct PortReport {
     /// Whether the Service is headless.
     pub headless: bool,
     /// The server's side.
-    pub workloads: Vec<SideReport>,
+    pub workloads: Vec<WorkloadPortReport>,
     /// The clients' side.
     pub clients: Vec<ClientReport>,
 }
@@ -72,7 +72,7 @@ pub struct PortReport {
 /// Pods of a workload that answer alike.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SideReport {
+pub struct WorkloadPortReport {
     /// `deployment/web`.
     pub workload: String,
     /// The port of the pods; absent for all ports of a workload without a Service.
@@ -163,7 +163,7 @@ pub fn namespace(snapshot: &Snapshot, overview: &Overview, findings: &[Finding])
         mesh_readable: snapshot.mesh.readable,
         auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only,
         ports: overview.ports.iter().map(port).collect(),
-        workloads: overview.others.iter().map(side).collect(),
+        workloads: overview.others.iter().map(workload_port).collect(),
         findings: findings.iter().map(finding).collect(),
     }
 }
@@ -174,34 +174,34 @@ fn port(view: &PortView) -> PortReport {
         port: view.port.port,
         name: view.port.name.clone(),
         headless: view.kind == ServiceKind::Headless,
-        workloads: view.sides.iter().map(side).collect(),
+        workloads: view.workload_ports.iter().map(workload_port).collect(),
         clients: view.callers.iter().map(client).collect(),
     }
 }
 
-fn side(side: &Side) -> SideReport {
-    let policies = side.chain.iter().map(|step| PolicyReport {
+fn workload_port(workload_port: &WorkloadPort) -> WorkloadPortReport {
+    let policies = workload_port.chain.iter().map(|step| PolicyReport {
         level: step.level.to_string(),
         namespace: step.namespace.clone(),
         name: step.name.clone(),
         mode: step.mode.map(MtlsMode::as_str),
     });
-    let (mode, unguarded) = match side.server {
+    let (mode, unguarded) = match workload_port.server {
         Server::Mode(mode) => (Some(mode.as_str()), None),
-        Server::NoProxy => (None, side.bypass.map(|bypass| bypass.to_string())),
+        Server::NoProxy => (None, workload_port.bypass.map(|bypass| bypass.to_string())),
         Server::Gateway => (None, Some("gateway".to_owned())),
-        Server::Unknown => (None, Some(side.bypass.map_or_else(|| "unknown".to_owned(), |it| it.to_string()))),
+        Server::Unknown => (None, Some(workload_port.bypass.map_or_else(|| "unknown".to_owned(), |it| it.to_string()))),
     };
-    SideReport {
-        workload: side.workload.clone(),
-        target_port: side.target_port,
-        data_plane: side.data_plane.to_string(),
+    WorkloadPortReport {
+        workload: workload_port.workload.clone(),
+        target_port: workload_port.target_port,
+        data_plane: workload_port.data_plane.to_string(),
         mode,
         unguarded,
-        wanted: side.wanted.map(MtlsMode::as_str),
+        wanted: workload_port.wanted.map(MtlsMode::as_str),
         policies: policies.collect(),
-        pods: side.pods.clone(),
-        ready: side.ready,
+        pods: workload_port.pods.clone(),
+        ready: workload_port.ready,
     }
 }
 

@@ -140,13 +140,14 @@ fn exceptions(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec
         return;
     }
     let mut holes: BTreeMap<Step, BTreeSet<String>> = BTreeMap::new();
-    let sides = overview
-        .ports
-        .iter()
-        .flat_map(|port| port.sides.iter().map(|side| (side, port_name(&port.service, port.port.port))));
-    for (side, object) in sides.chain(overview.others.iter().map(|side| (side, side.workload.clone()))) {
-        let decided = side.chain.iter().rev().find(|step| step.mode.is_some());
-        let open = matches!(side.server, Server::Mode(MtlsMode::Permissive | MtlsMode::Disable));
+    let workload_ports = overview.ports.iter().flat_map(|port| {
+        port.workload_ports.iter().map(|workload_port| (workload_port, port_name(&port.service, port.port.port)))
+    });
+    for (workload_port, object) in workload_ports
+        .chain(overview.others.iter().map(|workload_port| (workload_port, workload_port.workload.clone())))
+    {
+        let decided = workload_port.chain.iter().rev().find(|step| step.mode.is_some());
+        let open = matches!(workload_port.server, Server::Mode(MtlsMode::Permissive | MtlsMode::Disable));
         if let Some(step) = decided.filter(|step| open && step.level >= Level::Workload) {
             holes.entry(step.clone()).or_default().insert(object);
         }
@@ -163,17 +164,17 @@ fn exceptions(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec
 /// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
 fn in_ambient(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut odd: BTreeMap<Code, BTreeSet<String>> = BTreeMap::new();
-    let sides = overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others);
-    for side in sides.filter(|side| side.data_plane == DataPlane::Ambient) {
-        let code = match side.ambient {
+    let workload_ports = overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others);
+    for workload_port in workload_ports.filter(|workload_port| workload_port.data_plane == DataPlane::Ambient) {
+        let code = match workload_port.ambient {
             Some(Plaintext::Undetermined) => Code::AmbientUndetermined,
             Some(Plaintext::FailsOpen) => Code::AmbientFailOpen,
             // AM-5.4: a policy of the mesh with an empty selector is not fetched.
-            Some(Plaintext::Allowed) if side.wanted == Some(MtlsMode::Strict) => Code::AmbientFailOpen,
-            _ if side.wanted == Some(MtlsMode::Disable) => Code::AmbientDisable,
+            Some(Plaintext::Allowed) if workload_port.wanted == Some(MtlsMode::Strict) => Code::AmbientFailOpen,
+            _ if workload_port.wanted == Some(MtlsMode::Disable) => Code::AmbientDisable,
             _ => continue,
         };
-        odd.entry(code).or_default().insert(side.workload.clone());
+        odd.entry(code).or_default().insert(workload_port.workload.clone());
     }
     for (code, objects) in odd {
         let (severity, message) = match code {

@@ -24,12 +24,12 @@ pub(super) fn find(survey: &NamespaceContext, overview: &Overview, purpose: Purp
 }
 
 fn is_strict(port: &PortView) -> bool {
-    port.sides.iter().any(|side| side.server == Server::Mode(MtlsMode::Strict))
+    port.workload_ports.iter().any(|workload_port| workload_port.server == Server::Mode(MtlsMode::Strict))
 }
 
 fn refuses_all(overview: &Overview) -> bool {
-    let sides = overview.ports.iter().flat_map(|port| &port.sides).chain(&overview.others);
-    sides.into_iter().all(|side| side.server == Server::Mode(MtlsMode::Strict))
+    let workload_ports = overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others);
+    workload_ports.into_iter().all(|workload_port| workload_port.server == Server::Mode(MtlsMode::Strict))
 }
 
 fn leads_to(entrance: &ExternalCaller, port: &PortView) -> bool {
@@ -87,9 +87,9 @@ fn scrapers(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
     let strict: BTreeSet<(&str, u16)> = overview
         .ports
         .iter()
-        .flat_map(|port| &port.sides)
-        .filter(|side| side.server == Server::Mode(MtlsMode::Strict))
-        .filter_map(|side| Some((side.workload.as_str(), side.target_port?)))
+        .flat_map(|port| &port.workload_ports)
+        .filter(|workload_port| workload_port.server == Server::Mode(MtlsMode::Strict))
+        .filter_map(|workload_port| Some((workload_port.workload.as_str(), workload_port.target_port?)))
         .collect();
     let mut objects = BTreeSet::new();
     for pod in survey.snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar) {

@@ -49,12 +49,16 @@ fn local<'a>(survey: &NamespaceContext, rule: &'a str) -> &'a str {
 }
 
 fn code(survey: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
-    let side = port.sides.iter().find(|side| side.workload == broken.workload && side.server == broken.server);
+    let workload_port = port
+        .workload_ports
+        .iter()
+        .find(|workload_port| workload_port.workload == broken.workload && workload_port.server == broken.server);
     Some(match (broken.sends, broken.server) {
         (WireProtocol::Raw, Server::Mode(MtlsMode::Strict)) => {
             let disabled = |level: &&crate::domain::effective::Step| level.mode == Some(MtlsMode::Disable);
-            let above = side.is_some_and(|side| side.chain.iter().take(2).any(|step| disabled(&step)));
-            let mixed = port.sides.iter().any(|side| side.server == Server::NoProxy);
+            let above = workload_port
+                .is_some_and(|workload_port| workload_port.chain.iter().take(2).any(|step| disabled(&step)));
+            let mixed = port.workload_ports.iter().any(|workload_port| workload_port.server == Server::NoProxy);
             if view.caller == Caller::OwnAmbient {
                 Code::AmbientToSidecar
             } else if view.explicit || !survey.snapshot.mesh.auto_mtls {
@@ -70,7 +74,9 @@ fn code(survey: &NamespaceContext, port: &PortView, view: &CallerView, broken: &
             }
         }
         // Clients go by the pod's label, which says nothing of ports that its sidecar leaves alone.
-        (WireProtocol::Mtls, Server::NoProxy) if side.is_some_and(|side| side.bypass == Some(Bypass::NotCaptured)) => {
+        (WireProtocol::Mtls, Server::NoProxy)
+            if workload_port.is_some_and(|workload_port| workload_port.bypass == Some(Bypass::NotCaptured)) =>
+        {
             Code::NotCaptured
         }
         (WireProtocol::Mtls, Server::NoProxy) if view.explicit => Code::MtlsToNoProxy,

@@ -5,7 +5,7 @@ use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
 use crate::domain::namespace_context::{Injection, NamespaceContext};
-use crate::domain::overview::{Bypass, Overview, PortView, Side, workload};
+use crate::domain::overview::{Bypass, Overview, PortView, WorkloadPort, workload};
 use std::collections::BTreeSet;
 
 pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
@@ -47,10 +47,13 @@ pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mu
 /// F01: STRICT that nobody enforces.
 fn unprotected(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let (mut naked, mut excluded) = (BTreeSet::new(), BTreeSet::new());
-    for PortView { service, port, sides, .. } in &overview.ports {
-        for side in sides.iter().filter(|side| wants_strict(side) && side.server == Server::NoProxy) {
-            let found = if side.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut naked };
-            found.extend([port_name(service, port.port), side.workload.clone()]);
+    for PortView { service, port, workload_ports, .. } in &overview.ports {
+        for workload_port in workload_ports
+            .iter()
+            .filter(|workload_port| wants_strict(workload_port) && workload_port.server == Server::NoProxy)
+        {
+            let found = if workload_port.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut naked };
+            found.extend([port_name(service, port.port), workload_port.workload.clone()]);
         }
     }
     if !naked.is_empty() {
@@ -142,11 +145,11 @@ const SERVER_FIRST: [(u16, &str); 5] = [(25, "SMTP"), (587, "SMTP"), (3306, "MyS
 
 /// BY-12: under PERMISSIVE an undeclared port waits for the client's first bytes.
 fn server_first(overview: &Overview, findings: &mut Vec<Finding>) {
-    for PortView { service, port, sides, .. } in &overview.ports {
+    for PortView { service, port, workload_ports, .. } in &overview.ports {
         let known = SERVER_FIRST.iter().find(|(number, _)| *number == port.port);
         let declared = port.app_protocol.is_some() || !port.name.is_empty() && port.name.contains("tcp");
-        let permissive = |side: &Side| side.server == Server::Mode(MtlsMode::Permissive);
-        if let Some((_, protocol)) = known.filter(|_| !declared && sides.iter().any(permissive)) {
+        let permissive = |workload_port: &WorkloadPort| workload_port.server == Server::Mode(MtlsMode::Permissive);
+        if let Some((_, protocol)) = known.filter(|_| !declared && workload_ports.iter().any(permissive)) {
             let message =
                 format!("{protocol} servers speak first, and the port is not declared TCP: a silent client waits");
             findings

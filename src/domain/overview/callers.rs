@@ -1,6 +1,6 @@
 //! The clients' side of a port: which callers there are to tell apart, and what each sends.
 
-use super::{Break, Caller, CallerView, Seen, speaks_http, workload};
+use super::{Break, Caller, CallerView, EndpointState, speaks_http, workload};
 use crate::domain::client_tls::rules::Sorting;
 use crate::domain::client_tls::{
     Call, CallOutcome, Client, ClientKind, InForce, Mesh, VisibleRules, call_outcome, sends,
@@ -71,7 +71,12 @@ impl<'a> Callers<'a> {
     }
 
     /// What each of them sends to a port.
-    pub(super) fn views(&self, service: &Service, port: &ServicePort, endpoints: &[Seen<'_>]) -> Vec<CallerView> {
+    pub(super) fn views(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        endpoints: &[EndpointState<'_>],
+    ) -> Vec<CallerView> {
         let snapshot = &self.survey.snapshot;
         let host = service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain);
         let call = Call {
@@ -103,7 +108,7 @@ impl<'a> Callers<'a> {
         client: Client<'_>,
         rule: Option<&InForce<'_>>,
         call: Call<'_>,
-        endpoints: &[Seen<'_>],
+        endpoints: &[EndpointState<'_>],
         http: bool,
     ) -> CallerView {
         let subset = call.subset.and_then(|name| rule?.subset(name)).map(|(rule, index)| &rule.subsets[index]);
@@ -128,13 +133,13 @@ impl<'a> Callers<'a> {
                 continue;
             }
             let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));
-            let came = call_outcome(sent, seen.side.server, http);
+            let came = call_outcome(sent, seen.state.server, http);
             let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
             view.outcome = view.outcome.max(came);
             view.sends.entry(workload.clone()).or_default().insert(sent);
             if came == CallOutcome::Breaks {
                 let says_tls = seen.pod.says_tls();
-                view.breaks.insert(Break { sends: sent, server: seen.side.server, workload, says_tls });
+                view.breaks.insert(Break { sends: sent, server: seen.state.server, workload, says_tls });
             }
         }
         view

@@ -45,9 +45,9 @@ fn a_port_says_its_mode_and_who_decides() {
     port.ports.insert(8080, Some(MtlsMode::Permissive));
     survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict)), port];
     let overview = overview(&survey);
-    let side = &overview.ports[0].sides[0];
-    assert_eq!((side.server, side.target_port), (Server::Mode(MtlsMode::Permissive), Some(8080)));
-    assert_eq!(side.chain.last().map(|step| step.name.as_str()), Some("web"));
+    let workload_port = &overview.ports[0].workload_ports[0];
+    assert_eq!((workload_port.server, workload_port.target_port), (Server::Mode(MtlsMode::Permissive), Some(8080)));
+    assert_eq!(workload_port.chain.last().map(|step| step.name.as_str()), Some("web"));
     assert_eq!(of(&overview, &Caller::Own).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
@@ -68,8 +68,12 @@ fn what_nobody_enforces_is_told_apart() {
         survey.snapshot.policies.peer.clone_from(&strict);
         change(survey.snapshot.pods.get_mut("web-0").expect("a pod"));
         let overview = overview(&survey);
-        let side = &overview.ports[0].sides[0];
-        assert_eq!((side.server, side.bypass, side.wanted), (server, bypass, Some(MtlsMode::Strict)), "row {number}");
+        let workload_port = &overview.ports[0].workload_ports[0];
+        assert_eq!(
+            (workload_port.server, workload_port.bypass, workload_port.wanted),
+            (server, bypass, Some(MtlsMode::Strict)),
+            "row {number}"
+        );
     }
 }
 
@@ -94,7 +98,11 @@ fn a_workload_without_a_service_has_its_mode_too() {
     own.selector.insert("app".into(), "web".into());
     own.ports.insert(9090, Some(MtlsMode::Disable));
     survey.snapshot.policies.peer = vec![own];
-    let found: Vec<_> = overview(&survey).others.into_iter().map(|side| (side.target_port, side.server)).collect();
+    let found: Vec<_> = overview(&survey)
+        .others
+        .into_iter()
+        .map(|workload_port| (workload_port.target_port, workload_port.server))
+        .collect();
     assert_eq!(found, [(None, Server::Mode(MtlsMode::Strict)), (Some(9090), Server::Mode(MtlsMode::Disable))]);
 }
 

@@ -1,6 +1,6 @@
 //! The status for people: a line a port, like lines put together where there are many, and the findings below.
 
-use super::{ClientReport, FindingReport, NamespaceReport, PortReport, SideReport, StatusReport};
+use super::{ClientReport, FindingReport, NamespaceReport, PortReport, StatusReport, WorkloadPortReport};
 use crate::report::human::count;
 use crate::report::table;
 use crate::sanitize::line;
@@ -42,7 +42,10 @@ fn one(namespace: &NamespaceReport, wide: bool) -> String {
     );
     let mut rows: Vec<Row> = namespace.ports.iter().flat_map(|port| port_rows(namespace, port)).collect();
     rows.extend(
-        namespace.workloads.iter().map(|side| row(namespace, "-".to_owned(), side, "-".to_owned(), String::new())),
+        namespace
+            .workloads
+            .iter()
+            .map(|workload_port| row(namespace, "-".to_owned(), workload_port, "-".to_owned(), String::new())),
     );
     if !rows.is_empty() {
         out.push('\n');
@@ -87,32 +90,40 @@ fn port_rows(namespace: &NamespaceReport, port: &PortReport) -> Vec<Row> {
             rules,
         }];
     }
-    let of = |side: &SideReport| row(namespace, name.clone(), side, clients(port, &side.workload), rules.clone());
+    let of = |workload_port: &WorkloadPortReport| {
+        row(namespace, name.clone(), workload_port, clients(port, &workload_port.workload), rules.clone())
+    };
     port.workloads.iter().map(of).collect()
 }
 
-fn row(namespace: &NamespaceReport, service: String, side: &SideReport, clients: String, rules: String) -> Row {
-    let mode = match (side.mode, &side.unguarded) {
+fn row(
+    namespace: &NamespaceReport,
+    service: String,
+    workload_port: &WorkloadPortReport,
+    clients: String,
+    rules: String,
+) -> Row {
+    let mode = match (workload_port.mode, &workload_port.unguarded) {
         (Some(mode), _) => mode.to_owned(),
         (None, Some(why)) if why == "gateway" || why == "unknown" => why.clone(),
         (None, why) => format!("none ({})", why.as_deref().unwrap_or("unknown")),
     };
     Row {
         service,
-        target: side.target_port.map_or_else(|| "*".to_owned(), |port| port.to_string()),
-        workload: side.workload.clone(),
-        ready: format!("{}/{}", side.ready, side.pods.len()),
-        data_plane: side.data_plane.clone(),
+        target: workload_port.target_port.map_or_else(|| "*".to_owned(), |port| port.to_string()),
+        workload: workload_port.workload.clone(),
+        ready: format!("{}/{}", workload_port.ready, workload_port.pods.len()),
+        data_plane: workload_port.data_plane.clone(),
         mode,
-        decided: decided(namespace, side),
+        decided: decided(namespace, workload_port),
         clients,
         rules,
     }
 }
 
 /// The object that decides, with its level; where none says anything, Istio's default holds.
-fn decided(namespace: &NamespaceReport, side: &SideReport) -> String {
-    let Some(step) = side.policies.iter().rev().find(|step| step.mode.is_some()) else {
+fn decided(namespace: &NamespaceReport, workload_port: &WorkloadPortReport) -> String {
+    let Some(step) = workload_port.policies.iter().rev().find(|step| step.mode.is_some()) else {
         return "no policy".to_owned();
     };
     let home = step.namespace == namespace.namespace || step.namespace.is_empty();
