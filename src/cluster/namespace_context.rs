@@ -99,7 +99,7 @@ struct Surroundings {
     /// Of all namespaces; `None` where they may not be read.
     rules: Option<Vec<DestinationRule>>,
     routed: BTreeSet<(String, String)>,
-    entrances: Vec<ExternalCaller>,
+    external_callers: Vec<ExternalCaller>,
     cron_jobs: Vec<(String, CronJob)>,
     identity_policies: Vec<(String, String)>,
     inert: Vec<String>,
@@ -131,7 +131,7 @@ impl Surroundings {
         let domain = options.cluster_domain.as_deref().unwrap_or("cluster.local");
         let kind = generation.rule.kind();
         let cron_jobs = resource("batch", "v1", "cronjobs");
-        let (rules, routes, cron_jobs, (identity, inert), entrances, namespaces) = futures::try_join!(
+        let (rules, routes, cron_jobs, (identity, inert), external_callers, namespaces) = futures::try_join!(
             list_if_allowed(cluster, (&kind).into(), "", |object: Value| Some(read::destination_rule(&object))),
             list_if_allowed(
                 cluster,
@@ -143,7 +143,7 @@ impl Surroundings {
                 Some(with_namespace(&object, surroundings::cron_job(&object)))
             }),
             other_policies(cluster, generation),
-            entrances(cluster),
+            external_callers(cluster),
             labels_of_namespaces(cluster),
         )?;
         let mut around = Self { namespaces, ..Self::default() };
@@ -152,9 +152,9 @@ impl Surroundings {
             Found::NotServed | Found::Forbidden => None,
         };
         around.routed = around.read_or_note("VirtualServices", routes).into_iter().flatten().collect();
-        for (what, found) in entrances {
+        for (what, found) in external_callers {
             let found = around.read_or_note(what, found);
-            around.entrances.extend(found.into_iter().flatten());
+            around.external_callers.extend(found.into_iter().flatten());
         }
         around.cron_jobs = around.read_or_note("CronJobs", cron_jobs);
         around.identity_policies = around.read_or_note("AuthorizationPolicies", identity);
@@ -194,7 +194,12 @@ impl Surroundings {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
                 rules: Arc::clone(&rules),
                 routed: Arc::clone(&routed),
-                entrances: self.entrances.iter().filter(|entrance| own(&entrance.namespace)).cloned().collect(),
+                external_callers: self
+                    .external_callers
+                    .iter()
+                    .filter(|external_caller| own(&external_caller.namespace))
+                    .cloned()
+                    .collect(),
                 cron_jobs: self.cron_jobs.iter().filter(|(of, _)| own(of)).map(|(_, job)| job.clone()).collect(),
                 identity_policies: self
                     .identity_policies
@@ -235,7 +240,7 @@ impl Surroundings {
 }
 
 /// What may call from outside the mesh, by the kind of object that says so.
-async fn entrances(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<ExternalCaller>>); 5], ClusterError> {
+async fn external_callers(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<ExternalCaller>>); 5], ClusterError> {
     const GROUP: &str = "admissionregistration.k8s.io";
     let scope = cluster.namespace.as_str();
     let hook = |kind: &'static str| each(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));

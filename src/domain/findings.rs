@@ -84,14 +84,14 @@ pub enum Purpose {
 }
 
 /// An overview with its findings, the gravest first.
-pub fn examine(survey: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<Finding>) {
-    let overview = overview(survey);
+pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<Finding>) {
+    let overview = overview(context);
     let mut findings = Vec::new();
-    traffic::find(survey, &overview, &mut findings);
-    policies::find(survey, &overview, &mut findings);
-    rules::find(survey, &overview, &mut findings);
-    workloads::find(survey, &overview, &mut findings);
-    surroundings::find(survey, &overview, purpose, &mut findings);
+    traffic::find(context, &overview, &mut findings);
+    policies::find(context, &overview, &mut findings);
+    rules::find(context, &overview, &mut findings);
+    workloads::find(context, &overview, &mut findings);
+    surroundings::find(context, &overview, purpose, &mut findings);
     findings.sort();
     findings.dedup();
     (overview, findings)

@@ -17,7 +17,7 @@ pub struct NamespaceContext {
     /// Subsets that a route sends calls to, with their host (DR-14).
     pub routed: Arc<BTreeSet<(String, String)>>,
     /// What brings calls from outside the mesh.
-    pub entrances: Vec<ExternalCaller>,
+    pub external_callers: Vec<ExternalCaller>,
     /// Jobs that run at their time.
     pub cron_jobs: Vec<CronJob>,
     /// Names of `AuthorizationPolicies` that ask who the caller is.
@@ -58,7 +58,7 @@ pub enum PortName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExternalCallerKind {
     /// An Ingress or Route: its controller may or may not be in the mesh (BY-18).
-    Door,
+    Ingress,
     /// The API server itself: a webhook or an aggregated API (BY-19).
     ApiServer,
 }

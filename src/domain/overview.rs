@@ -164,10 +164,10 @@ pub struct Break {
 }
 
 /// Looks at every port.
-pub fn overview(survey: &NamespaceContext) -> Overview {
-    let snapshot = &survey.snapshot;
+pub fn overview(context: &NamespaceContext) -> Overview {
+    let snapshot = &context.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
-    let callers = Callers::new(survey, &index);
+    let callers = Callers::new(context, &index);
     let unknown_pod = unknown_pod(&snapshot.namespace);
     let mut behind_service: BTreeSet<&str> = BTreeSet::new();
     let mut ports = Vec::new();
@@ -179,7 +179,7 @@ pub fn overview(survey: &NamespaceContext) -> Overview {
                 .filter_map(|endpoint| {
                     let target_port = service.target_port(port, endpoint)?;
                     let pod = snapshot.pod_of(endpoint).filter(|pod| !pod.facts.finished);
-                    let state = port_state(survey, &index, (service, port), pod, target_port);
+                    let state = port_state(context, &index, (service, port), pod, target_port);
                     Some(EndpointState {
                         endpoint,
                         pod: pod.unwrap_or(&unknown_pod),
@@ -199,7 +199,7 @@ pub fn overview(survey: &NamespaceContext) -> Overview {
             });
         }
     }
-    Overview { ports, others: others(survey, &index, &behind_service) }
+    Overview { ports, others: others(context, &index, &behind_service) }
 }
 
 /// One endpoint of a port.
@@ -221,13 +221,13 @@ struct PortState {
 }
 
 fn port_state(
-    survey: &NamespaceContext,
+    context: &NamespaceContext,
     index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
     pod: Option<&Pod>,
     target_port: u16,
 ) -> PortState {
-    let snapshot = &survey.snapshot;
+    let snapshot = &context.snapshot;
     let Some(pod) = pod else {
         let mode = Some(index.namespace_mode(&snapshot.namespace, None));
         let wanted = Effective { mode, chain: Vec::new() };
@@ -339,15 +339,15 @@ fn is_ours(pod: &Pod) -> bool {
 }
 
 /// Workloads without a Service: their general mode, and each port for which their policy makes an exception.
-fn others(survey: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<WorkloadPort> {
+fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<WorkloadPort> {
     let mut groups = WorkloadPorts::default();
     let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
-    for pod in survey.snapshot.pods.values().filter(alone) {
+    for pod in context.snapshot.pods.values().filter(alone) {
         let exceptions = index.levels(pod).workload.first().map(|policy| policy.ports.keys().copied());
         let ports = std::iter::once(None).chain(exceptions.into_iter().flatten().map(Some));
         for port in ports {
-            let wanted = if survey.snapshot.policies.legacy_only {
-                legacy_server_mode(&survey.snapshot.policies, &pod.namespace, "", 0, None)
+            let wanted = if context.snapshot.policies.legacy_only {
+                legacy_server_mode(&context.snapshot.policies, &pod.namespace, "", 0, None)
             } else {
                 index.mode(pod, port.unwrap_or(0))
             };

@@ -51,7 +51,13 @@ pub fn ingress(object: &Value) -> Vec<ExternalCaller> {
     let doors = backends.filter_map(|backend| {
         let service = &backend["service"];
         let number = port(&service["port"]["number"]).or_else(|| port(&service["port"]["name"]));
-        entrance(ExternalCallerKind::Door, "ingress.networking.k8s.io", object, service["name"].as_str()?, number)
+        external_caller(
+            ExternalCallerKind::Ingress,
+            "ingress.networking.k8s.io",
+            object,
+            service["name"].as_str()?,
+            number,
+        )
     });
     doors.collect()
 }
@@ -62,12 +68,18 @@ pub fn route(object: &Value) -> Vec<ExternalCaller> {
     let backends = std::iter::once(&spec["to"]).chain(items(spec, "alternateBackends"));
     let named = backends.filter_map(|backend| {
         // A Route names the target port, which need not be a Service port; so none is taken from it.
-        entrance(ExternalCallerKind::Door, "route.route.openshift.io", object, backend["name"].as_str()?, None)
+        external_caller(
+            ExternalCallerKind::Ingress,
+            "route.route.openshift.io",
+            object,
+            backend["name"].as_str()?,
+            None,
+        )
     });
     named.collect()
 }
 
-fn entrance(
+fn external_caller(
     kind: ExternalCallerKind,
     resource: &str,
     object: &Value,

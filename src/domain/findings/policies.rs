@@ -22,27 +22,27 @@ fn name(home: &str, namespace: &str, name: &str) -> String {
     }
 }
 
-pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let policies = &survey.snapshot.policies;
-    if !policies.root_readable && survey.snapshot.namespace != policies.root_namespace {
+pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let policies = &context.snapshot.policies;
+    if !policies.root_readable && context.snapshot.namespace != policies.root_namespace {
         let message = format!("policies of the root namespace {} cannot be read", policies.root_namespace);
         findings.push(Finding::new(Severity::Warning, Code::RootUnreadable, message));
     }
-    if !survey.inert.is_empty() && !policies.legacy_only {
+    if !context.inert.is_empty() && !policies.legacy_only {
         let message = "policies of authentication.istio.io are left, which nothing obeys";
-        let objects = survey.inert.iter().map(|name| format!("policy.authentication.istio.io/{name}"));
+        let objects = context.inert.iter().map(|name| format!("policy.authentication.istio.io/{name}"));
         findings.push(Finding::new(Severity::Warning, Code::LegacyInert, message).about(objects));
     }
-    ignored(survey, findings);
-    several(survey, findings);
-    ports(survey, findings);
-    exceptions(survey, overview, findings);
-    in_ambient(survey, overview, findings);
+    ignored(context, findings);
+    several(context, findings);
+    ports(context, findings);
+    exceptions(context, overview, findings);
+    in_ambient(context, overview, findings);
 }
 
 /// PA-3 and PA-9: policies that no proxy of the namespace obeys.
-fn ignored(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
-    let (snapshot, home) = (&survey.snapshot, survey.snapshot.namespace.as_str());
+fn ignored(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let (snapshot, home) = (&context.snapshot, context.snapshot.namespace.as_str());
     let root = &snapshot.policies.root_namespace;
     let selecting: Vec<_> =
         snapshot.policies.peer.iter().filter(|policy| policy.namespace == *root && !policy.is_wide()).collect();
@@ -75,8 +75,8 @@ fn ignored(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
 }
 
 /// PA-4: more than one policy on one level.
-fn several(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
-    let snapshot = &survey.snapshot;
+fn several(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
     // Winner and losers of a level, told once for all pods.
     let mut fields: BTreeMap<Vec<(&str, &str)>, &'static str> = BTreeMap::new();
@@ -100,8 +100,8 @@ fn several(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
 }
 
 /// PA-6, DR-16: a Service port in the place of a target port.
-fn ports(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
-    let snapshot = &survey.snapshot;
+fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
     for policy in snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace) {
         if policy.ports.is_empty() || policy.is_wide() {
             continue;
@@ -131,8 +131,8 @@ fn ports(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
 }
 
 /// F24: holes in a STRICT namespace.
-fn exceptions(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let snapshot = &survey.snapshot;
+fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
     let revision = snapshot.pods.values().find_map(|pod| pod.revision.as_deref());
     let index = PolicyIndex::new(&snapshot.policies);
     let general = index.namespace_mode(&snapshot.namespace, revision);
@@ -162,7 +162,7 @@ fn exceptions(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec
 }
 
 /// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
-fn in_ambient(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut odd: BTreeMap<Code, BTreeSet<String>> = BTreeMap::new();
     let workload_ports = overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others);
     for workload_port in workload_ports.filter(|workload_port| workload_port.data_plane == DataPlane::Ambient) {
@@ -189,8 +189,8 @@ fn in_ambient(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec
         };
         findings.push(Finding::new(severity, code, message).about(objects));
     }
-    let has_tls = survey.snapshot.rules.iter().filter(|rule| rule.places().iter().any(|(_, tls)| tls.is_some()));
-    let ambient = survey.snapshot.pods.values().any(|pod| pod.data_plane == DataPlane::Ambient);
+    let has_tls = context.snapshot.rules.iter().filter(|rule| rule.places().iter().any(|(_, tls)| tls.is_some()));
+    let ambient = context.snapshot.pods.values().any(|pod| pod.data_plane == DataPlane::Ambient);
     let rules: Vec<String> = has_tls.map(|rule| format!("destinationrule/{}", rule.name)).collect();
     if ambient && !rules.is_empty() {
         let message = "ambient clients without a waypoint obey no DestinationRule";

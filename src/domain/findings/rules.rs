@@ -7,16 +7,16 @@ use crate::domain::overview::{Caller, Overview};
 use crate::domain::rule::RuleIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-fn object(survey: &NamespaceContext, rule: &DestinationRule) -> String {
-    if rule.namespace == survey.snapshot.namespace {
+fn object(context: &NamespaceContext, rule: &DestinationRule) -> String {
+    if rule.namespace == context.snapshot.namespace {
         format!("destinationrule/{}", rule.name)
     } else {
         format!("destinationrule/{}/{}", rule.namespace, rule.name)
     }
 }
 
-pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let snapshot = &survey.snapshot;
+pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
     if !snapshot.mesh.auto_mtls {
         let message = "auto mTLS is off: clients send plaintext wherever no rule says otherwise";
         findings.push(Finding::new(Severity::Info, Code::AutoMtlsOff, message));
@@ -27,21 +27,21 @@ pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mu
         .map(|service| (service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain), service))
         .collect();
     for rule in &snapshot.rules {
-        one(survey, rule, &by_host, findings);
+        one(context, rule, &by_host, findings);
     }
-    not_in_force(survey, &by_host, findings);
+    not_in_force(context, &by_host, findings);
     shadowed(overview, findings);
 }
 
 /// What is odd about a rule by itself.
 fn one(
-    survey: &NamespaceContext,
+    context: &NamespaceContext,
     rule: &DestinationRule,
     by_host: &HashMap<String, &Service>,
     findings: &mut Vec<Finding>,
 ) {
-    let domain = &survey.snapshot.mesh.cluster_domain;
-    let name = object(survey, rule);
+    let domain = &context.snapshot.mesh.cluster_domain;
+    let name = object(context, rule);
     let mut add = |severity, code, message: String, more: Option<String>| {
         findings.push(Finding::new(severity, code, message).about([name.clone()].into_iter().chain(more)));
     };
@@ -49,7 +49,7 @@ fn one(
     if !rule.details.empty_tls.is_empty() {
         add(Severity::Warning, Code::EmptyTls, format!("{name} has a tls block without a mode: that is DISABLE"), None);
     }
-    if let Some(why) = matches_nothing(survey, rule, &host, by_host) {
+    if let Some(why) = matches_nothing(context, rule, &host, by_host) {
         add(Severity::Warning, Code::HostNeverMatches, format!("host {:?} of {name} {why}", rule.host), None);
     }
     for (index, entry) in rule.ports.iter().enumerate() {
@@ -67,7 +67,7 @@ fn one(
         }
     }
     for subset in &rule.subsets {
-        let routed = survey.routed.contains(&(host.clone(), subset.name.clone()));
+        let routed = context.routed.contains(&(host.clone(), subset.name.clone()));
         if let Some(tls) = subset.tls.filter(|tls| routed && Some(*tls) != rule.tls) {
             let top = rule.tls.map_or("none", |tls| tls.as_str());
             let message =
@@ -79,12 +79,12 @@ fn one(
 
 /// DR-1: a host with a dot is taken as it is, so a part of a name matches no Service; and a name can be wrong.
 fn matches_nothing(
-    survey: &NamespaceContext,
+    context: &NamespaceContext,
     rule: &DestinationRule,
     host: &str,
     by_host: &HashMap<String, &Service>,
 ) -> Option<&'static str> {
-    let snapshot = &survey.snapshot;
+    let snapshot = &context.snapshot;
     if rule.is_wildcard() || by_host.contains_key(host) {
         return None;
     }
@@ -99,8 +99,8 @@ fn matches_nothing(
 }
 
 /// DR-6, DR-7: rules of the namespace that lose against another for the same host.
-fn not_in_force(survey: &NamespaceContext, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
-    let snapshot = &survey.snapshot;
+fn not_in_force(context: &NamespaceContext, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
     let index = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
     let mut told: BTreeSet<Vec<String>> = BTreeSet::new();
     let mut hosts: Vec<&String> = by_host.keys().collect();
@@ -108,8 +108,8 @@ fn not_in_force(survey: &NamespaceContext, by_host: &HashMap<String, &Service>, 
     for host in hosts {
         let Some(serving) = index.serving(host) else { continue };
         let lost: Vec<String> =
-            serving.idle.iter().filter(|rule| rule.has_traffic_policy).map(|rule| object(survey, rule)).collect();
-        let winners: Vec<String> = serving.in_force.iter().map(|rule| object(survey, rule)).collect();
+            serving.idle.iter().filter(|rule| rule.has_traffic_policy).map(|rule| object(context, rule)).collect();
+        let winners: Vec<String> = serving.in_force.iter().map(|rule| object(context, rule)).collect();
         if !lost.is_empty() && told.insert(lost.clone()) {
             let message = format!("for host {} only {} counts, the older one", serving.host, winners.join(", "));
             findings.push(Finding::new(Severity::Warning, Code::RuleNotInForce, message).about(lost));

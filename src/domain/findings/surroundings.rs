@@ -7,18 +7,18 @@ use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Names
 use crate::domain::overview::{Overview, PortView, workload};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn find(survey: &NamespaceContext, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
-    entrances(survey, overview, findings);
-    scrapers(survey, overview, findings);
-    observed(survey, purpose, findings);
-    services(survey, findings);
-    if !survey.identity_policies.is_empty() && !refuses_all(overview) {
+pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
+    external_callers(context, overview, findings);
+    scrapers(context, overview, findings);
+    observed(context, purpose, findings);
+    services(context, findings);
+    if !context.identity_policies.is_empty() && !refuses_all(overview) {
         let message = "AuthorizationPolicies ask who the caller is, and callers that send plaintext have no name";
-        let objects = survey.identity_policies.iter().map(|name| format!("authorizationpolicy/{name}"));
+        let objects = context.identity_policies.iter().map(|name| format!("authorizationpolicy/{name}"));
         findings.push(Finding::new(Severity::Warning, Code::IdentityPolicy, message).about(objects));
     }
-    if !survey.unread.is_empty() {
-        let message = format!("could not be read: {}", survey.unread.join(", "));
+    if !context.unread.is_empty() {
+        let message = format!("could not be read: {}", context.unread.join(", "));
         findings.push(Finding::new(Severity::Info, Code::NotRead, message));
     }
 }
@@ -32,9 +32,9 @@ fn refuses_all(overview: &Overview) -> bool {
     workload_ports.into_iter().all(|workload_port| workload_port.server == Server::Mode(MtlsMode::Strict))
 }
 
-fn leads_to(entrance: &ExternalCaller, port: &PortView) -> bool {
-    entrance.service == port.service
-        && match &entrance.port {
+fn leads_to(external_caller: &ExternalCaller, port: &PortView) -> bool {
+    external_caller.service == port.service
+        && match &external_caller.port {
             None => true,
             Some(PortName::Number(number)) => port.port.port == *number,
             Some(PortName::Name(name)) => port.port.name == *name,
@@ -42,17 +42,17 @@ fn leads_to(entrance: &ExternalCaller, port: &PortView) -> bool {
 }
 
 /// F21, BY-18, BY-19.
-fn entrances(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+fn external_callers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut by_service: BTreeMap<&str, Vec<&PortView>> = BTreeMap::new();
     for port in &overview.ports {
         by_service.entry(&port.service).or_default().push(port);
     }
     let mut found: BTreeMap<(ExternalCallerKind, bool), BTreeSet<String>> = BTreeMap::new();
-    for entrance in &survey.entrances {
-        let ports = by_service.get(entrance.service.as_str()).into_iter().flatten();
-        for port in ports.filter(|port| leads_to(entrance, port)) {
-            let objects = found.entry((entrance.kind, is_strict(port))).or_default();
-            objects.extend([entrance.object.clone(), port_name(&port.service, port.port.port)]);
+    for external_caller in &context.external_callers {
+        let ports = by_service.get(external_caller.service.as_str()).into_iter().flatten();
+        for port in ports.filter(|port| leads_to(external_caller, port)) {
+            let objects = found.entry((external_caller.kind, is_strict(port))).or_default();
+            objects.extend([external_caller.object.clone(), port_name(&port.service, port.port.port)]);
         }
     }
     for ((kind, strict), objects) in found {
@@ -67,12 +67,12 @@ fn entrances(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<
                 Code::ApiServerCall,
                 "the API server calls these ports from outside the mesh: STRICT would refuse it",
             ),
-            (ExternalCallerKind::Door, true) => (
+            (ExternalCallerKind::Ingress, true) => (
                 Severity::Warning,
                 Code::OutsideCaller,
                 "calls come in from outside: STRICT refuses them unless the controller's pods are in the mesh",
             ),
-            (ExternalCallerKind::Door, false) => (
+            (ExternalCallerKind::Ingress, false) => (
                 Severity::Info,
                 Code::OutsideCaller,
                 "calls come in from outside: STRICT would refuse them unless the controller's pods are in the mesh",
@@ -83,7 +83,7 @@ fn entrances(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<
 }
 
 /// Workloads that invite a scraper to a port that refuses plaintext. Port 15020 is the proxy's own.
-fn scrapers(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+fn scrapers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let strict: BTreeSet<(&str, u16)> = overview
         .ports
         .iter()
@@ -92,7 +92,7 @@ fn scrapers(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
         .filter_map(|workload_port| Some((workload_port.workload.as_str(), workload_port.target_port?)))
         .collect();
     let mut objects = BTreeSet::new();
-    for pod in survey.snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar) {
+    for pod in context.snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar) {
         let name = workload(pod);
         if pod.facts.scraped.is_some_and(|port| strict.contains(&(name.as_str(), port))) {
             objects.insert(name);
@@ -105,8 +105,8 @@ fn scrapers(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
 }
 
 /// Who really sent plaintext.
-fn observed(survey: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
-    let Some(observed) = &survey.observed else {
+fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
+    let Some(observed) = &context.observed else {
         let message = "clients outside the mesh cannot be seen without --prometheus";
         findings.push(Finding::new(Severity::Info, Code::ClientsUnseen, message));
         return;
@@ -124,9 +124,9 @@ fn observed(survey: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Find
 }
 
 /// Services of which less can be told.
-fn services(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
+fn services(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let named = |kind: &dyn Fn(&&crate::domain::mesh::Service) -> bool| -> Vec<String> {
-        survey.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
+        context.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
     };
     let aliases = named(&|service| service.kind == ServiceKind::ExternalName);
     let by_hand = named(&|service| service.kind != ServiceKind::ExternalName && service.selector.is_empty());

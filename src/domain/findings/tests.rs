@@ -3,7 +3,7 @@ use crate::domain::mesh::{
     Capture, ClientTls, DataPlane, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed, PortName};
-use crate::domain::overview::tests::{survey, with_rules};
+use crate::domain::overview::tests::{namespace_context, with_rules};
 use crate::domain::plan::samples::{policy, rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 const WEB: &str = "web.shop.svc.cluster.local";
 
 fn strict() -> NamespaceContext {
-    let mut survey = survey(&["web"]);
-    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
-    survey
+    let mut context = namespace_context(&["web"]);
+    context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    context
 }
 
-fn pod(survey: &mut NamespaceContext) -> &mut Pod {
-    survey.snapshot.pods.get_mut("web-0").expect("a pod")
+fn pod(context: &mut NamespaceContext) -> &mut Pod {
+    context.snapshot.pods.get_mut("web-0").expect("a pod")
 }
 
-fn mesh(survey: &mut NamespaceContext) -> &mut MeshSettings {
-    &mut survey.snapshot.mesh
+fn mesh(context: &mut NamespaceContext) -> &mut MeshSettings {
+    &mut context.snapshot.mesh
 }
 
 /// A policy for the workload `web`.
@@ -33,26 +33,26 @@ fn own(mode: Option<MtlsMode>, ports: &[(u16, Option<MtlsMode>)]) -> crate::doma
 }
 
 fn add_rule(
-    survey: &mut NamespaceContext,
+    context: &mut NamespaceContext,
     tls: Option<ClientTls>,
     change: impl FnOnce(&mut crate::domain::mesh::DestinationRule),
 ) {
     let mut added = rule("web", WEB, tls);
     added.has_traffic_policy = true;
     change(&mut added);
-    let mut rules: Vec<_> = survey.rules.to_vec();
+    let mut rules: Vec<_> = context.rules.to_vec();
     rules.push(added);
-    *survey = with_rules(survey.clone(), rules);
+    *context = with_rules(context.clone(), rules);
 }
 
-fn ambient(survey: &mut NamespaceContext) {
-    let pod = pod(survey);
+fn ambient(context: &mut NamespaceContext) {
+    let pod = pod(context);
     pod.data_plane = DataPlane::Ambient;
     pod.labels.remove("security.istio.io/tlsMode");
 }
 
-fn entrance(survey: &mut NamespaceContext, kind: ExternalCallerKind) {
-    survey.entrances.push(ExternalCaller {
+fn external_caller(context: &mut NamespaceContext, kind: ExternalCallerKind) {
+    context.external_callers.push(ExternalCaller {
         kind,
         object: "ingress.networking.k8s.io/shop".into(),
         namespace: "shop".into(),
@@ -65,147 +65,149 @@ type Change = fn(&mut NamespaceContext);
 
 /// One change of a STRICT namespace for each code, with the gravity that it then has.
 const ROWS: &[(Code, Severity, Change)] = &[
-    (Code::PlaintextToStrict, Severity::Error, |survey| add_rule(survey, Some(ClientTls::Disable), |_| {})),
-    (Code::StrictUnderDisable, Severity::Error, |survey| {
-        survey.snapshot.policies.peer =
+    (Code::PlaintextToStrict, Severity::Error, |context| add_rule(context, Some(ClientTls::Disable), |_| {})),
+    (Code::StrictUnderDisable, Severity::Error, |context| {
+        context.snapshot.policies.peer =
             vec![policy("default", 1, Some(MtlsMode::Disable)), own(Some(MtlsMode::Strict), &[])];
     }),
-    (Code::MtlsToNoProxy, Severity::Error, |survey| {
-        pod(survey).data_plane = DataPlane::None;
-        add_rule(survey, Some(ClientTls::IstioMutual), |_| {});
+    (Code::MtlsToNoProxy, Severity::Error, |context| {
+        pod(context).data_plane = DataPlane::None;
+        add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
-    (Code::MtlsToDisable, Severity::Error, |survey| {
-        survey.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Disable))]));
-        add_rule(survey, Some(ClientTls::IstioMutual), |_| {});
+    (Code::MtlsToDisable, Severity::Error, |context| {
+        context.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Disable))]));
+        add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
-    (Code::TlsToSidecar, Severity::Error, |survey| add_rule(survey, Some(ClientTls::Simple), |_| {})),
-    (Code::HeadlessMixed, Severity::Error, |survey| {
-        survey.snapshot.services[0].kind = ServiceKind::Headless;
-        let mut other = pod(survey).clone();
+    (Code::TlsToSidecar, Severity::Error, |context| add_rule(context, Some(ClientTls::Simple), |_| {})),
+    (Code::HeadlessMixed, Severity::Error, |context| {
+        context.snapshot.services[0].kind = ServiceKind::Headless;
+        let mut other = pod(context).clone();
         other.name = "web-1".into();
         other.data_plane = DataPlane::None;
         other.labels.remove("security.istio.io/tlsMode");
-        let mut endpoint = survey.snapshot.services[0].endpoints[0].clone();
+        let mut endpoint = context.snapshot.services[0].endpoints[0].clone();
         (endpoint.address, endpoint.pod) = ("10.0.0.2".into(), Some("web-1".into()));
-        survey.snapshot.services[0].endpoints.push(endpoint);
-        survey.snapshot.pods.insert("web-1".into(), other);
+        context.snapshot.services[0].endpoints.push(endpoint);
+        context.snapshot.pods.insert("web-1".into(), other);
     }),
-    (Code::TlsModeLabel, Severity::Error, |survey| {
-        pod(survey).labels.insert("security.istio.io/tlsMode".into(), "disabled".into());
+    (Code::TlsModeLabel, Severity::Error, |context| {
+        pod(context).labels.insert("security.istio.io/tlsMode".into(), "disabled".into());
     }),
-    (Code::AmbientToSidecar, Severity::Error, |survey| {
-        let mut client = pod(survey).clone();
+    (Code::AmbientToSidecar, Severity::Error, |context| {
+        let mut client = pod(context).clone();
         (client.name, client.data_plane) = ("client".into(), DataPlane::Ambient);
-        survey.snapshot.pods.insert("client".into(), client);
+        context.snapshot.pods.insert("client".into(), client);
     }),
-    (Code::Unprotected, Severity::Error, |survey| pod(survey).data_plane = DataPlane::None),
-    (Code::NotCaptured, Severity::Error, |survey| pod(survey).capture = Capture::AllBut(vec![8080])),
-    (Code::AmbientFailOpen, Severity::Error, |survey| {
-        ambient(survey);
-        survey.snapshot.policies.peer[0].empty_selector = true;
-        survey.snapshot.policies.peer.push(own(None, &[(9090, Some(MtlsMode::Permissive))]));
+    (Code::Unprotected, Severity::Error, |context| pod(context).data_plane = DataPlane::None),
+    (Code::NotCaptured, Severity::Error, |context| pod(context).capture = Capture::AllBut(vec![8080])),
+    (Code::AmbientFailOpen, Severity::Error, |context| {
+        ambient(context);
+        context.snapshot.policies.peer[0].empty_selector = true;
+        context.snapshot.policies.peer.push(own(None, &[(9090, Some(MtlsMode::Permissive))]));
     }),
-    (Code::ApiServerCall, Severity::Error, |survey| entrance(survey, ExternalCallerKind::ApiServer)),
-    (Code::RawProbe, Severity::Error, |survey| pod(survey).facts.raw_probes = vec![8080]),
-    (Code::PlaintextSeen, Severity::Error, |survey| {
-        survey.observed = Some(vec![Observed {
+    (Code::ApiServerCall, Severity::Error, |context| external_caller(context, ExternalCallerKind::ApiServer)),
+    (Code::RawProbe, Severity::Error, |context| pod(context).facts.raw_probes = vec![8080]),
+    (Code::PlaintextSeen, Severity::Error, |context| {
+        context.observed = Some(vec![Observed {
             client: "outside/legacy".into(),
             workload: "deployment/web".into(),
             service: "web".into(),
             count: 7,
         }]);
     }),
-    (Code::ModeException, Severity::Warning, |survey| {
-        survey.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Permissive))]));
+    (Code::ModeException, Severity::Warning, |context| {
+        context.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Permissive))]));
     }),
-    (Code::SeveralPolicies, Severity::Warning, |survey| survey.snapshot.policies.peer.push(policy("young", 2, None))),
-    (Code::AmbientUndetermined, Severity::Warning, |survey| {
-        ambient(survey);
-        survey.snapshot.policies.peer.push(policy("twin", 1, None));
+    (Code::SeveralPolicies, Severity::Warning, |context| context.snapshot.policies.peer.push(policy("young", 2, None))),
+    (Code::AmbientUndetermined, Severity::Warning, |context| {
+        ambient(context);
+        context.snapshot.policies.peer.push(policy("twin", 1, None));
     }),
-    (Code::RootSelectorIgnored, Severity::Warning, |survey| {
+    (Code::RootSelectorIgnored, Severity::Warning, |context| {
         let mut lost = own(Some(MtlsMode::Disable), &[]);
         lost.namespace = "istio-system".into();
-        survey.snapshot.policies.peer.push(lost);
+        context.snapshot.policies.peer.push(lost);
     }),
-    (Code::WrongRevision, Severity::Warning, |survey| {
-        pod(survey).revision = Some("default".into());
+    (Code::WrongRevision, Severity::Warning, |context| {
+        pod(context).revision = Some("default".into());
         let mut canary = policy("canary", 2, None);
         canary.revision = Some("canary".into());
-        survey.snapshot.policies.peer.push(canary);
+        context.snapshot.policies.peer.push(canary);
     }),
-    (Code::PortNumber, Severity::Warning, |survey| {
-        survey.snapshot.policies.peer.push(own(None, &[(80, Some(MtlsMode::Permissive))]));
+    (Code::PortNumber, Severity::Warning, |context| {
+        context.snapshot.policies.peer.push(own(None, &[(80, Some(MtlsMode::Permissive))]));
     }),
-    (Code::LegacyInert, Severity::Warning, |survey| survey.inert.push("shop/default".into())),
-    (Code::EmptyTls, Severity::Warning, |survey| {
-        add_rule(survey, Some(ClientTls::Disable), |rule| rule.details.empty_tls.push(TlsPlace::Top));
+    (Code::LegacyInert, Severity::Warning, |context| context.inert.push("shop/default".into())),
+    (Code::EmptyTls, Severity::Warning, |context| {
+        add_rule(context, Some(ClientTls::Disable), |rule| rule.details.empty_tls.push(TlsPlace::Top));
     }),
-    (Code::HostNeverMatches, Severity::Warning, |survey| add_rule(survey, None, |rule| rule.host = "web.shop".into())),
-    (Code::RuleNotInForce, Severity::Warning, |survey| {
-        add_rule(survey, None, |_| {});
-        add_rule(survey, Some(ClientTls::IstioMutual), |rule| (rule.name, rule.created) = ("young".into(), 2));
+    (Code::HostNeverMatches, Severity::Warning, |context| {
+        add_rule(context, None, |rule| rule.host = "web.shop".into())
     }),
-    (Code::RuleShadowed, Severity::Warning, |survey| {
-        add_rule(survey, Some(ClientTls::IstioMutual), |_| {});
-        add_rule(survey, None, |rule| rule.namespace = "front".into());
+    (Code::RuleNotInForce, Severity::Warning, |context| {
+        add_rule(context, None, |_| {});
+        add_rule(context, Some(ClientTls::IstioMutual), |rule| (rule.name, rule.created) = ("young".into(), 2));
     }),
-    (Code::PortEntryDropsTls, Severity::Warning, |survey| {
-        add_rule(survey, Some(ClientTls::IstioMutual), |rule| rule.ports.push(PortTls { port: Some(80), tls: None }));
+    (Code::RuleShadowed, Severity::Warning, |context| {
+        add_rule(context, Some(ClientTls::IstioMutual), |_| {});
+        add_rule(context, None, |rule| rule.namespace = "front".into());
     }),
-    (Code::SubsetTls, Severity::Info, |survey| {
+    (Code::PortEntryDropsTls, Severity::Warning, |context| {
+        add_rule(context, Some(ClientTls::IstioMutual), |rule| rule.ports.push(PortTls { port: Some(80), tls: None }));
+    }),
+    (Code::SubsetTls, Severity::Info, |context| {
         let subset =
             SubsetTls { name: "v1".into(), labels: BTreeMap::new(), tls: Some(ClientTls::Disable), ports: Vec::new() };
-        add_rule(survey, Some(ClientTls::IstioMutual), |rule| rule.subsets.push(subset));
-        survey.routed = Arc::new([(WEB.to_owned(), "v1".to_owned())].into());
+        add_rule(context, Some(ClientTls::IstioMutual), |rule| rule.subsets.push(subset));
+        context.routed = Arc::new([(WEB.to_owned(), "v1".to_owned())].into());
     }),
-    (Code::NakedClient, Severity::Warning, |survey| {
-        survey.cron_jobs.push(CronJob { name: "nightly".into(), declines_injection: true, asks_for_injection: false });
+    (Code::NakedClient, Severity::Warning, |context| {
+        context.cron_jobs.push(CronJob { name: "nightly".into(), declines_injection: true, asks_for_injection: false });
     }),
-    (Code::HostNetwork, Severity::Warning, |survey| {
-        let pod = pod(survey);
+    (Code::HostNetwork, Severity::Warning, |context| {
+        let pod = pod(context);
         (pod.data_plane, pod.facts.host_network) = (DataPlane::None, true);
     }),
-    (Code::NotEnrolled, Severity::Warning, |survey| pod(survey).data_plane = DataPlane::Pending),
-    (Code::OutsideCaller, Severity::Warning, |survey| entrance(survey, ExternalCallerKind::Door)),
-    (Code::IdentityPolicy, Severity::Warning, |survey| {
-        survey.identity_policies.push("by-name".into());
-        survey.snapshot.policies.peer.clear();
+    (Code::NotEnrolled, Severity::Warning, |context| pod(context).data_plane = DataPlane::Pending),
+    (Code::OutsideCaller, Severity::Warning, |context| external_caller(context, ExternalCallerKind::Ingress)),
+    (Code::IdentityPolicy, Severity::Warning, |context| {
+        context.identity_policies.push("by-name".into());
+        context.snapshot.policies.peer.clear();
     }),
-    (Code::InjectionLabels, Severity::Warning, |survey| {
+    (Code::InjectionLabels, Severity::Warning, |context| {
         for (key, value) in [("istio-injection", "enabled"), ("istio.io/rev", "canary")] {
-            survey.namespace_labels.insert(key.into(), value.into());
+            context.namespace_labels.insert(key.into(), value.into());
         }
     }),
-    (Code::RootUnreadable, Severity::Warning, |survey| survey.snapshot.policies.root_readable = false),
-    (Code::Gateway, Severity::Info, |survey| pod(survey).facts.gateway = true),
-    (Code::AmbientDisable, Severity::Info, |survey| {
-        ambient(survey);
-        survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Disable))];
+    (Code::RootUnreadable, Severity::Warning, |context| context.snapshot.policies.root_readable = false),
+    (Code::Gateway, Severity::Info, |context| pod(context).facts.gateway = true),
+    (Code::AmbientDisable, Severity::Info, |context| {
+        ambient(context);
+        context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Disable))];
     }),
-    (Code::AmbientIgnoresRules, Severity::Info, |survey| {
-        ambient(survey);
-        add_rule(survey, Some(ClientTls::IstioMutual), |_| {});
+    (Code::AmbientIgnoresRules, Severity::Info, |context| {
+        ambient(context);
+        add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
-    (Code::AutoMtlsOff, Severity::Info, |survey| mesh(survey).auto_mtls = false),
-    (Code::EndlessJob, Severity::Info, |survey| pod(survey).facts.workload = "job/once".into()),
-    (Code::ServerFirst, Severity::Info, |survey| {
-        survey.snapshot.policies.peer.clear();
-        survey.snapshot.services[0].ports[0].port = 3306;
+    (Code::AutoMtlsOff, Severity::Info, |context| mesh(context).auto_mtls = false),
+    (Code::EndlessJob, Severity::Info, |context| pod(context).facts.workload = "job/once".into()),
+    (Code::ServerFirst, Severity::Info, |context| {
+        context.snapshot.policies.peer.clear();
+        context.snapshot.services[0].ports[0].port = 3306;
     }),
-    (Code::NoSelector, Severity::Info, |survey| survey.snapshot.services[0].selector.clear()),
-    (Code::ExternalName, Severity::Info, |survey| survey.snapshot.services[0].kind = ServiceKind::ExternalName),
-    (Code::NotRead, Severity::Info, |survey| survey.unread.push("Ingresses".into())),
-    (Code::ClientsUnseen, Severity::Info, |survey| survey.observed = None),
+    (Code::NoSelector, Severity::Info, |context| context.snapshot.services[0].selector.clear()),
+    (Code::ExternalName, Severity::Info, |context| context.snapshot.services[0].kind = ServiceKind::ExternalName),
+    (Code::NotRead, Severity::Info, |context| context.unread.push("Ingresses".into())),
+    (Code::ClientsUnseen, Severity::Info, |context| context.observed = None),
 ];
 
 #[test]
 fn each_code_is_found_where_its_cause_is_and_nowhere_else() {
     assert_eq!(examine(&strict(), Purpose::BeforeSwitch).1, [], "nothing is wrong with the namespace itself");
     for (code, severity, change) in ROWS {
-        let mut survey = strict();
-        change(&mut survey);
-        let (_, findings) = examine(&survey, Purpose::BeforeSwitch);
+        let mut context = strict();
+        change(&mut context);
+        let (_, findings) = examine(&context, Purpose::BeforeSwitch);
         let gravest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
         assert_eq!(gravest, Some(*severity), "{code}: {findings:#?}");
     }
@@ -219,10 +221,10 @@ fn every_code_has_a_row() {
 
 #[test]
 fn a_wildcard_over_many_services_is_one_finding() {
-    let mut survey = survey(&["api", "db", "web"]);
-    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
-    let survey = with_rules(survey, vec![rule("all", "*.shop.svc.cluster.local", Some(ClientTls::Disable))]);
-    let (_, findings) = examine(&survey, Purpose::Status);
+    let mut context = namespace_context(&["api", "db", "web"]);
+    context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    let context = with_rules(context, vec![rule("all", "*.shop.svc.cluster.local", Some(ClientTls::Disable))]);
+    let (_, findings) = examine(&context, Purpose::Status);
     let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
     assert_eq!(errors.len(), 1, "{findings:#?}");
     assert!(errors[0].objects.iter().any(|object| object == "destinationrule/all"));
@@ -231,7 +233,7 @@ fn a_wildcard_over_many_services_is_one_finding() {
 
 #[test]
 fn what_is_in_order_is_not_talked_about() {
-    let mut survey = strict();
-    add_rule(&mut survey, Some(ClientTls::IstioMutual), |_| {});
-    assert_eq!(examine(&survey, Purpose::Status).1, []);
+    let mut context = strict();
+    add_rule(&mut context, Some(ClientTls::IstioMutual), |_| {});
+    assert_eq!(examine(&context, Purpose::Status).1, []);
 }

@@ -17,12 +17,12 @@ struct Cause {
     subset: Option<String>,
 }
 
-pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut causes: BTreeMap<Cause, (Vec<String>, Vec<&Caller>)> = BTreeMap::new();
     for port in &overview.ports {
         for view in &port.callers {
             for broken in &view.breaks {
-                let Some(code) = code(survey, port, view, broken) else { continue };
+                let Some(code) = code(context, port, view, broken) else { continue };
                 let rules = if view.explicit { view.rules.clone() } else { Vec::new() };
                 let cause = Cause { code, sends: broken.sends, rules, subset: view.subset.clone() };
                 let (objects, callers) = causes.entry(cause).or_default();
@@ -35,20 +35,20 @@ pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mu
         }
     }
     for (cause, (objects, callers)) in causes {
-        let rules = cause.rules.iter().map(|rule| format!("destinationrule/{}", local(survey, rule)));
+        let rules = cause.rules.iter().map(|rule| format!("destinationrule/{}", local(context, rule)));
         findings.push(Finding::new(Severity::Error, cause.code, message(&cause, &callers)).about(rules.chain(objects)));
     }
 }
 
 /// A rule of the namespace by its name alone.
-fn local<'a>(survey: &NamespaceContext, rule: &'a str) -> &'a str {
+fn local<'a>(context: &NamespaceContext, rule: &'a str) -> &'a str {
     match rule.split_once('/') {
-        Some((namespace, name)) if namespace == survey.snapshot.namespace => name,
+        Some((namespace, name)) if namespace == context.snapshot.namespace => name,
         _ => rule,
     }
 }
 
-fn code(survey: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
+fn code(context: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
     let workload_port = port
         .workload_ports
         .iter()
@@ -61,7 +61,7 @@ fn code(survey: &NamespaceContext, port: &PortView, view: &CallerView, broken: &
             let mixed = port.workload_ports.iter().any(|workload_port| workload_port.server == Server::NoProxy);
             if view.caller == Caller::OwnAmbient {
                 Code::AmbientToSidecar
-            } else if view.explicit || !survey.snapshot.mesh.auto_mtls {
+            } else if view.explicit || !context.snapshot.mesh.auto_mtls {
                 Code::PlaintextToStrict
             } else if !broken.says_tls {
                 Code::TlsModeLabel

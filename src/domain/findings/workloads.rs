@@ -8,13 +8,13 @@ use crate::domain::namespace_context::{Injection, NamespaceContext};
 use crate::domain::overview::{Bypass, Overview, PortView, WorkloadPort, workload};
 use std::collections::BTreeSet;
 
-pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    unprotected(survey, overview, findings);
-    clients(survey, overview, findings);
-    labels(survey, findings);
-    probes(survey, findings);
+pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    unprotected(context, overview, findings);
+    clients(context, overview, findings);
+    labels(context, findings);
+    probes(context, findings);
     server_first(overview, findings);
-    let pods = || survey.snapshot.pods.values().filter(|pod| !pod.facts.finished);
+    let pods = || context.snapshot.pods.values().filter(|pod| !pod.facts.finished);
     let mut add = |severity, code, message: &str, pods: Vec<&Pod>| {
         if !pods.is_empty() {
             findings.push(Finding::new(severity, code, message).about(pods.into_iter().map(workload)));
@@ -45,7 +45,7 @@ pub(super) fn find(survey: &NamespaceContext, overview: &Overview, findings: &mu
 }
 
 /// F01: STRICT that nobody enforces.
-fn unprotected(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+fn unprotected(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let (mut naked, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     for PortView { service, port, workload_ports, .. } in &overview.ports {
         for workload_port in workload_ports
@@ -57,7 +57,7 @@ fn unprotected(survey: &NamespaceContext, overview: &Overview, findings: &mut Ve
         }
     }
     if !naked.is_empty() {
-        let message = match survey.injection() {
+        let message = match context.injection() {
             Injection::Off => "STRICT is asked for, and the pods behind these ports have no proxy",
             Injection::On | Injection::Ambient => {
                 "STRICT is asked for, and the pods behind these ports have no proxy, though the namespace asks for one"
@@ -72,20 +72,20 @@ fn unprotected(survey: &NamespaceContext, overview: &Overview, findings: &mut Ve
 }
 
 /// Those that send plaintext because nobody sends anything else for them.
-fn clients(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+fn clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
     let ours = |pod: &&Pod| pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic");
-    let (host, naked): (Vec<&Pod>, Vec<&Pod>) = survey
+    let (host, naked): (Vec<&Pod>, Vec<&Pod>) = context
         .snapshot
         .pods
         .values()
         .filter(|pod| pod.data_plane == DataPlane::None && !pod.facts.finished && !ours(pod))
         .partition(|pod| pod.facts.host_network);
-    let injected = survey.injection() == Injection::On;
+    let injected = context.injection() == Injection::On;
     let outside = |job: &&crate::domain::namespace_context::CronJob| {
-        job.declines_injection || survey.injection() == Injection::Off && !job.asks_for_injection
+        job.declines_injection || context.injection() == Injection::Off && !job.asks_for_injection
     };
-    let jobs = survey.cron_jobs.iter().filter(outside).map(|job| format!("cronjob/{}", job.name));
+    let jobs = context.cron_jobs.iter().filter(outside).map(|job| format!("cronjob/{}", job.name));
     let naked: BTreeSet<String> = naked.into_iter().map(workload).chain(jobs).collect();
     if !naked.is_empty() {
         let message = "workloads without a proxy send plaintext, which STRICT ports refuse";
@@ -95,19 +95,19 @@ fn clients(survey: &NamespaceContext, overview: &Overview, findings: &mut Vec<Fi
         let message = "pods on their node's network send plaintext, and nothing protects them";
         findings.push(Finding::new(severity, Code::HostNetwork, message).about(host.into_iter().map(workload)));
     }
-    let both =
-        survey.namespace_labels.contains_key("istio-injection") && survey.namespace_labels.contains_key("istio.io/rev");
+    let both = context.namespace_labels.contains_key("istio-injection")
+        && context.namespace_labels.contains_key("istio.io/rev");
     if both {
         let wins = if injected { "istio-injection wins" } else { "nothing is injected" };
         let message = format!("the namespace has both istio-injection and istio.io/rev: {wins}");
-        let namespace = format!("namespace/{}", survey.snapshot.namespace);
+        let namespace = format!("namespace/{}", context.snapshot.namespace);
         findings.push(Finding::new(Severity::Warning, Code::InjectionLabels, message).about([namespace]));
     }
 }
 
 /// F18: labels that do not say what the pod does. Calls that fail for it are found with the traffic.
-fn labels(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
-    let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished && !pod.facts.gateway);
+fn labels(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let live = context.snapshot.pods.values().filter(|pod| !pod.facts.finished && !pod.facts.gateway);
     let wrong = live.filter(|pod| match pod.data_plane {
         DataPlane::Sidecar => !pod.says_tls(),
         DataPlane::None => pod.says_tls(),
@@ -121,10 +121,10 @@ fn labels(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
 }
 
 /// BY-11: probes of the kubelet that go to the application itself.
-fn probes(survey: &NamespaceContext, findings: &mut Vec<Finding>) {
-    let index = PolicyIndex::new(&survey.snapshot.policies);
+fn probes(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let index = PolicyIndex::new(&context.snapshot.policies);
     let (mut refused, mut later) = (BTreeSet::new(), BTreeSet::new());
-    let live = survey.snapshot.pods.values().filter(|pod| !pod.facts.finished);
+    let live = context.snapshot.pods.values().filter(|pod| !pod.facts.finished);
     for pod in live.filter(|pod| pod.data_plane == DataPlane::Sidecar) {
         for port in pod.facts.raw_probes.iter().filter(|port| pod.capture.covers(**port)) {
             let strict = index.mode(pod, *port).mode == Some(MtlsMode::Strict);

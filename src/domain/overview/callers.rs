@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Everybody who may call, told apart as far as rules tell them apart.
 pub(super) struct Callers<'a> {
-    survey: &'a NamespaceContext,
+    context: &'a NamespaceContext,
     mesh: Mesh<'a>,
     rules: VisibleRules<'a>,
     who: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
@@ -22,8 +22,8 @@ pub(super) struct Callers<'a> {
 }
 
 impl<'a> Callers<'a> {
-    pub(super) fn new(survey: &'a NamespaceContext, index: &'a PolicyIndex<'a>) -> Self {
-        let snapshot = &survey.snapshot;
+    pub(super) fn new(context: &'a NamespaceContext, index: &'a PolicyIndex<'a>) -> Self {
+        let snapshot = &context.snapshot;
         let meshed = || snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished);
         let sorting = Sorting {
             root: &snapshot.mesh.root_namespace,
@@ -48,7 +48,7 @@ impl<'a> Callers<'a> {
             callers.push((Caller::OwnAmbient, own.clone(), ClientKind::Ambient, BTreeMap::new()));
         }
         let root = snapshot.mesh.root_namespace.clone();
-        for namespace in others_with_rules(survey) {
+        for namespace in others_with_rules(context) {
             let who = Caller::Namespace(namespace.clone());
             callers.push((who, namespace, ClientKind::Sidecar, BTreeMap::new()));
         }
@@ -58,13 +58,13 @@ impl<'a> Callers<'a> {
         // A namespace without rules of its own; its name is none that an object can have.
         callers.push((Caller::Elsewhere, String::new(), ClientKind::Sidecar, BTreeMap::new()));
         let mut routed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (host, subset) in survey.routed.iter() {
+        for (host, subset) in context.routed.iter() {
             routed.entry(host).or_default().push(subset);
         }
         Self {
-            survey,
+            context,
             mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
-            rules: VisibleRules::new(survey.rules.iter(), sorting),
+            rules: VisibleRules::new(context.rules.iter(), sorting),
             who: callers,
             routed,
         }
@@ -77,7 +77,7 @@ impl<'a> Callers<'a> {
         port: &ServicePort,
         endpoints: &[EndpointState<'_>],
     ) -> Vec<CallerView> {
-        let snapshot = &self.survey.snapshot;
+        let snapshot = &self.context.snapshot;
         let host = service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain);
         let call = Call {
             namespace: &snapshot.namespace,
@@ -147,11 +147,11 @@ impl<'a> Callers<'a> {
 }
 
 /// Other namespaces whose rules cover, or could cover, a Service of this one: their clients may send something else.
-fn others_with_rules(survey: &NamespaceContext) -> BTreeSet<String> {
-    let snapshot = &survey.snapshot;
+fn others_with_rules(context: &NamespaceContext) -> BTreeSet<String> {
+    let snapshot = &context.snapshot;
     let home = format!(".{}.svc.{}", snapshot.namespace, snapshot.mesh.cluster_domain);
     let touches = |host: &str| host.ends_with(&home) || host.starts_with('*') && covers(host, &format!("any{home}"));
-    survey
+    context
         .rules
         .iter()
         .filter(|rule| rule.namespace != snapshot.namespace && rule.namespace != snapshot.mesh.root_namespace)

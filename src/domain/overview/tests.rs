@@ -4,7 +4,7 @@ use crate::domain::plan::samples::{policy, rule, shop};
 use std::sync::Arc;
 
 /// The namespace `shop` with nothing around it but its own rules.
-pub(crate) fn survey(services: &[&str]) -> NamespaceContext {
+pub(crate) fn namespace_context(services: &[&str]) -> NamespaceContext {
     let mut snapshot = shop(services);
     for pod in snapshot.pods.values_mut() {
         pod.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
@@ -14,7 +14,7 @@ pub(crate) fn survey(services: &[&str]) -> NamespaceContext {
         namespace_labels: BTreeMap::new(),
         rules: Arc::default(),
         routed: Arc::default(),
-        entrances: Vec::new(),
+        external_callers: Vec::new(),
         cron_jobs: Vec::new(),
         identity_policies: Vec::new(),
         inert: Vec::new(),
@@ -25,12 +25,12 @@ pub(crate) fn survey(services: &[&str]) -> NamespaceContext {
 
 /// Gives a survey rules, the namespace's own among them.
 pub(crate) fn with_rules(
-    mut survey: NamespaceContext,
+    mut context: NamespaceContext,
     rules: Vec<crate::domain::mesh::DestinationRule>,
 ) -> NamespaceContext {
-    survey.snapshot.rules = rules.iter().filter(|rule| rule.namespace == "shop").cloned().collect();
-    survey.rules = Arc::new(rules);
-    survey
+    context.snapshot.rules = rules.iter().filter(|rule| rule.namespace == "shop").cloned().collect();
+    context.rules = Arc::new(rules);
+    context
 }
 
 fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {
@@ -39,12 +39,12 @@ fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {
 
 #[test]
 fn a_port_says_its_mode_and_who_decides() {
-    let mut survey = survey(&["web"]);
+    let mut context = namespace_context(&["web"]);
     let mut port = policy("web", 2, Some(MtlsMode::Strict));
     port.selector.insert("app".into(), "web".into());
     port.ports.insert(8080, Some(MtlsMode::Permissive));
-    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict)), port];
-    let overview = overview(&survey);
+    context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict)), port];
+    let overview = overview(&context);
     let workload_port = &overview.ports[0].workload_ports[0];
     assert_eq!((workload_port.server, workload_port.target_port), (Server::Mode(MtlsMode::Permissive), Some(8080)));
     assert_eq!(workload_port.chain.last().map(|step| step.name.as_str()), Some("web"));
@@ -64,10 +64,10 @@ fn what_nobody_enforces_is_told_apart() {
         (|pod| pod.data_plane = DataPlane::Pending, Server::Unknown, Some(Bypass::Pending)),
     ];
     for (number, (change, server, bypass)) in rows.into_iter().enumerate() {
-        let mut survey = survey(&["web"]);
-        survey.snapshot.policies.peer.clone_from(&strict);
-        change(survey.snapshot.pods.get_mut("web-0").expect("a pod"));
-        let overview = overview(&survey);
+        let mut context = namespace_context(&["web"]);
+        context.snapshot.policies.peer.clone_from(&strict);
+        change(context.snapshot.pods.get_mut("web-0").expect("a pod"));
+        let overview = overview(&context);
         let workload_port = &overview.ports[0].workload_ports[0];
         assert_eq!(
             (workload_port.server, workload_port.bypass, workload_port.wanted),
@@ -81,9 +81,9 @@ fn what_nobody_enforces_is_told_apart() {
 fn callers_are_told_apart_by_their_rules() {
     let mut foreign = rule("plain", "web.shop.svc.cluster.local", Some(ClientTls::Disable));
     foreign.namespace = "front".into();
-    let mut survey = with_rules(survey(&["web"]), vec![foreign]);
-    survey.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
-    let overview = overview(&survey);
+    let mut context = with_rules(namespace_context(&["web"]), vec![foreign]);
+    context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    let overview = overview(&context);
     let front = of(&overview, &Caller::Namespace("front".into()));
     assert_eq!((front.outcome, &front.rules[..]), (CallOutcome::Breaks, &["front/plain".to_owned()][..]));
     assert_eq!(of(&overview, &Caller::Own).outcome, CallOutcome::Works);
@@ -92,13 +92,13 @@ fn callers_are_told_apart_by_their_rules() {
 
 #[test]
 fn a_workload_without_a_service_has_its_mode_too() {
-    let mut survey = survey(&["web"]);
-    survey.snapshot.services.clear();
+    let mut context = namespace_context(&["web"]);
+    context.snapshot.services.clear();
     let mut own = policy("web", 2, Some(MtlsMode::Strict));
     own.selector.insert("app".into(), "web".into());
     own.ports.insert(9090, Some(MtlsMode::Disable));
-    survey.snapshot.policies.peer = vec![own];
-    let found: Vec<_> = overview(&survey)
+    context.snapshot.policies.peer = vec![own];
+    let found: Vec<_> = overview(&context)
         .others
         .into_iter()
         .map(|workload_port| (workload_port.target_port, workload_port.server))

@@ -94,19 +94,19 @@ mod tests {
     use crate::domain::findings::{Code, Purpose, Severity, examine};
     use crate::domain::mesh::{DataPlane, MtlsMode};
     use crate::domain::namespace_context::NamespaceContext;
-    use crate::domain::overview::tests::{survey, with_rules};
+    use crate::domain::overview::tests::{namespace_context, with_rules};
 
     /// The errors that would stand after turning STRICT on.
-    fn errors(survey: &NamespaceContext, wish: &SwitchRequest) -> Vec<Code> {
-        let snapshot = after(&survey.snapshot, &plan(&survey.snapshot, wish));
-        let survey = survey.clone().with(snapshot);
-        let errors = examine(&survey, Purpose::BeforeSwitch).1.into_iter();
+    fn errors(context: &NamespaceContext, wish: &SwitchRequest) -> Vec<Code> {
+        let snapshot = after(&context.snapshot, &plan(&context.snapshot, wish));
+        let context = context.clone().with(snapshot);
+        let errors = examine(&context, Purpose::BeforeSwitch).1.into_iter();
         errors.filter(|finding| finding.severity == Severity::Error).map(|finding| finding.code).collect()
     }
 
     #[test]
     fn a_rule_that_the_plan_repairs_is_no_objection() {
-        let plain = || with_rules(survey(&["web"]), vec![rule("web", "web", Some(ClientTls::Disable))]);
+        let plain = || with_rules(namespace_context(&["web"]), vec![rule("web", "web", Some(ClientTls::Disable))]);
         assert_eq!(errors(&plain(), &ENABLE), []);
         let untouched = SwitchRequest { destination_rules: RuleChoice::Never, ..ENABLE };
         assert_eq!(errors(&plain(), &untouched), [Code::PlaintextToStrict]);
@@ -116,7 +116,7 @@ mod tests {
     fn a_rule_of_another_namespace_is_one() {
         let mut foreign = rule("plain", "*.local", Some(ClientTls::Disable));
         foreign.namespace = "front".into();
-        assert_eq!(errors(&with_rules(survey(&["web"]), vec![foreign]), &ENABLE), [Code::PlaintextToStrict]);
+        assert_eq!(errors(&with_rules(namespace_context(&["web"]), vec![foreign]), &ENABLE), [Code::PlaintextToStrict]);
     }
 
     #[test]
@@ -130,10 +130,10 @@ mod tests {
 
     #[test]
     fn a_workload_without_a_sidecar_would_be_open() {
-        let mut survey = survey(&["web"]);
-        let pod = survey.snapshot.pods.get_mut("web-0").expect("a pod");
+        let mut context = namespace_context(&["web"]);
+        let pod = context.snapshot.pods.get_mut("web-0").expect("a pod");
         pod.data_plane = DataPlane::None;
         pod.labels.remove("security.istio.io/tlsMode");
-        assert_eq!(errors(&survey, &ENABLE), [Code::Unprotected]);
+        assert_eq!(errors(&context, &ENABLE), [Code::Unprotected]);
     }
 }
