@@ -32,7 +32,7 @@ impl fmt::Display for Level {
 
 /// One policy that had a say, in order of precedence.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Step {
+pub struct AppliedPolicy {
     /// The level at which it spoke.
     pub level: Level,
     /// Namespace of the object; empty for a MeshPolicy.
@@ -49,12 +49,12 @@ pub struct Effective {
     /// The mode; `None` where it depends on objects that could not be read.
     pub mode: Option<MtlsMode>,
     /// Every policy that had a say, the widest first; the last with a mode decides.
-    pub chain: Vec<Step>,
+    pub chain: Vec<AppliedPolicy>,
 }
 
 impl Effective {
     /// The step that decided, or `None` for the mesh's default.
-    pub fn decided_by(&self) -> Option<&Step> {
+    pub fn decided_by(&self) -> Option<&AppliedPolicy> {
         self.chain.iter().rev().find(|step| step.mode.is_some())
     }
 }
@@ -172,8 +172,8 @@ fn selects(policy: &PeerAuthentication, pod: &Pod) -> bool {
     policy.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
 }
 
-fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> Step {
-    Step { level, namespace: policy.namespace.clone(), name: policy.name.clone(), mode }
+fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> AppliedPolicy {
+    AppliedPolicy { level, namespace: policy.namespace.clone(), name: policy.name.clone(), mode }
 }
 
 /// The mode of a Service port under the legacy API (Istio up to 1.4).
@@ -207,7 +207,7 @@ pub fn legacy_server_mode(
     match chosen {
         Some((level, policy)) => Effective {
             mode: Some(policy.mode),
-            chain: vec![Step {
+            chain: vec![AppliedPolicy {
                 level,
                 namespace: policy.namespace.clone(),
                 name: policy.name.clone(),

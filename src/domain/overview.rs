@@ -7,7 +7,7 @@ mod callers;
 
 use super::ambient::{self, Plaintext};
 use super::client_tls::{CallOutcome, Server, WireProtocol};
-use super::effective::{Effective, PolicyIndex, Step, legacy_server_mode};
+use super::effective::{AppliedPolicy, Effective, PolicyIndex, legacy_server_mode};
 use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, PodFacts, Protocol, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
 use callers::Callers;
@@ -54,7 +54,7 @@ pub struct WorkloadPort {
     /// The mode that the policies ask for, whether it is enforced or not.
     pub wanted: Option<MtlsMode>,
     /// The policies that had a say, the widest first.
-    pub chain: Vec<Step>,
+    pub chain: Vec<AppliedPolicy>,
     /// What is odd about an ambient pod's port.
     pub ambient: Option<Plaintext>,
     /// Names of the pods, or addresses.
@@ -284,7 +284,7 @@ struct WorkloadPorts {
     known: HashMap<GroupKey, usize>,
 }
 
-type GroupKey = (String, Option<u16>, Server, Option<Bypass>, Vec<Step>);
+type GroupKey = (String, Option<u16>, Server, Option<Bypass>, Vec<AppliedPolicy>);
 
 impl WorkloadPorts {
     fn add(

@@ -1,7 +1,7 @@
 //! The reading tables row by row, and what must hold for every observation.
 
 use super::*;
-use crate::domain::effective::{Effective, Level, Step};
+use crate::domain::effective::{AppliedPolicy, Effective, Level};
 use crate::domain::evidence::Sources;
 use crate::domain::identity::PeerIdentity;
 use crate::domain::mesh::{DataPlane, MtlsMode};
@@ -23,7 +23,7 @@ fn identity() -> PeerIdentity {
 }
 
 fn mode(mode: Option<MtlsMode>) -> Effective {
-    let step = Step {
+    let step = AppliedPolicy {
         level: Level::Namespace,
         namespace: "demo".to_owned(),
         name: "default".to_owned(),

@@ -5,7 +5,7 @@ use colored::Colorize;
 use std::fmt::Write as _;
 
 /// One step of the story.
-pub struct Step {
+pub struct DemoStep {
     /// Its headline.
     pub title: &'static str,
     /// What is about to happen, in a sentence or two.
@@ -17,7 +17,7 @@ pub struct Step {
 const WIDTH: usize = 78;
 
 /// A headline, the sentences and the commands.
-pub fn step(number: usize, of: usize, step: &Step) -> String {
+pub fn step(number: usize, of: usize, step: &DemoStep) -> String {
     let title = format!("── {number} of {of} · {} ", step.title);
     let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
     let mut text = format!("\n{}\n{}\n", format!("{title}{rule}").cyan().bold(), sanitize::text(&step.text));
@@ -28,7 +28,7 @@ pub fn step(number: usize, of: usize, step: &Step) -> String {
 }
 
 /// The steps: probe, enable, probe, disable, probe.
-pub fn steps(namespace: &str, target: &str, services: &[String]) -> [Step; 5] {
+pub fn steps(namespace: &str, target: &str, services: &[String]) -> [DemoStep; 5] {
     let rogue = || {
         format!(
             "oc run curl-rogue -n {namespace} --attach --rm --restart=Never --image=appropriate/curl \\\n      \
@@ -38,31 +38,31 @@ pub fn steps(namespace: &str, target: &str, services: &[String]) -> [Step; 5] {
     let apply = |policy: &str, rules: &str| vec![format!("oc apply -f {policy}"), format!("oc apply -f {rules}")];
     let names = services.join(", ");
     [
-        Step {
+        DemoStep {
             title: "A rogue asks, and is served",
             text: format!("A pod without the mesh's certificates asks for {target}, in plaintext."),
             commands: vec![rogue()],
         },
-        Step {
+        DemoStep {
             title: "Turn strict mutual TLS on",
             text: format!(
                 "First every client learns to send mutual TLS ({names}),\nthen the policy makes every server demand it. In this order no call is lost."
             ),
             commands: apply("destinationrules-mtls.yaml", "policy-default-enablemtls.yaml"),
         },
-        Step {
+        DemoStep {
             title: "The same rogue asks again",
             text: "Nothing about the rogue has changed. Now the mesh resets its connections, and shows whose\n\
                    sidecar did it: the certificate is verified, not believed."
                 .to_owned(),
             commands: vec![rogue()],
         },
-        Step {
+        DemoStep {
             title: "Put things back the way they were",
             text: "The other way round: first the policy lets plaintext in again, then the rules go.".to_owned(),
             commands: apply("policy-default-disablemtls.yaml", "destinationrules.yaml"),
         },
-        Step { title: "And the rogue is served again", text: "The last time.".to_owned(), commands: vec![rogue()] },
+        DemoStep { title: "And the rogue is served again", text: "The last time.".to_owned(), commands: vec![rogue()] },
     ]
 }
 

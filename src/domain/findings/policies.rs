@@ -3,7 +3,7 @@
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
-use crate::domain::effective::{Level, PolicyIndex, Step};
+use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
 use crate::domain::mesh::{DataPlane, MtlsMode, PeerAuthentication};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
@@ -139,7 +139,7 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     if snapshot.policies.legacy_only || general != MtlsMode::Strict {
         return;
     }
-    let mut holes: BTreeMap<Step, BTreeSet<String>> = BTreeMap::new();
+    let mut holes: BTreeMap<AppliedPolicy, BTreeSet<String>> = BTreeMap::new();
     let workload_ports = overview.ports.iter().flat_map(|port| {
         port.workload_ports.iter().map(|workload_port| (workload_port, port_name(&port.service, port.port.port)))
     });

@@ -55,7 +55,7 @@ fn code(context: &NamespaceContext, port: &PortView, view: &CallerView, broken: 
         .find(|workload_port| workload_port.workload == broken.workload && workload_port.server == broken.server);
     Some(match (broken.sends, broken.server) {
         (WireProtocol::Raw, Server::Mode(MtlsMode::Strict)) => {
-            let disabled = |level: &&crate::domain::effective::Step| level.mode == Some(MtlsMode::Disable);
+            let disabled = |level: &&crate::domain::effective::AppliedPolicy| level.mode == Some(MtlsMode::Disable);
             let above = workload_port
                 .is_some_and(|workload_port| workload_port.chain.iter().take(2).any(|step| disabled(&step)));
             let mixed = port.workload_ports.iter().any(|workload_port| workload_port.server == Server::NoProxy);
