@@ -1,7 +1,8 @@
 //! Values of the command line, parsed with their limits.
 
 use crate::domain::evidence::Sources;
-use crate::domain::probe::{PortRef, Target};
+use crate::domain::mesh::PortRef;
+use crate::domain::probe::Target;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};

@@ -1,7 +1,7 @@
 //! What an overview knows besides a namespace's snapshot: rules of other namespaces, who calls from outside, and what
 //! could not be read.
 
-use super::mesh::{DestinationRule, Snapshot};
+use super::mesh::{DestinationRule, PortRef, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -42,16 +42,7 @@ pub struct ExternalCaller {
     /// The Service that it calls.
     pub service: String,
     /// The Service port, where one is named.
-    pub port: Option<PortName>,
-}
-
-/// A Service port as an object names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PortName {
-    /// By number.
-    Number(u16),
-    /// By name.
-    Name(String),
+    pub port: Option<PortRef>,
 }
 
 /// What stands between the world and a Service.

@@ -2,29 +2,10 @@
 
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
-use super::mesh::{DataPlane, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot};
+use super::mesh::{DataPlane, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot};
 use super::mesh_client::MeshClientAnswer;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
-use std::fmt;
-
-/// A Service port by number or by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortRef {
-    /// By number.
-    Number(u16),
-    /// By name.
-    Name(String),
-}
-
-impl fmt::Display for PortRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
 
 /// What a person asks for: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Which ports of a namespace a probe asks.
 
-use super::mesh::{Service, Snapshot};
-use super::probe::{Case, NotProbed, PortRef, Target, TargetError, cases, cases_where};
+use super::mesh::{PortRef, Service, Snapshot};
+use super::probe::{Case, NotProbed, Target, TargetError, cases, cases_where};
 use super::selector::Selector;
 
 /// What a person asks for, and what is to be left alone.

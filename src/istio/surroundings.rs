@@ -1,7 +1,8 @@
 //! Objects around a namespace, as JSON → who calls its Services, and to which subsets.
 
 use super::read::metadata;
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, PortName};
+use crate::domain::mesh::PortRef;
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind};
 use serde_json::Value;
 
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
@@ -30,10 +31,10 @@ pub fn routed_subsets(object: &Value, cluster_domain: &str) -> Vec<(String, Stri
     named.collect()
 }
 
-fn port(value: &Value) -> Option<PortName> {
+fn port(value: &Value) -> Option<PortRef> {
     match value {
-        Value::Number(number) => u16::try_from(number.as_u64()?).ok().map(PortName::Number),
-        Value::String(name) => Some(name.parse().map_or_else(|_| PortName::Name(name.clone()), PortName::Number)),
+        Value::Number(number) => u16::try_from(number.as_u64()?).ok().map(PortRef::Number),
+        Value::String(name) => Some(name.parse().map_or_else(|_| PortRef::Name(name.clone()), PortRef::Number)),
         _ => None,
     }
 }
@@ -84,7 +85,7 @@ fn external_caller(
     resource: &str,
     object: &Value,
     service: &str,
-    port: Option<PortName>,
+    port: Option<PortRef>,
 ) -> Option<ExternalCaller> {
     (!service.is_empty()).then(|| ExternalCaller {
         kind,
@@ -111,7 +112,7 @@ fn called(resource: &str, object: &Value, service: &Value) -> Option<ExternalCal
         object: format!("{resource}/{}", metadata(object, "name")),
         namespace: service["namespace"].as_str()?.to_owned(),
         service: service["name"].as_str()?.to_owned(),
-        port: Some(port(&service["port"]).unwrap_or(PortName::Number(443))),
+        port: Some(port(&service["port"]).unwrap_or(PortRef::Number(443))),
     })
 }
 
@@ -169,7 +170,7 @@ mod tests {
             },
         });
         let found: Vec<_> = ingress(&object).into_iter().map(|door| (door.service, door.port)).collect();
-        let (api, web) = (PortName::Name("http".into()), PortName::Number(80));
+        let (api, web) = (PortRef::Name("http".into()), PortRef::Number(80));
         assert_eq!(found, [("api".to_owned(), Some(api)), ("web".to_owned(), Some(web))]);
         object["spec"]["ingressClassName"] = json!("istio");
         assert!(ingress(&object).is_empty());
@@ -182,6 +183,6 @@ mod tests {
             {"clientConfig": {"url": "https://elsewhere"}},
         ]});
         let found = webhooks("validatingwebhookconfiguration.admissionregistration.k8s.io", &hooks);
-        assert_eq!((found.len(), found[0].port.clone()), (1, Some(PortName::Number(443))));
+        assert_eq!((found.len(), found[0].port.clone()), (1, Some(PortRef::Number(443))));
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
+use crate::domain::mesh::PortRef;
 use crate::domain::mesh::{DataPlane, MtlsMode, ServiceKind};
-use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, NamespaceContext, PortName};
+use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, NamespaceContext};
 use crate::domain::overview::{Overview, PortView, workload};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +37,8 @@ fn leads_to(external_caller: &ExternalCaller, port: &PortView) -> bool {
     external_caller.service == port.service
         && match &external_caller.port {
             None => true,
-            Some(PortName::Number(number)) => port.port.port == *number,
-            Some(PortName::Name(name)) => port.port.name == *name,
+            Some(PortRef::Number(number)) => port.port.port == *number,
+            Some(PortRef::Name(name)) => port.port.name == *name,
         }
 }
 

@@ -1,8 +1,9 @@
 use super::*;
+use crate::domain::mesh::PortRef;
 use crate::domain::mesh::{
     Capture, ClientTls, DataPlane, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed, PortName};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed};
 use crate::domain::overview::tests::{namespace_context, with_rules};
 use crate::domain::plan::samples::{policy, rule};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,7 @@ fn external_caller(context: &mut NamespaceContext, kind: ExternalCallerKind) {
         object: "ingress.networking.k8s.io/shop".into(),
         namespace: "shop".into(),
         service: "web".into(),
-        port: Some(PortName::Number(80)),
+        port: Some(PortRef::Number(80)),
     });
 }
 
