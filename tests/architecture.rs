@@ -88,9 +88,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 const KNOWN_CYCLES: &[(&str, &[&str])] = &[
     ("cluster", &["error", "request"]),
     ("commands", &["probe", "watch"]),
-    ("domain", &["enforcement", "journal", "plan"]),
-    ("domain", &["evidence", "mesh_client", "probe", "proxy", "verdict"]),
-    ("istio", &["owners", "patch", "read"]),
     ("report", &["explain", "human", "model"]),
     ("sandbox", &["api", "discovery", "verbs"]),
 ];
@@ -119,6 +116,10 @@ const FORBIDDEN_MACROS: &[&str] = &["println", "print", "eprintln", "eprint", "d
 /// Paths of other crates that `domain` must not mention: it is pure.
 const NOT_IN_DOMAIN: &[&str] =
     &["tokio", "futures", "serde", "serde_json", "std::io", "std::net::TcpStream", "std::net::TcpListener"];
+
+/// The only file of `domain` that may mention `serde_json`: former objects pass through `domain` as JSON, in a type that
+/// compares them and does not look into them.
+const JSON_IN_DOMAIN: &str = "domain/object.rs";
 
 /// One place where a module names a path.
 #[derive(Debug, Clone)]
@@ -469,7 +470,7 @@ fn layer_faults(code: &Crate) -> BTreeSet<String> {
                     }
                 }
                 for path in NOT_IN_DOMAIN.iter().filter(|forbidden| is_below(&path, forbidden)) {
-                    if file.starts_with("domain/") {
+                    if file.starts_with("domain/") && (*path, file) != ("serde_json", JSON_IN_DOMAIN) {
                         fault(format!("domain/ must not mention {path}"));
                     }
                 }
@@ -616,6 +617,7 @@ fn a_name_in_the_wrong_file_is_found_in_every_form() {
         ("domain/plan.rs", "fn f() { h!(x.await) }", "domain/ must not mention await"),
         ("domain/probe.rs", "use serde::Serialize;", "domain/ must not mention serde"),
         ("domain/probe.rs", "#[derive(serde::Serialize)] struct A;", "domain/ must not mention serde"),
+        ("domain/plan.rs", "use serde_json::Value;", "domain/ must not mention serde_json"),
         ("sandbox/api.rs", "fn f() { serde_yaml::from_str(y); }", "only [\"istio/yaml.rs\"] may mention serde_yaml"),
         ("report/human.rs", "use indicatif::ProgressBar;", "may mention indicatif"),
         ("cluster/list.rs", "use colored::Colorize;", "may mention colored"),

@@ -3,12 +3,12 @@
 
 use proptest::prelude::*;
 use secure_traffic::domain::mesh::{
-    Capture, DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, PodFacts, Policies, Protocol, Service, ServiceKind,
-    ServicePort, Snapshot,
+    DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, Policies, Service, ServiceKind, ServicePort, Snapshot,
 };
-use secure_traffic::domain::plan::{Action, Direction, Phase, RuleChoice, Scope, SwitchRequest, Target, plan};
+use secure_traffic::domain::plan::{Direction, ObjectKind, Phase, RuleChoice, RuleScope, SwitchRequest, plan};
+use secure_traffic::istio::change::{self, Request};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
-use secure_traffic::istio::{patch, read, render};
+use secure_traffic::istio::{read, render};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -43,15 +43,15 @@ impl Cluster {
             services.push(Service {
                 name: (*name).into(),
                 kind: *kind,
-                labels: BTreeMap::new(),
                 selector: if *selects { labels.clone() } else { BTreeMap::new() },
-                ports: vec![ServicePort { name: String::new(), port: 80, protocol: Protocol::Tcp, app_protocol: None }],
+                ports: vec![ServicePort { port: 80, ..ServicePort::default() }],
                 endpoints: vec![Endpoint {
                     address: "10.0.0.1".into(),
                     ready: true,
                     pod: Some((*name).into()),
                     ports: BTreeMap::new(),
                 }],
+                ..Service::default()
             });
             pods.insert(
                 (*name).to_owned(),
@@ -61,10 +61,8 @@ impl Cluster {
                     labels,
                     service_account: "default".into(),
                     data_plane: if *meshed { DataPlane::Sidecar } else { DataPlane::None },
-                    revision: None,
                     ready: true,
-                    capture: Capture::All,
-                    facts: PodFacts::default(),
+                    ..Pod::default()
                 },
             );
         }
@@ -81,21 +79,12 @@ impl Cluster {
         }
         Snapshot {
             namespace: "shop".into(),
-            mesh: MeshSettings {
-                version: None,
-                istio_namespace: "istio-system".into(),
-                readable: true,
-                root_namespace: "istio-system".into(),
-                trust_domain: "cluster.local".into(),
-                auto_mtls: self.auto_mtls,
-                cluster_domain: "cluster.local".into(),
-                rule_export: Vec::new(),
-            },
+            mesh: MeshSettings { readable: true, auto_mtls: self.auto_mtls, ..MeshSettings::default() },
             services,
             pods,
             policies,
             rules: self.rules.iter().map(read::destination_rule).collect(),
-            mesh_root_pem: None,
+            ..Snapshot::default()
         }
     }
 
@@ -103,29 +92,23 @@ impl Cluster {
     fn apply(&mut self, phase: &Phase) {
         let policy = if self.legacy { PolicyApi::Legacy } else { PolicyApi::V1 };
         let apis = render::Apis { policy, rule: RuleApi::V1 };
-        let objects = if phase.target == Target::Policy { &mut self.policies } else { &mut self.rules };
+        let objects = if phase.kind == ObjectKind::Policy { &mut self.policies } else { &mut self.rules };
         for change in &phase.changes {
-            match &change.action {
-                Action::Apply { .. } | Action::Merge { .. } | Action::PutBack { .. } | Action::Delete { .. } => {
-                    unreachable!("a switch restores nothing, and is given nothing")
-                }
-                Action::Unchanged => {}
-                Action::Create => {
-                    let mut object = render::created(apis, change).expect("rendered");
-                    assert!(
-                        objects.iter().all(|other| other["metadata"]["name"] != object["metadata"]["name"]),
-                        "a name twice"
-                    );
+            let named = |object: &&mut Value| object["metadata"]["name"] == change.name();
+            let live = objects.iter_mut().find(named);
+            match change::request(apis, change, live.as_deref()).expect("the object that is changed is there") {
+                None => {}
+                Some(Request::Apply(mut object)) => {
+                    assert!(live.is_none(), "a name twice");
                     object["metadata"]["creationTimestamp"] = json!("2030-01-01T00:00:00Z");
                     objects.push(object);
                 }
-                Action::Edit(edits) => {
-                    let object = objects.iter_mut().find(|object| object["metadata"]["name"] == change.name.as_str());
-                    let object = object.expect("the object that is changed is there");
-                    let patch = patch::json_patch(object, edits).expect("a patch");
+                Some(Request::Patch(patch)) => {
+                    let object = live.expect("an object");
                     json_patch::patch(object, &patch).expect("it applies");
                     assert_valid(object);
                 }
+                Some(Request::Delete { .. }) => unreachable!("a switch deletes nothing"),
             }
         }
     }
@@ -273,14 +256,14 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     })
 }
 
-fn wish() -> impl Strategy<Value = SwitchRequest> {
+fn request() -> impl Strategy<Value = SwitchRequest> {
     let off = |mode| Direction::Disable { mode };
     let directions = vec![Direction::Enable, Direction::Enable, off(MtlsMode::Permissive), off(MtlsMode::Disable)];
     (
         prop::sample::select(directions),
         prop::option::weighted(0.3, prop::collection::vec(prop::sample::select(&SERVICES[..]), 1..3)),
         prop::sample::select(vec![RuleChoice::Always, RuleChoice::Auto, RuleChoice::Never]),
-        prop::sample::select(vec![Scope::Service, Scope::Namespace]),
+        prop::sample::select(vec![RuleScope::Service, RuleScope::Namespace]),
         any::<bool>(),
     )
         .prop_map(|(direction, services, destination_rules, scope, force)| SwitchRequest {
@@ -296,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_order_of_objects_does_not_matter(cluster in cluster(), wish in wish(), turn in 0..6_usize) {
+    fn the_order_of_objects_does_not_matter(cluster in cluster(), request in request(), turn in 0..6_usize) {
         let snapshot = cluster.snapshot();
         let mut other = snapshot.clone();
         let policies = &mut other.policies;
@@ -308,35 +291,35 @@ proptest! {
         other.services.reverse();
         let rules = other.rules.len().max(1);
         other.rules.rotate_left(turn % rules);
-        prop_assert_eq!(plan(&snapshot, &wish), plan(&other, &wish));
+        prop_assert_eq!(plan(&snapshot, &request), plan(&other, &request));
     }
 
     #[test]
-    fn a_second_run_has_nothing_to_do_and_no_host_gets_a_second_rule(cluster in cluster(), wish in wish()) {
+    fn a_second_run_has_nothing_to_do_and_no_host_gets_a_second_rule(cluster in cluster(), request in request()) {
         let mut cluster = cluster;
         let before = cluster.rules_by_host();
-        let first = plan(&cluster.snapshot(), &wish);
+        let first = plan(&cluster.snapshot(), &request);
         for phase in first.phases() {
             cluster.apply(&phase);
         }
         for (host, count) in cluster.rules_by_host() {
             prop_assert!(count <= before.get(&host).copied().unwrap_or(0).max(1), "{host}: {count}");
         }
-        let second = plan(&cluster.snapshot(), &wish);
+        let second = plan(&cluster.snapshot(), &request);
         prop_assert!(!second.has_writes(), "{second:#?}\nafter {first:#?}");
     }
 
     #[test]
-    fn a_plan_never_touches_what_it_does_not_name(cluster in cluster(), wish in wish()) {
+    fn a_plan_never_touches_what_it_does_not_name(cluster in cluster(), request in request()) {
         let mut after = cluster.clone();
-        let first = plan(&cluster.snapshot(), &wish);
+        let first = plan(&cluster.snapshot(), &request);
         for phase in first.phases() {
             after.apply(&phase);
         }
-        let written: Vec<&str> = first.changes().filter(|change| change.is_write()).map(|change| change.name.as_str()).collect();
+        let written: Vec<String> = first.writes().iter().map(|change| change.name().to_owned()).collect();
         for (old, new) in cluster.rules.iter().zip(&after.rules) {
             let name = old["metadata"]["name"].as_str().unwrap_or_default();
-            prop_assert!(written.contains(&name) || old == new, "{name}");
+            prop_assert!(written.iter().any(|written| written == name) || old == new, "{name}");
             prop_assert_eq!(&old["metadata"], &new["metadata"]);
             prop_assert_eq!(&old["spec"]["host"], &new["spec"]["host"]);
         }

@@ -4,11 +4,12 @@ use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain, is_unanswered};
 use super::request::attempt;
 use super::snapshot::{Look, dynamic_api};
-use crate::domain::plan::{Action, Change, Target};
+use crate::domain::plan::{Change, ObjectKind};
 use crate::istio::kinds::Kind;
 use crate::istio::owners::FIELD_MANAGER;
-use crate::istio::render::{self, Apis};
-use crate::istio::{patch, read};
+use crate::istio::patch::Stale;
+use crate::istio::render::Apis;
+use crate::istio::{change, read};
 use crate::progress::Progress;
 use futures::StreamExt;
 use kube::Api;
@@ -65,7 +66,7 @@ pub struct Applied {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Policy or rule.
-    pub target: Target,
+    pub target: ObjectKind,
     /// Name of the object.
     pub name: String,
     /// `peerauthentication.security.istio.io/default`.
@@ -81,7 +82,7 @@ pub struct Written {
 pub struct Ledger {
     done: Mutex<Vec<Written>>,
     /// Writes that were begun and that no answer has come to, as they would be if they were made.
-    open: Mutex<BTreeMap<(Target, String), Written>>,
+    open: Mutex<BTreeMap<(ObjectKind, String), Written>>,
     under_way: watch::Sender<usize>,
 }
 
@@ -170,15 +171,15 @@ pub struct Applier<'a> {
 impl Applier<'_> {
     /// The kind of a change's object.
     pub fn kind(&self, change: &Change) -> Kind {
-        match change.target {
-            Target::Policy => self.apis.policy.kind(),
-            Target::Rule => self.apis.rule.kind(),
+        match change.kind() {
+            ObjectKind::Policy => self.apis.policy.kind(),
+            ObjectKind::Rule => self.apis.rule.kind(),
         }
     }
 
     /// `peerauthentication.security.istio.io/default`.
     pub fn name(&self, change: &Change) -> String {
-        self.kind(change).object_name(&change.name)
+        self.kind(change).object_name(change.name())
     }
 
     /// Makes the changes that write something, up to 32 at a time. After the first failure none is begun any more;
@@ -209,58 +210,43 @@ impl Applier<'_> {
         drop(results);
         self.ledger.settled().await;
         progress.end();
-        applied.sort_by(|a, b| a.change.name.cmp(&b.change.name));
+        applied.sort_by(|a, b| a.change.name().cmp(b.change.name()));
         applied
     }
 
     /// What to send for one change.
     fn request(&self, look: &Look, change: &Change) -> Result<Request, Refused> {
-        let object = || {
-            look.find(change.target, &change.name)
-                .ok_or_else(|| Refused::Stale(format!("{} is gone", self.name(change))))
-        };
-        let json = |patch: Result<_, patch::Stale>| match patch {
-            Ok(patch) => Ok(Request::Patch(Patch::Json(patch))),
-            Err(stale) => Err(Refused::Stale(stale.to_string())),
-        };
-        match &change.action {
-            Action::Create => {
-                let object = render::created(self.apis, change).unwrap_or_default();
-                Ok(Request::Patch(Patch::Apply(object)))
+        match change::request(self.apis, change, look.find(change.kind(), change.name())) {
+            Ok(Some(change::Request::Apply(object))) => Ok(Request::Patch(Patch::Apply(object))),
+            Ok(Some(change::Request::Patch(patch))) => Ok(Request::Patch(Patch::Json(patch))),
+            Ok(Some(change::Request::Delete { uid, resource_version })) => {
+                Ok(Request::Delete(Preconditions { uid: Some(uid), resource_version: Some(resource_version) }))
             }
-            Action::Apply { object, .. } => {
-                let object = serde_json::from_str(object).unwrap_or_default();
-                Ok(Request::Patch(Patch::Apply(object)))
-            }
-            Action::Edit(edits) => json(patch::json_patch(object()?, edits)),
-            Action::Merge { spec, .. } | Action::PutBack { spec, .. } => json(patch::put_back(object()?, spec)),
-            Action::Delete { .. } => {
-                let field = |name: &str| object().map(|object| Some(read::metadata(object, name).to_owned()));
-                Ok(Request::Delete(Preconditions { uid: field("uid")?, resource_version: field("resourceVersion")? }))
-            }
-            Action::Unchanged => Err(Refused::Stale("nothing to write".to_owned())),
+            Ok(None) => Err(Refused::Stale("nothing to write".to_owned())),
+            Err(Stale::Gone) => Err(Refused::Stale(format!("{} is gone", self.name(change)))),
+            Err(stale @ Stale::Changed(_)) => Err(Refused::Stale(stale.to_string())),
         }
     }
 
     /// One request as a task of its own: dropping the work does not cut a write in half.
     async fn spawn(&self, change: Change, request: Request, mode: Mode) -> Applied {
         let kind = self.kind(&change);
-        let api = dynamic_api(self.cluster, &kind, &change.namespace);
+        let api = dynamic_api(self.cluster, &kind, change.namespace());
         let force = self.force_conflicts;
         let ledger = Arc::clone(&self.ledger);
         let planned = change.clone();
         let write = (mode == Mode::Write).then(|| Written {
-            target: change.target,
-            name: change.name.clone(),
-            title: kind.object_name(&change.name),
-            word: change.action.word(),
+            target: change.kind(),
+            name: change.name().to_owned(),
+            title: kind.object_name(change.name()),
+            word: change.result_word(),
             // Its UID is the server's to give.
-            made: change.is_made().then(String::new),
+            made: change.is_creation().then(String::new),
         });
         ledger.begin(write.as_ref());
         let task = tokio::spawn(async move {
             let verb = if matches!(request, Request::Delete(_)) { "delete" } else { "patch" };
-            let access = Access::new(verb, kind.group, kind.plural, &planned.namespace).named(&planned.name);
+            let access = Access::new(verb, kind.group, kind.plural, planned.namespace()).named(planned.name());
             let answer = send(&api, access, &request, mode, force).await;
             ledger.end(write, &answer);
             answer.map_err(|failed| failed.refused)

@@ -56,7 +56,7 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError>
         }
     }
     let mut kept: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
-    kept.sort_by_key(|kept| kept.run.as_ref().map(|run| (run.created, run.begun.clone())).unwrap_or_default());
+    kept.sort_by_key(|kept| kept.run.as_ref().map(|run| (run.recorded_at, run.started_at.clone())).unwrap_or_default());
     Ok(kept)
 }
 
@@ -76,7 +76,7 @@ fn assemble(maps: &BTreeMap<usize, ConfigMap>) -> Result<Run, String> {
     }
     let whole: String = maps.values().filter_map(|map| text(map, "entries")).collect();
     run.entries = journal::entries(&whole).map_err(|error| error.to_string())?;
-    run.created = head.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    run.recorded_at = head.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     Ok(run)
 }
 
@@ -112,8 +112,7 @@ impl Journal {
             self.append(&text).await?;
         }
         for entry in entries {
-            let known =
-                self.run.entries.iter_mut().find(|known| known.target == entry.target && known.name == entry.name);
+            let known = self.run.entries.iter_mut().find(|known| known.kind == entry.kind && known.name == entry.name);
             match known {
                 Some(known) => *known = entry,
                 None => self.run.entries.push(entry),

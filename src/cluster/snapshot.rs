@@ -9,7 +9,7 @@ use super::error::{Access, ClusterError};
 use super::list::{Resource, list, list_optional};
 use super::request::send_optional;
 use crate::domain::mesh::{MeshSettings, Pod, Policies, Service, Snapshot};
-use crate::domain::plan::Target;
+use crate::domain::object::ObjectKind;
 use crate::istio::kinds::{Kind, MESH_POLICY, PolicyApi};
 use crate::istio::{read, yaml};
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Namespace};
@@ -43,28 +43,28 @@ pub struct Look {
 }
 
 impl Look {
-    fn objects(&mut self, target: Target) -> &mut BTreeMap<String, Value> {
-        match target {
-            Target::Policy => &mut self.policies,
-            Target::Rule => &mut self.rules,
+    fn objects(&mut self, kind: ObjectKind) -> &mut BTreeMap<String, Value> {
+        match kind {
+            ObjectKind::Policy => &mut self.policies,
+            ObjectKind::Rule => &mut self.rules,
         }
     }
 
     /// Puts an object in the place of the one of the same kind and name, or adds it.
-    pub fn put(&mut self, target: Target, object: Value) {
-        self.objects(target).insert(read::metadata(&object, "name").to_owned(), object);
+    pub fn put(&mut self, kind: ObjectKind, object: Value) {
+        self.objects(kind).insert(read::metadata(&object, "name").to_owned(), object);
     }
 
     /// Takes an object out.
-    pub fn remove(&mut self, target: Target, name: &str) {
-        self.objects(target).remove(name);
+    pub fn remove(&mut self, kind: ObjectKind, name: &str) {
+        self.objects(kind).remove(name);
     }
 
     /// The object of this name, as it was read.
-    pub fn find(&self, target: Target, name: &str) -> Option<&Value> {
-        match target {
-            Target::Policy => self.policies.get(name),
-            Target::Rule => self.rules.get(name),
+    pub fn find(&self, kind: ObjectKind, name: &str) -> Option<&Value> {
+        match kind {
+            ObjectKind::Policy => self.policies.get(name),
+            ObjectKind::Rule => self.rules.get(name),
         }
     }
 }

@@ -34,10 +34,10 @@ fn write_kubeconfig(path: Option<&Path>, text: &str) -> error::Result<PathBuf> {
     let Some(path) = path else {
         let file = tempfile::Builder::new().prefix("secure-traffic-").suffix(".kubeconfig").tempfile()?;
         file.as_file().write_all(text.as_bytes())?;
-        return Ok(file
+        return file
             .into_temp_path()
             .keep()
-            .map_err(|error| Error::local_io("failed to persist temporary file path", error.error))?);
+            .map_err(|error| Error::local_io("failed to persist temporary file path", error.error));
     };
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

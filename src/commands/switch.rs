@@ -26,7 +26,7 @@ use crate::cluster::snapshot::{self, Look};
 use crate::curl_pod::probe_pod::{Removal, random_word};
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::mesh::Policies;
-use crate::domain::plan::{self, Action, Change, Direction, Plan, RuleChoice, Scope, SwitchRequest, Target};
+use crate::domain::plan::{self, Change, Direction, Plan, RuleAction, RuleChoice, RuleScope, SwitchRequest};
 use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::owners::{self, Class, Owner};
@@ -99,8 +99,8 @@ pub fn wish(args: &SwitchArgs, direction: Direction) -> SwitchRequest {
             RulesChoice::Never => RuleChoice::Never,
         },
         scope: match args.scope {
-            ScopeChoice::Service => Scope::Service,
-            ScopeChoice::Namespace => Scope::Namespace,
+            ScopeChoice::Service => RuleScope::Service,
+            ScopeChoice::Namespace => RuleScope::Namespace,
         },
         policy: args.policy.clone(),
         force: args.force,
@@ -292,25 +292,25 @@ impl Switch<'_> {
 
     /// What must stop the run before anything is asked or written.
     fn check(&self) -> error::Result<()> {
-        if let Some(refusal) = self.plan.refusals.first() {
-            let message = self.plan.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return Err(match refusal {
-                plan::Refusal::UnknownService { .. } | plan::Refusal::PolicyNotThere { .. } => {
+        if let Some(blocker) = self.plan.blockers.first() {
+            let message = self.plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return Err(match blocker {
+                plan::PlanBlocker::UnknownService { .. } | plan::PlanBlocker::UnknownPolicy { .. } => {
                     UsageError { message, hint: None }.into()
                 }
                 _ => Error::CheckFailed(message),
             });
         }
         for change in self.plan.changes() {
-            if !matches!(change.action, Action::Edit(_) | Action::Merge { .. }) {
+            if !change.changes_fields() {
                 continue;
             }
-            let Some(object) = self.look.find(change.target, &change.name) else { continue };
-            let name = self.applier.name(change);
-            for keeper in owners::keepers(object) {
-                self.context.printer.warn(&format!("{name} {keeper}"));
+            let Some(object) = self.look.find(change.kind(), change.name()) else { continue };
+            let name = self.applier.name(&change);
+            for manager in owners::managed_by(object) {
+                self.context.printer.warn(&format!("{name} {manager}"));
             }
-            let touched = owners::fields(object, &change.action);
+            let touched = owners::fields(object, &change);
             if let Some(conflict) = owners::conflict(object, &touched).filter(|_| !self.args.force_conflicts) {
                 return Err(ClusterError { message: format!("{name}: {conflict}"), hint: None }.into());
             }
@@ -337,10 +337,10 @@ impl Switch<'_> {
 
     /// Fields of the change that a person set by kubectl or oc: shown, and covered by the confirmation.
     fn user_owned_fields(&self, change: &Change) -> Vec<Owner> {
-        let Some(object) = self.look.find(change.target, &change.name) else { return Vec::new() };
-        owners::owners(object, &owners::fields(object, &change.action))
+        let Some(object) = self.look.find(change.kind(), change.name()) else { return Vec::new() };
+        owners::owners(object, &owners::fields(object, change))
             .into_iter()
-            .filter(|owner| owner.class == Class::Person)
+            .filter(|owner| owner.class == Class::Cli)
             .collect()
     }
 
@@ -355,7 +355,7 @@ impl Switch<'_> {
     }
 
     fn every_write(&self) -> Vec<Change> {
-        self.plan.changes().filter(|change| change.is_write()).cloned().collect()
+        self.plan.writes()
     }
 
     /// Each existing object that changes, and one new object of each shape: new rules differ in nothing but names.
@@ -363,11 +363,12 @@ impl Switch<'_> {
         let mut new_rule = false;
         self.every_write()
             .into_iter()
-            .filter(|change| match (change.target, &change.action) {
-                (Target::Rule, Action::Create) => !std::mem::replace(&mut new_rule, true),
-                // The object as it was read: there is nothing else that could be wrong with it.
-                (_, Action::Delete { .. }) => false,
-                _ => true,
+            .filter(|change| match change {
+                Change::Rule(rule) if matches!(rule.action, RuleAction::Create { .. }) => {
+                    !std::mem::replace(&mut new_rule, true)
+                }
+                // A deletion names the object as it was read, so there is nothing to validate.
+                change => !change.is_deletion(),
             })
             .collect()
     }

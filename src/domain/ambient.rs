@@ -85,7 +85,7 @@ fn is_tied(level: &[&PeerAuthentication]) -> bool {
 mod tests {
     use super::*;
     use crate::domain::mesh::Policies;
-    use crate::domain::plan::samples::{policy, shop};
+    use crate::domain::testing::{policy, shop};
 
     #[test]
     fn two_policies_of_one_second_leave_it_open_unless_they_agree() {

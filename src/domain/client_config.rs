@@ -114,8 +114,8 @@ pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plan::samples::{DISABLE, ENABLE, rule, shop};
     use crate::domain::plan::{RuleChoice, SwitchRequest, plan};
+    use crate::domain::testing::{DISABLE, ENABLE, rule, shop};
 
     const WEB: &str = "outbound|80||web.shop.svc.cluster.local";
 

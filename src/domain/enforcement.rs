@@ -1,10 +1,8 @@
 //! Whether a change is in force, by behaviour: every endpoint's last samples agree (CP-6).
 
-use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Policies};
-use super::plan::Change;
+use super::mesh::MtlsMode;
 use super::probe::Case;
 use super::sample::{Sample, SampleOutcome, classify};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Samples of one endpoint that must agree before it counts.
@@ -31,39 +29,6 @@ impl ExpectedAnswer {
             MtlsMode::Permissive | MtlsMode::Disable => Self::Answered,
         }
     }
-}
-
-/// The policies as they will be once a planned change of one is made.
-pub fn policies_after(policies: &Policies, change: &Change, mode: MtlsMode) -> Policies {
-    let mut after = policies.clone();
-    let is_changed = |namespace: &str, name: &str| namespace == change.namespace && name == change.name;
-    if after.legacy_only {
-        match after.legacy.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
-            Some(policy) => policy.mode = mode,
-            None => after.legacy.push(LegacyPolicy {
-                namespace: change.namespace.clone(),
-                name: change.name.clone(),
-                created: i64::MAX,
-                targets: Vec::new(),
-                mode,
-            }),
-        }
-        return after;
-    }
-    match after.peer.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
-        Some(policy) => policy.mode = Some(mode),
-        None => after.peer.push(PeerAuthentication {
-            namespace: change.namespace.clone(),
-            name: change.name.clone(),
-            created: i64::MAX,
-            revision: None,
-            selector: BTreeMap::new(),
-            empty_selector: false,
-            mode: Some(mode),
-            ports: BTreeMap::new(),
-        }),
-    }
-    after
 }
 
 /// The endpoints at which a change of the policy can be seen: meshed, captured, and under the mode that it brings.

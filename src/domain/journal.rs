@@ -1,108 +1,104 @@
-//! What runs changed, and what it takes to undo them, given what is there now.
-//!
-//! Specs and metadata are texts of canonical JSON: equal texts are equal objects.
+//! Computes what it takes to undo earlier runs: from their journals, which hold every object as it was before and every
+//! spec that a run writes, and from the objects as they are now. For `disable-mtls --restore` and roll-backs.
 
-use super::plan::Target;
+use super::object::{ObjectJson, ObjectKind};
 use std::collections::BTreeMap;
 
-/// An object as it was at one moment.
+/// An object as it is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// Its UID: an object that was deleted and made anew has another one.
+pub struct ObjectState {
+    /// An object that is deleted and created again gets another one.
     pub uid: String,
-    /// Its spec.
-    pub spec: String,
-    /// Its labels and annotations.
-    pub metadata: String,
+    pub spec: ObjectJson,
+    /// Labels and annotations.
+    pub metadata: ObjectJson,
 }
 
-/// What one run has to do with one object.
+/// What one run does to one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Policy or rule.
-    pub target: Target,
-    /// Name of the object.
+    pub kind: ObjectKind,
     pub name: String,
-    /// The object before the run; `None` where it was not there.
-    pub former: Option<State>,
-    /// The specs that the run writes into it, one after the other.
-    pub written: Vec<String>,
-    /// UID of the object that the run made, once it is known.
-    pub made: Option<String>,
+    /// The object before the run; `None` where there is none.
+    pub former: Option<ObjectState>,
+    /// The specs that the run writes into it, in this order.
+    pub written: Vec<ObjectJson>,
+    /// UID of the object that the run creates, once the server has answered.
+    pub created_uid: Option<String>,
 }
 
 impl Entry {
-    /// This entry, written when the run looked again, on top of the one that it had before. What the run itself had
-    /// written by then is not what was there before it.
+    /// This entry, made when the run reads the cluster again, added to the one that it has already. What the run itself
+    /// wrote in between is not the former state.
     #[must_use]
-    pub fn after(self, known: Option<&Self>) -> Self {
-        let Some(known) = known else { return self };
-        let is_ours = self.former.as_ref().is_some_and(|former| {
-            let is_the_same = known.former.as_ref().is_none_or(|known| known.uid == former.uid);
-            is_the_same && known.written.contains(&former.spec)
+    pub fn merged_into(self, earlier: Option<&Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        let is_own_write = self.former.as_ref().is_some_and(|former| {
+            let is_same_object = earlier.former.as_ref().is_none_or(|earlier| earlier.uid == former.uid);
+            is_same_object && earlier.written.contains(&former.spec)
         });
-        let mut written = known.written.clone();
-        written.extend(self.written.iter().filter(|spec| !known.written.contains(spec)).cloned());
-        if !is_ours {
+        let mut written = earlier.written.clone();
+        written.extend(self.written.iter().filter(|spec| !earlier.written.contains(spec)).cloned());
+        if !is_own_write {
             return Self { written, ..self };
         }
-        let made = known.former.is_none().then(|| self.former.as_ref().map(|former| former.uid.clone())).flatten();
-        Self { former: known.former.clone(), written, made, ..self }
+        let own_uid = || self.former.as_ref().map(|former| former.uid.clone());
+        let created_uid = earlier.former.is_none().then(own_uid).flatten();
+        Self { former: earlier.former.clone(), written, created_uid, ..self }
     }
 }
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// It has begun. Where nobody holds the namespace any more, it was cut short.
-    Begun,
+    /// It has started. If no run holds the namespace's Lease, it ended early.
+    Started,
     /// It has made every change.
     Done,
-    /// It was undone, but for objects that somebody else had changed.
+    /// It was undone, except for objects that somebody else had changed.
     Undone,
 }
 
-/// One run's journal.
+/// The journal of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Its random name.
+    /// Random name.
     pub id: String,
     /// `enable-mtls` or `disable-mtls`.
     pub command: String,
-    /// Who ran it: user, host and process.
-    pub by: String,
-    /// When it began, as RFC 3339, by the clock of whoever ran it.
-    pub begun: String,
-    /// When its journal was made, in seconds since the epoch by the cluster's clock.
-    pub created: i64,
-    /// How far it has come.
+    /// User, host and process.
+    pub started_by: String,
+    /// RFC 3339, by the clock of the machine that it ran on.
+    pub started_at: String,
+    /// When its journal was created, in seconds since the epoch by the cluster's clock.
+    pub recorded_at: i64,
     pub stage: Stage,
-    /// Objects, each once.
+    /// Each object once.
     pub entries: Vec<Entry>,
 }
 
 impl Run {
-    /// Whether a later run of `command` starts a story of its own, so that going back ends at its beginning: after
-    /// a way back that came to its end, and after a restore.
+    /// Whether a later run of `command` starts a new session, so that a restore goes back to its beginning only: after
+    /// a `disable-mtls` that made every change, and after a restore.
     pub fn closes_session(&self, command: &str) -> bool {
         match self.stage {
-            Stage::Begun => false,
+            Stage::Started => false,
             Stage::Done => self.command != command && command == "enable-mtls",
             Stage::Undone => true,
         }
     }
 }
 
-/// Where the present story begins in `runs`, the oldest first.
+/// Index of the first run of the present session. `runs` are ordered by age, the oldest first.
 pub fn session_start(runs: &[Run]) -> usize {
-    let begins = |pair: &[Run]| pair[0].closes_session(&pair[1].command);
-    runs.windows(2).rposition(begins).map_or(0, |position| position + 1)
+    let starts_session = |pair: &[Run]| pair[0].closes_session(&pair[1].command);
+    runs.windows(2).rposition(starts_session).map_or(0, |position| position + 1)
 }
 
-/// The runs to undo so that everything is as it was before `wanted`, or before the present story: the oldest first, as
-/// `runs`. `None` where there is no such run.
-pub fn back_to<'a>(runs: &'a [Run], wanted: Option<&str>) -> Option<&'a [Run]> {
-    let first = match wanted {
+/// The runs to undo so that everything is as it was before the run `id`, or before the present session: a tail of
+/// `runs`, which are ordered by age, the oldest first. `None` where there is no such run.
+pub fn runs_to_undo<'a>(runs: &'a [Run], id: Option<&str>) -> Option<&'a [Run]> {
+    let first = match id {
         None => session_start(runs),
         Some(id) => runs.iter().position(|run| run.id == id)?,
     };
@@ -111,126 +107,128 @@ pub fn back_to<'a>(runs: &'a [Run], wanted: Option<&str>) -> Option<&'a [Run]> {
 
 /// An object as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Now {
-    /// Its content.
-    pub state: State,
-    /// When it was made, in seconds since the epoch by the cluster's clock.
+pub struct LiveObject {
+    pub state: ObjectState,
+    /// Seconds since the epoch by the cluster's clock.
     pub created: i64,
-    /// Whether it bears a mark of this tool's making: its label, or its name as a field manager.
+    /// Whether it has the label or the field manager of this tool.
     pub is_ours: bool,
 }
 
-/// Why an object is left as it is.
+/// Why an object is not as it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Left {
+pub enum NotRestored {
     /// Somebody deleted it.
-    Gone,
-    /// Somebody deleted it and made it anew.
-    MadeAnew,
+    Deleted,
+    /// Somebody deleted it and created it again.
+    Recreated,
     /// Somebody changed its spec.
     Changed,
-    /// Somebody changed it or made it anew between two runs: it goes back to what they made.
-    Between,
-    /// Its spec is put back, but labels or annotations are not what they were.
+    /// Somebody changed or recreated it between two runs: it goes back to that state.
+    ChangedBetweenRuns,
+    /// Its spec is put back, but somebody changed labels or annotations.
     Relabelled,
 }
 
 /// What undoing does to one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undo {
-    /// Policy or rule.
-    pub target: Target,
-    /// Name of the object.
+    pub kind: ObjectKind,
     pub name: String,
-    /// What is written.
-    pub step: Step,
-    /// What cannot be put right.
-    pub left: Option<Left>,
+    pub step: UndoStep,
+    /// What is different afterwards; `None` where the object is as it was.
+    pub not_restored: Option<NotRestored>,
 }
 
-/// A write that undoes.
+/// The write that undoes the changes of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// None.
+pub enum UndoStep {
+    /// No write.
     Nothing,
     /// The spec becomes this one again.
-    PutBack(String),
-    /// The object, which a run made, is deleted.
+    PutBack(ObjectJson),
+    /// The object, which a run created, is deleted.
     Delete,
 }
 
-/// What it takes to go back to the beginning of `runs`, the oldest first: for each object that one of them touched, by
-/// name, policies first.
-pub fn undo(runs: &[Run], mut now: impl FnMut(Target, &str) -> Option<Now>) -> Vec<Undo> {
-    let mut histories: BTreeMap<(Target, &str), Vec<(&Entry, i64)>> = BTreeMap::new();
+/// What it takes to go back to the state before `runs`, which are ordered by age, the oldest first: one [`Undo`] for
+/// each object of a journal, policies first, then by name. `live` gets the object as it is now.
+pub fn undo(runs: &[Run], mut live: impl FnMut(ObjectKind, &str) -> Option<LiveObject>) -> Vec<Undo> {
+    let mut histories: BTreeMap<(ObjectKind, &str), Vec<(&Entry, i64)>> = BTreeMap::new();
     for run in runs.iter().rev() {
         for entry in &run.entries {
-            histories.entry((entry.target, &entry.name)).or_default().push((entry, run.created));
+            histories.entry((entry.kind, &entry.name)).or_default().push((entry, run.recorded_at));
         }
     }
-    let undo_one = |((target, name), history): ((Target, &str), Vec<_>)| {
-        let (step, left) = steps_back(&history, now(target, name).as_ref());
-        Undo { target, name: name.to_owned(), step, left }
+    let undo_object = |((kind, name), history): ((ObjectKind, &str), Vec<_>)| {
+        let (step, not_restored) = undo_history(&history, live(kind, name).as_ref());
+        Undo { kind, name: name.to_owned(), step, not_restored }
     };
-    histories.into_iter().map(undo_one).collect()
+    histories.into_iter().map(undo_object).collect()
 }
 
-/// Walks from what is there now to what was there before the oldest entry. `history` has the newest first, each with
-/// the time of its journal.
-fn steps_back(history: &[(&Entry, i64)], now: Option<&Now>) -> (Step, Option<Left>) {
-    let mut at = now.map(|now| now.state.clone());
-    // Until the present state is found in the history, a run that does not know it may have been undone already.
-    let mut found = false;
-    let mut left = None;
-    for (entry, since) in history {
-        match step_back(entry, *since, at.as_ref(), now) {
+/// Goes from the present state back to the state before the oldest entry. `history` has the newest entry first, each
+/// with the time at which its journal was created.
+fn undo_history(history: &[(&Entry, i64)], live: Option<&LiveObject>) -> (UndoStep, Option<NotRestored>) {
+    let mut state = live.map(|live| live.state.clone());
+    // A run that does not know the present state may have been undone already, until an older one knows it.
+    let mut is_known = false;
+    let mut not_restored = None;
+    for (entry, recorded_at) in history {
+        match undo_entry(entry, *recorded_at, state.as_ref(), live) {
             Ok(former) => {
-                at = former;
-                found = true;
+                state = former;
+                is_known = true;
             }
             Err(reason) => {
-                // Somebody else's change lies between two runs: what it made is as far back as we can go.
-                if found {
-                    left = Some(Left::Between);
+                // Somebody else changed the object between two runs: undoing goes back to that state.
+                if is_known {
+                    not_restored = Some(NotRestored::ChangedBetweenRuns);
                     break;
                 }
-                left = Some(reason);
+                not_restored = Some(reason);
             }
         }
     }
-    if !found {
-        return (Step::Nothing, left);
+    if !is_known {
+        return (UndoStep::Nothing, not_restored);
     }
-    let left = left.filter(|_| !history.last().is_some_and(|(oldest, _)| at == oldest.former));
-    match (now, at) {
-        (Some(_), None) => (Step::Delete, left),
-        (Some(now), Some(former)) => {
-            let relabelled = (now.state.metadata != former.metadata).then_some(Left::Relabelled);
-            let step = if now.state.spec == former.spec { Step::Nothing } else { Step::PutBack(former.spec) };
-            (step, left.or(relabelled))
+    let not_restored = not_restored.filter(|_| !history.last().is_some_and(|(oldest, _)| state == oldest.former));
+    match (live, state) {
+        (Some(_), None) => (UndoStep::Delete, not_restored),
+        (Some(live), Some(former)) => {
+            let relabelled = (live.state.metadata != former.metadata).then_some(NotRestored::Relabelled);
+            let is_there = live.state.spec == former.spec;
+            let step = if is_there { UndoStep::Nothing } else { UndoStep::PutBack(former.spec) };
+            (step, not_restored.or(relabelled))
         }
-        (None, _) => (Step::Nothing, left),
+        (None, _) => (UndoStep::Nothing, not_restored),
     }
 }
 
-/// The state before one run, where `at` is a state that the run knows.
-fn step_back(entry: &Entry, since: i64, at: Option<&State>, now: Option<&Now>) -> Result<Option<State>, Left> {
-    let (at, former) = match (at, &entry.former) {
+/// The state before one run; an error where the run does not know `state`.
+fn undo_entry(
+    entry: &Entry,
+    recorded_at: i64,
+    state: Option<&ObjectState>,
+    live: Option<&LiveObject>,
+) -> Result<Option<ObjectState>, NotRestored> {
+    let (state, former) = match (state, &entry.former) {
         (None, None) => return Ok(None),
-        (None, Some(_)) => return Err(Left::Gone),
-        (Some(at), former) => (at, former),
+        (None, Some(_)) => return Err(NotRestored::Deleted),
+        (Some(state), former) => (state, former),
     };
-    let is_the_same = match (former, &entry.made) {
-        (Some(former), _) => former.uid == at.uid,
-        (None, Some(made)) => *made == at.uid,
-        // Cut short between the write and the note of it: made by a run of ours, and not before this one.
-        (None, None) => now.is_some_and(|now| now.is_ours && now.created >= since),
+    let is_same_object = match (former, &entry.created_uid) {
+        (Some(former), _) => former.uid == state.uid,
+        (None, Some(created_uid)) => *created_uid == state.uid,
+        // The run ended before it recorded the UID: the object is its own if this tool created it, and not before it.
+        (None, None) => live.is_some_and(|live| live.is_ours && live.created >= recorded_at),
     };
-    if !is_the_same {
-        return Err(Left::MadeAnew);
+    if !is_same_object {
+        return Err(NotRestored::Recreated);
     }
-    let is_former = former.as_ref().is_some_and(|former| former.spec == at.spec);
-    if is_former || entry.written.contains(&at.spec) { Ok(former.clone()) } else { Err(Left::Changed) }
+    let is_former = former.as_ref().is_some_and(|former| former.spec == state.spec);
+    if is_former || entry.written.contains(&state.spec) { Ok(former.clone()) } else { Err(NotRestored::Changed) }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl fmt::Display for MtlsMode {
 }
 
 /// `spec` of a PeerAuthentication, with what decides whether it applies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerAuthentication {
     /// Namespace of the object.
     pub namespace: String,
@@ -77,7 +77,7 @@ impl PeerAuthentication {
 }
 
 /// One `targets[]` entry of a legacy Policy: a Service of the same namespace and its Service ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LegacyTarget {
     /// Short name of the Service.
     pub service: String,
@@ -125,9 +125,10 @@ pub fn socket_address(address: &str, port: u16) -> String {
 }
 
 /// How a pod takes part in the mesh (rules of section 5.3 of the semantics).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DataPlane {
     /// No proxy takes its traffic.
+    #[default]
     None,
     /// An `istio-proxy` container or native sidecar.
     Sidecar,
@@ -156,7 +157,7 @@ impl fmt::Display for DataPlane {
 }
 
 /// A pod, as far as mutual TLS is concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Name of the pod.
     pub name: String,
@@ -222,9 +223,10 @@ impl Capture {
 }
 
 /// What stands behind a Service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ServiceKind {
     /// A Service with a cluster address.
+    #[default]
     ClusterIp,
     /// `clusterIP: None`: its name resolves to the pods.
     Headless,
@@ -233,9 +235,10 @@ pub enum ServiceKind {
 }
 
 /// Transport protocol of a Service port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// The only one that mutual TLS covers (BY-9).
+    #[default]
     Tcp,
     /// Never covered.
     Udp,
@@ -262,7 +265,7 @@ impl fmt::Display for PortRef {
 }
 
 /// One port of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePort {
     /// Its name; empty where the Service has a single unnamed port.
     pub name: String,
@@ -275,7 +278,7 @@ pub struct ServicePort {
 }
 
 /// One address behind a Service, with the target port of every Service port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// IP address.
     pub address: String,
@@ -288,7 +291,7 @@ pub struct Endpoint {
 }
 
 /// A Service with its endpoints.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// Name of the Service.
     pub name: String,
@@ -337,8 +340,24 @@ pub struct MeshSettings {
     pub version: Option<String>,
 }
 
+impl Default for MeshSettings {
+    /// Istio's own defaults, which are not read from anywhere.
+    fn default() -> Self {
+        Self {
+            istio_namespace: "istio-system".to_owned(),
+            readable: false,
+            root_namespace: "istio-system".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            auto_mtls: true,
+            cluster_domain: "cluster.local".to_owned(),
+            rule_export: Vec::new(),
+            version: None,
+        }
+    }
+}
+
 /// Everything that a command reads before it decides: one namespace and what holds for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The namespace.
     pub namespace: String,

@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod mesh_client;
 pub mod mesh_traffic;
 pub mod namespace_context;
+pub mod object;
 pub mod overview;
 pub mod plan;
 pub mod probe;
@@ -28,5 +29,7 @@ pub mod rule;
 pub mod sample;
 pub mod selection;
 pub mod selector;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod verdict;
 pub mod watch;

@@ -1,33 +1,34 @@
-//! What a switch changes: one policy of the namespace and the `DestinationRules` that serve its Services.
+//! Computes what a switch changes in a namespace: the policy that decides its mode, and the `DestinationRules` that
+//! serve its Services. [`plan()`] does so for a [`SwitchRequest`], [`plan_user_manifests`] for the user's own
+//! manifests, and [`restoration`] for journals.
 //!
-//! A plan is semantic. It names objects, places and former values; how that becomes JSON is `istio`'s business.
+//! A plan names objects, fields and former values; `istio` turns it into JSON.
 
 mod after;
-mod given;
+mod messages;
 mod policy;
 mod restore;
 mod rules;
-#[cfg(test)]
-pub(crate) mod samples;
-mod words;
+mod user_manifests;
 
 use super::effective::{legacy_server_mode, server_mode};
-use super::mesh::{Capture, DataPlane, MtlsMode, Pod, PodFacts, Snapshot};
+use super::mesh::{DataPlane, MtlsMode, Pod, Snapshot};
+pub use super::object::{ObjectJson, ObjectKind};
 pub use super::rule::TlsPlace;
 use super::rule::{ClientTls, DestinationRule};
-pub use after::after;
-pub use given::{Given, given};
+pub use after::{after, policies_after};
+pub use messages::{PlanBlocker, SkipReason, Skipped, Warning};
 pub use restore::restoration;
-pub use words::{Refusal, SkipReason, Skipped, Warning};
+pub use user_manifests::plan_user_manifests;
 
-/// Which way the switch goes.
+/// What the namespace shall become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// STRICT, and clients that send mutual TLS.
     Enable,
-    /// Back to `mode`, and clients that are told nothing.
+    /// A mode that accepts plaintext, and clients without a setting of their own.
     Disable {
-        /// PERMISSIVE, unless plaintext only was asked for (RE-8).
+        /// PERMISSIVE, or DISABLE where the user asks for plaintext only (RE-8).
         mode: MtlsMode,
     },
 }
@@ -42,53 +43,50 @@ impl Direction {
     }
 }
 
-/// Whether `DestinationRules` are part of the switch.
+/// For which Services `DestinationRules` are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleChoice {
-    /// One for every Service, as the walk-through does.
+    /// For every Service, as in the walk-through.
     Always,
-    /// Only where they are needed: no auto mTLS, a legacy mesh, or a rule that says the contrary (RE-4).
+    /// Only where they are needed: no auto mTLS, a legacy mesh, or a rule that contradicts the request (RE-4).
     Auto,
-    /// None is touched.
+    /// For none.
     Never,
 }
 
-/// How wide a new rule is.
+/// How many Services a new rule covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum RuleScope {
     /// One rule per Service.
     Service,
     /// One rule for `*.NAMESPACE.svc.DOMAIN`.
     Namespace,
 }
 
-/// What was asked for.
+/// What the user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchRequest {
-    /// On or off.
     pub direction: Direction,
     /// Only these Services; `None` is all of them.
     pub services: Option<Vec<String>>,
-    /// Whether rules are part of it.
     pub destination_rules: RuleChoice,
-    /// How wide a new rule is.
-    pub scope: Scope,
-    /// The policy to change, where the user chose one.
+    pub scope: RuleScope,
+    /// Name of the policy to change; `None` lets the plan choose it.
     pub policy: Option<String>,
-    /// Go on where a refusal or an exclusion would stop.
+    /// Go on where a [`PlanBlocker`] or a [`SkipReason::OutsideMesh`] would stop.
     pub force: bool,
-    /// Take fields from other field managers, on the way back too.
+    /// Change fields that other field managers own, also when disabling.
     pub force_conflicts: bool,
 }
 
 impl SwitchRequest {
-    /// The plain wish: all Services, a rule each, nothing forced.
+    /// All Services, a rule for each, nothing forced.
     pub const fn new(direction: Direction) -> Self {
         Self {
             direction,
             services: None,
             destination_rules: RuleChoice::Always,
-            scope: Scope::Service,
+            scope: RuleScope::Service,
             policy: None,
             force: false,
             force_conflicts: false,
@@ -96,158 +94,260 @@ impl SwitchRequest {
     }
 }
 
-/// Which half of mutual TLS an object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// The server's: `PeerAuthentication` or legacy Policy.
-    Policy,
-    /// The client's: `DestinationRule`.
-    Rule,
-}
-
-/// One change inside an object that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edit {
-    /// Write the policy's mode.
-    SetMode {
-        /// What it was; `None` is UNSET, or a legacy policy without an `mtls` peer.
-        from: Option<MtlsMode>,
-        /// What it will be.
-        to: MtlsMode,
-    },
-    /// Make a place say `ISTIO_MUTUAL`.
-    SetTls {
-        /// Where.
-        place: TlsPlace,
-        /// What it was; `None` is no `tls` block.
-        from: Option<ClientTls>,
-    },
-    /// Take an `ISTIO_MUTUAL` `tls` block away, with every parent that would stay behind empty (VA-3).
-    RemoveTls {
-        /// Where.
-        place: TlsPlace,
-    },
-}
-
-/// What happens to one object.
+/// What happens to a policy.
+///
+/// In the variants, `mode` is the mode of the namespace after the change; `None` where this policy does not decide it
+/// (it has a selector, or somebody else changed it since), so that nothing waits for it. `current_mode` is the mode
+/// that the policy sets before the change; `None` is UNSET.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// It is made.
-    Create,
-    /// It exists and changes at these places.
-    Edit(Vec<Edit>),
-    /// It is made as the user wrote it.
-    Apply {
-        /// The object, as JSON.
-        object: String,
-        /// What a rule then says.
-        rule: Option<Box<DestinationRule>>,
-    },
-    /// It exists, and its spec becomes what the user wrote, together with what is there besides.
-    Merge {
-        /// The spec, as canonical JSON.
-        spec: String,
-        /// The mode of a policy as it is now.
-        held: Option<MtlsMode>,
-        /// What a rule then says.
-        rule: Option<Box<DestinationRule>>,
-    },
-    /// It exists and gets its former spec back.
-    PutBack {
-        /// The spec, as canonical JSON.
-        spec: String,
-        /// The mode of a policy as it is now.
-        held: Option<MtlsMode>,
-    },
-    /// It is deleted, because it was made by a run that is undone.
-    Delete {
-        /// The mode of a policy as it is now.
-        held: Option<MtlsMode>,
-    },
-    /// It says already what was asked for.
+pub enum PolicyAction {
+    /// A policy without a selector is created.
+    Create { mode: MtlsMode },
+    /// The mode of an existing policy changes. `from` is `None` for UNSET, or for a legacy policy without an `mtls` peer.
+    SetMode { from: Option<MtlsMode>, to: MtlsMode },
+    /// The user's manifest is applied; there is no such object yet.
+    Apply { object: ObjectJson, mode: Option<MtlsMode> },
+    /// The spec of an existing policy becomes this one: the user's manifest, merged into what is there.
+    Merge { spec: ObjectJson, current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
+    /// An existing policy gets its former spec back.
+    PutBack { spec: ObjectJson, current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
+    /// The policy is deleted, because a run that is undone created it.
+    Delete { current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
+    /// The policy is as it should be.
+    Unchanged { mode: Option<MtlsMode> },
+}
+
+/// The change of one policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyChange {
+    pub namespace: String,
+    pub name: String,
+    pub action: PolicyAction,
+}
+
+impl PolicyChange {
+    /// The mode of the namespace after the change, where this policy decides it.
+    pub const fn mode(&self) -> Option<MtlsMode> {
+        match &self.action {
+            PolicyAction::Create { mode } | PolicyAction::SetMode { to: mode, .. } => Some(*mode),
+            PolicyAction::Apply { mode, .. }
+            | PolicyAction::Merge { mode, .. }
+            | PolicyAction::PutBack { mode, .. }
+            | PolicyAction::Delete { mode, .. }
+            | PolicyAction::Unchanged { mode } => *mode,
+        }
+    }
+
+    /// Whether anything is written.
+    pub const fn is_write(&self) -> bool {
+        !matches!(self.action, PolicyAction::Unchanged { .. })
+    }
+}
+
+/// One change of a `tls` block of an existing `DestinationRule`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsEdit {
+    /// The mode becomes `ISTIO_MUTUAL`. `from` is the mode before; `None` is no `tls` block.
+    Set { place: TlsPlace, from: Option<ClientTls> },
+    /// An `ISTIO_MUTUAL` block is removed, with every parent that it leaves empty (VA-3).
+    Remove { place: TlsPlace },
+}
+
+impl TlsEdit {
+    /// Where the `tls` block is.
+    pub const fn place(self) -> TlsPlace {
+        match self {
+            Self::Set { place, .. } | Self::Remove { place } => place,
+        }
+    }
+}
+
+/// What happens to a `DestinationRule`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleAction {
+    /// A rule with `ISTIO_MUTUAL` is created for this fully qualified host.
+    Create { host: String },
+    /// `tls` blocks of an existing rule change; never empty.
+    Edit(Vec<TlsEdit>),
+    /// The user's manifest is applied; there is no such object yet. `rule` is what it says.
+    Apply { object: ObjectJson, rule: Box<DestinationRule> },
+    /// The spec of an existing rule becomes this one: the user's manifest, merged into what is there. `rule` is what
+    /// the result says.
+    Merge { spec: ObjectJson, rule: Box<DestinationRule> },
+    /// An existing rule gets its former spec back.
+    PutBack { spec: ObjectJson },
+    /// The rule is deleted, because a run that is undone created it.
+    Delete,
+    /// The rule is as it should be.
     Unchanged,
 }
 
-impl Action {
-    fn of(edits: Vec<Edit>) -> Self {
+impl RuleAction {
+    fn from_edits(edits: Vec<TlsEdit>) -> Self {
         if edits.is_empty() { Self::Unchanged } else { Self::Edit(edits) }
     }
+}
 
-    /// kubectl's word for it.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Create | Self::Apply { .. } => "created",
-            Self::Edit(_) | Self::Merge { .. } => "configured",
-            Self::PutBack { .. } => "restored",
-            Self::Delete { .. } => "deleted",
-            Self::Unchanged => "unchanged",
-        }
+/// The change of one `DestinationRule`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleChange {
+    pub namespace: String,
+    pub name: String,
+    pub action: RuleAction,
+}
+
+impl RuleChange {
+    /// Whether anything is written.
+    pub fn is_write(&self) -> bool {
+        self.action != RuleAction::Unchanged
     }
 }
 
 /// The change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Policy or rule.
-    pub target: Target,
-    /// Namespace of the object.
-    pub namespace: String,
-    /// Name of the object.
-    pub name: String,
-    /// The host of a rule: as the object has it, or the fully qualified one of a new rule.
-    pub host: Option<String>,
-    /// The mode that a policy will have.
-    pub mode: Option<MtlsMode>,
-    /// What happens.
-    pub action: Action,
+pub enum Change {
+    /// Of what servers accept.
+    Policy(PolicyChange),
+    /// Of what clients send.
+    Rule(RuleChange),
 }
 
 impl Change {
-    /// Whether the object is made.
-    pub fn is_made(&self) -> bool {
-        matches!(self.action, Action::Create | Action::Apply { .. })
+    /// The kind of the object.
+    pub const fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Policy(_) => ObjectKind::Policy,
+            Self::Rule(_) => ObjectKind::Rule,
+        }
+    }
+
+    /// Namespace of the object.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Policy(policy) => &policy.namespace,
+            Self::Rule(rule) => &rule.namespace,
+        }
+    }
+
+    /// Name of the object.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Policy(policy) => &policy.name,
+            Self::Rule(rule) => &rule.name,
+        }
+    }
+
+    /// Whether the two are about the same object.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        (self.kind(), self.namespace(), self.name()) == (other.kind(), other.namespace(), other.name())
+    }
+
+    /// The mode of the namespace after the change of a policy that decides it.
+    pub const fn mode(&self) -> Option<MtlsMode> {
+        match self {
+            Self::Policy(policy) => policy.mode(),
+            Self::Rule(_) => None,
+        }
     }
 
     /// Whether anything is written.
     pub fn is_write(&self) -> bool {
-        self.action != Action::Unchanged
+        match self {
+            Self::Policy(policy) => policy.is_write(),
+            Self::Rule(rule) => rule.is_write(),
+        }
+    }
+
+    /// Whether the object is created.
+    pub const fn is_creation(&self) -> bool {
+        match self {
+            Self::Policy(policy) => matches!(policy.action, PolicyAction::Create { .. } | PolicyAction::Apply { .. }),
+            Self::Rule(rule) => matches!(rule.action, RuleAction::Create { .. } | RuleAction::Apply { .. }),
+        }
+    }
+
+    /// Whether the object is deleted.
+    pub const fn is_deletion(&self) -> bool {
+        match self {
+            Self::Policy(policy) => matches!(policy.action, PolicyAction::Delete { .. }),
+            Self::Rule(rule) => matches!(rule.action, RuleAction::Delete),
+        }
+    }
+
+    /// Whether fields of an existing object change that others may own. What a restore puts back was this tool's own.
+    pub const fn changes_fields(&self) -> bool {
+        match self {
+            Self::Policy(policy) => matches!(policy.action, PolicyAction::SetMode { .. } | PolicyAction::Merge { .. }),
+            Self::Rule(rule) => matches!(rule.action, RuleAction::Edit(_) | RuleAction::Merge { .. }),
+        }
+    }
+
+    /// kubectl's word for the result: `created`, `configured`, `restored`, `deleted` or `unchanged`.
+    pub const fn result_word(&self) -> &'static str {
+        match self {
+            Self::Policy(policy) => match policy.action {
+                PolicyAction::Create { .. } | PolicyAction::Apply { .. } => "created",
+                PolicyAction::SetMode { .. } | PolicyAction::Merge { .. } => "configured",
+                PolicyAction::PutBack { .. } => "restored",
+                PolicyAction::Delete { .. } => "deleted",
+                PolicyAction::Unchanged { .. } => "unchanged",
+            },
+            Self::Rule(rule) => match rule.action {
+                RuleAction::Create { .. } | RuleAction::Apply { .. } => "created",
+                RuleAction::Edit(_) | RuleAction::Merge { .. } => "configured",
+                RuleAction::PutBack { .. } => "restored",
+                RuleAction::Delete => "deleted",
+                RuleAction::Unchanged => "unchanged",
+            },
+        }
     }
 }
 
-/// What a switch does, in values.
+/// What a switch does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The way it goes.
     pub direction: Direction,
-    /// The policy; `None` where it could not be chosen (a refusal says why).
-    pub policy: Option<Change>,
-    /// Further policies: a restore puts back as many as were changed.
-    pub more_policies: Vec<Change>,
+    /// The policy that decides the namespace's mode; `None` where it cannot be chosen (a blocker says why).
+    pub policy: Option<PolicyChange>,
+    /// Further policies, of the user's manifests or of a restore.
+    pub more_policies: Vec<PolicyChange>,
     /// The rules, by name.
-    pub rules: Vec<Change>,
+    pub rules: Vec<RuleChange>,
     /// Services that get no rule.
     pub skipped: Vec<Skipped>,
-    /// What the user should know.
+    /// Sorted, each once.
     pub warnings: Vec<Warning>,
-    /// Why the run must not go on.
-    pub refusals: Vec<Refusal>,
-    /// Whether what clients send changes with the rules, so that their sidecars need time.
+    /// Why the run must not go on; sorted, each once.
+    pub blockers: Vec<PlanBlocker>,
+    /// Whether the rules change what clients send, so that sidecars need time to load them.
     pub rules_need_settling: bool,
-    /// Whether the policy must stand at PERMISSIVE while the rules change, because the mode before or after
-    /// is DISABLE and a DISABLE port does not terminate mutual TLS (PA-7).
-    pub by_way_of_permissive: bool,
+    /// Whether the policy must be PERMISSIVE while the rules change, because the mode before or after is DISABLE, and
+    /// a port in DISABLE does not terminate mutual TLS (PA-7).
+    pub passes_permissive: bool,
 }
 
-/// Changes that can be made together, before the next phase begins.
+/// Changes of one kind that are made together, before the next phase begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Phase {
-    /// Policy or rules; a phase is of one kind.
-    pub target: Target,
-    /// The changes, those that write nothing included.
+    /// The kind of all its changes.
+    pub kind: ObjectKind,
+    /// Also those that write nothing.
     pub changes: Vec<Change>,
-    /// A phase of rules: whether to wait until clients send what the rules say. A phase of the policy is always
+    /// For a phase of rules: whether to wait until clients send what the rules say. A phase of policies is always
     /// waited for, by its effect.
     pub needs_settle: bool,
+}
+
+impl Phase {
+    fn of_policies(policies: impl IntoIterator<Item = PolicyChange>) -> Self {
+        let changes = policies.into_iter().map(Change::Policy).collect();
+        Self { kind: ObjectKind::Policy, changes, needs_settle: false }
+    }
+
+    /// Whether anything is written.
+    pub fn has_writes(&self) -> bool {
+        self.changes.iter().any(Change::is_write)
+    }
 }
 
 impl Plan {
@@ -259,154 +359,162 @@ impl Plan {
             rules: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
-            refusals: Vec::new(),
+            blockers: Vec::new(),
             rules_need_settling: false,
-            by_way_of_permissive: false,
+            passes_permissive: false,
         }
     }
 
-    /// The changes in the order in which no call is lost (RE-7): on, rules before policy; off, policy before rules.
+    /// The changes in the order that loses no call (RE-7): when enabling, rules before the policy; when disabling, the
+    /// policy before rules.
     ///
-    /// The policy comes twice where it must pass PERMISSIVE; it has another resource version then.
+    /// A policy that passes PERMISSIVE comes twice; it has another resource version the second time.
     pub fn phases(&self) -> Vec<Phase> {
-        let policy = |change: Option<Change>| {
-            let changes: Vec<Change> = change.into_iter().chain(self.more_policies.iter().cloned()).collect();
-            (!changes.is_empty()).then_some(Phase { target: Target::Policy, changes, needs_settle: false })
-        };
-        let rules = (!self.rules.is_empty()).then(|| Phase {
-            target: Target::Rule,
-            changes: self.rules.clone(),
+        let policies =
+            |first: Option<PolicyChange>| Phase::of_policies(first.into_iter().chain(self.more_policies.clone()));
+        let rules = Phase {
+            kind: ObjectKind::Rule,
+            changes: self.rules.iter().cloned().map(Change::Rule).collect(),
             needs_settle: self.rules_need_settling,
-        });
-        let phases = if self.by_way_of_permissive {
-            let (first, last) = self.policy.as_ref().map(policy::bridge).unzip();
-            let first = first.map(|first| Phase { target: Target::Policy, changes: vec![first], needs_settle: false });
-            [first, rules, policy(last)]
-        } else if self.direction == Direction::Enable {
-            [rules, policy(self.policy.clone()), None]
-        } else {
-            [policy(self.policy.clone()), rules, None]
         };
-        phases.into_iter().flatten().collect()
+        let phases = if self.passes_permissive {
+            let (to_permissive, from_permissive) = self.policy.as_ref().map(policy::through_permissive).unzip();
+            vec![Phase::of_policies(to_permissive), rules, policies(from_permissive)]
+        } else if self.direction == Direction::Enable {
+            vec![rules, policies(self.policy.clone())]
+        } else {
+            vec![policies(self.policy.clone()), rules]
+        };
+        phases.into_iter().filter(|phase| !phase.changes.is_empty()).collect()
     }
 
-    /// Every change, the policy first.
-    pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.policy.iter().chain(&self.more_policies).chain(&self.rules)
+    /// The policies, the deciding one first.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyChange> {
+        self.policy.iter().chain(&self.more_policies)
     }
 
-    /// Whether anything would be written.
+    /// Every change, policies first; each object once.
+    pub fn changes(&self) -> impl Iterator<Item = Change> {
+        self.policies().cloned().map(Change::Policy).chain(self.rules.iter().cloned().map(Change::Rule))
+    }
+
+    /// The changes that write something, policies first; each object once.
+    pub fn writes(&self) -> Vec<Change> {
+        self.changes().filter(Change::is_write).collect()
+    }
+
+    /// Whether anything is written.
     pub fn has_writes(&self) -> bool {
-        self.changes().any(Change::is_write)
+        self.policies().any(PolicyChange::is_write) || self.writes_rules()
+    }
+
+    fn writes_rules(&self) -> bool {
+        self.rules.iter().any(RuleChange::is_write)
+    }
+
+    fn writes_policy(&self) -> bool {
+        self.policy.as_ref().is_some_and(PolicyChange::is_write)
     }
 }
 
-/// What to change in `snapshot` so that `wish` comes true. The order of the snapshot's lists does not matter.
-pub fn plan(snapshot: &Snapshot, wish: &SwitchRequest) -> Plan {
-    let mut plan = Plan::empty(wish.direction);
+/// What to change in `snapshot` so that it is as requested. The order of the snapshot's lists does not matter.
+pub fn plan(snapshot: &Snapshot, request: &SwitchRequest) -> Plan {
+    let mut plan = Plan::empty(request.direction);
     let root = &snapshot.policies.root_namespace;
-    if snapshot.namespace == *root && !wish.force {
-        plan.refusals.push(Refusal::RootNamespace(root.clone()));
+    if snapshot.namespace == *root && !request.force {
+        plan.blockers.push(PlanBlocker::RootNamespace(root.clone()));
     }
     if snapshot.services.is_empty() {
         plan.warnings.push(Warning::NoServices(snapshot.namespace.clone()));
     }
-    policy::plan(snapshot, wish, &mut plan);
-    rules::plan(snapshot, wish, &mut plan);
+    policy::plan(snapshot, request, &mut plan);
+    rules::plan(snapshot, request, &mut plan);
 
-    let writes_rules = plan.rules.iter().any(Change::is_write);
-    let writes_policy = plan.policy.as_ref().is_some_and(Change::is_write);
-    if let Some(named) = wish.services.as_ref().filter(|_| writes_policy) {
+    if let Some(named) = request.services.as_ref().filter(|_| plan.writes_policy()) {
         let others = snapshot.services.iter().map(|service| &service.name).filter(|name| !named.contains(name));
         let mut services: Vec<String> = others.cloned().collect();
         services.sort();
-        if !services.is_empty() && plan.refusals.is_empty() {
-            plan.warnings.push(Warning::PolicyReachesMore { mode: wish.direction.mode(), services });
+        if !services.is_empty() && plan.blockers.is_empty() {
+            plan.warnings.push(Warning::PolicyReachesMore { mode: request.direction.mode(), services });
         }
     }
-    plan.by_way_of_permissive = writes_rules && writes_policy && passes_permissive(snapshot, wish.direction);
+    plan.passes_permissive = needs_permissive_step(snapshot, &plan);
     plan.warnings.sort();
     plan.warnings.dedup();
-    plan.refusals.sort();
-    plan.refusals.dedup();
+    plan.blockers.sort();
+    plan.blockers.dedup();
     plan
 }
 
-/// Whether the way leads from DISABLE to STRICT, or to DISABLE from anything else.
-fn passes_permissive(snapshot: &Snapshot, direction: Direction) -> bool {
+/// Whether the plan changes rules and policy, and leads from DISABLE to STRICT, or to DISABLE from anything else.
+fn needs_permissive_step(snapshot: &Snapshot, plan: &Plan) -> bool {
     let is_disabled = namespace_mode(snapshot) == Some(MtlsMode::Disable);
-    match direction {
+    let enters_or_leaves_disable = match plan.direction {
         Direction::Enable => is_disabled,
         Direction::Disable { mode } => mode == MtlsMode::Disable && !is_disabled,
-    }
+    };
+    plan.writes_rules() && plan.writes_policy() && enters_or_leaves_disable
 }
 
-/// The mode of a workload of the namespace that no policy names, `None` where it cannot be known.
+/// The mode of a workload of the namespace that no policy selects, `None` where it is not known.
 fn namespace_mode(snapshot: &Snapshot) -> Option<MtlsMode> {
     if snapshot.policies.legacy_only {
         return legacy_server_mode(&snapshot.policies, &snapshot.namespace, "", 0, None).mode;
     }
-    let nobody = |revision| Pod {
-        name: String::new(),
+    let unselected_pod = |revision| Pod {
         namespace: snapshot.namespace.clone(),
-        labels: std::collections::BTreeMap::new(),
-        service_account: String::new(),
         data_plane: DataPlane::Sidecar,
         revision: Some(revision),
         ready: true,
-        capture: Capture::All,
-        facts: PodFacts::default(),
+        ..Pod::default()
     };
-    let mode = |revision| server_mode(&snapshot.policies, &nobody(revision), 0).mode;
+    let mode = |revision| server_mode(&snapshot.policies, &unselected_pod(revision), 0).mode;
     let modes: Vec<_> = policy::revisions(snapshot).into_iter().map(mode).collect();
-    // Where revisions differ the mode that breaks most is the one to plan for.
+    // Where revisions differ, the plan is made for the mode that breaks most.
     modes.iter().flatten().max().copied()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::samples::{DISABLE, ENABLE, policy, rule, shop};
     use super::*;
+    use crate::domain::testing::{DISABLE, ENABLE, policy, rule, shop};
 
-    fn order(plan: &Plan) -> Vec<(Target, Option<MtlsMode>, bool)> {
-        plan.phases().iter().map(|phase| (phase.target, phase.changes[0].mode, phase.needs_settle)).collect()
+    fn order(plan: &Plan) -> Vec<(ObjectKind, Option<MtlsMode>, bool)> {
+        plan.phases().iter().map(|phase| (phase.kind, phase.changes[0].mode(), phase.needs_settle)).collect()
     }
 
     #[test]
-    fn the_safe_order_is_rules_then_policy_and_back_the_other_way() {
+    fn rules_change_before_the_policy_when_enabling_and_after_it_when_disabling() {
         let snapshot = shop(&["web"]);
         assert_eq!(
             order(&plan(&snapshot, &ENABLE)),
-            [(Target::Rule, None, false), (Target::Policy, Some(MtlsMode::Strict), false)]
+            [(ObjectKind::Rule, None, false), (ObjectKind::Policy, Some(MtlsMode::Strict), false)]
         );
-        let mut on = shop(&["web"]);
-        on.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
-        on.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
+        let mut strict = shop(&["web"]);
+        strict.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
+        strict.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
         assert_eq!(
-            order(&plan(&on, &DISABLE)),
-            [(Target::Policy, Some(MtlsMode::Permissive), false), (Target::Rule, None, true)]
+            order(&plan(&strict, &DISABLE)),
+            [(ObjectKind::Policy, Some(MtlsMode::Permissive), false), (ObjectKind::Rule, None, true)]
         );
     }
 
     #[test]
-    fn a_mode_of_disable_is_left_and_reached_by_way_of_permissive() {
-        let through = [(Target::Policy, Some(MtlsMode::Permissive), false), (Target::Rule, None, true)];
-        let mut off = shop(&["web"]);
-        off.policies.peer.push(policy("default", 1, Some(MtlsMode::Disable)));
-        let up = plan(&off, &ENABLE);
-        assert_eq!(order(&up)[..2], through);
-        let last = &up.phases()[2].changes[0];
-        assert_eq!(
-            last.action,
-            Action::Edit(vec![Edit::SetMode { from: Some(MtlsMode::Permissive), to: MtlsMode::Strict }])
-        );
+    fn a_change_from_or_to_disable_passes_permissive() {
+        let through = [(ObjectKind::Policy, Some(MtlsMode::Permissive), false), (ObjectKind::Rule, None, true)];
+        let mut disabled = shop(&["web"]);
+        disabled.policies.peer.push(policy("default", 1, Some(MtlsMode::Disable)));
+        let enabling = plan(&disabled, &ENABLE);
+        assert_eq!(order(&enabling)[..2], through);
+        let Change::Policy(last) = &enabling.phases()[2].changes[0] else { panic!("a policy") };
+        assert_eq!(last.action, PolicyAction::SetMode { from: Some(MtlsMode::Permissive), to: MtlsMode::Strict });
 
-        let mut on = shop(&["web"]);
-        on.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
-        on.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
-        let down = plan(&on, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
-        assert_eq!(order(&down)[..2], through);
-        assert_eq!(down.phases()[2].changes[0].mode, Some(MtlsMode::Disable));
+        let mut strict = shop(&["web"]);
+        strict.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
+        strict.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
+        let disabling = plan(&strict, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
+        assert_eq!(order(&disabling)[..2], through);
+        assert_eq!(disabling.phases()[2].changes[0].mode(), Some(MtlsMode::Disable));
     }
 
     #[test]
@@ -415,20 +523,20 @@ mod tests {
         snapshot.policies.legacy_only = true;
         let plan = plan(&snapshot, &ENABLE);
         let phases = plan.phases();
-        assert_eq!(phases[0].changes[0].action, Action::Create);
-        assert_eq!(phases[0].changes[0].mode, Some(MtlsMode::Permissive));
+        let Change::Policy(first) = &phases[0].changes[0] else { panic!("a policy") };
+        assert_eq!(first.action, PolicyAction::Create { mode: MtlsMode::Permissive });
         assert!(phases[1].needs_settle, "no auto mTLS there");
-        assert_eq!(phases[2].changes[0].mode, Some(MtlsMode::Strict));
+        assert_eq!(phases[2].changes[0].mode(), Some(MtlsMode::Strict));
     }
 
     #[test]
-    fn the_root_namespace_and_an_empty_namespace_are_named() {
+    fn the_root_namespace_and_an_empty_namespace_are_reported() {
         let mut snapshot = shop(&[]);
         assert_eq!(plan(&snapshot, &ENABLE).warnings, [Warning::NoServices("shop".into())]);
         snapshot.namespace = "istio-system".into();
-        for wish in [ENABLE, DISABLE] {
-            assert_eq!(plan(&snapshot, &wish).refusals, [Refusal::RootNamespace("istio-system".into())]);
-            assert!(plan(&snapshot, &SwitchRequest { force: true, ..wish }).refusals.is_empty());
+        for request in [ENABLE, DISABLE] {
+            assert_eq!(plan(&snapshot, &request).blockers, [PlanBlocker::RootNamespace("istio-system".into())]);
+            assert!(plan(&snapshot, &SwitchRequest { force: true, ..request }).blockers.is_empty());
         }
     }
 }

@@ -45,7 +45,7 @@ impl fmt::Display for ClientTls {
 }
 
 /// One `portLevelSettings` entry: it replaces the whole policy for that Service port (DR-12).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortTls {
     /// The Service port.
     pub port: Option<u16>,
@@ -54,7 +54,7 @@ pub struct PortTls {
 }
 
 /// One subset, as far as TLS is concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubsetTls {
     /// Name of the subset.
     pub name: String,
@@ -78,7 +78,7 @@ pub struct RuleDetails {
 }
 
 /// A `DestinationRule` with what decides whether it is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DestinationRule {
     /// Namespace of the object.
     pub namespace: String,

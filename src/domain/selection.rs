@@ -50,7 +50,7 @@ fn covers(target: &Target, case: &Case) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plan::samples::shop;
+    use crate::domain::testing::shop;
 
     fn names(selection: &Selection) -> Result<(Vec<String>, Vec<String>), TargetError> {
         let mut all = shop(&["a", "b", "c"]);

@@ -1,94 +1,81 @@
-//! The journal as text: what is noted of an object, and how it is read again.
+//! The text of a journal: what a run records of each object before it writes, and how that is read again.
+//!
+//! A text has one line of JSON for each object ([`lines`]) and, later, one for each object that the run created
+//! ([`created_lines`]). Its head ([`head`]) has the rest of the [`Run`]. The keys are stored in clusters: they stay as
+//! they are.
 
-use super::render::{self, Apis, MANAGED_BY};
-use super::{owners, patch, read};
-use crate::domain::journal::{Entry, Now, Run, Stage, State};
-use crate::domain::plan::{Action, Change, Target};
+use super::change;
+use super::owners;
+use super::read;
+use super::render::{Apis, MANAGED_BY};
+use crate::domain::journal::{Entry, LiveObject, ObjectState, Run, Stage};
+use crate::domain::plan::{Change, ObjectJson, ObjectKind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The version of the journal's own format.
+/// The version of the format.
 const VERSION: u64 = 1;
 
-/// A journal that cannot be read.
+/// A journal that cannot be read, and why.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Unreadable(String);
 
-/// Canonical JSON: keys in one order, no blanks. Equal texts are equal values.
-pub fn canonical(value: &Value) -> String {
-    value.to_string()
-}
-
-/// What is noted of an object.
-pub fn state(object: &Value) -> State {
+/// What is recorded of an object.
+pub fn state(object: &Value) -> ObjectState {
     let map = |field: &str| object["metadata"].get(field).filter(|map| !map.is_null()).cloned().unwrap_or(json!({}));
-    State {
+    ObjectState {
         uid: read::metadata(object, "uid").to_owned(),
-        spec: canonical(&object["spec"]),
-        metadata: canonical(&json!({"annotations": map("annotations"), "labels": map("labels")})),
+        spec: object["spec"].clone().into(),
+        metadata: json!({"annotations": map("annotations"), "labels": map("labels")}).into(),
     }
 }
 
 /// An object as it is now.
-pub fn now(object: &Value) -> Now {
-    Now {
+pub fn live_object(object: &Value) -> LiveObject {
+    LiveObject {
         state: state(object),
         created: read::created(object),
         is_ours: object["metadata"]["labels"][MANAGED_BY.0] == MANAGED_BY.1 || owners::is_applied_by_us(object),
     }
 }
 
-/// `object` with another spec, which is canonical JSON.
-pub fn with_spec(object: &Value, spec: &str) -> Value {
-    let mut object = object.clone();
-    object["spec"] = serde_json::from_str(spec).unwrap_or_default();
-    object
-}
-
-/// The entry for one object: `changes` are all that a run makes to it, one after the other, and `object` is what is
-/// there before.
+/// The entry for one object: `changes` are all that a run makes to it, in this order, and `object` is the object before.
+/// `None` where none of them writes.
 pub fn entry(apis: Apis, object: Option<&Value>, changes: &[&Change]) -> Option<Entry> {
-    let first = changes.iter().find(|change| change.is_write())?;
-    let mut work = object.cloned();
+    let writes: Vec<&Change> = changes.iter().copied().filter(|change| change.is_write()).collect();
+    let first = writes.first()?;
+    let mut current = object.cloned();
     let mut written = Vec::new();
-    for change in changes {
-        let next = match &change.action {
-            Action::Create => render::created(apis, change),
-            // What cannot be patched is refused before it is sent.
-            Action::Edit(edits) => work.as_ref().and_then(|object| patch::patched(object, edits).ok()),
-            Action::Apply { object, .. } => serde_json::from_str(object).ok(),
-            Action::Merge { spec, .. } | Action::PutBack { spec, .. } => {
-                work.as_ref().map(|object| with_spec(object, spec))
-            }
-            Action::Delete { .. } | Action::Unchanged => None,
-        };
-        if let Some(next) = next {
-            written.push(canonical(&next["spec"]));
-            work = Some(next);
+    for change in &writes {
+        // A change that cannot be made is refused before it is sent, so that it writes no spec.
+        if let Ok(Some(next)) = change::result(apis, change, current.as_ref()) {
+            written.push(next["spec"].clone().into());
+            current = Some(next);
         }
     }
-    Some(Entry { target: first.target, name: first.name.clone(), former: object.map(state), written, made: None })
+    let (kind, name) = (first.kind(), first.name().to_owned());
+    Some(Entry { kind, name, former: object.map(state), written, created_uid: None })
 }
 
-const fn word(target: Target) -> &'static str {
-    match target {
-        Target::Policy => "policy",
-        Target::Rule => "rule",
+const fn stored_kind(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Policy => "policy",
+        ObjectKind::Rule => "rule",
     }
 }
 
 /// A line for each entry.
 pub fn lines(entries: &[Entry]) -> String {
-    let json = |text: &String| serde_json::from_str::<Value>(text).unwrap_or_default();
     let line = |entry: &Entry| {
         let former = entry
             .former
             .as_ref()
-            .map(|former| json!({"uid": former.uid, "spec": json(&former.spec), "metadata": json(&former.metadata)}));
-        let written: Vec<Value> = entry.written.iter().map(json).collect();
-        let mut line = json!({"kind": word(entry.target), "name": entry.name, "former": former, "written": written});
-        if let Some(uid) = &entry.made {
+            .map(|former| json!({"uid": former.uid, "spec": former.spec.value(), "metadata": former.metadata.value()}));
+        let written: Vec<&Value> = entry.written.iter().map(ObjectJson::value).collect();
+        let kind = stored_kind(entry.kind);
+        let mut line = json!({"kind": kind, "name": entry.name, "former": former, "written": written});
+        if let Some(uid) = &entry.created_uid {
             line["made"] = json!(uid);
         }
         format!("{line}\n")
@@ -96,56 +83,70 @@ pub fn lines(entries: &[Entry]) -> String {
     entries.iter().map(line).collect()
 }
 
-/// A line for each object that was made, with its UID.
-pub fn notes(made: &[(Target, String, String)]) -> String {
-    let note = |(target, name, uid): &(Target, String, String)| {
-        json!({"kind": word(*target), "name": name, "made": uid}).to_string() + "\n"
+/// A line for each object that the run created: kind, name and UID.
+pub fn created_lines(created: &[(ObjectKind, String, String)]) -> String {
+    let line = |(kind, name, uid): &(ObjectKind, String, String)| {
+        json!({"kind": stored_kind(*kind), "name": name, "made": uid}).to_string() + "\n"
     };
-    made.iter().map(note).collect()
+    created.iter().map(line).collect()
 }
 
-/// Reads what [`lines`] and [`notes`] wrote. Of several entries for an object the last counts; they come out by
-/// kind and name.
+/// Reads what [`lines`] and [`created_lines`] wrote, ordered by kind and name. Of several entries for one object, the
+/// last counts.
 pub fn entries(text: &str) -> Result<Vec<Entry>, Unreadable> {
-    let mut entries: BTreeMap<(Target, String), Entry> = BTreeMap::new();
+    let mut entries: BTreeMap<(ObjectKind, String), Entry> = BTreeMap::new();
     for line in text.lines() {
         let value: Value =
             serde_json::from_str(line).map_err(|error| Unreadable(format!("a line is no JSON: {error}")))?;
-        let target = match value["kind"].as_str() {
-            Some("policy") => Target::Policy,
-            Some("rule") => Target::Rule,
+        let kind = match value["kind"].as_str() {
+            Some("policy") => ObjectKind::Policy,
+            Some("rule") => ObjectKind::Rule,
             other => return Err(Unreadable(format!("a line is of no known kind: {}", other.unwrap_or("none")))),
         };
-        let name = value["name"].as_str().unwrap_or_default().to_owned();
-        let made = value["made"].as_str().map(str::to_owned);
-        let key = (target, name.clone());
+        let name = text_of(&value, "name", "a line")?;
+        let created_uid = value["made"].as_str().map(str::to_owned);
+        let key = (kind, name.clone());
         let Some(written) = value["written"].as_array() else {
             let known = entries.get_mut(&key);
-            known.ok_or_else(|| Unreadable(format!("{name} is said to be made, but has no entry")))?.made = made;
+            known.ok_or_else(|| Unreadable(format!("{name} is said to be made, but has no entry")))?.created_uid =
+                created_uid;
             continue;
         };
         let former = &value["former"];
-        let former = (!former.is_null()).then(|| State {
-            uid: former["uid"].as_str().unwrap_or_default().to_owned(),
-            spec: canonical(&former["spec"]),
-            metadata: canonical(&former["metadata"]),
-        });
-        let written = written.iter().map(canonical).collect();
-        entries.insert(key, Entry { target, name, former, written, made });
+        let former = (!former.is_null()).then(|| former_state(former)).transpose()?;
+        let written = written.iter().cloned().map(ObjectJson::from).collect();
+        entries.insert(key, Entry { kind, name, former, written, created_uid });
     }
     Ok(entries.into_values().collect())
 }
 
-/// What stands at the head of a journal: everything but the entries, and into how many parts those were divided.
+fn former_state(former: &Value) -> Result<ObjectState, Unreadable> {
+    let part = |key: &str| {
+        let part = former.get(key).cloned().map(ObjectJson::from);
+        part.ok_or_else(|| Unreadable(format!("a former object has no {key}")))
+    };
+    Ok(ObjectState {
+        uid: text_of(former, "uid", "a former object")?,
+        spec: part("spec")?,
+        metadata: part("metadata")?,
+    })
+}
+
+/// A text that must be there. `owner` is what has it, for the error.
+fn text_of(value: &Value, key: &str, owner: &str) -> Result<String, Unreadable> {
+    value[key].as_str().map(str::to_owned).ok_or_else(|| Unreadable(format!("{owner} has no {key}")))
+}
+
+/// The head of a journal: everything but the entries, and the number of parts of the first text.
 pub fn head(run: &Run, parts: usize) -> String {
     let stage = match run.stage {
-        Stage::Begun => "begun",
+        Stage::Started => "begun",
         Stage::Done => "done",
         Stage::Undone => "undone",
     };
     json!({
-        "version": VERSION, "run": run.id, "command": run.command, "by": run.by, "begun": run.begun, "stage": stage,
-        "parts": parts,
+        "version": VERSION, "run": run.id, "command": run.command, "by": run.started_by, "begun": run.started_at,
+        "stage": stage, "parts": parts,
     })
     .to_string()
 }
@@ -157,23 +158,24 @@ pub fn read_head(text: &str) -> Result<(Run, usize), Unreadable> {
     if value["version"] != VERSION {
         return Err(Unreadable(format!("it is of version {}, this tool knows {VERSION}", value["version"])));
     }
-    let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    let stage = match value["stage"].as_str() {
-        Some("done") => Stage::Done,
-        Some("undone") => Stage::Undone,
-        _ => Stage::Begun,
+    let field = |key: &str| text_of(&value, key, "its head");
+    let stage = match field("stage")?.as_str() {
+        "begun" => Stage::Started,
+        "done" => Stage::Done,
+        "undone" => Stage::Undone,
+        other => return Err(Unreadable(format!("its stage is not known: {other}"))),
     };
     let run = Run {
-        id: field("run"),
-        command: field("command"),
-        by: field("by"),
-        begun: field("begun"),
-        created: 0,
+        id: field("run")?,
+        command: field("command")?,
+        started_by: field("by")?,
+        started_at: field("begun")?,
+        recorded_at: 0,
         stage,
         entries: Vec::new(),
     };
-    let parts = value["parts"].as_u64().and_then(|parts| usize::try_from(parts).ok()).unwrap_or(1);
-    Ok((run, parts))
+    let parts = value["parts"].as_u64().and_then(|parts| usize::try_from(parts).ok());
+    Ok((run, parts.ok_or_else(|| Unreadable("its head has no parts".to_owned()))?))
 }
 
 /// Divides a text into pieces of at most `limit` bytes, none of them inside a character. There is at least one.

@@ -1,13 +1,21 @@
 use super::*;
 use crate::domain::mesh::{ClientTls, MtlsMode};
-use crate::domain::plan::{Edit, TlsPlace};
+use crate::domain::plan::{PolicyAction, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace};
 use crate::istio::kinds::{PolicyApi, RuleApi};
 
 const APIS: Apis = Apis { policy: PolicyApi::V1, rule: RuleApi::V1 };
 
-fn change(target: Target, mode: Option<MtlsMode>, action: Action) -> Change {
-    let host = (target == Target::Rule).then(|| "web.shop.svc.cluster.local".to_owned());
-    Change { target, namespace: "shop".into(), name: "web".into(), host, mode, action }
+fn policy_change(action: PolicyAction) -> Change {
+    Change::Policy(PolicyChange { namespace: "shop".into(), name: "web".into(), action })
+}
+
+fn rule_change(action: RuleAction) -> Change {
+    Change::Rule(RuleChange { namespace: "shop".into(), name: "web".into(), action })
+}
+
+/// The texts that are stored.
+fn texts(specs: &[ObjectJson]) -> Vec<String> {
+    specs.iter().map(|spec| spec.value().to_string()).collect()
 }
 
 fn rule() -> Value {
@@ -22,67 +30,80 @@ fn rule() -> Value {
 }
 
 #[test]
-fn an_entry_knows_every_spec_that_is_written_on_the_way() {
-    let off = change(Target::Policy, Some(MtlsMode::Permissive), Action::Create);
-    let mode = Edit::SetMode { from: Some(MtlsMode::Permissive), to: MtlsMode::Strict };
-    let on = change(Target::Policy, Some(MtlsMode::Strict), Action::Edit(vec![mode]));
-    let noted = entry(APIS, None, &[&off, &on]).expect("an entry");
-    assert_eq!(noted.former, None);
-    assert_eq!(noted.written, [r#"{"mtls":{"mode":"PERMISSIVE"}}"#, r#"{"mtls":{"mode":"STRICT"}}"#]);
+fn an_entry_has_every_spec_that_is_written() {
+    let creation = policy_change(PolicyAction::Create { mode: MtlsMode::Permissive });
+    let strict = policy_change(PolicyAction::SetMode { from: Some(MtlsMode::Permissive), to: MtlsMode::Strict });
+    let recorded = entry(APIS, None, &[&creation, &strict]).expect("an entry");
+    assert_eq!(recorded.former, None);
+    assert_eq!(texts(&recorded.written), [r#"{"mtls":{"mode":"PERMISSIVE"}}"#, r#"{"mtls":{"mode":"STRICT"}}"#]);
 
-    let tls = Edit::SetTls { place: TlsPlace::Top, from: Some(ClientTls::Disable) };
-    let edited = entry(APIS, Some(&rule()), &[&change(Target::Rule, None, Action::Edit(vec![tls]))]).expect("an entry");
-    let former = edited.former.expect("what was there");
+    let tls = TlsEdit::Set { place: TlsPlace::Top, from: Some(ClientTls::Disable) };
+    let edited = entry(APIS, Some(&rule()), &[&rule_change(RuleAction::Edit(vec![tls]))]).expect("an entry");
+    let former = edited.former.expect("a former object");
     assert_eq!(former.uid, "u1");
-    assert_eq!(former.metadata, r#"{"annotations":{},"labels":{"a":"1","b":"2"}}"#);
+    assert_eq!(former.metadata.value().to_string(), r#"{"annotations":{},"labels":{"a":"1","b":"2"}}"#);
     let pool = r#"{"host":"web","trafficPolicy":{"connectionPool":{"http":{"maxRetries":3}},"tls":{"mode":"#;
-    assert_eq!(former.spec, format!("{pool}\"DISABLE\"}}}}}}"));
-    assert_eq!(edited.written, [format!("{pool}\"ISTIO_MUTUAL\"}}}}}}")]);
-    assert_eq!(entry(APIS, Some(&rule()), &[&change(Target::Rule, None, Action::Unchanged)]), None);
+    assert_eq!(former.spec.value().to_string(), format!("{pool}\"DISABLE\"}}}}}}"));
+    assert_eq!(texts(&edited.written), [format!("{pool}\"ISTIO_MUTUAL\"}}}}}}")]);
+    assert_eq!(entry(APIS, Some(&rule()), &[&rule_change(RuleAction::Unchanged)]), None);
 }
 
 #[test]
-fn what_is_written_down_is_read_again() {
-    let entries_of = |made: Option<&str>| {
+fn lines_are_read_as_they_were_written() {
+    let entries_of = |uid: Option<&str>| {
         let entry = |name: &str, former| Entry {
-            target: Target::Rule,
+            kind: ObjectKind::Rule,
             name: name.into(),
             former,
-            written: vec![r#"{"host":"a\nb"}"#.into()],
-            made: None,
+            written: vec![json!({"host": "a\nb"}).into()],
+            created_uid: None,
         };
-        let made = Entry { made: made.map(str::to_owned), ..entry("made", None) };
-        vec![made, entry("web", Some(state(&rule())))]
+        let created = Entry { created_uid: uid.map(str::to_owned), ..entry("created", None) };
+        vec![created, entry("web", Some(state(&rule())))]
     };
     let text = lines(&entries_of(None));
     assert_eq!(entries(&text), Ok(entries_of(None)));
-    let noted = text + &notes(&[(Target::Rule, "made".into(), "u9".into())]);
-    assert_eq!(entries(&noted), Ok(entries_of(Some("u9"))));
-    // A later entry for the same object takes the place of the former.
-    assert_eq!(entries(&(noted + &lines(&entries_of(None)))), Ok(entries_of(None)));
-    for broken in ["{", "{\"kind\":\"pod\"}", "{\"kind\":\"rule\",\"name\":\"x\",\"made\":\"1\"}"] {
+    let with_uid = text + &created_lines(&[(ObjectKind::Rule, "created".into(), "u9".into())]);
+    assert_eq!(entries(&with_uid), Ok(entries_of(Some("u9"))));
+    // A later entry for the same object replaces the former.
+    assert_eq!(entries(&(with_uid + &lines(&entries_of(None)))), Ok(entries_of(None)));
+    for broken in [
+        "{",
+        "{\"kind\":\"rule\",\"written\":[]}",
+        "{\"kind\":\"rule\",\"name\":\"x\",\"written\":[],\"former\":{\"uid\":\"1\"}}",
+        "{\"kind\":\"pod\"}",
+        "{\"kind\":\"rule\",\"name\":\"x\",\"made\":\"1\"}",
+    ] {
         assert!(entries(broken).is_err(), "{broken}");
     }
 }
 
 #[test]
-fn a_head_is_read_again_and_a_strange_one_refused() {
+fn a_head_is_read_as_it_was_written_and_a_broken_one_is_an_error() {
     let run = Run {
         id: "bcdfg".into(),
         command: "enable-mtls".into(),
-        by: "ann@host, pid 7".into(),
-        begun: "2026-01-02T03:04:05Z".into(),
-        created: 0,
+        started_by: "ann@host, pid 7".into(),
+        started_at: "2026-01-02T03:04:05Z".into(),
+        recorded_at: 0,
         stage: Stage::Done,
         entries: Vec::new(),
     };
-    assert_eq!(read_head(&head(&run, 3)), Ok((run, 3)));
-    assert!(read_head("{}").is_err());
+    let whole = head(&run, 3);
+    assert_eq!(read_head(&whole), Ok((run, 3)));
+    for broken in [
+        "{}",
+        &whole.replace("done", "paused"),
+        &whole.replace("parts", "pieces"),
+        &whole.replace("\"by\"", "\"from\""),
+    ] {
+        assert!(read_head(broken).is_err(), "{broken}");
+    }
     assert!(read_head(r#"{"version":2}"#).is_err_and(|error| error.to_string().contains("version 2")));
 }
 
 #[test]
-fn pieces_are_small_enough_and_whole_again_together() {
+fn pieces_are_small_enough_and_join_to_the_whole() {
     let text = "aé€😀".repeat(50);
     for limit in [4, 5, 7, 100, 10_000] {
         let pieces = pieces(&text, limit);
@@ -90,23 +111,4 @@ fn pieces_are_small_enough_and_whole_again_together() {
         assert_eq!(pieces.concat(), text);
     }
     assert_eq!(pieces("", 10), [""]);
-}
-
-#[test]
-fn a_spec_is_put_back_by_as_little_as_differs() {
-    let mut now = rule();
-    let former = canonical(&now["spec"]);
-    now["spec"]["trafficPolicy"]["tls"]["mode"] = json!("ISTIO_MUTUAL");
-    let patch = patch::put_back(&now, &former).expect("a patch");
-    assert_eq!(
-        serde_json::to_value(&patch).expect("JSON"),
-        json!([
-            {"op": "test", "path": "/metadata/uid", "value": "u1"},
-            {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
-            {"op": "replace", "path": "/spec/trafficPolicy/tls/mode", "value": "DISABLE"},
-        ])
-    );
-    // A legacy policy may have had no spec at all.
-    let bare = patch::put_back(&now, "null").expect("a patch");
-    assert_eq!(serde_json::to_value(&bare.0[2]).expect("JSON"), json!({"op": "remove", "path": "/spec"}));
 }

@@ -1,8 +1,8 @@
-//! Who owns the fields that an edit changes, by `metadata.managedFields`, and who else looks after the object.
+//! Finds who owns the fields that a change writes, from `metadata.managedFields`, and which tool manages the object.
 
-use super::patch::{is_legacy, policy_path};
+use super::paths::{is_legacy, traffic_policy};
 use crate::domain::mesh::ClientTls;
-use crate::domain::plan::{Action, Edit};
+use crate::domain::plan::{Change, ObjectJson, PolicyAction, RuleAction, TlsPlace};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,41 +10,38 @@ use std::fmt;
 /// The field manager of this tool.
 pub const FIELD_MANAGER: &str = "secure-traffic";
 
-/// Managers behind which a person types: what they own is covered by the confirmation.
-const PERSONS: [&str; 3] = ["kubectl", "oc", "before-first-apply"];
+/// Command-line tools, whose fields a user set; the confirmation covers them.
+const CLI_MANAGERS: [&str; 3] = ["kubectl", "oc", "before-first-apply"];
 
 /// What kind of manager owns a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// This tool.
     Ours,
-    /// kubectl or oc: a person, who is asked.
-    Person,
+    /// kubectl or oc: the user is asked.
+    Cli,
     /// A controller, which would write its own value again.
     Other,
 }
 
-/// The kind of a manager, by its name.
+/// The class of a manager, by its name.
 pub fn classify(manager: &str) -> Class {
     if manager == FIELD_MANAGER {
         return Class::Ours;
     }
-    // kubectl's own names are `kubectl`, `kubectl-edit`, `kubectl-client-side-apply`, …; oc names itself alike.
-    let is_person =
-        |name: &&str| manager.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    if PERSONS.iter().any(is_person) { Class::Person } else { Class::Other }
+    // kubectl's names are `kubectl`, `kubectl-edit`, `kubectl-client-side-apply`, …; those of oc are alike.
+    let is_cli = |name: &&str| manager.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    if CLI_MANAGERS.iter().any(is_cli) { Class::Cli } else { Class::Other }
 }
 
 /// A manager that owns a field.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Name of the manager.
     pub manager: String,
-    /// What kind of manager it is.
     pub class: Class,
-    /// The API version through which it wrote, where it did so by an update; an apply has none in kubectl's words.
+    /// The API version that it used, for an update; kubectl reports none for an apply.
     pub updated_by: Option<String>,
-    /// The field, as kubectl writes it: `.spec.mtls.mode`.
+    /// As kubectl writes it: `.spec.mtls.mode`.
     pub field: String,
 }
 
@@ -54,29 +51,36 @@ pub fn is_applied_by_us(object: &Value) -> bool {
     entries.any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
 }
 
-/// The fields that a change of an object touches.
-pub fn fields(object: &Value, action: &Action) -> BTreeSet<Vec<String>> {
-    match action {
-        Action::Edit(edits) => edits.iter().map(|edit| field(object, edit)).collect(),
-        Action::Merge { spec, .. } => {
-            let spec: Value = serde_json::from_str(spec).unwrap_or_default();
-            let mut fields = BTreeSet::new();
-            differing(&object["spec"], &spec, &mut vec!["spec".to_owned()], &mut fields);
-            fields
-        }
-        // What nobody has changed since is nobody else's.
-        _ => BTreeSet::new(),
+/// The fields that a change of an existing object writes, each as a path of tokens. A restore writes none that is
+/// somebody else's: it puts back only what nobody has changed since.
+pub fn fields(object: &Value, change: &Change) -> BTreeSet<Vec<String>> {
+    let merged = |spec: &ObjectJson| {
+        let mut fields = BTreeSet::new();
+        collect_differences(&object["spec"], spec.value(), &mut vec!["spec".to_owned()], &mut fields);
+        fields
+    };
+    match change {
+        Change::Policy(policy) => match &policy.action {
+            PolicyAction::SetMode { .. } => [mode_field(object)].into(),
+            PolicyAction::Merge { spec, .. } => merged(spec),
+            _ => BTreeSet::new(),
+        },
+        Change::Rule(rule) => match &rule.action {
+            RuleAction::Edit(edits) => edits.iter().map(|edit| tls_field(edit.place())).collect(),
+            RuleAction::Merge { spec, .. } => merged(spec),
+            _ => BTreeSet::new(),
+        },
     }
 }
 
-/// The paths at which two values differ; a list differs as a whole.
-fn differing(left: &Value, right: &Value, path: &mut Vec<String>, fields: &mut BTreeSet<Vec<String>>) {
+/// Adds the paths at which two values differ; a list differs as a whole.
+fn collect_differences(left: &Value, right: &Value, path: &mut Vec<String>, fields: &mut BTreeSet<Vec<String>>) {
     match (left.as_object(), right.as_object()) {
         (Some(left), Some(right)) => {
             for key in left.keys().chain(right.keys()) {
                 path.push(key.clone());
                 let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                differing(&value(left), &value(right), path, fields);
+                collect_differences(&value(left), &value(right), path, fields);
                 path.pop();
             }
         }
@@ -97,15 +101,15 @@ pub fn owners(object: &Value, fields: &BTreeSet<Vec<String>>) -> Vec<Owner> {
     owners
 }
 
-/// The field of an edit. Lists of these kinds are owned whole: who changes one port entry takes all of them.
-fn field(object: &Value, edit: &Edit) -> Vec<String> {
-    let tokens = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>();
-    let place = match edit {
-        Edit::SetMode { .. } if is_legacy(object) => return tokens(&["spec", "peers"]),
-        Edit::SetMode { .. } => return tokens(&["spec", "mtls", "mode"]),
-        Edit::SetTls { place, .. } | Edit::RemoveTls { place } => *place,
-    };
-    let mut path = policy_path(place);
+/// The field of a policy's mode.
+fn mode_field(object: &Value) -> Vec<String> {
+    let tokens: &[&str] = if is_legacy(object) { &["spec", "peers"] } else { &["spec", "mtls", "mode"] };
+    tokens.iter().map(|token| (*token).to_owned()).collect()
+}
+
+/// The field of a `tls` block. Lists of these kinds are owned as a whole: who changes one port entry owns all of them.
+fn tls_field(place: TlsPlace) -> Vec<String> {
+    let mut path = traffic_policy(place);
     path.push("tls".to_owned());
     let list = path.iter().position(|token| token == "portLevelSettings" || token == "subsets");
     path.truncate(list.map_or(path.len(), |position| position + 1));
@@ -132,7 +136,8 @@ fn owner(entry: &Value, field: &[String]) -> Option<Owner> {
     })
 }
 
-/// The managers, neither ours nor a person's, that own an `ISTIO_MUTUAL` of a `DestinationRule`: the first by name.
+/// The first manager by name that is neither this tool nor a command-line tool and owns an `ISTIO_MUTUAL` of a
+/// `DestinationRule`.
 pub fn foreign_tls_manager(object: &Value) -> Option<String> {
     let entries = object["metadata"]["managedFields"].as_array()?;
     let spec = &object["spec"];
@@ -157,7 +162,8 @@ pub fn foreign_tls_manager(object: &Value) -> Option<String> {
     owners.filter(|owner| owner.class == Class::Other).map(|owner| owner.manager).min()
 }
 
-/// Fields of other managers, in kubectl's words with its three remedies; `None` where nobody else owns any.
+/// A conflict with other managers, in kubectl's words with its three remedies; `None` where no other manager owns one of
+/// the fields.
 pub fn conflict(object: &Value, fields: &BTreeSet<Vec<String>>) -> Option<String> {
     let others: Vec<Owner> = owners(object, fields).into_iter().filter(|owner| owner.class == Class::Other).collect();
     let title = |owner: &Owner| match &owner.updated_by {
@@ -190,10 +196,10 @@ are the ways you can resolve this warning:
   from to the value that this command would write; then nothing is left to change.
 See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts";
 
-/// Somebody who looks after an object and may put its former fields back.
+/// A tool that manages an object and may put its former fields back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ManagedBy {
-    /// Argo CD, with the application as it is marked.
+    /// Argo CD, with the application.
     ArgoCd(String),
     /// Flux, with its Kustomization or `HelmRelease`.
     Flux(String),
@@ -201,7 +207,7 @@ pub enum ManagedBy {
     Helm(String),
     /// `OpenShift` Service Mesh's operator, with the control plane.
     Maistra(String),
-    /// Istio's own operator or another one that labels what it made.
+    /// Istio's own operator, or another one that labels what it creates.
     Operator(String),
     /// An owner reference, as `Kind/name`.
     Owner(String),
@@ -209,7 +215,7 @@ pub enum ManagedBy {
 
 impl fmt::Display for ManagedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (who, where_to) = match self {
+        let (manager, remedy) = match self {
             Self::ArgoCd(name) => (format!("Argo CD ({name})"), "change its source, or pause its sync"),
             Self::Flux(name) => (format!("Flux ({name})"), "change its source, or suspend it"),
             Self::Helm(name) => (format!("Helm release {name}"), "the next upgrade may put it back; change its values"),
@@ -219,17 +225,17 @@ impl fmt::Display for ManagedBy {
             Self::Operator(name) => (format!("an operator ({name})"), "change the resource that it works from"),
             Self::Owner(name) => (name.clone(), "its controller may put it back; change the owner"),
         };
-        write!(f, "is kept by {who}: {where_to}")
+        write!(f, "is kept by {manager}: {remedy}")
     }
 }
 
-/// Everybody who has left a mark on the object.
-pub fn keepers(object: &Value) -> Vec<ManagedBy> {
+/// The tools whose labels, annotations or owner references the object has.
+pub fn managed_by(object: &Value) -> Vec<ManagedBy> {
     let metadata = &object["metadata"];
-    let mark = |group: &str, key: &str| metadata[group][key].as_str().map(str::to_owned);
-    let label = |key| mark("labels", key);
-    let annotation = |key| mark("annotations", key);
-    let mut keepers: Vec<ManagedBy> = [
+    let value = |group: &str, key: &str| metadata[group][key].as_str().map(str::to_owned);
+    let label = |key| value("labels", key);
+    let annotation = |key| value("annotations", key);
+    let mut managers: Vec<ManagedBy> = [
         label("argocd.argoproj.io/instance")
             .or_else(|| annotation("argocd.argoproj.io/tracking-id"))
             .map(ManagedBy::ArgoCd),
@@ -245,27 +251,27 @@ pub fn keepers(object: &Value) -> Vec<ManagedBy> {
     .collect();
     for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
         let text = |key: &str| owner[key].as_str().unwrap_or_default();
-        keepers.push(ManagedBy::Owner(format!("{}/{}", text("kind"), text("name"))));
+        managers.push(ManagedBy::Owner(format!("{}/{}", text("kind"), text("name"))));
     }
-    keepers
+    managers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::mesh::MtlsMode;
-    use crate::domain::plan::TlsPlace;
+    use crate::domain::plan::{PolicyChange, RuleChange, TlsEdit};
     use serde_json::json;
 
     #[test]
-    fn managers_are_told_apart() {
+    fn managers_are_classified() {
         for (manager, class) in [
             ("secure-traffic", Class::Ours),
-            ("kubectl", Class::Person),
-            ("kubectl-client-side-apply", Class::Person),
-            ("kubectl-edit", Class::Person),
-            ("oc", Class::Person),
-            ("before-first-apply", Class::Person),
+            ("kubectl", Class::Cli),
+            ("kubectl-client-side-apply", Class::Cli),
+            ("kubectl-edit", Class::Cli),
+            ("oc", Class::Cli),
+            ("before-first-apply", Class::Cli),
             ("argocd-controller", Class::Other),
             ("octopus", Class::Other),
             ("kubectlx", Class::Other),
@@ -276,12 +282,17 @@ mod tests {
         }
     }
 
-    fn edited(object: &Value, edits: &[Edit]) -> BTreeSet<Vec<String>> {
-        fields(object, &Action::Edit(edits.to_vec()))
+    fn rule_change(action: RuleAction) -> Change {
+        Change::Rule(RuleChange { namespace: "shop".into(), name: "web".into(), action })
     }
 
-    fn told(object: &Value, edits: &[Edit]) -> Option<String> {
-        conflict(object, &edited(object, edits))
+    fn set_tls(places: &[TlsPlace]) -> Change {
+        let set = |place: &TlsPlace| TlsEdit::Set { place: *place, from: None };
+        rule_change(RuleAction::Edit(places.iter().map(set).collect()))
+    }
+
+    fn set_tls_conflict(object: &Value, places: &[TlsPlace]) -> Option<String> {
+        conflict(object, &fields(object, &set_tls(places)))
     }
 
     fn managed(entries: &[(&str, &str, Value)]) -> Value {
@@ -306,7 +317,7 @@ mod tests {
             ("atomic", "Apply", json!({"f:spec": {"f:trafficPolicy": {}}})),
         ]);
         let owned = |place| {
-            let owners = owners(&object, &edited(&object, &[Edit::SetTls { place, from: None }]));
+            let owners = owners(&object, &fields(&object, &set_tls(&[place])));
             owners.into_iter().map(|owner| format!("{} {}", owner.manager, owner.field)).collect::<Vec<_>>()
         };
         assert_eq!(owned(TlsPlace::Top), ["atomic .spec.trafficPolicy.tls", "editor .spec.trafficPolicy.tls"]);
@@ -317,21 +328,18 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_told_in_the_words_of_kubectl() {
-        let edits = [
-            Edit::SetTls { place: TlsPlace::Top, from: None },
-            Edit::SetTls { place: TlsPlace::Subset(0), from: None },
-        ];
-        let person = ("kubectl-client-side-apply", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {}}}}));
-        assert_eq!(told(&managed(std::slice::from_ref(&person)), &edits), None);
+    fn conflicts_have_the_words_of_kubectl() {
+        let places = [TlsPlace::Top, TlsPlace::Subset(0)];
+        let cli = ("kubectl-client-side-apply", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {}}}}));
+        assert_eq!(set_tls_conflict(&managed(std::slice::from_ref(&cli)), &places), None);
         let flux = ("flux", "Apply", json!({"f:spec": {"f:subsets": {}}}));
-        let one = told(&managed(&[person, flux.clone()]), &edits).expect("a conflict");
+        let one = set_tls_conflict(&managed(&[cli, flux.clone()]), &places).expect("a conflict");
         assert!(
             one.starts_with("Apply failed with 1 conflict: conflict with \"flux\": .spec.subsets\nPlease review"),
             "{one}"
         );
         let editor = ("editor", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {"f:mode": {}}}}}));
-        let two = told(&managed(&[flux, editor]), &edits).expect("conflicts");
+        let two = set_tls_conflict(&managed(&[flux, editor]), &places).expect("conflicts");
         let expected = "Apply failed with 2 conflicts: conflicts with \"editor\" using networking.istio.io/v1:\n\
              - .spec.trafficPolicy.tls\nconflicts with \"flux\":\n- .spec.subsets\nPlease review";
         assert!(two.starts_with(expected), "{two}");
@@ -340,16 +348,17 @@ mod tests {
 
     #[test]
     fn a_policy_is_owned_by_its_mode_or_its_peers() {
-        let edit = [Edit::SetMode { from: None, to: MtlsMode::Strict }];
+        let action = PolicyAction::SetMode { from: None, to: MtlsMode::Strict };
+        let change = Change::Policy(PolicyChange { namespace: "shop".into(), name: "default".into(), action });
         let mut object = managed(&[("flux", "Apply", json!({"f:spec": {"f:mtls": {"f:mode": {}}, "f:peers": {}}}))]);
-        assert_eq!(owners(&object, &edited(&object, &edit))[0].field, ".spec.mtls.mode");
+        assert_eq!(owners(&object, &fields(&object, &change))[0].field, ".spec.mtls.mode");
         object["apiVersion"] = json!("authentication.istio.io/v1alpha1");
-        assert_eq!(owners(&object, &edited(&object, &edit))[0].field, ".spec.peers");
-        assert_eq!(owners(&json!({"metadata": {}}), &edited(&object, &edit)), []);
+        assert_eq!(owners(&object, &fields(&object, &change))[0].field, ".spec.peers");
+        assert_eq!(owners(&json!({"metadata": {}}), &fields(&object, &change)), []);
     }
 
     #[test]
-    fn a_foreign_manager_counts_only_where_istio_mutual_is() {
+    fn a_foreign_manager_counts_only_where_it_owns_istio_mutual() {
         let owned = json!({"f:spec": {"f:host": {}, "f:trafficPolicy": {"f:tls": {"f:mode": {}}}}});
         for (manager, mode, expected) in [
             ("flux", "ISTIO_MUTUAL", Some("flux")),
@@ -364,25 +373,26 @@ mod tests {
     }
 
     #[test]
-    fn of_a_whole_spec_only_what_differs_is_touched() {
+    fn a_merged_spec_writes_only_what_differs() {
         let object =
             json!({"spec": {"host": "a", "trafficPolicy": {"tls": {"mode": "DISABLE"}, "x": 1}, "subsets": [1]}});
         let spec = json!({"host": "a", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}, "x": 1}, "subsets": [1, 2]});
-        let touched = fields(&object, &Action::Merge { spec: spec.to_string(), held: None, rule: None });
-        let paths: Vec<String> = touched.iter().map(|path| path.join(".")).collect();
+        let change = rule_change(RuleAction::Merge { spec: spec.into(), rule: Box::default() });
+        let written = fields(&object, &change);
+        let paths: Vec<String> = written.iter().map(|path| path.join(".")).collect();
         assert_eq!(paths, ["spec.subsets", "spec.trafficPolicy.tls.mode"]);
     }
 
     #[test]
-    fn keepers_are_known_by_their_marks() {
+    fn managing_tools_are_known_by_their_labels_and_annotations() {
         let object = json!({"metadata": {
             "labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "maistra.io/owner": "istio-system"},
             "annotations": {"argocd.argoproj.io/tracking-id": "shop:a/b", "meta.helm.sh/release-name": "shop"},
             "ownerReferences": [{"kind": "ServiceMesh", "name": "basic"}],
         }});
-        let said: Vec<String> = keepers(&object).iter().map(ToString::to_string).collect();
-        assert_eq!(said.len(), 5);
-        assert_eq!(said[0], "is kept by Argo CD (shop:a/b): change its source, or pause its sync");
-        assert_eq!(keepers(&json!({"metadata": {"labels": {"app": "x"}}})), []);
+        let messages: Vec<String> = managed_by(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(messages.len(), 5);
+        assert_eq!(messages[0], "is kept by Argo CD (shop:a/b): change its source, or pause its sync");
+        assert_eq!(managed_by(&json!({"metadata": {"labels": {"app": "x"}}})), []);
     }
 }

@@ -1,87 +1,71 @@
-//! Planned edits → a JSON patch that touches nothing but `tls` and `mode`, and tests everything that it relies on.
+//! Planned edits → a JSON patch that changes nothing but `tls` and `mode`, and tests everything that it relies on.
 //!
-//! The object's resource version and each former value are tested before anything is written, so that an object
-//! that somebody changed in between is refused (HTTP 422) and planned again.
+//! The patch tests the object's resource version and each former value before it writes. The API server refuses it
+//! (HTTP 422) for an object that somebody changed in between; the run then reads and plans again.
 
+use super::paths::{is_legacy, traffic_policy};
+use super::read;
 use crate::domain::mesh::{ClientTls, MtlsMode};
-use crate::domain::plan::{Edit, TlsPlace};
+use crate::domain::plan::{TlsEdit, TlsPlace};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
 use serde_json::{Value, json};
 
-/// The object does not say what the plan was made on; read it again and plan again.
+/// The object is not as the plan says; read it again and plan again.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the object changed since it was read: {0}")]
-pub struct Stale(String);
-
-/// The patch that makes `edits` come true in `object`, which must be the object that was planned on.
-pub fn json_patch(object: &Value, edits: &[Edit]) -> Result<Patch, Stale> {
-    build(object, edits).map(Builder::into_patch)
+pub enum Stale {
+    #[error("the object is gone")]
+    Gone,
+    /// What is different.
+    #[error("the object changed since it was read: {0}")]
+    Changed(String),
 }
 
-/// The patch that gives `object` this spec, which is canonical JSON, and touches nothing but what differs. The object
-/// must be the one that was read: its UID and resource version are tested.
-pub fn put_back(object: &Value, spec: &str) -> Result<Patch, Stale> {
-    let spec: Value = serde_json::from_str(spec).map_err(|error| Stale(error.to_string()))?;
+/// An edit of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edited {
+    pub patch: Patch,
+    /// The object after the patch.
+    pub object: Value,
+}
+
+/// Sets the mode of a policy of either API. `object` must be the one that the plan was made for, with the mode `from`.
+pub fn set_mode(object: &Value, from: Option<MtlsMode>, to: MtlsMode) -> Result<Edited, Stale> {
+    let mut builder = Builder::new(object);
+    if is_legacy(object) {
+        builder.set_legacy_mode(from, to)?;
+    } else {
+        builder.set_mode(from, to)?;
+    }
+    Ok(builder.finish())
+}
+
+/// Changes `tls` blocks of a `DestinationRule`. `object` must be the one that the plan was made for.
+pub fn edit_tls(object: &Value, edits: &[TlsEdit]) -> Result<Edited, Stale> {
+    let mut builder = Builder::new(object);
+    let mut edits = edits.to_vec();
+    // The last place first: a removal from a list must not move the entries that later edits name.
+    edits.sort_by_key(|edit| std::cmp::Reverse(edit.place()));
+    for edit in &edits {
+        match edit {
+            TlsEdit::Set { place, from } => builder.set_tls(*place, *from)?,
+            TlsEdit::Remove { place } => builder.remove_tls(*place)?,
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// The patch that gives `object` this spec and changes only what differs. It tests UID and resource version of `object`,
+/// so that it applies only to the object that was read.
+pub fn put_spec(object: &Value, spec: &Value) -> Patch {
     let whole = |spec: &Value| if spec.is_null() { json!({}) } else { json!({ "spec": spec }) };
-    let mut patch = json_patch::diff(&whole(&object["spec"]), &whole(&spec));
+    let mut patch = json_patch::diff(&whole(&object["spec"]), &whole(spec));
     let tests = ["uid", "resourceVersion"].into_iter().filter_map(|field| {
         let value = object["metadata"].get(field)?.clone();
         Some(PatchOperation::Test(TestOperation { path: Path::of(&["metadata", field]).pointer(), value }))
     });
     patch.0.splice(0..0, tests);
-    Ok(patch)
-}
-
-/// `object` as it is after the patch.
-pub fn patched(object: &Value, edits: &[Edit]) -> Result<Value, Stale> {
-    build(object, edits).map(|builder| builder.work)
-}
-
-fn build<'a>(object: &'a Value, edits: &[Edit]) -> Result<Builder<'a>, Stale> {
-    let mut builder = Builder { object, work: object.clone(), tests: Vec::new(), operations: Vec::new() };
-    if let Some(version) = object["metadata"].get("resourceVersion") {
-        builder.test(&Path::of(&["metadata", "resourceVersion"]), version);
-    }
-    let mut edits = edits.to_vec();
-    // The last place first: what is removed from a list must not move what comes after it.
-    edits.sort_by_key(|edit| std::cmp::Reverse(place(edit)));
-    for edit in &edits {
-        match edit {
-            Edit::SetMode { from, to } if is_legacy(object) => builder.set_legacy_mode(*from, *to)?,
-            Edit::SetMode { from, to } => builder.set_mode(*from, *to)?,
-            Edit::SetTls { place, from } => builder.set_tls(*place, *from)?,
-            Edit::RemoveTls { place } => builder.remove_tls(*place)?,
-        }
-    }
-    Ok(builder)
-}
-
-fn place(edit: &Edit) -> Option<TlsPlace> {
-    match edit {
-        Edit::SetMode { .. } => None,
-        Edit::SetTls { place, .. } | Edit::RemoveTls { place } => Some(*place),
-    }
-}
-
-/// Whether the object is a policy of the API before Istio 1.5.
-pub(super) fn is_legacy(object: &Value) -> bool {
-    object["apiVersion"].as_str().is_some_and(|version| version.starts_with("authentication."))
-}
-
-/// Where the traffic policy of a place stands, without its `tls`.
-pub(super) fn policy_path(place: TlsPlace) -> Vec<String> {
-    let text = |tokens: &[&str]| tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>();
-    let mut path = match place {
-        TlsPlace::Top | TlsPlace::Port(_) => text(&["spec", "trafficPolicy"]),
-        TlsPlace::Subset(subset) | TlsPlace::SubsetPort(subset, _) => {
-            text(&["spec", "subsets", &subset.to_string(), "trafficPolicy"])
-        }
-    };
-    if let TlsPlace::Port(port) | TlsPlace::SubsetPort(_, port) = place {
-        path.extend(text(&["portLevelSettings", &port.to_string()]));
-    }
-    path
+    patch
 }
 
 /// A path as tokens; a JSON pointer once it is written.
@@ -108,37 +92,46 @@ impl Path {
 }
 
 struct Builder<'a> {
+    /// The object as it was read.
     object: &'a Value,
-    /// The object with all operations so far; later paths are paths in it.
-    work: Value,
+    /// The object with all operations so far; paths of later operations are paths in it.
+    edited: Value,
     tests: Vec<PatchOperation>,
     operations: Vec<PatchOperation>,
 }
 
-impl Builder<'_> {
-    fn into_patch(mut self) -> Patch {
+impl<'a> Builder<'a> {
+    fn new(object: &'a Value) -> Self {
+        let mut builder = Self { object, edited: object.clone(), tests: Vec::new(), operations: Vec::new() };
+        if let Some(version) = object["metadata"].get("resourceVersion") {
+            builder.test(&Path::of(&["metadata", "resourceVersion"]), version);
+        }
+        builder
+    }
+
+    fn finish(mut self) -> Edited {
         self.tests.append(&mut self.operations);
-        Patch(self.tests)
+        Edited { patch: Patch(self.tests), object: self.edited }
     }
 
     fn set_mode(&mut self, from: Option<MtlsMode>, to: MtlsMode) -> Result<(), Stale> {
         let path = Path::of(&["spec", "mtls", "mode"]);
-        let held = path.find(self.object).and_then(Value::as_str).and_then(MtlsMode::parse);
-        expect(held == from, "its mode")?;
+        let current = path.find(self.object).and_then(Value::as_str).and_then(MtlsMode::parse);
+        expect(current == from, "its mode")?;
         self.write(&path, json!(to.as_str()))
     }
 
-    /// LP-2: the first `mtls` peer decides. Other peers (`jwt`) and targets are none of our business.
+    /// LP-2: the first `mtls` peer decides. Other peers (`jwt`) and targets stay as they are.
     fn set_legacy_mode(&mut self, from: Option<MtlsMode>, to: MtlsMode) -> Result<(), Stale> {
-        let held = super::read::legacy_policy(self.object).mode;
-        expect(from.is_none_or(|from| from == held), "its mode")?;
+        let current = read::legacy_policy(self.object).mode;
+        expect(from.is_none_or(|from| from == current), "its mode")?;
         let list = Path::of(&["spec", "peers"]);
         let peers = list.find(self.object).and_then(Value::as_array).cloned().unwrap_or_default();
         let mutual = |peer: &Value| peer.as_object().is_some_and(|peer| peer.contains_key("mtls"));
         let positions: Vec<usize> =
             peers.iter().enumerate().filter(|(_, peer)| mutual(peer)).map(|(at, _)| at).collect();
         if to == MtlsMode::Disable {
-            // All of them go: behind the first a second would come into force.
+            // All of them are removed: without the first, a second would take effect.
             for position in positions.iter().rev() {
                 let path = list.join(&position.to_string());
                 self.test(&path, &peers[*position]);
@@ -165,7 +158,7 @@ impl Builder<'_> {
         let mutual = ClientTls::IstioMutual.as_str();
         match from {
             Some(ClientTls::IstioMutual) => Ok(()),
-            // The other fields of a TLS of the user's own mean nothing under ISTIO_MUTUAL, or are refused.
+            // Under ISTIO_MUTUAL the other fields of the user's own TLS have no effect or are refused.
             Some(ClientTls::Simple | ClientTls::Mutual) => self.write(&path, json!({"mode": mutual})),
             Some(ClientTls::Disable) | None => self.write(&path.join("mode"), json!(mutual)),
         }
@@ -179,9 +172,9 @@ impl Builder<'_> {
         self.remove_with_empty_parents(path)
     }
 
-    /// The path of a place's `tls`, where the list entry that the place names is still there.
+    /// The path of the `tls` block of a place; stale where the list entry that the place names is gone.
     fn tls_path(&self, place: TlsPlace) -> Result<Path, Stale> {
-        let path = Path(policy_path(place));
+        let path = Path(traffic_policy(place));
         let needed = match place {
             TlsPlace::Top => return Ok(path.join("tls")),
             TlsPlace::Port(_) | TlsPlace::SubsetPort(..) => path.clone(),
@@ -201,7 +194,7 @@ impl Builder<'_> {
         let (mut path, mut value) = (path.clone(), value);
         while let Some(token) = path.0.pop() {
             if let Some(parent) = path.find(self.object) {
-                // The root holds the managed fields, which are large and change with every write.
+                // The root has the managed fields, which are large and change with every write.
                 if !path.0.is_empty() {
                     self.test(&path, parent);
                 }
@@ -209,20 +202,20 @@ impl Builder<'_> {
             }
             value = json!({ token: value });
         }
-        Err(Stale("it is empty".into()))
+        Err(Stale::Changed("it is empty".into()))
     }
 
-    /// Removes a path, or the highest parent that would stay behind with nothing in it: the webhook refuses an empty
-    /// traffic policy and a port entry that says nothing (VA-3).
+    /// Removes a path, or the highest parent that it would leave empty: the webhook refuses an empty traffic policy and a
+    /// port entry without settings (VA-3).
     fn remove_with_empty_parents(&mut self, mut path: Path) -> Result<(), Stale> {
         while let Some((last, parent)) = path.0.split_last() {
-            // `spec` and a subset stay: both say something without it.
+            // `spec` and a subset stay: both have a meaning without it.
             let is_subset = parent.len() == 3 && parent[1] == "subsets";
             let is_entry = parent.len() > 1 && parent[parent.len() - 2] == "portLevelSettings";
             let parent = Path(parent.to_vec());
             let emptied = parent.0.len() > 1
                 && !is_subset
-                && match parent.find(&self.work) {
+                && match parent.find(&self.edited) {
                     Some(Value::Object(fields)) => fields.keys().all(|key| key == last || is_entry && key == "port"),
                     Some(Value::Array(items)) => items.len() == 1,
                     _ => false,
@@ -240,8 +233,8 @@ impl Builder<'_> {
     }
 
     fn operate(&mut self, operation: PatchOperation) -> Result<(), Stale> {
-        json_patch::patch(&mut self.work, std::slice::from_ref(&operation))
-            .map_err(|error| Stale(error.to_string()))?;
+        json_patch::patch(&mut self.edited, std::slice::from_ref(&operation))
+            .map_err(|error| Stale::Changed(error.to_string()))?;
         self.operations.push(operation);
         Ok(())
     }
@@ -257,7 +250,7 @@ fn tls_at(object: &Value, path: &Path) -> Option<ClientTls> {
 }
 
 fn expect(holds: bool, what: &str) -> Result<(), Stale> {
-    if holds { Ok(()) } else { Err(Stale(format!("{what} is another one now"))) }
+    if holds { Ok(()) } else { Err(Stale::Changed(format!("{what} is another one now"))) }
 }
 
 #[cfg(test)]

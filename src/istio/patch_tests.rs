@@ -1,4 +1,4 @@
-//! Tables: the object before, the edits, the `spec` after; and that nothing else moved.
+//! Tables: the object before, the edits, the `spec` after; and that nothing else changes.
 
 use super::*;
 use ClientTls::{Disable, Mutual, Simple};
@@ -12,14 +12,14 @@ fn object(spec: &Value) -> Value {
     })
 }
 
-fn check(name: &str, before: &Value, edits: &[Edit], expected: &Value) {
-    let patch = json_patch(before, edits).expect(name);
+fn check(name: &str, before: &Value, edited: Result<Edited, Stale>, expected: &Value) {
+    let Edited { patch, object } = edited.expect(name);
     let mut after = before.clone();
     json_patch::patch(&mut after, &patch).unwrap_or_else(|error| panic!("{name}: {error}\n{patch}"));
     let mut whole = before.clone();
     whole["spec"] = expected.clone();
     assert_eq!(after.to_string(), whole.to_string(), "{name}\n{patch}");
-    assert_eq!(patched(before, edits).expect(name), after, "{name}");
+    assert_eq!(object, after, "{name}");
     // The first operation ties the patch to this very version of the object.
     let mut newer = before.clone();
     newer["metadata"]["resourceVersion"] = json!("8");
@@ -29,12 +29,12 @@ fn check(name: &str, before: &Value, edits: &[Edit], expected: &Value) {
     assert!(!after.to_string().contains(r#""tls":{}"#), "{name}");
 }
 
-fn set(place: TlsPlace, from: Option<ClientTls>) -> Edit {
-    Edit::SetTls { place, from }
+fn set(place: TlsPlace, from: Option<ClientTls>) -> TlsEdit {
+    TlsEdit::Set { place, from }
 }
 
-fn remove(places: &[TlsPlace]) -> Vec<Edit> {
-    places.iter().map(|place| Edit::RemoveTls { place: *place }).collect()
+fn remove(places: &[TlsPlace]) -> Vec<TlsEdit> {
+    places.iter().map(|place| TlsEdit::Remove { place: *place }).collect()
 }
 
 fn mutual() -> Value {
@@ -94,12 +94,13 @@ fn tls_is_set_and_everything_else_stays() {
             json!({"subsets": [{"name": "v1", "trafficPolicy": {"portLevelSettings": [{"port": {"number": 1}, "tls": mutual()}]}}]}),
         ),
     ] {
-        check(name, &object(&spec), &[edit], &expected);
+        let before = object(&spec);
+        check(name, &before, edit_tls(&before, &[edit]), &expected);
     }
 }
 
 #[test]
-fn tls_goes_with_the_parents_that_it_leaves_empty() {
+fn tls_is_removed_with_the_parents_that_it_leaves_empty() {
     let pool = json!({"tcp": {"maxConnections": 3}});
     let entry = |number: u16| json!({"port": {"number": number}, "tls": mutual()});
     let entry_with_pool = json!({"port": {"number": 9}, "tls": mutual(), "connectionPool": pool});
@@ -137,85 +138,83 @@ fn tls_goes_with_the_parents_that_it_leaves_empty() {
             json!({"subsets": [{"name": "v1", "labels": {"v": "1"}}, {"name": "v2"}]}),
         ),
     ] {
-        check(name, &object(&spec), &remove(places), &expected);
+        let before = object(&spec);
+        check(name, &before, edit_tls(&before, &remove(places)), &expected);
     }
-}
-
-fn mode(from: Option<MtlsMode>, to: MtlsMode) -> Edit {
-    Edit::SetMode { from, to }
 }
 
 #[test]
-fn the_mode_is_set_in_either_generation() {
+fn the_mode_is_set_in_either_api() {
     let strict = json!({"mtls": {"mode": "STRICT"}});
-    for (name, spec, edit, expected) in [
-        ("a mode", json!({"mtls": {"mode": "PERMISSIVE"}}), mode(Some(Permissive), Strict), strict.clone()),
-        ("unset", json!({"mtls": {"mode": "UNSET"}}), mode(None, Strict), strict.clone()),
-        ("no mode", json!({"mtls": {}}), mode(None, Strict), strict.clone()),
-        ("no mtls", json!({}), mode(None, Strict), strict.clone()),
-        ("null", json!({"mtls": null}), mode(None, Strict), strict),
+    for (name, spec, (from, to), expected) in [
+        ("a mode", json!({"mtls": {"mode": "PERMISSIVE"}}), (Some(Permissive), Strict), strict.clone()),
+        ("unset", json!({"mtls": {"mode": "UNSET"}}), (None, Strict), strict.clone()),
+        ("no mode", json!({"mtls": {}}), (None, Strict), strict.clone()),
+        ("no mtls", json!({}), (None, Strict), strict.clone()),
+        ("null", json!({"mtls": null}), (None, Strict), strict),
     ] {
-        check(name, &object(&spec), &[edit], &expected);
+        let before = object(&spec);
+        check(name, &before, set_mode(&before, from, to), &expected);
     }
     let jwt = json!({"jwt": {"issuer": "x"}});
     let peer = |mode: &str| json!({"mtls": {"mode": mode}});
-    for (name, spec, edit, expected) in [
+    for (name, spec, (from, to), expected) in [
         (
             "a mode",
             json!({"peers": [peer("STRICT")]}),
-            mode(Some(Strict), Permissive),
+            (Some(Strict), Permissive),
             json!({"peers": [peer("PERMISSIVE")]}),
         ),
         (
             "empty is STRICT",
             json!({"peers": [{"mtls": {}}]}),
-            mode(Some(Strict), Permissive),
+            (Some(Strict), Permissive),
             json!({"peers": [peer("PERMISSIVE")]}),
         ),
         (
             "null is STRICT",
             json!({"peers": [{"mtls": null}]}),
-            mode(Some(Strict), Permissive),
+            (Some(Strict), Permissive),
             json!({"peers": [peer("PERMISSIVE")]}),
         ),
         (
             "jwt first",
             json!({"peers": [jwt, peer("PERMISSIVE")]}),
-            mode(Some(Permissive), Strict),
+            (Some(Permissive), Strict),
             json!({"peers": [jwt, peer("STRICT")]}),
         ),
         (
             "jwt alone",
             json!({"peers": [jwt]}),
-            mode(Some(MtlsMode::Disable), Strict),
+            (Some(MtlsMode::Disable), Strict),
             json!({"peers": [jwt, peer("STRICT")]}),
         ),
-        ("no peer", json!({"peers": []}), mode(Some(MtlsMode::Disable), Strict), json!({"peers": [peer("STRICT")]})),
+        ("no peer", json!({"peers": []}), (Some(MtlsMode::Disable), Strict), json!({"peers": [peer("STRICT")]})),
         (
             "nothing",
             json!({"origins": []}),
-            mode(Some(MtlsMode::Disable), Strict),
+            (Some(MtlsMode::Disable), Strict),
             json!({"origins": [], "peers": [peer("STRICT")]}),
         ),
         (
             "plaintext only",
             json!({"peers": [peer("STRICT"), jwt, peer("STRICT")]}),
-            mode(Some(Strict), MtlsMode::Disable),
+            (Some(Strict), MtlsMode::Disable),
             json!({"peers": [jwt]}),
         ),
-        ("no peer is left", json!({"peers": [peer("STRICT")]}), mode(Some(Strict), MtlsMode::Disable), json!({})),
+        ("no peer is left", json!({"peers": [peer("STRICT")]}), (Some(Strict), MtlsMode::Disable), json!({})),
     ] {
         let mut before = object(&spec);
         before["apiVersion"] = json!("authentication.istio.io/v1alpha1");
-        check(name, &before, &[edit], &expected);
+        check(name, &before, set_mode(&before, from, to), &expected);
     }
 }
 
 #[test]
 fn a_policy_without_a_spec_gets_one() {
     let before = json!({"apiVersion": "security.istio.io/v1", "metadata": {"resourceVersion": "7"}});
-    let after = patched(&before, &[mode(None, Strict)]).expect("patched");
-    assert_eq!(after["spec"], json!({"mtls": {"mode": "STRICT"}}));
+    let edited = set_mode(&before, None, Strict).expect("an edit");
+    assert_eq!(edited.object["spec"], json!({"mtls": {"mode": "STRICT"}}));
 }
 
 #[test]
@@ -223,12 +222,29 @@ fn an_object_that_changed_is_not_patched() {
     let disabled = object(&json!({"trafficPolicy": {"tls": {"mode": "DISABLE"}}}));
     for (name, edit) in [
         ("another tls", set(TlsPlace::Top, None)),
-        ("no longer mutual", Edit::RemoveTls { place: TlsPlace::Top }),
+        ("no longer mutual", TlsEdit::Remove { place: TlsPlace::Top }),
         ("no such port", set(TlsPlace::Port(0), None)),
         ("no such subset", set(TlsPlace::Subset(0), None)),
-        ("no such subset port", Edit::RemoveTls { place: TlsPlace::SubsetPort(1, 1) }),
-        ("another mode", mode(Some(Strict), Permissive)),
+        ("no such subset port", TlsEdit::Remove { place: TlsPlace::SubsetPort(1, 1) }),
     ] {
-        assert!(json_patch(&disabled, &[edit]).is_err(), "{name}");
+        assert!(edit_tls(&disabled, &[edit]).is_err(), "{name}");
     }
+    assert!(set_mode(&disabled, Some(Strict), Permissive).is_err(), "another mode");
+}
+
+#[test]
+fn a_spec_is_put_back_by_a_patch_of_what_differs() {
+    let mut live = object(&json!({"host": "web", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}));
+    live["metadata"]["uid"] = json!("u1");
+    let former = json!({"host": "web", "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
+    assert_eq!(
+        json!(put_spec(&live, &former)),
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u1"},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+            {"op": "replace", "path": "/spec/trafficPolicy/tls/mode", "value": "DISABLE"},
+        ])
+    );
+    // A legacy policy may have no spec at all.
+    assert_eq!(json!(put_spec(&live, &Value::Null).0[2]), json!({"op": "remove", "path": "/spec"}));
 }

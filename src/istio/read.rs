@@ -1,4 +1,4 @@
-//! API objects as JSON → domain values. Unknown fields are left alone; a wrong shape reads as absent.
+//! API objects as JSON → domain values. Unknown fields are ignored; a field of a wrong shape reads as absent.
 
 use super::owners;
 use crate::domain::mesh::{
@@ -111,7 +111,7 @@ pub fn destination_rule(object: &Value) -> DestinationRule {
     }
 }
 
-/// The places of a rule's `tls` blocks that mean something else than their mode says.
+/// The places of `tls` blocks whose effect is not the one of their mode.
 fn details(spec: &Value) -> RuleDetails {
     let mut details = RuleDetails {
         passthrough: spec["trafficPolicy"]["loadBalancer"]["simple"] == "PASSTHROUGH",
@@ -123,7 +123,7 @@ fn details(spec: &Value) -> RuleDetails {
             if !tls.contains_key("mode") {
                 details.empty_tls.push(place);
             }
-            // A `configmap://` credential is read by a sidecar itself.
+            // A sidecar reads a `configmap://` credential itself.
             let credential = tls.get("credentialName").and_then(Value::as_str).unwrap_or_default();
             if !credential.is_empty() && !credential.starts_with("configmap://") {
                 details.credentials.push(place);
@@ -165,7 +165,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_destination_rule_is_read_whole() {
+    fn every_field_of_a_destination_rule_is_read() {
         let rule = destination_rule(&json!({
             "metadata": {"namespace": "foo", "name": "web", "creationTimestamp": "1970-01-01T00:00:09Z",
                          "labels": {"istio.io/rev": "canary"}},

@@ -1,28 +1,25 @@
-//! The objects that the tool creates, as JSON. Keys come out in one order (`apiVersion`, `kind`, `metadata`,
-//! `spec`), because a JSON object of this crate is ordered by key.
+//! Renders the objects that the tool creates, as JSON. Keys come in one order (`apiVersion`, `kind`, `metadata`,
+//! `spec`), because `serde_json` orders the keys of an object.
 
 use super::kinds::{PolicyApi, RuleApi};
 use crate::domain::mesh::{ClientTls, MtlsMode};
-use crate::domain::plan::{Action, Change, Target};
 use serde_json::{Value, json};
 
-/// Label by which the tool finds again what it created.
+/// The label of every object that the tool creates.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "secure-traffic");
 
-/// The API versions in which a run renders.
+/// The API versions of the objects that a run writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Apis {
-    /// Of the policy, the server's half.
     pub policy: PolicyApi,
-    /// Of the rules, the client's half.
     pub rule: RuleApi,
 }
 
-/// A policy for the whole namespace. It never has a `selector`: even an empty one means another thing in ambient.
+/// A policy for the whole namespace. It has no `selector`: the ambient data plane reads even an empty one differently.
 pub fn policy(api: PolicyApi, namespace: &str, name: &str, mode: MtlsMode) -> Value {
     let spec = match api {
         PolicyApi::V1 | PolicyApi::V1beta1 => json!({"mtls": {"mode": mode.as_str()}}),
-        // LP-2: the legacy API has no word for plaintext only; a policy without peers says it.
+        // LP-2: the legacy API has no mode for plaintext only; a policy without peers means it.
         PolicyApi::Legacy if mode == MtlsMode::Disable => json!({}),
         PolicyApi::Legacy => json!({"peers": [{"mtls": {"mode": mode.as_str()}}]}),
     };
@@ -32,8 +29,8 @@ pub fn policy(api: PolicyApi, namespace: &str, name: &str, mode: MtlsMode) -> Va
     })
 }
 
-/// A rule for one host. Without `tls` it has no `trafficPolicy` either: an empty one is refused (VA-3), and
-/// `tls: {}` would mean DISABLE (DR-15).
+/// A rule for one host. Without `tls` it has no `trafficPolicy` either: the webhook refuses an empty one (VA-3), and
+/// `tls: {}` means DISABLE (DR-15).
 pub fn destination_rule(api: RuleApi, namespace: &str, name: &str, host: &str, tls: Option<ClientTls>) -> Value {
     let spec = match tls {
         Some(tls) => json!({"host": host, "trafficPolicy": {"tls": {"mode": tls.as_str()}}}),
@@ -49,32 +46,16 @@ fn metadata(namespace: &str, name: &str) -> Value {
     json!({"labels": {MANAGED_BY.0: MANAGED_BY.1}, "name": name, "namespace": namespace})
 }
 
-/// The object that a planned creation writes; `None` for a change of an object that exists.
-pub fn created(apis: Apis, change: &Change) -> Option<Value> {
-    if change.action != Action::Create {
-        return None;
-    }
-    Some(match change.target {
-        Target::Policy => policy(apis.policy, &change.namespace, &change.name, change.mode?),
-        Target::Rule => {
-            let host = change.host.as_deref()?;
-            destination_rule(apis.rule, &change.namespace, &change.name, host, Some(ClientTls::IstioMutual))
-        }
-    })
-}
-
-/// What is rendered with no cluster at hand.
+/// What is rendered without a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offline<'a> {
-    /// Namespace of the objects.
     pub namespace: &'a str,
     /// Short names of the Services.
     pub services: &'a [String],
-    /// Domain of the cluster's Services.
     pub cluster_domain: &'a str,
-    /// The policy's name.
+    /// Name of the policy.
     pub policy: &'a str,
-    /// The policy's mode; STRICT is "on".
+    /// Mode of the policy; under STRICT the rules have `ISTIO_MUTUAL`.
     pub mode: MtlsMode,
 }
 
@@ -84,7 +65,7 @@ impl Offline<'_> {
         policy(api, self.namespace, self.policy, self.mode)
     }
 
-    /// One rule per Service, by name.
+    /// One rule for each Service, ordered by name.
     pub fn rules(&self, api: RuleApi) -> Vec<Value> {
         let mut services: Vec<&String> = self.services.iter().collect();
         services.sort_unstable();
@@ -98,11 +79,12 @@ impl Offline<'_> {
     }
 }
 
-/// The whole set in the order in which it is safe to apply: on, the rules before the policy; off, after it (RE-7).
-pub fn manifests(apis: Apis, what: &Offline<'_>) -> Vec<Value> {
-    let policy = what.policy(apis.policy);
-    let mut objects = what.rules(apis.rule);
-    let position = if what.mode == MtlsMode::Strict { objects.len() } else { 0 };
+/// All objects in the order in which it is safe to apply them: under STRICT the rules before the policy, else after it
+/// (RE-7).
+pub fn manifests(apis: Apis, offline: &Offline<'_>) -> Vec<Value> {
+    let policy = offline.policy(apis.policy);
+    let mut objects = offline.rules(apis.rule);
+    let position = if offline.mode == MtlsMode::Strict { objects.len() } else { 0 };
     objects.insert(position, policy);
     objects
 }
@@ -143,18 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn the_set_is_in_the_order_of_apply() {
+    fn objects_come_in_the_order_of_apply() {
         let services = ["web".to_owned(), "api".to_owned(), "web".to_owned()];
         let apis = Apis { policy: PolicyApi::V1, rule: RuleApi::V1 };
         let names = |mode| {
-            let what = Offline {
+            let offline = Offline {
                 namespace: "shop",
                 services: &services,
                 cluster_domain: "cluster.local",
                 policy: "default",
                 mode,
             };
-            let objects = manifests(apis, &what);
+            let objects = manifests(apis, &offline);
             objects
                 .iter()
                 .map(|object| object["metadata"]["name"].as_str().unwrap_or_default().to_owned())

@@ -1,4 +1,4 @@
-//! The difference that a change makes, as `diff -u` shows it.
+//! Renders the difference that a change makes to an object, as `diff -u` shows it.
 
 use super::RenderError;
 use super::plan::without_managed_fields;
@@ -6,7 +6,7 @@ use crate::istio::yaml;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-/// An object as it is compared; one that is absent is an empty text.
+/// An object as YAML for the comparison; an absent one is an empty text.
 pub fn text(object: Option<&Value>) -> Result<String, RenderError> {
     Ok(object.map(|object| yaml::write(&comparable(object))).transpose()?.unwrap_or_default())
 }
@@ -22,7 +22,7 @@ pub fn unified(name: &str, before: &str, after: &str) -> String {
     crate::sanitize::text(&text).into_owned()
 }
 
-/// What the server counts up by itself is no difference.
+/// The object without the fields that the server changes by itself.
 fn comparable(object: &Value) -> Value {
     let mut object = without_managed_fields(object);
     if let Some(metadata) = object["metadata"].as_object_mut() {

@@ -1,44 +1,57 @@
-//! What a switch will do and did, in kubectl's words.
+//! Renders what a switch will do and has done, in kubectl's words.
 
 use super::RenderError;
-use crate::domain::plan::{Action, Change, Edit, Target, TlsPlace};
+use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
 use crate::istio::yaml;
 use crate::sanitize;
 use serde_json::{Value, json};
 
-/// One line of the plan: the object, kubectl's word, and what changes in it.
+/// One line of the plan: the object, kubectl's word, and what changes in it. `name` is the object as kubectl prints it.
 pub fn line(name: &str, change: &Change) -> String {
-    let what = match &change.action {
-        Action::Create => match (change.mode, &change.host) {
-            (Some(mode), _) => format!(" (mode {mode})"),
-            (None, Some(host)) => format!(" ({host}: ISTIO_MUTUAL)"),
-            (None, None) => String::new(),
-        },
-        Action::Edit(edits) => {
-            let words: Vec<String> = edits.iter().map(edit).collect();
-            format!(" ({})", words.join(", "))
-        }
-        Action::Apply { .. } => " (as you wrote it)".to_owned(),
-        Action::Merge { .. } => " (with what you wrote)".to_owned(),
-        Action::PutBack { .. } => match (change.mode, change.target) {
-            (Some(mode), Target::Policy) => format!(" (as it was; {mode} then holds)"),
-            _ => " (as it was)".to_owned(),
-        },
-        Action::Delete { .. } => " (it was not there)".to_owned(),
-        Action::Unchanged => String::new(),
+    let detail = match change {
+        Change::Policy(policy) => policy_detail(&policy.action),
+        Change::Rule(rule) => rule_detail(&rule.action),
     };
-    format!("{name} {}{what}", change.action.word())
+    let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+    format!("{name} {}{detail}", change.result_word())
 }
 
-fn edit(edit: &Edit) -> String {
+const AS_WRITTEN: &str = "as you wrote it";
+const MERGED: &str = "with what you wrote";
+const AS_BEFORE: &str = "as it was";
+const NOT_BEFORE: &str = "it was not there";
+
+fn policy_detail(action: &PolicyAction) -> Option<String> {
+    Some(match action {
+        PolicyAction::Create { mode } => format!("mode {mode}"),
+        PolicyAction::SetMode { from, to } => format!("mode {} → {to}", from.map_or("UNSET", |mode| mode.as_str())),
+        PolicyAction::Apply { .. } => AS_WRITTEN.to_owned(),
+        PolicyAction::Merge { .. } => MERGED.to_owned(),
+        PolicyAction::PutBack { mode: Some(mode), .. } => format!("{AS_BEFORE}; {mode} then holds"),
+        PolicyAction::PutBack { mode: None, .. } => AS_BEFORE.to_owned(),
+        PolicyAction::Delete { .. } => NOT_BEFORE.to_owned(),
+        PolicyAction::Unchanged { .. } => return None,
+    })
+}
+
+fn rule_detail(action: &RuleAction) -> Option<String> {
+    Some(match action {
+        RuleAction::Create { host } => format!("{host}: ISTIO_MUTUAL"),
+        RuleAction::Edit(edits) => edits.iter().map(edit_detail).collect::<Vec<_>>().join(", "),
+        RuleAction::Apply { .. } => AS_WRITTEN.to_owned(),
+        RuleAction::Merge { .. } => MERGED.to_owned(),
+        RuleAction::PutBack { .. } => AS_BEFORE.to_owned(),
+        RuleAction::Delete => NOT_BEFORE.to_owned(),
+        RuleAction::Unchanged => return None,
+    })
+}
+
+fn edit_detail(edit: &TlsEdit) -> String {
     match edit {
-        Edit::SetMode { from, to } => {
-            format!("mode {} → {to}", from.map_or("UNSET", |mode| mode.as_str()))
-        }
-        Edit::SetTls { place, from } => {
+        TlsEdit::Set { place, from } => {
             format!("{} {} → ISTIO_MUTUAL", path(*place), from.map_or("none", |tls| tls.as_str()))
         }
-        Edit::RemoveTls { place } => format!("{} ISTIO_MUTUAL → none", path(*place)),
+        TlsEdit::Remove { place } => format!("{} ISTIO_MUTUAL → none", path(*place)),
     }
 }
 
@@ -57,7 +70,7 @@ pub fn result_line(name: &str, word: &str, suffix: &str, only_name: bool) -> Str
     if only_name { format!("{name}\n") } else { format!("{name} {word}{suffix}\n") }
 }
 
-/// Objects as kubectl prints them with -o: one alone, several in a List; without `managedFields`, as kubectl does.
+/// Objects as kubectl prints them with -o: one by itself, several in a List; without `managedFields`, as kubectl does.
 pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> {
     let value = match objects {
         [only] => without_managed_fields(only),
@@ -73,7 +86,7 @@ pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> 
     })
 }
 
-/// The object without the accounts of its field managers.
+/// The object without `metadata.managedFields`.
 pub fn without_managed_fields(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -82,7 +95,7 @@ pub fn without_managed_fields(object: &Value) -> Value {
     object
 }
 
-/// The last line of a run that ended as it should.
+/// The last line of a run whose proof shows what was requested. `verdict` is `rejected` or `accepted`.
 pub fn closing(verdict: &str, targets: usize) -> String {
     let targets = super::human::count(targets, "target");
     if verdict == "rejected" {

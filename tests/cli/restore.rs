@@ -35,6 +35,16 @@ impl Stage {
         self.runtime.block_on(self.objects(kind).create(&params, &object.unwrap())).unwrap();
     }
 
+    /// Creates an object and returns the UID that the server gives it.
+    fn create_object(&self, object: &Value) -> String {
+        let (group, version) =
+            object["apiVersion"].as_str().map(|text| text.split_once('/').unwrap_or(("", text))).unwrap();
+        let api = self.objects((group, version, object["kind"].as_str().unwrap()));
+        let object = serde_json::from_value(object.clone()).unwrap();
+        let created = self.runtime.block_on(api.create(&PostParams::default(), &object)).unwrap();
+        created.metadata.uid.unwrap()
+    }
+
     fn change(&self, kind: (&str, &str, &str), name: &str, patch: &Value) {
         let patch = Patch::Merge(patch);
         self.runtime.block_on(self.objects(kind).patch(name, &PatchParams::default(), &patch)).unwrap();
@@ -84,6 +94,9 @@ impl Stage {
         self.make(RULE, "ours", &json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"}), &spec);
     }
 }
+
+/// What release 0.1.0 left in a cluster: the objects `before` its `enable-mtls`, those `after`, and its `journal`.
+const RELEASE_0_1_0: &str = include_str!("../fixtures/journal-0.1.0.json");
 
 fn until(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
@@ -137,6 +150,35 @@ fn what_was_there_is_put_back_to_the_letter() {
     --- stderr
     nothing to restore: no journal in namespace microservices-demo
     ");
+}
+
+#[test]
+fn a_journal_of_release_0_1_0_is_restored() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let release: Value = serde_json::from_str(RELEASE_0_1_0).unwrap();
+    let mut journal = release["journal"].to_string();
+    for object in release["after"].as_array().unwrap() {
+        let uid = stage.create_object(object);
+        // The API server gives each object a new UID.
+        journal = journal.replace(object["metadata"]["uid"].as_str().unwrap(), &uid);
+    }
+    for config_map in serde_json::from_str::<Value>(&journal).unwrap().as_array().unwrap() {
+        stage.create_object(config_map);
+    }
+    let run = stage.run("disable-mtls --restore --yes --verify=false");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("everything is as it was before"), "{run}");
+    for (kind, expected) in [(POLICY, &["of-the-house"][..]), (RULE, &["ours"])] {
+        assert_eq!(stage.names(kind), expected);
+    }
+    for before in release["before"].as_array().unwrap() {
+        let kind = if before["kind"] == POLICY.2 { POLICY } else { RULE };
+        let name = before["metadata"]["name"].as_str().unwrap();
+        let object = stage.runtime.block_on(stage.objects(kind).get(name)).unwrap();
+        assert_eq!(object.data["spec"], before["spec"], "{name}");
+        assert_eq!(json!(object.metadata.annotations), before["metadata"]["annotations"], "{name}");
+    }
+    assert_eq!((stage.journals(), stage.names(LEASE)), (vec![], vec![]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::curl_pod::proxy::{self, WaitOutcome};
 use crate::domain::client_config::{self, ExpectedClusters};
 use crate::domain::evidence::Sources;
 use crate::domain::mesh::DataPlane;
-use crate::domain::plan::{Direction, Phase, Target};
+use crate::domain::plan::{Direction, ObjectKind, Phase};
 use crate::exit::ExitStatus;
 use crate::report::human::count;
 use crate::signal::Signal;
@@ -43,7 +43,7 @@ impl Switch<'_> {
 
     async fn settled(&self, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Result<String, Stop> {
         let (settle, limit, begin) = (self.args.settle, self.args.wait_timeout, Instant::now());
-        let waited = if phase.target == Target::Rule && !clients.is_empty() {
+        let waited = if phase.kind == ObjectKind::Rule && !clients.is_empty() {
             proxy::until_loaded(self.cluster, clients, limit).await
         } else {
             WaitOutcome::Unknown(String::new())

@@ -33,7 +33,7 @@ impl Switch<'_> {
         let mut pairs = Vec::new();
         let phases = self.plan.phases();
         for change in phases.iter().flat_map(|phase| &phase.changes) {
-            let is_it = |other: &Change| other.target == change.target && other.name == change.name;
+            let is_it = |other: &Change| other.is_same_object(change);
             let Some(one) = applied.iter().find(|one| is_it(&one.change)) else { continue };
             if shown.iter().any(|shown| is_it(shown)) {
                 continue;
@@ -42,7 +42,7 @@ impl Switch<'_> {
             let after = one.result.as_ref().ok().filter(|object| !object.is_null());
             pairs.push(Pair {
                 name: self.applier.name(change),
-                before: diff::text(self.look.find(change.target, &change.name))?,
+                before: diff::text(self.look.find(change.kind(), change.name()))?,
                 after: diff::text(after)?,
             });
         }

@@ -6,7 +6,7 @@ use crate::cluster::journal::{self, Journal, StoredJournal};
 use crate::cluster::lease::{self, LeaseError};
 use crate::cluster::snapshot;
 use crate::domain::journal::{Entry, Run, Stage, session_start};
-use crate::domain::plan::{Change, Direction, Target};
+use crate::domain::plan::{Change, Direction, ObjectKind};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::istio::journal as text;
@@ -55,10 +55,10 @@ impl Switch<'_> {
         let newest = kept.iter().rfind(|kept| !kept.is_void).map(|kept| kept.run.clone());
         self.history = history(kept, self.command());
         match newest {
-            Some(Ok(run)) if run.stage == Stage::Begun => self.context.printer.say(&format!(
+            Some(Ok(run)) if run.stage == Stage::Started => self.context.printer.say(&format!(
                 "an earlier {} was cut short ({}, {}): this run goes on from what it left; disable-mtls --restore goes \
                  back to before it",
-                run.command, run.by, run.begun
+                run.command, run.started_by, run.started_at
             )),
             Some(Err(words)) => self.context.printer.warn(&words),
             _ => {}
@@ -88,18 +88,18 @@ impl Switch<'_> {
             return Ok(());
         }
         let known: &[Entry] = self.journal.as_ref().map_or(&[], |journal| &journal.run().entries);
-        let known: BTreeMap<(Target, &str), &Entry> =
-            known.iter().map(|entry| ((entry.target, entry.name.as_str()), entry)).collect();
+        let known: BTreeMap<(ObjectKind, &str), &Entry> =
+            known.iter().map(|entry| ((entry.kind, entry.name.as_str()), entry)).collect();
         let phases = self.plan.phases();
-        let mut changes: BTreeMap<(Target, &str), Vec<&Change>> = BTreeMap::new();
+        let mut changes: BTreeMap<(ObjectKind, &str), Vec<&Change>> = BTreeMap::new();
         for change in phases.iter().flat_map(|phase| &phase.changes) {
-            changes.entry((change.target, &change.name)).or_default().push(change);
+            changes.entry((change.kind(), change.name())).or_default().push(change);
         }
         let entries: Vec<Entry> = changes
             .into_iter()
-            .filter_map(|((target, name), changes)| {
-                let entry = text::entry(self.applier.apis, self.look.find(target, name), &changes)?;
-                Some(entry.after(known.get(&(target, name)).copied()))
+            .filter_map(|((kind, name), changes)| {
+                let entry = text::entry(self.applier.apis, self.look.find(kind, name), &changes)?;
+                Some(entry.merged_into(known.get(&(kind, name)).copied()))
             })
             .collect();
         if entries.is_empty() {
@@ -125,10 +125,10 @@ impl Switch<'_> {
         Run {
             id: self.id.clone(),
             command: self.command().to_owned(),
-            by: self.context.settings.holder.clone(),
-            begun: jiff::Timestamp::now().to_string(),
-            created: 0,
-            stage: Stage::Begun,
+            started_by: self.context.settings.holder.clone(),
+            started_at: jiff::Timestamp::now().to_string(),
+            recorded_at: 0,
+            stage: Stage::Started,
             entries: Vec::new(),
         }
     }
@@ -151,15 +151,15 @@ impl Switch<'_> {
         let closed = if untouched {
             journal.discard().await
         } else {
-            let made: Vec<(Target, String, String)> = self
+            let made: Vec<(ObjectKind, String, String)> = self
                 .applier
                 .ledger
                 .written()
                 .into_iter()
                 .filter_map(|one| Some((one.target, one.name, one.made?)))
                 .collect();
-            let stage = if changed.is_ok() { Stage::Done } else { Stage::Begun };
-            let closed = journal.close(&text::notes(&made), stage).await;
+            let stage = if changed.is_ok() { Stage::Done } else { Stage::Started };
+            let closed = journal.close(&text::created_lines(&made), stage).await;
             self.journal = Some(journal);
             closed
         };

@@ -8,7 +8,7 @@ use crate::cluster::error::ClusterError;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::curl_pod::stream;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
-use crate::domain::plan::{Change, Direction, Phase, Target};
+use crate::domain::plan::{self, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
 use crate::report::human::count;
@@ -114,9 +114,9 @@ impl Switch<'_> {
             if let Err(stop) = self.write(&phase).await? {
                 return Ok(Err(stop));
             }
-            let writes = phase.changes.iter().any(Change::is_write);
+            let writes = phase.has_writes();
             // Without a watcher a policy, too, only gets its time.
-            if self.args.verify && writes && (phase.needs_settle || phase.target == Target::Policy) {
+            if self.args.verify && writes && (phase.needs_settle || phase.kind == ObjectKind::Policy) {
                 let settled = self.context.shutdown.race(self.settle(&phase, &clients)).await;
                 if let Err(stop) = settled? {
                     return Ok(Err(stop));
@@ -153,8 +153,8 @@ impl Switch<'_> {
     /// Takes the server's object over, for its resource version.
     pub(super) fn accept(&mut self, applied: Applied) -> Result<(), Refused> {
         match applied.result? {
-            Value::Null => self.look.remove(applied.change.target, &applied.change.name),
-            object => self.look.put(applied.change.target, object),
+            Value::Null => self.look.remove(applied.change.kind(), applied.change.name()),
+            object => self.look.put(applied.change.kind(), object),
         }
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Switch<'_> {
         let mut after = self.look.snapshot.clone();
         after.policies = match &self.after {
             Some(policies) => policies.clone(),
-            None => enforcement::policies_after(&after.policies, change, mode),
+            None => plan::policies_after(&after.policies, change, mode),
         };
         match self.cases(&after) {
             Ok(cases) => enforcement::endpoints(&cases, ExpectedAnswer::from(mode), WATCHED),
@@ -200,7 +200,7 @@ impl Switch<'_> {
             if let Err(stop) = self.take_over(applied) {
                 return Ok(Err(stop));
             }
-            let mode = phase.changes.iter().find_map(|change| change.mode);
+            let mode = phase.changes.iter().find_map(plan::Change::mode);
             // Of a policy that passes PERMISSIVE one step shows outside: the one that makes plaintext come or go.
             let shows = !is_there && mode.is_some_and(|mode| ExpectedAnswer::from(mode) == awaited);
             is_there |= shows;
@@ -218,7 +218,7 @@ impl Switch<'_> {
             let is_last = index + 1 == phases.len();
             if wrote
                 && !is_last
-                && (phase.needs_settle || phase.target == Target::Policy)
+                && (phase.needs_settle || phase.kind == ObjectKind::Policy)
                 && let Err(stop) = stream.during(&mut tracker, self.settle(phase, &clients)).await
             {
                 return Ok(Err(stop));

@@ -20,8 +20,9 @@ impl Switch<'_> {
         self.record_writes();
         let format = self.args.output;
         if matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml)) {
-            let objects = self.plan.changes().filter_map(|change| self.look.find(change.target, &change.name));
-            let objects: Vec<_> = objects.cloned().collect();
+            let objects =
+                self.plan.changes().filter_map(|change| self.look.find(change.kind(), change.name()).cloned());
+            let objects: Vec<_> = objects.collect();
             return Ok(self
                 .context
                 .printer
@@ -63,7 +64,7 @@ impl Switch<'_> {
             let name = self.applier.name(change);
             let only_name = format == Some(OutputFormat::Name);
             if shown.insert(name.clone()) {
-                text.push_str(&plan_report::result_line(&name, change.action.word(), suffix, only_name));
+                text.push_str(&plan_report::result_line(&name, change.result_word(), suffix, only_name));
             }
         }
         Ok(self.context.printer.result(&text)?)

@@ -5,7 +5,7 @@ use crate::cluster::apply::Mode;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
-use crate::domain::plan::{Change, Plan, Target};
+use crate::domain::plan::{ObjectKind, Plan};
 use crate::error::Error;
 use crate::report::human::count;
 
@@ -82,16 +82,16 @@ impl Switch<'_> {
         for one in self.applier.ledger.written() {
             if let Some(uid) = one.made
                 && let Some(entry) =
-                    run.entries.iter_mut().find(|entry| entry.target == one.target && entry.name == one.name)
+                    run.entries.iter_mut().find(|entry| entry.kind == one.target && entry.name == one.name)
             {
-                entry.made = Some(uid);
+                entry.created_uid = Some(uid);
             }
         }
         let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
         let (plan, _) = task::restoration(&look, std::slice::from_ref(&run));
         self.look = look;
         let phases = plan.phases();
-        let writing = phases.iter().filter(|phase| phase.changes.iter().any(Change::is_write)).count();
+        let writing = phases.iter().filter(|phase| phase.has_writes()).count();
         for (index, phase) in phases.iter().enumerate() {
             self.still_ours()?;
             let before = self.applier.ledger.written().len();
@@ -104,7 +104,7 @@ impl Switch<'_> {
             }
             // Time for the mesh between servers and clients; the watching pod is gone by now.
             let is_last = index + 1 == phases.len();
-            if !is_last && writing > 1 && (phase.target == Target::Policy || phase.needs_settle) {
+            if !is_last && writing > 1 && (phase.kind == ObjectKind::Policy || phase.needs_settle) {
                 tokio::time::sleep(self.args.settle).await;
             }
         }

@@ -4,13 +4,12 @@ use super::super::manifests::Manifest;
 use crate::cluster::error::ClusterError;
 use crate::cluster::journal::StoredJournal;
 use crate::cluster::snapshot::Look;
-use crate::domain::journal::{self, Run, Step, Undo};
+use crate::domain::journal::{self, Run, Undo, UndoStep};
 use crate::domain::mesh::Policies;
-use crate::domain::plan::{self, Direction, Plan, SwitchRequest, Target};
+use crate::domain::plan::{self, Direction, ObjectKind, Plan, SwitchRequest};
 use crate::error::{self, Error, UsageError};
-use crate::istio::kinds::PolicyApi;
 use crate::istio::render::Apis;
-use crate::istio::{journal as text, manifest, read};
+use crate::istio::{change, journal as text, manifest, read};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -32,7 +31,7 @@ pub(super) struct Manifests {
     apis: Apis,
     namespace: String,
     services: Option<Vec<String>>,
-    objects: Vec<(Target, Value)>,
+    objects: Vec<(ObjectKind, Value)>,
 }
 
 impl Manifests {
@@ -44,16 +43,15 @@ impl Manifests {
         namespace: &str,
     ) -> error::Result<Self> {
         let usage = |place: &str, words: String| UsageError { message: format!("{place}: {words}"), hint: None };
-        let mut objects: Vec<(Target, Value)> = Vec::new();
+        let mut objects: Vec<(ObjectKind, Value)> = Vec::new();
         let mut names = BTreeSet::new();
         for Manifest { place, object } in read {
             let (target, name) = manifest::identity(apis, namespace, &object).map_err(|words| usage(&place, words))?;
             if !names.insert((target, name.clone())) {
                 return Err(usage(&place, format!("{name:?} is there twice")).into());
             }
-            let is_legacy = apis.policy == PolicyApi::Legacy;
-            let contradicts = manifest::contradicts(target, &object, is_legacy, wish.direction);
-            if let Some(words) = contradicts.filter(|_| !wish.force) {
+            let contradiction = manifest::contradiction(target, &object, wish.direction);
+            if let Some(words) = contradiction.filter(|_| !wish.force) {
                 return Err(Error::CheckFailed(format!("{place}: {name:?}: {words}")));
             }
             objects.push((target, object));
@@ -63,11 +61,11 @@ impl Manifests {
     }
 
     fn plan(&self, look: &Look) -> Plan {
-        let given = self.objects.iter().map(|(target, object)| {
+        let changes = self.objects.iter().map(|(target, object)| {
             let live = look.find(*target, read::metadata(object, "name"));
-            manifest::given(self.apis, &self.namespace, *target, object, live, self.direction)
+            manifest::change(self.apis, &self.namespace, *target, object, live, self.direction)
         });
-        plan::given(&look.snapshot, self.direction, given.collect())
+        plan::plan_user_manifests(&look.snapshot, self.direction, changes.collect())
     }
 }
 
@@ -97,7 +95,7 @@ impl Task {
 
 /// The plan that undoes `runs`, and the policies as it will leave them.
 pub(super) fn restoration(look: &Look, runs: &[Run]) -> (Plan, Policies) {
-    let steps = journal::undo(runs, |target, name| look.find(target, name).map(text::now));
+    let steps = journal::undo(runs, |kind, name| look.find(kind, name).map(text::live_object));
     let after = policies_after(look, &steps);
     (plan::restoration(&look.snapshot, after.clone(), &steps), after)
 }
@@ -105,11 +103,13 @@ pub(super) fn restoration(look: &Look, runs: &[Run]) -> (Plan, Policies) {
 fn policies_after(look: &Look, steps: &[Undo]) -> Policies {
     let mut policies = look.snapshot.policies.clone();
     let namespace = &look.snapshot.namespace;
-    for step in steps.iter().filter(|step| step.target == Target::Policy && step.step != Step::Nothing) {
+    for step in steps.iter().filter(|step| step.kind == ObjectKind::Policy && step.step != UndoStep::Nothing) {
         policies.peer.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
         policies.legacy.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
-        let (Step::PutBack(spec), Some(object)) = (&step.step, look.find(Target::Policy, &step.name)) else { continue };
-        let object: Value = text::with_spec(object, spec);
+        let (UndoStep::PutBack(spec), Some(object)) = (&step.step, look.find(ObjectKind::Policy, &step.name)) else {
+            continue;
+        };
+        let object = change::with_spec(object, spec);
         if policies.legacy_only {
             policies.legacy.push(read::legacy_policy(&object));
         } else {
@@ -141,8 +141,8 @@ pub(super) fn chosen(namespace: &str, kept: Vec<StoredJournal>, run: Option<&str
             ClusterError::new(words, hint)
         })?);
     }
-    let Some(chosen) = journal::back_to(&runs, run) else {
-        let known = |run: &Run| format!("{} ({} by {}, {})", run.id, run.command, run.by, run.begun);
+    let Some(chosen) = journal::runs_to_undo(&runs, run) else {
+        let known = |run: &Run| format!("{} ({} by {}, {})", run.id, run.command, run.started_by, run.started_at);
         let known: Vec<String> = runs.iter().map(known).collect();
         let hint =
             if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join("; ")) };

@@ -3,7 +3,7 @@
 use super::Switch;
 use crate::cluster::apply::Written;
 use crate::cluster::snapshot;
-use crate::domain::plan::{Action, Change, Target};
+use crate::domain::plan::{Change, ObjectKind};
 use crate::istio::{journal, read};
 use serde_json::Value;
 use std::time::Duration;
@@ -16,17 +16,18 @@ impl Switch<'_> {
     /// be was made. What is not may still arrive, so that it is not told as not made.
     pub(super) async fn recheck_unanswered(&self) -> Vec<Written> {
         let ledger = &self.applier.ledger;
-        for target in [Target::Rule, Target::Policy] {
+        for target in [ObjectKind::Rule, ObjectKind::Policy] {
             let open: Vec<Written> = ledger.unanswered().into_iter().filter(|one| one.target == target).collect();
             if open.is_empty() {
                 continue;
             }
-            let kind = if target == Target::Rule { self.generation.rule.kind() } else { self.generation.policy.kind() };
+            let kind =
+                if target == ObjectKind::Rule { self.generation.rule.kind() } else { self.generation.policy.kind() };
             let asked = snapshot::objects(self.cluster, &kind, &self.cluster.namespace);
             let Ok(Ok(Some(there))) = tokio::time::timeout(ASKING, asked).await else { continue };
             for one in open {
                 let live = there.iter().find(|object| read::metadata(object, "name") == one.name);
-                let of_it = |change: &&Change| change.target == target && change.name == one.name;
+                let of_it = |change: &&Change| change.kind() == target && change.name() == one.name;
                 if self
                     .plan
                     .phases()
@@ -51,20 +52,17 @@ impl Switch<'_> {
 
     /// Whether the object is as this change was to leave it, which it was not before.
     fn is_made(&self, change: &Change, live: Option<&Value>) -> bool {
-        let before = self.look.find(change.target, &change.name);
-        let version = |object: &Value, field| read::metadata(object, field).to_owned();
-        match (&change.action, live) {
-            (Action::Delete { .. }, live) => {
-                live.map(|object| version(object, "uid")) != before.map(|object| version(object, "uid"))
-            }
-            (Action::Unchanged, _) | (_, None) => false,
-            (Action::Create | Action::Apply { .. }, Some(live)) => before.is_none() && journal::now(live).is_ours,
-            (Action::Edit(_) | Action::Merge { .. } | Action::PutBack { .. }, Some(live)) => {
-                let moved =
-                    before.is_some_and(|before| version(before, "resourceVersion") != version(live, "resourceVersion"));
-                let wanted = journal::entry(self.applier.apis, before, &[change]);
-                moved && wanted.is_some_and(|entry| entry.written.contains(&journal::now(live).state.spec))
-            }
+        let before = self.look.find(change.kind(), change.name());
+        let field = |object: &Value, field| read::metadata(object, field).to_owned();
+        if change.is_deletion() {
+            return live.map(|live| field(live, "uid")) != before.map(|before| field(before, "uid"));
         }
+        let Some(live) = live.filter(|_| change.is_write()) else { return false };
+        if change.is_creation() {
+            return before.is_none() && journal::live_object(live).is_ours;
+        }
+        let has_moved = before.is_some_and(|before| field(before, "resourceVersion") != field(live, "resourceVersion"));
+        let entry = journal::entry(self.applier.apis, before, &[change]);
+        has_moved && entry.is_some_and(|entry| entry.written.contains(&journal::live_object(live).state.spec))
     }
 }

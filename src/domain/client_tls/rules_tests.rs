@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::client_tls::ClientKind;
-use crate::domain::plan::samples::rule;
 use crate::domain::rule::ClientTls;
+use crate::domain::testing::rule;
 
 const HOST: &str = "web.shop.svc.cluster.local";
 

@@ -5,7 +5,7 @@ use crate::domain::mesh::{
 };
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed};
 use crate::domain::overview::tests::{namespace_context, with_rules};
-use crate::domain::plan::samples::{policy, rule};
+use crate::domain::testing::{policy, rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::mesh::{Capture, ClientTls, MtlsMode};
-use crate::domain::plan::samples::{policy, rule, shop};
+use crate::domain::testing::{policy, rule, shop};
 use std::sync::Arc;
 
 /// The namespace `shop` with nothing around it but its own rules.

@@ -1,90 +1,88 @@
-//! The server's half of a plan: the one policy of the namespace without a selector.
+//! Plans what servers accept: the change of the one policy without a selector that decides the namespace's mode.
 
-use super::{Action, Change, Direction, Edit, Plan, Refusal, SwitchRequest, Target, Warning};
+use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange, SwitchRequest, Warning};
 use crate::domain::mesh::{MtlsMode, PeerAuthentication, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Name of a policy that is made; the legacy API takes no other (LP-7).
-const NAME: &str = "default";
+/// Name of a new policy; the legacy API accepts no other (LP-7).
+const DEFAULT_NAME: &str = "default";
 
-/// A policy that holds for the whole namespace, of either generation.
-struct Wide<'a> {
+/// A policy without a selector, of either API.
+struct NamespacePolicy<'a> {
     name: &'a str,
     mode: Option<MtlsMode>,
 }
 
-pub(super) fn plan(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
-    let names = if snapshot.policies.legacy_only {
-        warn_legacy(snapshot, wish, plan);
-        legacy(snapshot)
+pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
+    let candidates = if snapshot.policies.legacy_only {
+        warn_legacy(snapshot, request, plan);
+        legacy_namespace_policies(snapshot)
     } else {
-        warn_workloads(snapshot, wish, plan);
-        wide(snapshot, plan)
+        warn_workloads(snapshot, request, plan);
+        namespace_policies(snapshot, plan)
     };
     let taken = taken_names(snapshot);
-    let to = wish.direction.mode();
-    let chosen = match &wish.policy {
-        None => names.first(),
+    let to = request.direction.mode();
+    let chosen = match &request.policy {
+        None => candidates.first(),
         Some(name) => {
-            let chosen = names.iter().find(|policy| policy.name == name);
-            let wrong_name = snapshot.policies.legacy_only && name != NAME;
-            if chosen.is_none() && (wrong_name || taken.contains(name.as_str()) || !names.is_empty()) {
-                plan.refusals.push(Refusal::PolicyNotThere {
+            let chosen = candidates.iter().find(|policy| policy.name == name);
+            let wrong_name = snapshot.policies.legacy_only && name != DEFAULT_NAME;
+            if chosen.is_none() && (wrong_name || taken.contains(name.as_str()) || !candidates.is_empty()) {
+                plan.blockers.push(PlanBlocker::UnknownPolicy {
                     name: name.clone(),
-                    others: names.iter().map(|policy| policy.name.to_owned()).collect(),
+                    others: candidates.iter().map(|policy| policy.name.to_owned()).collect(),
                 });
                 return;
             }
             chosen
         }
     };
-    if names.len() > 1 {
+    if candidates.len() > 1 {
         plan.warnings.push(Warning::SeveralPolicies {
-            by_age: names.iter().map(|policy| policy.name.to_owned()).collect(),
+            by_age: candidates.iter().map(|policy| policy.name.to_owned()).collect(),
             chosen: chosen.map_or_else(String::new, |policy| policy.name.to_owned()),
         });
     }
     let (name, action) = match chosen {
-        Some(policy) if policy.mode == Some(to) => (policy.name.to_owned(), Action::Unchanged),
-        Some(policy) => (policy.name.to_owned(), Action::Edit(vec![Edit::SetMode { from: policy.mode, to }])),
-        None => (wish.policy.clone().unwrap_or_else(|| super::rules::free_name(NAME, &taken)), Action::Create),
-    };
-    plan.policy = Some(Change {
-        target: Target::Policy,
-        namespace: snapshot.namespace.clone(),
-        name,
-        host: None,
-        mode: Some(to),
-        action,
-    });
-}
-
-/// A change in two steps: to PERMISSIVE, and from there to what it was to be.
-pub(super) fn bridge(change: &Change) -> (Change, Change) {
-    let permissive = MtlsMode::Permissive;
-    let former = match &change.action {
-        Action::Edit(edits) => edits.iter().find_map(|edit| match edit {
-            Edit::SetMode { from, .. } => Some(*from),
-            _ => None,
-        }),
-        Action::Merge { held, .. } | Action::PutBack { held, .. } | Action::Delete { held } => Some(*held),
-        Action::Create | Action::Apply { .. } | Action::Unchanged => None,
-    };
-    let first = match former {
-        Some(from) if from == Some(permissive) => Action::Unchanged,
-        Some(from) => Action::Edit(vec![Edit::SetMode { from, to: permissive }]),
-        None => Action::Create,
-    };
-    let last = match &change.action {
-        Action::Create | Action::Edit(_) | Action::Unchanged => {
-            Action::of(change.mode.map(|to| Edit::SetMode { from: Some(permissive), to }).into_iter().collect())
+        Some(policy) if policy.mode == Some(to) => (policy.name.to_owned(), PolicyAction::Unchanged { mode: Some(to) }),
+        Some(policy) => (policy.name.to_owned(), PolicyAction::SetMode { from: policy.mode, to }),
+        None => {
+            let name = request.policy.clone().unwrap_or_else(|| super::rules::free_name(DEFAULT_NAME, &taken));
+            (name, PolicyAction::Create { mode: to })
         }
-        whole => whole.clone(),
     };
-    (Change { mode: Some(permissive), action: first, ..change.clone() }, Change { action: last, ..change.clone() })
+    plan.policy = Some(PolicyChange { namespace: snapshot.namespace.clone(), name, action });
 }
 
-/// The revision of an installation that names none, and of pods that name none.
+/// A change in two steps: to PERMISSIVE, and from there to what was planned.
+pub(super) fn through_permissive(change: &PolicyChange) -> (PolicyChange, PolicyChange) {
+    let permissive = MtlsMode::Permissive;
+    let leave = |from: Option<MtlsMode>| match from {
+        Some(MtlsMode::Permissive) => PolicyAction::Unchanged { mode: from },
+        from => PolicyAction::SetMode { from, to: permissive },
+    };
+    let to_permissive = match &change.action {
+        PolicyAction::Create { .. } | PolicyAction::Apply { .. } => PolicyAction::Create { mode: permissive },
+        PolicyAction::SetMode { from, .. } => leave(*from),
+        PolicyAction::Merge { current_mode, .. }
+        | PolicyAction::PutBack { current_mode, .. }
+        | PolicyAction::Delete { current_mode, .. } => leave(*current_mode),
+        PolicyAction::Unchanged { .. } => change.action.clone(),
+    };
+    let from_permissive = match &change.action {
+        PolicyAction::Create { mode: to } | PolicyAction::SetMode { to, .. } => {
+            PolicyAction::SetMode { from: Some(permissive), to: *to }
+        }
+        action => action.clone(),
+    };
+    (
+        PolicyChange { action: to_permissive, ..change.clone() },
+        PolicyChange { action: from_permissive, ..change.clone() },
+    )
+}
+
+/// The revision of an installation and of pods without the label `istio.io/rev`.
 const DEFAULT_REVISION: &str = "default";
 
 /// Revisions of the namespace's meshed pods; without such pods, the default one.
@@ -98,11 +96,12 @@ pub(super) fn revisions(snapshot: &Snapshot) -> BTreeSet<String> {
     revisions
 }
 
-/// The namespace's policies without a selector, the one in force first (PA-4).
-fn wide<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Wide<'a>> {
-    let mut policies: Vec<&PeerAuthentication> = own(snapshot).filter(|policy| policy.is_wide()).collect();
+/// The namespace's policies without a selector, the one that takes effect first (PA-4).
+fn namespace_policies<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<NamespacePolicy<'a>> {
+    let mut policies: Vec<&PeerAuthentication> =
+        policies_of_namespace(snapshot).filter(|policy| policy.is_wide()).collect();
     policies.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-    // PA-9: what no proxy of the namespace sees cannot be in force.
+    // PA-9: a policy that no proxy of the namespace sees has no effect.
     let revisions = revisions(snapshot);
     let seen_by = |policy: &PeerAuthentication, revision: &String| {
         policy.revision.as_ref().is_none_or(|labelled| labelled == revision)
@@ -111,9 +110,10 @@ fn wide<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Wide<'a>> {
         policies.into_iter().partition(|policy| revisions.iter().any(|revision| seen_by(policy, revision)));
     let first = seen.first().map(|policy| policy.name.as_str());
     for revision in &revisions {
-        let obeyed = seen.iter().find(|policy| seen_by(policy, revision)).map(|policy| policy.name.as_str());
-        if obeyed != first {
-            plan.warnings.push(Warning::OtherRevision { revision: revision.clone(), obeys: obeyed.map(str::to_owned) });
+        let followed = seen.iter().find(|policy| seen_by(policy, revision)).map(|policy| policy.name.as_str());
+        if followed != first {
+            plan.warnings
+                .push(Warning::OtherRevision { revision: revision.clone(), follows: followed.map(str::to_owned) });
         }
     }
     for policy in unseen {
@@ -122,11 +122,11 @@ fn wide<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Wide<'a>> {
             revision: policy.revision.clone().unwrap_or_default(),
         });
     }
-    seen.into_iter().map(|policy| Wide { name: &policy.name, mode: policy.mode }).collect()
+    seen.into_iter().map(|policy| NamespacePolicy { name: &policy.name, mode: policy.mode }).collect()
 }
 
-/// The legacy Policy without targets; its name leaves room for one only (LP-7).
-fn legacy(snapshot: &Snapshot) -> Vec<Wide<'_>> {
+/// The legacy Policy without targets; there is at most one, because its name must be `default` (LP-7).
+fn legacy_namespace_policies(snapshot: &Snapshot) -> Vec<NamespacePolicy<'_>> {
     let mut policies: Vec<_> = snapshot
         .policies
         .legacy
@@ -134,42 +134,42 @@ fn legacy(snapshot: &Snapshot) -> Vec<Wide<'_>> {
         .filter(|policy| policy.namespace == snapshot.namespace && policy.targets.is_empty())
         .collect();
     policies.sort_by_key(|policy| (policy.created, policy.name.clone()));
-    policies.into_iter().map(|policy| Wide { name: &policy.name, mode: Some(policy.mode) }).collect()
+    policies.into_iter().map(|policy| NamespacePolicy { name: &policy.name, mode: Some(policy.mode) }).collect()
 }
 
-fn own(snapshot: &Snapshot) -> impl Iterator<Item = &PeerAuthentication> {
+fn policies_of_namespace(snapshot: &Snapshot) -> impl Iterator<Item = &PeerAuthentication> {
     snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace)
 }
 
 fn taken_names(snapshot: &Snapshot) -> BTreeSet<&str> {
     if snapshot.policies.legacy_only {
-        // A `default` that is taken is the one that is changed.
+        // The policy that has the name `default` is the one that is changed.
         return BTreeSet::new();
     }
-    own(snapshot).map(|policy| policy.name.as_str()).collect()
+    policies_of_namespace(snapshot).map(|policy| policy.name.as_str()).collect()
 }
 
-/// RE-3: the namespace's mode is not the last word where a workload has its own.
-fn warn_workloads(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
+/// RE-3: a policy with a selector overrides the namespace's mode for its workloads.
+fn warn_workloads(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
     if snapshot.namespace == snapshot.policies.root_namespace {
-        // PA-3: there a selector makes a policy void.
+        // PA-3: in the root namespace, a policy with a selector has no effect.
         return;
     }
-    let wanted = wish.direction.mode();
-    for policy in own(snapshot).filter(|policy| !policy.is_wide()) {
+    let wanted = request.direction.mode();
+    for policy in policies_of_namespace(snapshot).filter(|policy| !policy.is_wide()) {
         let mode = policy.mode.filter(|mode| *mode != wanted);
         let differs =
             |(port, mode): (&u16, &Option<MtlsMode>)| mode.filter(|mode| *mode != wanted).map(|mode| (*port, mode));
         let ports: BTreeMap<u16, MtlsMode> = policy.ports.iter().filter_map(differs).collect();
-        // Without a port's own entry a port has the workload's mode, so an equal entry under another mode is no hole.
+        // A port without an entry has the workload's mode, so only an entry with another mode differs.
         if mode.is_some() || !ports.is_empty() {
             plan.warnings.push(Warning::WorkloadPolicy { name: policy.name.clone(), wanted, mode, ports });
         }
     }
 }
 
-fn warn_legacy(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
-    let wanted = wish.direction.mode();
+fn warn_legacy(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
+    let wanted = request.direction.mode();
     for policy in &snapshot.policies.legacy {
         if policy.namespace == snapshot.namespace && !policy.targets.is_empty() && policy.mode != wanted {
             plan.warnings.push(Warning::WorkloadPolicy {
@@ -180,24 +180,28 @@ fn warn_legacy(snapshot: &Snapshot, wish: &SwitchRequest, plan: &mut Plan) {
             });
         }
     }
-    if wish.direction == (Direction::Disable { mode: MtlsMode::Disable }) {
+    if request.direction == (Direction::Disable { mode: MtlsMode::Disable }) {
         plan.warnings.push(Warning::LegacyDisable);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{DISABLE, ENABLE, policy, shop};
-    use super::super::{Refusal, plan};
     use super::*;
+    use crate::domain::plan::plan;
+    use crate::domain::testing::{DISABLE, ENABLE, policy, shop};
 
-    fn outcome(snapshot: &Snapshot, wish: &SwitchRequest) -> (String, Action) {
-        let change = plan(snapshot, wish).policy.expect("a policy is planned");
+    fn outcome(snapshot: &Snapshot, request: &SwitchRequest) -> (String, PolicyAction) {
+        let change = plan(snapshot, request).policy.expect("a policy is planned");
         (change.name, change.action)
     }
 
-    fn set(from: Option<MtlsMode>, to: MtlsMode) -> Action {
-        Action::Edit(vec![Edit::SetMode { from, to }])
+    fn set(from: Option<MtlsMode>, to: MtlsMode) -> PolicyAction {
+        PolicyAction::SetMode { from, to }
+    }
+
+    fn create(mode: MtlsMode) -> PolicyAction {
+        PolicyAction::Create { mode }
     }
 
     #[test]
@@ -209,11 +213,11 @@ mod tests {
         elsewhere.namespace = "istio-system".into();
         let mut labelled = policy("labelled", 1, None);
         labelled.revision = Some("default".into());
-        for (what, policies, wish, expected) in [
+        for (case, policies, request, expected) in [
             ("of the default revision", vec![labelled], ENABLE, ("labelled", set(None, Strict))),
-            ("none", vec![], ENABLE, ("default", Action::Create)),
-            ("none, off", vec![], DISABLE, ("default", Action::Create)),
-            ("mesh only", vec![elsewhere], DISABLE, ("default", Action::Create)),
+            ("none", vec![], ENABLE, ("default", create(Strict))),
+            ("none, off", vec![], DISABLE, ("default", create(Permissive))),
+            ("mesh only", vec![elsewhere], DISABLE, ("default", create(Permissive))),
             (
                 "another name",
                 vec![policy("mine", 1, Some(Permissive))],
@@ -221,15 +225,20 @@ mod tests {
                 ("mine", set(Some(Permissive), Strict)),
             ),
             ("unset", vec![policy("mine", 1, None)], DISABLE, ("mine", set(None, Permissive))),
-            ("there already", vec![policy("mine", 1, Some(Strict))], ENABLE, ("mine", Action::Unchanged)),
+            (
+                "there already",
+                vec![policy("mine", 1, Some(Strict))],
+                ENABLE,
+                ("mine", PolicyAction::Unchanged { mode: Some(Strict) }),
+            ),
             ("two", vec![policy("b", 2, None), policy("z", 1, None)], ENABLE, ("z", set(None, Strict))),
             ("of one second", vec![policy("b", 1, None), policy("a", 1, None)], ENABLE, ("a", set(None, Strict))),
-            ("name taken", vec![selected], ENABLE, ("default-2", Action::Create)),
+            ("name taken", vec![selected], ENABLE, ("default-2", create(Strict))),
         ] {
             let mut snapshot = shop(&["web"]);
             snapshot.policies.peer = policies;
-            let (name, action) = outcome(&snapshot, &wish);
-            assert_eq!((name.as_str(), action), expected, "{what}");
+            let (name, action) = outcome(&snapshot, &request);
+            assert_eq!((name.as_str(), action), expected, "{case}");
         }
     }
 
@@ -242,26 +251,26 @@ mod tests {
             chosen: chosen.into(),
         };
         assert_eq!(plan(&snapshot, &ENABLE).warnings, [warning("old")]);
-        let wish = SwitchRequest { policy: Some("young".into()), ..ENABLE };
-        let chosen = plan(&snapshot, &wish);
+        let request = SwitchRequest { policy: Some("young".into()), ..ENABLE };
+        let chosen = plan(&snapshot, &request);
         assert_eq!(chosen.warnings, [warning("young")]);
         assert_eq!(chosen.policy.map(|change| change.name).as_deref(), Some("young"));
         let missing = plan(&snapshot, &SwitchRequest { policy: Some("nope".into()), ..ENABLE });
-        assert!(matches!(&missing.refusals[..], [Refusal::PolicyNotThere { name, .. }] if name == "nope"));
+        assert!(matches!(&missing.blockers[..], [PlanBlocker::UnknownPolicy { name, .. }] if name == "nope"));
         assert_eq!(missing.policy, None);
     }
 
     #[test]
-    fn a_chosen_name_is_made_where_the_namespace_has_no_policy() {
-        let wish = SwitchRequest { policy: Some("mtls".into()), ..ENABLE };
-        assert_eq!(outcome(&shop(&["web"]), &wish), ("mtls".into(), Action::Create));
+    fn a_chosen_name_is_created_where_the_namespace_has_no_policy() {
+        let request = SwitchRequest { policy: Some("mtls".into()), ..ENABLE };
+        assert_eq!(outcome(&shop(&["web"]), &request), ("mtls".into(), create(MtlsMode::Strict)));
         let mut legacy = shop(&["web"]);
         legacy.policies.legacy_only = true;
-        assert!(matches!(&plan(&legacy, &wish).refusals[..], [Refusal::PolicyNotThere { .. }]), "LP-7");
+        assert!(matches!(&plan(&legacy, &request).blockers[..], [PlanBlocker::UnknownPolicy { .. }]), "LP-7");
     }
 
     #[test]
-    fn a_workload_that_says_otherwise_is_named() {
+    fn a_workload_policy_with_another_mode_is_reported() {
         use MtlsMode::{Disable, Permissive, Strict};
         for (mode, ports, warns) in [
             (None, vec![], false),
@@ -279,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_no_proxy_sees_is_left_alone() {
+    fn a_policy_that_no_proxy_sees_is_not_changed() {
         let mut snapshot = shop(&["web"]);
         let mut canary = policy("canary", 1, None);
         canary.revision = Some("canary".into());

@@ -1,82 +1,90 @@
-//! Undoing as a plan: the same phases, in the order in which no call is lost.
+//! Plans the undoing of earlier runs (`--restore` and roll-backs): the same phases, in the order that loses no call.
 
-use super::{Action, Change, Direction, Plan, Target, Warning, namespace_mode, passes_permissive};
-use crate::domain::journal::{Left, Step, Undo};
+use super::{
+    Direction, ObjectKind, Plan, PolicyAction, PolicyChange, RuleAction, RuleChange, Warning, namespace_mode,
+    needs_permissive_step,
+};
+use crate::domain::journal::{NotRestored, Undo, UndoStep};
 use crate::domain::mesh::{MtlsMode, Policies, Snapshot};
 
-/// The plan that makes `steps` come true. `after` are the policies as they will be then.
-pub fn restoration(snapshot: &Snapshot, after: Policies, steps: &[Undo]) -> Plan {
-    let after = Snapshot { policies: after, ..snapshot.clone() };
-    // Where the mode cannot be known, the servers go before the clients: that order is right for all but STRICT.
-    let mode = namespace_mode(&after).unwrap_or(MtlsMode::Permissive);
+/// The plan that carries out `undos`. `restored` are the policies as they are afterwards.
+pub fn restoration(snapshot: &Snapshot, restored: Policies, undos: &[Undo]) -> Plan {
+    let restored = Snapshot { policies: restored, ..snapshot.clone() };
+    // Where the mode is not known, servers change before clients: that order is right for all modes but STRICT.
+    let mode = namespace_mode(&restored).unwrap_or(MtlsMode::Permissive);
     let direction = if mode == MtlsMode::Strict { Direction::Enable } else { Direction::Disable { mode } };
     let mut plan = Plan::empty(direction);
-    for step in steps {
-        if let Some(left) = step.left {
-            plan.warnings.push(Warning::NotRestored { target: step.target, name: step.name.clone(), left });
+    for undo in undos {
+        if let Some(reason) = undo.not_restored {
+            plan.warnings.push(Warning::NotRestored { kind: undo.kind, name: undo.name.clone(), reason });
         }
-        let change = change(snapshot, step, mode);
-        match step.target {
-            Target::Rule => plan.rules.push(change),
-            Target::Policy if plan.policy.is_none() => plan.policy = Some(change),
-            Target::Policy => plan.more_policies.push(change),
+        match undo.kind {
+            ObjectKind::Rule => plan.rules.push(rule_change(snapshot, undo)),
+            ObjectKind::Policy if plan.policy.is_none() => plan.policy = Some(policy_change(snapshot, undo, mode)),
+            ObjectKind::Policy => plan.more_policies.push(policy_change(snapshot, undo, mode)),
         }
     }
-    let writes_rules = plan.rules.iter().any(Change::is_write);
-    let writes_policy = plan.policy.as_ref().is_some_and(Change::is_write);
-    plan.rules_need_settling = writes_rules;
-    plan.by_way_of_permissive = writes_rules && writes_policy && passes_permissive(snapshot, direction);
+    plan.rules_need_settling = plan.writes_rules();
+    plan.passes_permissive = needs_permissive_step(snapshot, &plan);
     plan
 }
 
-fn change(snapshot: &Snapshot, step: &Undo, mode: MtlsMode) -> Change {
-    let held = (step.target == Target::Policy).then(|| held(snapshot, &step.name)).flatten();
-    let action = match &step.step {
-        Step::Nothing => Action::Unchanged,
-        Step::PutBack(spec) => Action::PutBack { spec: spec.clone(), held },
-        Step::Delete => Action::Delete { held },
+fn rule_change(snapshot: &Snapshot, undo: &Undo) -> RuleChange {
+    let action = match &undo.step {
+        UndoStep::Nothing => RuleAction::Unchanged,
+        UndoStep::PutBack(spec) => RuleAction::PutBack { spec: spec.clone() },
+        UndoStep::Delete => RuleAction::Delete,
     };
-    // An object that somebody else has made their own is not waited for.
-    let is_ours = !matches!(step.left, Some(Left::Gone | Left::MadeAnew | Left::Changed));
-    Change {
-        target: step.target,
-        namespace: snapshot.namespace.clone(),
-        name: step.name.clone(),
-        host: None,
-        mode: (step.target == Target::Policy && is_ours).then_some(mode),
-        action,
-    }
+    RuleChange { namespace: snapshot.namespace.clone(), name: undo.name.clone(), action }
 }
 
-/// The mode that the policy of this name says now.
-fn held(snapshot: &Snapshot, name: &str) -> Option<MtlsMode> {
+fn policy_change(snapshot: &Snapshot, undo: &Undo, mode: MtlsMode) -> PolicyChange {
+    let current_mode = current_mode(snapshot, &undo.name);
+    // Nothing waits for an object that somebody else has changed, recreated or deleted.
+    let is_foreign =
+        matches!(undo.not_restored, Some(NotRestored::Deleted | NotRestored::Recreated | NotRestored::Changed));
+    let mode = (!is_foreign).then_some(mode);
+    let action = match &undo.step {
+        UndoStep::Nothing => PolicyAction::Unchanged { mode },
+        UndoStep::PutBack(spec) => PolicyAction::PutBack { spec: spec.clone(), current_mode, mode },
+        UndoStep::Delete => PolicyAction::Delete { current_mode, mode },
+    };
+    PolicyChange { namespace: snapshot.namespace.clone(), name: undo.name.clone(), action }
+}
+
+/// The mode that the policy of this name sets now.
+fn current_mode(snapshot: &Snapshot, name: &str) -> Option<MtlsMode> {
     let policies = &snapshot.policies;
+    let is_named = |namespace: &str, policy: &str| namespace == snapshot.namespace && policy == name;
     if policies.legacy_only {
-        let own = policies.legacy.iter().find(|policy| policy.namespace == snapshot.namespace && policy.name == name);
-        return own.map(|policy| policy.mode);
+        let policy = policies.legacy.iter().find(|policy| is_named(&policy.namespace, &policy.name));
+        return policy.map(|policy| policy.mode);
     }
-    let own = policies.peer.iter().find(|policy| policy.namespace == snapshot.namespace && policy.name == name);
-    own.and_then(|policy| policy.mode)
+    policies.peer.iter().find(|policy| is_named(&policy.namespace, &policy.name)).and_then(|policy| policy.mode)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{policy, rule, shop};
     use super::*;
     use crate::domain::mesh::ClientTls;
+    use crate::domain::testing::{json, policy, rule, shop};
 
-    fn step(target: Target, name: &str, step: Step) -> Undo {
-        Undo { target, name: name.into(), step, left: None }
+    fn undo(kind: ObjectKind, name: &str, step: UndoStep) -> Undo {
+        Undo { kind, name: name.into(), step, not_restored: None }
     }
 
-    fn order(plan: &Plan) -> Vec<(Target, Option<MtlsMode>, &'static str)> {
+    fn put_back() -> UndoStep {
+        UndoStep::PutBack(json("former"))
+    }
+
+    fn order(plan: &Plan) -> Vec<(ObjectKind, Option<MtlsMode>, &'static str)> {
         plan.phases()
             .iter()
-            .map(|phase| (phase.target, phase.changes[0].mode, phase.changes[0].action.word()))
+            .map(|phase| (phase.kind, phase.changes[0].mode(), phase.changes[0].result_word()))
             .collect()
     }
 
-    fn on(mode: MtlsMode) -> Snapshot {
+    fn enabled(mode: MtlsMode) -> Snapshot {
         let mut snapshot = shop(&["web"]);
         snapshot.policies.peer.push(policy("default", 1, Some(mode)));
         snapshot.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
@@ -84,46 +92,41 @@ mod tests {
     }
 
     #[test]
-    fn servers_go_before_clients_on_the_way_out_and_after_them_on_the_way_in() {
-        let steps = [step(Target::Policy, "default", Step::Delete), step(Target::Rule, "web", Step::Delete)];
-        let out = restoration(&on(MtlsMode::Strict), shop(&["web"]).policies, &steps);
+    fn servers_change_first_unless_the_former_mode_is_strict() {
+        let undos =
+            [undo(ObjectKind::Policy, "default", UndoStep::Delete), undo(ObjectKind::Rule, "web", UndoStep::Delete)];
+        let to_permissive = restoration(&enabled(MtlsMode::Strict), shop(&["web"]).policies, &undos);
         assert_eq!(
-            order(&out),
-            [(Target::Policy, Some(MtlsMode::Permissive), "deleted"), (Target::Rule, None, "deleted")]
+            order(&to_permissive),
+            [(ObjectKind::Policy, Some(MtlsMode::Permissive), "deleted"), (ObjectKind::Rule, None, "deleted")]
         );
-        let back = [
-            step(Target::Policy, "default", Step::PutBack("{}".into())),
-            step(Target::Rule, "web", Step::PutBack("{}".into())),
-        ];
-        let again = restoration(&on(MtlsMode::Permissive), on(MtlsMode::Strict).policies, &back);
+        let undos = [undo(ObjectKind::Policy, "default", put_back()), undo(ObjectKind::Rule, "web", put_back())];
+        let to_strict = restoration(&enabled(MtlsMode::Permissive), enabled(MtlsMode::Strict).policies, &undos);
         assert_eq!(
-            order(&again),
-            [(Target::Rule, None, "restored"), (Target::Policy, Some(MtlsMode::Strict), "restored")]
+            order(&to_strict),
+            [(ObjectKind::Rule, None, "restored"), (ObjectKind::Policy, Some(MtlsMode::Strict), "restored")]
         );
     }
 
     #[test]
-    fn disable_is_reached_by_way_of_permissive() {
-        let back = [
-            step(Target::Policy, "default", Step::PutBack("{}".into())),
-            step(Target::Rule, "web", Step::PutBack("{}".into())),
-        ];
-        let plan = restoration(&on(MtlsMode::Strict), on(MtlsMode::Disable).policies, &back);
+    fn a_return_to_disable_passes_permissive() {
+        let undos = [undo(ObjectKind::Policy, "default", put_back()), undo(ObjectKind::Rule, "web", put_back())];
+        let plan = restoration(&enabled(MtlsMode::Strict), enabled(MtlsMode::Disable).policies, &undos);
         assert_eq!(
             order(&plan),
             [
-                (Target::Policy, Some(MtlsMode::Permissive), "configured"),
-                (Target::Rule, None, "restored"),
-                (Target::Policy, Some(MtlsMode::Disable), "restored")
+                (ObjectKind::Policy, Some(MtlsMode::Permissive), "configured"),
+                (ObjectKind::Rule, None, "restored"),
+                (ObjectKind::Policy, Some(MtlsMode::Disable), "restored")
             ]
         );
     }
 
     #[test]
-    fn what_is_left_is_named() {
-        let mut left = step(Target::Rule, "web", Step::Nothing);
-        left.left = Some(Left::Changed);
-        let plan = restoration(&on(MtlsMode::Strict), shop(&["web"]).policies, &[left]);
+    fn an_object_that_is_not_restored_is_reported() {
+        let mut changed = undo(ObjectKind::Rule, "web", UndoStep::Nothing);
+        changed.not_restored = Some(NotRestored::Changed);
+        let plan = restoration(&enabled(MtlsMode::Strict), shop(&["web"]).policies, &[changed]);
         assert!(!plan.has_writes());
         assert!(plan.warnings[0].to_string().contains("changed"), "{}", plan.warnings[0]);
     }

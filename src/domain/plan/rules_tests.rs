@@ -1,36 +1,44 @@
-//! Tables for the client's half of a plan.
+//! Tables: the namespace, the request, and the planned changes of `DestinationRules`.
 
-use super::super::plan;
-use super::super::samples::{DISABLE, ENABLE, policy, rule, shop};
 use super::*;
 use crate::domain::mesh::DataPlane;
+use crate::domain::plan::Change;
+use crate::domain::plan::plan;
 use crate::domain::rule::{PortTls, SubsetTls};
+use crate::domain::testing::{DISABLE, ENABLE, policy, rule, shop};
 use ClientTls::{Disable, IstioMutual, Simple};
 
 const WEB: &str = "web.shop.svc.cluster.local";
 const ALL: &str = "*.shop.svc.cluster.local";
 
 fn summary(plan: &Plan) -> Vec<String> {
-    plan.rules.iter().map(|rule| format!("{} {}", rule.name, rule.action.word())).collect()
+    plan.rules.iter().map(|rule| format!("{} {}", rule.name, Change::Rule(rule.clone()).result_word())).collect()
 }
 
-fn edits(plan: &Plan, name: &str) -> Vec<Edit> {
+fn edits(plan: &Plan, name: &str) -> Vec<TlsEdit> {
     match plan.rules.iter().find(|rule| rule.name == name).map(|rule| rule.action.clone()) {
-        Some(Action::Edit(edits)) => edits,
+        Some(RuleAction::Edit(edits)) => edits,
         _ => Vec::new(),
     }
 }
 
-fn set(place: TlsPlace, from: Option<ClientTls>) -> Edit {
-    Edit::SetTls { place, from }
+fn host(change: &RuleChange) -> Option<&str> {
+    match &change.action {
+        RuleAction::Create { host } => Some(host),
+        _ => None,
+    }
+}
+
+fn set(place: TlsPlace, from: Option<ClientTls>) -> TlsEdit {
+    TlsEdit::Set { place, from }
 }
 
 #[test]
 fn every_service_gets_a_rule_with_its_full_name() {
     let plan = plan(&shop(&["web", "api"]), &ENABLE);
     assert_eq!(summary(&plan), ["api created", "web created"]);
-    assert_eq!(plan.rules[1].host.as_deref(), Some(WEB));
-    assert!(!plan.rules_need_settling && plan.warnings.is_empty() && plan.refusals.is_empty());
+    assert_eq!(host(&plan.rules[1]), Some(WEB));
+    assert!(!plan.rules_need_settling && plan.warnings.is_empty() && plan.blockers.is_empty());
 }
 
 #[test]
@@ -51,7 +59,7 @@ fn a_rule_that_serves_the_host_is_edited_and_never_doubled() {
 }
 
 #[test]
-fn whatever_hides_the_top_is_set_too() {
+fn places_that_override_the_top_are_set_too() {
     let mut snapshot = shop(&["web"]);
     let mut mine = rule("mine", WEB, Some(IstioMutual));
     mine.ports = vec![
@@ -103,7 +111,7 @@ fn how_rules_are_chosen() {
     let mut snapshot = shop(&["web"]);
     snapshot.rules.push(rule("web", WEB, Some(Disable)));
     let never = plan(&snapshot, &SwitchRequest { destination_rules: RuleChoice::Never, ..ENABLE });
-    assert_eq!(never.warnings, [Warning::Unexpected { rule: "web".into(), host: WEB.into(), tls: Disable }]);
+    assert_eq!(never.warnings, [Warning::PlaintextRule { rule: "web".into(), host: WEB.into(), tls: Disable }]);
 }
 
 #[test]
@@ -132,12 +140,12 @@ fn a_taken_name_gets_a_number() {
     let mut snapshot = shop(&["web", "web-2"]);
     snapshot.rules.push(rule("web", "elsewhere.example.com", None));
     let plan = plan(&snapshot, &ENABLE);
-    let names: Vec<_> = plan.rules.iter().map(|rule| (rule.name.as_str(), rule.host.as_deref())).collect();
+    let names: Vec<_> = plan.rules.iter().map(|rule| (rule.name.as_str(), host(rule))).collect();
     assert_eq!(names, [("web-2", Some(WEB)), ("web-2-2", Some("web-2.shop.svc.cluster.local"))]);
 }
 
 #[test]
-fn services_that_would_break_are_left_out_with_the_reason() {
+fn services_that_would_break_get_no_rule_and_a_reason() {
     let mut snapshot = shop(&["alias", "manual", "naked", "web"]);
     snapshot.services[0].kind = ServiceKind::ExternalName;
     snapshot.services[1].selector.clear();
@@ -163,30 +171,33 @@ fn services_that_would_break_are_left_out_with_the_reason() {
 #[test]
 fn a_named_service_must_exist() {
     let snapshot = shop(&["web", "api"]);
-    let wish = |names: &[&str]| SwitchRequest {
+    let request = |names: &[&str]| SwitchRequest {
         services: Some(names.iter().map(|name| (*name).to_owned()).collect()),
         ..ENABLE
     };
-    assert_eq!(summary(&plan(&snapshot, &wish(&["web", "web"]))), ["web created"]);
-    let exist = vec!["api".to_owned(), "web".to_owned()];
-    assert_eq!(plan(&snapshot, &wish(&["wbe"])).refusals, [Refusal::UnknownService { name: "wbe".into(), exist }]);
+    assert_eq!(summary(&plan(&snapshot, &request(&["web", "web"]))), ["web created"]);
+    let existing = vec!["api".to_owned(), "web".to_owned()];
+    assert_eq!(
+        plan(&snapshot, &request(&["wbe"])).blockers,
+        [PlanBlocker::UnknownService { name: "wbe".into(), existing }]
+    );
 }
 
 #[test]
-fn a_wildcard_is_changed_only_where_it_harms_nobody() {
+fn a_wildcard_is_changed_only_where_it_breaks_no_service() {
     let mut snapshot = shop(&["naked", "web"]);
     snapshot.rules.push(rule("wide", "*.local", None));
     let refused = plan(&snapshot, &ENABLE);
-    assert_eq!(refused.refusals, [Refusal::WildcardTooWide { rule: "wide".into(), host: "*.local".into() }]);
-    assert!(plan(&snapshot, &SwitchRequest { force: true, ..ENABLE }).refusals.is_empty());
+    assert_eq!(refused.blockers, [PlanBlocker::WildcardTooWide { rule: "wide".into(), host: "*.local".into() }]);
+    assert!(plan(&snapshot, &SwitchRequest { force: true, ..ENABLE }).blockers.is_empty());
 
     snapshot.rules = vec![rule("all", ALL, None)];
     snapshot.pods.get_mut("naked-0").expect("a pod").data_plane = DataPlane::None;
     let reason = SkipReason::OutsideMesh(vec!["naked-0".into()]);
-    let breaks = Refusal::WildcardBreaks { rule: "all".into(), service: "naked".into(), reason };
-    assert_eq!(plan(&snapshot, &ENABLE).refusals, [breaks]);
+    let breaks = PlanBlocker::WildcardBreaks { rule: "all".into(), service: "naked".into(), reason };
+    assert_eq!(plan(&snapshot, &ENABLE).blockers, [breaks]);
     snapshot.rules.push(rule("naked", "naked", Some(Disable)));
-    assert!(plan(&snapshot, &ENABLE).refusals.is_empty(), "it has a rule of its own");
+    assert!(plan(&snapshot, &ENABLE).blockers.is_empty(), "it has a rule of its own");
 
     let mut snapshot = shop(&["api", "web"]);
     snapshot.rules.push(rule("all", ALL, None));
@@ -199,28 +210,28 @@ fn a_wildcard_is_changed_only_where_it_harms_nobody() {
 
 #[test]
 fn the_scope_of_a_namespace_is_one_rule() {
-    let wish = SwitchRequest { scope: Scope::Namespace, ..ENABLE };
+    let request = SwitchRequest { scope: RuleScope::Namespace, ..ENABLE };
     let mut snapshot = shop(&["api", "web"]);
-    let one = plan(&snapshot, &wish);
+    let one = plan(&snapshot, &request);
     assert_eq!(summary(&one), ["secure-traffic created"]);
-    assert_eq!(one.rules[0].host.as_deref(), Some(ALL));
+    assert_eq!(host(&one.rules[0]), Some(ALL));
     // An exact rule hides the wildcard from its host, so it is set as well (DR-2).
     snapshot.rules.push(rule("api", "api", None));
-    assert_eq!(summary(&plan(&snapshot, &wish)), ["api configured", "secure-traffic created"]);
+    assert_eq!(summary(&plan(&snapshot, &request)), ["api configured", "secure-traffic created"]);
     snapshot.services[1].selector.clear();
-    assert!(plan(&snapshot, &wish).refusals.is_empty(), "nobody is left to be served by a wildcard");
+    assert!(plan(&snapshot, &request).blockers.is_empty(), "nobody is left to be served by a wildcard");
     snapshot.services.push(shop(&["more"]).services.remove(0));
     snapshot.pods.extend(shop(&["more"]).pods);
-    let breaks = Refusal::WildcardBreaks {
+    let breaks = PlanBlocker::WildcardBreaks {
         rule: "secure-traffic".into(),
         service: "web".into(),
         reason: SkipReason::NoSelector,
     };
-    assert_eq!(plan(&snapshot, &wish).refusals, [breaks]);
+    assert_eq!(plan(&snapshot, &request).blockers, [breaks]);
 }
 
 #[test]
-fn the_way_back_takes_only_istio_mutual_and_deletes_nothing() {
+fn disabling_removes_only_istio_mutual_and_deletes_nothing() {
     let mut snapshot = shop(&["api", "web"]);
     let mut web = rule("web", "web", Some(IstioMutual));
     web.ports =
@@ -229,23 +240,23 @@ fn the_way_back_takes_only_istio_mutual_and_deletes_nothing() {
     idle.created = 5;
     snapshot.rules =
         vec![web, idle, rule("api", "api", Some(Simple)), rule("far", "far.example.com", Some(IstioMutual))];
-    let back = plan(&snapshot, &DISABLE);
-    assert_eq!(summary(&back), ["api unchanged", "idle configured", "web configured"]);
-    let removals = [Edit::RemoveTls { place: TlsPlace::Top }, Edit::RemoveTls { place: TlsPlace::Port(0) }];
-    assert_eq!(edits(&back, "web"), removals);
-    assert!(back.rules_need_settling && back.warnings.is_empty() && back.skipped.is_empty());
+    let disabled = plan(&snapshot, &DISABLE);
+    assert_eq!(summary(&disabled), ["api unchanged", "idle configured", "web configured"]);
+    let removals = [TlsEdit::Remove { place: TlsPlace::Top }, TlsEdit::Remove { place: TlsPlace::Port(0) }];
+    assert_eq!(edits(&disabled, "web"), removals);
+    assert!(disabled.rules_need_settling && disabled.warnings.is_empty() && disabled.skipped.is_empty());
 }
 
 #[test]
-fn rules_of_others_are_left_and_named_on_the_way_back() {
+fn disabling_keeps_and_reports_rules_of_others() {
     let mut snapshot = shop(&["web"]);
     let mut web = rule("web", "web", Some(IstioMutual));
     web.foreign_manager = Some("flux".into());
     snapshot.rules = vec![web, rule("wide", "*.local", Some(IstioMutual))];
-    let left = Warning::WildcardLeft { rule: "wide".into(), host: "*.local".into() };
+    let left = Warning::WildcardKept { rule: "wide".into(), host: "*.local".into() };
     let foreign = Warning::ForeignTls { rule: "web".into(), manager: "flux".into() };
-    let back = plan(&snapshot, &DISABLE);
-    assert_eq!((summary(&back), back.warnings), (Vec::new(), vec![foreign.clone(), left.clone()]));
+    let disabled = plan(&snapshot, &DISABLE);
+    assert_eq!((summary(&disabled), disabled.warnings), (Vec::new(), vec![foreign.clone(), left.clone()]));
     let taken = plan(&snapshot, &SwitchRequest { force_conflicts: true, ..DISABLE });
     assert_eq!((summary(&taken), taken.warnings), (vec!["web configured".to_owned()], vec![left.clone()]));
     let plaintext = plan(&snapshot, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
@@ -254,13 +265,13 @@ fn rules_of_others_are_left_and_named_on_the_way_back() {
 }
 
 #[test]
-fn the_way_back_of_one_service_leaves_the_wildcard() {
+fn disabling_one_service_keeps_the_wildcard() {
     let mut snapshot = shop(&["api", "web"]);
     snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
     snapshot.rules = vec![rule("all", ALL, Some(IstioMutual)), rule("web", "web", Some(IstioMutual))];
-    let back = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..DISABLE });
-    assert_eq!(summary(&back), ["web configured"]);
+    let disabled = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..DISABLE });
+    assert_eq!(summary(&disabled), ["web configured"]);
     let policy = Warning::PolicyReachesMore { mode: MtlsMode::Permissive, services: vec!["api".into()] };
-    assert_eq!(back.warnings, [Warning::WildcardLeft { rule: "all".into(), host: ALL.into() }, policy]);
+    assert_eq!(disabled.warnings, [Warning::WildcardKept { rule: "all".into(), host: ALL.into() }, policy]);
     assert_eq!(summary(&plan(&snapshot, &DISABLE)), ["all configured", "web configured"]);
 }

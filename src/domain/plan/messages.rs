@@ -1,8 +1,9 @@
-//! What a plan says about itself. The wording stands here and nowhere else.
+//! What a plan reports to the user: Services without a rule, warnings, and why the run must not go on. The wording of
+//! each is here.
 
-use super::Target;
-use crate::domain::journal::Left;
+use crate::domain::journal::NotRestored;
 use crate::domain::mesh::MtlsMode;
+use crate::domain::object::ObjectKind;
 use crate::domain::rule::ClientTls;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +11,8 @@ use std::fmt;
 /// A Service that gets no rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
-    /// Short name of the Service.
+    /// Short name, without namespace and domain.
     pub service: String,
-    /// Why.
     pub reason: SkipReason,
 }
 
@@ -21,7 +21,7 @@ pub struct Skipped {
 pub enum SkipReason {
     /// It is an alias of a name outside.
     ExternalName,
-    /// Its endpoints are kept by hand, so nobody knows what stands behind them.
+    /// Its endpoints are written by hand, so it is not known what they lead to.
     NoSelector,
     /// It is the API server's, which has no sidecar (DR-20).
     ApiServer,
@@ -32,34 +32,32 @@ pub enum SkipReason {
 /// What the user should know before going on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Warning {
-    /// There is nothing to protect yet.
+    /// The namespace of this name has no Service.
     NoServices(String),
-    /// More than one policy claims the namespace (PA-4).
+    /// More than one policy without a selector is in the namespace (PA-4).
     SeveralPolicies {
-        /// Their names, the one in force first.
+        /// Their names, the one that takes effect first.
         by_age: Vec<String>,
-        /// The one that is changed.
+        /// Name of the one that is changed.
         chosen: String,
     },
-    /// Pods of a revision obey another policy than the one that is changed (PA-9).
+    /// Pods of a revision follow another policy than the one that is changed (PA-9).
     OtherRevision {
-        /// The revision.
         revision: String,
-        /// The policy that they obey.
-        obeys: Option<String>,
+        /// Name of that policy; `None` where they follow none.
+        follows: Option<String>,
     },
     /// A policy is labelled for a revision that no pod of the namespace runs (PA-9).
     UnseenPolicy {
-        /// Its name.
         name: String,
-        /// The revision that would see it.
+        /// The value of the label.
         revision: String,
     },
     /// A workload has its own mode (RE-3).
     WorkloadPolicy {
-        /// Name of its policy.
+        /// Name of the policy with the selector.
         name: String,
-        /// The mode that the switch is about.
+        /// The mode that the plan gives the namespace.
         wanted: MtlsMode,
         /// The workload's own mode, where it differs.
         mode: Option<MtlsMode>,
@@ -68,114 +66,61 @@ pub enum Warning {
     },
     /// Several rules of the namespace are for one host (DR-6, DR-7).
     SeveralRules {
-        /// The host.
         host: String,
-        /// Those that count.
+        /// Names of those that take effect.
         in_force: Vec<String>,
-        /// Those that do not.
+        /// Names of those that do not.
         idle: Vec<String>,
     },
-    /// A change of a wildcard rule reaches Services that were not asked for.
+    /// A change of a wildcard rule affects Services that the request does not name.
     WildcardReachesMore {
-        /// Name of the rule.
         rule: String,
         /// The Services.
         services: Vec<String>,
     },
-    /// TLS of another kind is given up for the mesh's own.
-    ReplacesTls {
-        /// Name of the rule.
-        rule: String,
-        /// Its host.
-        host: String,
-        /// What it says now.
-        tls: ClientTls,
-    },
-    /// A rule that is not touched tells clients what STRICT refuses.
-    Unexpected {
-        /// Name of the rule.
-        rule: String,
-        /// Its host.
-        host: String,
-        /// What it says.
-        tls: ClientTls,
-    },
-    /// A rule keeps `ISTIO_MUTUAL` because somebody else's field manager owns it.
-    ForeignTls {
-        /// Name of the rule.
-        rule: String,
-        /// The field manager.
-        manager: String,
-    },
-    /// A wildcard rule keeps `ISTIO_MUTUAL` because it serves more than was asked for.
-    WildcardLeft {
-        /// Name of the rule.
-        rule: String,
-        /// Its host.
-        host: String,
-    },
-    /// A rule keeps `ISTIO_MUTUAL` although the servers will speak plaintext only.
-    StillMutual {
-        /// Name of the rule.
-        rule: String,
-        /// Its host.
-        host: String,
-    },
-    /// Services were named, but the policy holds for others too.
+    /// `ISTIO_MUTUAL` replaces TLS of another kind.
+    ReplacesTls { rule: String, host: String, tls: ClientTls },
+    /// A rule that is not changed makes clients send what STRICT refuses.
+    PlaintextRule { rule: String, host: String, tls: ClientTls },
+    /// A rule keeps `ISTIO_MUTUAL` because another field manager owns it.
+    ForeignTls { rule: String, manager: String },
+    /// A wildcard rule keeps `ISTIO_MUTUAL` because it covers more than the request names.
+    WildcardKept { rule: String, host: String },
+    /// A rule keeps `ISTIO_MUTUAL` although the servers accept plaintext only from then on.
+    StillMutual { rule: String, host: String },
+    /// The request names Services, but the policy applies to others too.
     PolicyReachesMore {
-        /// The mode that they will have.
         mode: MtlsMode,
-        /// The other Services.
+        /// Names of the other Services.
         services: Vec<String>,
     },
-    /// The legacy API says DISABLE by leaving the peer out.
+    /// The legacy API expresses DISABLE by a policy without an `mtls` peer.
     LegacyDisable,
-    /// A restore leaves an object as it is.
-    NotRestored {
-        /// Policy or rule.
-        target: Target,
-        /// Name of the object.
-        name: String,
-        /// Why.
-        left: Left,
-    },
+    /// A restore does not bring an object back as it was.
+    NotRestored { kind: ObjectKind, name: String, reason: NotRestored },
 }
 
-/// Why a run must not go on.
+/// Why a run must not go on; `--force` lifts some.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// The namespace's policies hold for the whole mesh (RE-2).
+pub enum PlanBlocker {
+    /// Policies of this namespace apply to the whole mesh (RE-2).
     RootNamespace(String),
-    /// A Service was named that does not exist.
+    /// The request names a Service that does not exist.
     UnknownService {
-        /// The name as given.
         name: String,
-        /// Those that exist.
-        exist: Vec<String>,
+        /// Names of the Services of the namespace.
+        existing: Vec<String>,
     },
-    /// A policy was chosen that cannot be.
-    PolicyNotThere {
-        /// The name as given.
+    /// The request names a policy that cannot decide the namespace's mode.
+    UnknownPolicy {
         name: String,
-        /// Those that can be chosen.
+        /// Names of the policies that can.
         others: Vec<String>,
     },
-    /// The rule that serves a Service of the namespace serves other namespaces too.
-    WildcardTooWide {
-        /// Name of the rule.
-        rule: String,
-        /// Its host.
-        host: String,
-    },
+    /// The rule that applies to a Service of the namespace covers other namespaces too.
+    WildcardTooWide { rule: String, host: String },
     /// A wildcard rule would break a Service that gets no rule of its own.
-    WildcardBreaks {
-        /// Name of the rule.
-        rule: String,
-        /// The Service.
-        service: String,
-        /// Why it would break.
-        reason: SkipReason,
-    },
+    WildcardBreaks { rule: String, service: String, reason: SkipReason },
 }
 
 impl fmt::Display for Skipped {
@@ -211,9 +156,9 @@ impl fmt::Display for Warning {
                 by_age.len(),
                 list(by_age)
             ),
-            Self::OtherRevision { revision, obeys } => {
+            Self::OtherRevision { revision, follows } => {
                 let pods = format!("pods of revision {revision}");
-                match obeys {
+                match follows {
                     Some(name) => {
                         write!(f, "{pods} obey policy {name}, not the one that is changed (--policy {name} changes it)")
                     }
@@ -253,7 +198,7 @@ impl fmt::Display for Warning {
                     "DestinationRule {rule} says {tls} for {host}; ISTIO_MUTUAL takes its place, its other TLS settings go"
                 )
             }
-            Self::Unexpected { rule, host, tls } => write!(
+            Self::PlaintextRule { rule, host, tls } => write!(
                 f,
                 "DestinationRule {rule} says {tls} for {host}: its clients are refused under STRICT \
                  (--destination-rules=auto or always changes it)"
@@ -262,7 +207,7 @@ impl fmt::Display for Warning {
                 f,
                 "DestinationRule {rule} keeps ISTIO_MUTUAL: field manager \"{manager}\" owns it (--force-conflicts takes it)"
             ),
-            Self::WildcardLeft { rule, host } => {
+            Self::WildcardKept { rule, host } => {
                 write!(f, "DestinationRule {rule} keeps ISTIO_MUTUAL: its host {host} covers more than was asked for")
             }
             Self::StillMutual { rule, host } => write!(
@@ -275,27 +220,31 @@ impl fmt::Display for Warning {
             Self::PolicyReachesMore { mode, services } => {
                 write!(f, "the policy holds for the whole namespace: {mode} for {} too", list(services))
             }
-            Self::NotRestored { target, name, left } => {
-                let kind = if *target == Target::Policy { "policy" } else { "DestinationRule" };
-                let why = match left {
-                    Left::Gone => "somebody deleted it; it is not made again",
-                    Left::MadeAnew => "somebody deleted it and made it anew; it is left as it is",
-                    Left::Changed => "somebody changed it since; it is left as it is",
-                    Left::Between => "somebody changed it between two runs; it goes back to what they made of it",
-                    Left::Relabelled => "its labels or annotations were changed since; they are left as they are",
+            Self::NotRestored { kind, name, reason } => {
+                let kind = if *kind == ObjectKind::Policy { "policy" } else { "DestinationRule" };
+                let reason = match reason {
+                    NotRestored::Deleted => "somebody deleted it; it is not made again",
+                    NotRestored::Recreated => "somebody deleted it and made it anew; it is left as it is",
+                    NotRestored::Changed => "somebody changed it since; it is left as it is",
+                    NotRestored::ChangedBetweenRuns => {
+                        "somebody changed it between two runs; it goes back to what they made of it"
+                    }
+                    NotRestored::Relabelled => {
+                        "its labels or annotations were changed since; they are left as they are"
+                    }
                 };
-                write!(f, "{kind} {name}: {why}")
+                write!(f, "{kind} {name}: {reason}")
             }
         }
     }
 }
 
-/// Whether a workload's own mode stands before its ports.
+/// Whether the text names a workload's own mode before its ports.
 fn mode_written(warning: &Warning) -> bool {
     matches!(warning, Warning::WorkloadPolicy { mode: Some(_), .. })
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for PlanBlocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RootNamespace(namespace) => write!(
@@ -303,15 +252,15 @@ impl fmt::Display for Refusal {
                 "{namespace} is the mesh's root namespace: a policy there changes the whole mesh; choose the application's \
                  namespace with -n, or go on with --force"
             ),
-            Self::UnknownService { name, exist } => {
-                let exist = if exist.is_empty() {
+            Self::UnknownService { name, existing } => {
+                let existing = if existing.is_empty() {
                     "the namespace has none".into()
                 } else {
-                    format!("there are: {}", list(exist))
+                    format!("there are: {}", list(existing))
                 };
-                write!(f, "services \"{name}\" not found; {exist}")
+                write!(f, "services \"{name}\" not found; {existing}")
             }
-            Self::PolicyNotThere { name, others } => {
+            Self::UnknownPolicy { name, others } => {
                 let others = if others.is_empty() {
                     "leave --policy out".into()
                 } else {
@@ -346,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wording_names_the_thing_and_the_remedy() {
+    fn a_message_names_the_object_and_the_remedy() {
         let workload = |mode, ports: &[(u16, MtlsMode)]| Warning::WorkloadPolicy {
             name: "web".into(),
             wanted: MtlsMode::Strict,
@@ -367,7 +316,7 @@ mod tests {
                 "policy web has a selector and overrides STRICT for its workloads: port 80 DISABLE, port 81 PERMISSIVE",
             ),
             (
-                &Refusal::UnknownService { name: "wbe".into(), exist: vec!["api".into(), "web".into()] },
+                &PlanBlocker::UnknownService { name: "wbe".into(), existing: vec!["api".into(), "web".into()] },
                 "services \"wbe\" not found; there are: api, web",
             ),
             (
@@ -376,7 +325,7 @@ mod tests {
                  (--policy chooses another)",
             ),
             (
-                &Refusal::PolicyNotThere { name: "x".into(), others: Vec::new() },
+                &PlanBlocker::UnknownPolicy { name: "x".into(), others: Vec::new() },
                 "policy \"x\" cannot be the namespace's; leave --policy out",
             ),
             (
@@ -384,8 +333,8 @@ mod tests {
                 "DestinationRule web keeps ISTIO_MUTUAL: field manager \"argocd-controller\" owns it (--force-conflicts takes it)",
             ),
         ];
-        for (said, expected) in cases {
-            assert_eq!(said.to_string(), expected);
+        for (message, expected) in cases {
+            assert_eq!(message.to_string(), expected);
         }
         let many: Vec<String> = (0..20).map(|number| number.to_string()).collect();
         assert!(list(&many).ends_with("11 and 8 more"));

@@ -1,0 +1,143 @@
+//! A planned change → what is sent to the API server, and the object that it leaves.
+
+use super::patch::{self, Stale};
+use super::read;
+use super::render::{self, Apis};
+use crate::domain::mesh::{ClientTls, MtlsMode};
+use crate::domain::plan::{Change, ObjectJson, PolicyAction, RuleAction, TlsEdit};
+use json_patch::Patch;
+use serde_json::Value;
+
+/// What is sent for one change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Server-side apply of this whole object.
+    Apply(Value),
+    /// A JSON patch of the existing object; it tests that the object is the one that was read.
+    Patch(Patch),
+    /// The deletion of exactly this object, in exactly this version.
+    Delete { uid: String, resource_version: String },
+}
+
+/// What a change does to an object, whatever its kind.
+enum Effect<'a> {
+    Create(Value),
+    SetMode { from: Option<MtlsMode>, to: MtlsMode },
+    EditTls(&'a [TlsEdit]),
+    PutSpec(&'a ObjectJson),
+    Delete,
+    Nothing,
+}
+
+fn effect(apis: Apis, change: &Change) -> Effect<'_> {
+    let (namespace, name) = (change.namespace(), change.name());
+    match change {
+        Change::Policy(policy) => match &policy.action {
+            PolicyAction::Create { mode } => Effect::Create(render::policy(apis.policy, namespace, name, *mode)),
+            PolicyAction::SetMode { from, to } => Effect::SetMode { from: *from, to: *to },
+            PolicyAction::Apply { object, .. } => Effect::Create(object.value().clone()),
+            PolicyAction::Merge { spec, .. } | PolicyAction::PutBack { spec, .. } => Effect::PutSpec(spec),
+            PolicyAction::Delete { .. } => Effect::Delete,
+            PolicyAction::Unchanged { .. } => Effect::Nothing,
+        },
+        Change::Rule(rule) => match &rule.action {
+            RuleAction::Create { host } => {
+                let tls = Some(ClientTls::IstioMutual);
+                Effect::Create(render::destination_rule(apis.rule, namespace, name, host, tls))
+            }
+            RuleAction::Edit(edits) => Effect::EditTls(edits),
+            RuleAction::Apply { object, .. } => Effect::Create(object.value().clone()),
+            RuleAction::Merge { spec, .. } | RuleAction::PutBack { spec } => Effect::PutSpec(spec),
+            RuleAction::Delete => Effect::Delete,
+            RuleAction::Unchanged => Effect::Nothing,
+        },
+    }
+}
+
+/// What to send for a change; `None` where it writes nothing. `live` is the object as it was read; a change of an object
+/// that is not there, or is not as the plan says, is [`Stale`].
+pub fn request(apis: Apis, change: &Change, live: Option<&Value>) -> Result<Option<Request>, Stale> {
+    let live = || live.ok_or(Stale::Gone);
+    Ok(Some(match effect(apis, change) {
+        Effect::Create(object) => Request::Apply(object),
+        Effect::SetMode { from, to } => Request::Patch(patch::set_mode(live()?, from, to)?.patch),
+        Effect::EditTls(edits) => Request::Patch(patch::edit_tls(live()?, edits)?.patch),
+        Effect::PutSpec(spec) => Request::Patch(patch::put_spec(live()?, spec.value())),
+        Effect::Delete => {
+            let field = |name: &str| live().map(|live| read::metadata(live, name).to_owned());
+            Request::Delete { uid: field("uid")?, resource_version: field("resourceVersion")? }
+        }
+        Effect::Nothing => return Ok(None),
+    }))
+}
+
+/// The object as a change leaves it; `None` where it is not there. `live` and the error are as for [`request`].
+pub fn result(apis: Apis, change: &Change, live: Option<&Value>) -> Result<Option<Value>, Stale> {
+    let existing = || live.ok_or(Stale::Gone);
+    Ok(match effect(apis, change) {
+        Effect::Create(object) => Some(object),
+        Effect::SetMode { from, to } => Some(patch::set_mode(existing()?, from, to)?.object),
+        Effect::EditTls(edits) => Some(patch::edit_tls(existing()?, edits)?.object),
+        Effect::PutSpec(spec) => Some(with_spec(existing()?, spec)),
+        Effect::Delete => None,
+        Effect::Nothing => live.cloned(),
+    })
+}
+
+/// `object` with another spec.
+pub fn with_spec(object: &Value, spec: &ObjectJson) -> Value {
+    let mut object = object.clone();
+    object["spec"] = spec.value().clone();
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::{PolicyChange, RuleChange, TlsPlace};
+    use crate::istio::kinds::{PolicyApi, RuleApi};
+    use serde_json::json;
+
+    const APIS: Apis = Apis { policy: PolicyApi::V1, rule: RuleApi::V1 };
+
+    fn policy(action: PolicyAction) -> Change {
+        Change::Policy(PolicyChange { namespace: "shop".into(), name: "web".into(), action })
+    }
+
+    fn rule(action: RuleAction) -> Change {
+        Change::Rule(RuleChange { namespace: "shop".into(), name: "web".into(), action })
+    }
+
+    fn live() -> Value {
+        json!({"metadata": {"name": "web", "uid": "u1", "resourceVersion": "7"}, "spec": {"host": "web"}})
+    }
+
+    #[test]
+    fn a_request_leaves_the_object_that_is_predicted() {
+        let spec = ObjectJson::from(json!({"host": "web", "exportTo": ["."]}));
+        for change in [
+            rule(RuleAction::Edit(vec![TlsEdit::Set { place: TlsPlace::Top, from: None }])),
+            rule(RuleAction::PutBack { spec: spec.clone() }),
+            policy(PolicyAction::Merge { spec, current_mode: None, mode: None }),
+        ] {
+            let Ok(Some(Request::Patch(patch))) = request(APIS, &change, Some(&live())) else { panic!("{change:?}") };
+            let mut patched = live();
+            json_patch::patch(&mut patched, &patch).expect("a patch of the object that was read");
+            assert_eq!(result(APIS, &change, Some(&live())), Ok(Some(patched)), "{change:?}");
+            assert_eq!(request(APIS, &change, None), Err(Stale::Gone), "{change:?}");
+        }
+        let creation = rule(RuleAction::Create { host: "web.shop.svc.cluster.local".into() });
+        let Ok(Some(Request::Apply(object))) = request(APIS, &creation, None) else { panic!("an apply") };
+        assert_eq!(result(APIS, &creation, None), Ok(Some(object)));
+    }
+
+    #[test]
+    fn a_deletion_names_the_object_that_was_read() {
+        let deletion = policy(PolicyAction::Delete { current_mode: None, mode: None });
+        let expected = Request::Delete { uid: "u1".into(), resource_version: "7".into() };
+        assert_eq!(request(APIS, &deletion, Some(&live())), Ok(Some(expected)));
+        assert_eq!(request(APIS, &deletion, None), Err(Stale::Gone));
+        assert_eq!(result(APIS, &deletion, Some(&live())), Ok(None));
+        assert_eq!(request(APIS, &rule(RuleAction::Unchanged), Some(&live())), Ok(None));
+    }
+}
