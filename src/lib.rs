@@ -29,12 +29,10 @@ pub mod ui;
 
 use clap::FromArgMatches;
 use cli::report::ReportTo;
-use cli::switch::OffMode;
 use cli::values::SandboxState;
 use cli::{Cli, Command};
 use commands::Context;
 use commands::reports::Reports;
-use domain::mesh::MtlsMode;
 use domain::plan::Direction;
 use exit::ExitStatus;
 use std::ffi::OsString;
@@ -116,14 +114,10 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
                 commands::switch::restore(&context, &args.switch, run).await
             }
             Command::DisableMtls(args) => {
-                let mode = match args.mode {
-                    OffMode::Permissive => MtlsMode::Permissive,
-                    OffMode::Disable => MtlsMode::Disable,
-                };
-                commands::switch::run(&context, &args.switch, Direction::Disable { mode }).await
+                commands::switch::run(&context, &args.switch, Direction::Disable { mode: args.mode }).await
             }
-            Command::Probe(args) => commands::probe::run(&context, &args).await,
-            Command::Status(args) => commands::status::run(&context, &args).await,
+            Command::Probe(args) => commands::probe::run(&context, &settings::probe_settings(&args)).await,
+            Command::Status(args) => commands::status::run(&context, &settings::status_settings(&args)).await,
             Command::Cleanup => commands::cleanup::run(&context).await,
             Command::Rbac(args) => commands::rbac::run(&context, &args),
             Command::Completions { shell } => commands::generate::completions(&context, shell),

@@ -27,13 +27,16 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "curl_pod::probe_pod::DEFAULT_IMAGE",
             "domain::evidence::Sources",
+            "domain::expectation::Expectation",
             "domain::findings::Code",
+            "domain::mesh::MtlsMode",
+            "domain::plan",
             "domain::probe",
             "domain::selector",
             "istio::kinds",
         ],
     ),
-    ("settings.rs", &["cli", "cluster", "curl_pod", "env", "ui::printer"]),
+    ("settings.rs", &["cli", "cluster", "curl_pod", "domain", "env", "ui::printer"]),
     ("error.rs", &["cluster::error", "domain::probe", "exit", "report", "signal"]),
     ("exit.rs", &["signal"]),
     ("signal.rs", &[]),
@@ -85,12 +88,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Cycles that still exist: a module and those of its files that depend on each other, a file and the files in its
 /// directory as one. The list only becomes shorter: an entry without a cycle fails the test.
-const KNOWN_CYCLES: &[(&str, &[&str])] = &[
-    ("cluster", &["error", "request"]),
-    ("commands", &["probe", "watch"]),
-    ("report", &["explain", "human", "model"]),
-    ("sandbox", &["api", "discovery", "verbs"]),
-];
+const KNOWN_CYCLES: &[(&str, &[&str])] =
+    &[("report", &["explain", "human", "model"]), ("sandbox", &["api", "discovery", "verbs"])];
 
 /// Paths of other crates that only some files may mention.
 const RESTRICTED_PATHS: &[(&str, &[&str])] = &[

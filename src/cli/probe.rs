@@ -1,7 +1,9 @@
 //! Arguments of `probe`, and those that every command with a probe pod shares.
 
 use super::report::ReportArgs;
-use super::values::{EvidenceChoice, Expect, OutputFormat, Until, duration, without_path};
+use super::values::{OutputFormat, awaited_answer, duration, without_path};
+use crate::domain::evidence::Sources;
+use crate::domain::expectation::Expectation;
 use crate::domain::probe::Target;
 use crate::domain::selector::Selector;
 use clap::Args;
@@ -32,13 +34,13 @@ pub struct ProbeArgs {
     pub exclude: Vec<Target>,
     /// The answer that is expected; any other makes the exit code 1
     #[arg(long, value_enum, value_name = "ANSWER")]
-    pub expect: Option<Expect>,
+    pub expect: Option<Expectation>,
     /// Stream samples until interrupted, and say when an answer flips
     #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
     pub watch: bool,
     /// Wait until every target is proven to be so, at most --timeout
-    #[arg(long, value_enum, value_name = "ANSWER", conflicts_with_all = ["dry_run", "expect"])]
-    pub until: Option<Until>,
+    #[arg(long, value_parser = awaited_answer(), value_name = "ANSWER", conflicts_with_all = ["dry_run", "expect"])]
+    pub until: Option<Expectation>,
     /// Namespace to ask from; default: that of the targets
     #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
     pub from_namespace: Option<String>,
@@ -82,8 +84,8 @@ pub struct PodArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Probe pod")]
     pub max_time: Duration,
     /// What proves that it was the mesh which refused
-    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = EvidenceChoice::Auto, help_heading = "Probe pod")]
-    pub evidence: EvidenceChoice,
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Sources::Auto, help_heading = "Probe pod")]
+    pub evidence: Sources,
     /// Time for the probe pod to start
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Probe pod")]
     pub pod_timeout: Duration,

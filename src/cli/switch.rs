@@ -3,7 +3,9 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{FrontDoorUrl, OutputFormat, duration};
+use super::values::{FrontDoorUrl, OutputFormat, duration, off_mode};
+use crate::domain::mesh::MtlsMode;
+use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -17,35 +19,6 @@ pub enum DryRun {
     Client,
     /// Let the API server validate every object; nothing is written.
     Server,
-}
-
-/// `--destination-rules`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RulesChoice {
-    /// One for every Service, as the walk-through does.
-    Always,
-    /// Only where they are needed: auto mTLS off, or the legacy API.
-    Auto,
-    /// None.
-    Never,
-}
-
-/// `--scope`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ScopeChoice {
-    /// One rule a Service.
-    Service,
-    /// One wildcard rule for the namespace.
-    Namespace,
-}
-
-/// `--mode` of `disable-mtls`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OffMode {
-    /// Mutual TLS or plaintext.
-    Permissive,
-    /// Plaintext only.
-    Disable,
 }
 
 /// What both directions share.
@@ -114,11 +87,11 @@ pub struct SwitchArgs {
     #[arg(long, value_name = "NAME", help_heading = "Rendering")]
     pub policy: Option<String>,
     /// When to write DestinationRules
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RulesChoice::Always, help_heading = "Rendering")]
-    pub destination_rules: RulesChoice,
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RuleChoice::Always, help_heading = "Rendering")]
+    pub destination_rules: RuleChoice,
     /// One rule for each Service, or one for the namespace
-    #[arg(long, value_enum, value_name = "SCOPE", default_value_t = ScopeChoice::Service, help_heading = "Rendering")]
-    pub scope: ScopeChoice,
+    #[arg(long, value_enum, value_name = "SCOPE", default_value_t = RuleScope::Service, help_heading = "Rendering")]
+    pub scope: RuleScope,
     /// Version of the policy kind, for --dry-run=client
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
     pub policy_api: Option<PolicyApi>,
@@ -168,6 +141,6 @@ pub struct DisableArgs {
     )]
     pub restore: Option<Option<String>>,
     /// What "off" means
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = OffMode::Permissive, help_heading = "Rendering")]
-    pub mode: OffMode,
+    #[arg(long, value_parser = off_mode(), value_name = "MODE", default_value = "permissive", help_heading = "Rendering")]
+    pub mode: MtlsMode,
 }

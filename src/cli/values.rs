@@ -1,11 +1,13 @@
 //! Values of the command line, parsed with their limits.
 
 use crate::domain::evidence::Sources;
-use crate::domain::mesh::PortRef;
+use crate::domain::expectation::Expectation;
+use crate::domain::mesh::{MtlsMode, PortRef};
+use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::domain::probe::Target;
-use clap::builder::TypedValueParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, Command};
+use clap::{Arg, Command, ValueEnum};
 use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -50,44 +52,86 @@ pub enum OutputFormat {
 }
 
 /// `--evidence`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum EvidenceChoice {
-    /// The certificate shown, and the endpoint's own proxy where you may port-forward to it.
-    Auto,
-    /// The certificate shown and the policy only.
-    Network,
-    /// What the endpoint's own proxy has loaded only.
-    Proxy,
-}
+impl ValueEnum for Sources {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Network, Self::Proxy]
+    }
 
-impl From<EvidenceChoice> for Sources {
-    fn from(choice: EvidenceChoice) -> Self {
-        match choice {
-            EvidenceChoice::Auto => Self::Auto,
-            EvidenceChoice::Network => Self::Network,
-            EvidenceChoice::Proxy => Self::Proxy,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Auto => {
+                ("auto", "The certificate shown, and the endpoint's own proxy where you may port-forward to it")
+            }
+            Self::Network => ("network", "The certificate shown and the policy only"),
+            Self::Proxy => ("proxy", "What the endpoint's own proxy has loaded only"),
+        };
+        Some(PossibleValue::new(name).help(help))
     }
 }
 
-/// `--until`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Until {
-    /// Plaintext is rejected.
-    Rejected,
-    /// Plaintext is accepted.
-    Accepted,
+/// `--until`: an answer that the samples of a stream can show.
+pub fn awaited_answer() -> impl TypedValueParser<Value = Expectation> {
+    PossibleValuesParser::new([
+        PossibleValue::new("rejected").help("Plaintext is rejected"),
+        PossibleValue::new("accepted").help("Plaintext is accepted"),
+    ])
+    .map(|name| if name == "rejected" { Expectation::Rejected } else { Expectation::Accepted })
 }
 
 /// `--expect`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Expect {
-    /// Plaintext must be rejected.
-    Rejected,
-    /// Plaintext must be accepted.
-    Accepted,
-    /// What the policies ask for, port by port: rejected under STRICT, accepted otherwise.
-    Policy,
+impl ValueEnum for Expectation {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Rejected, Self::Accepted, Self::Policy]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Rejected => "Plaintext must be rejected",
+            Self::Accepted => "Plaintext must be accepted",
+            Self::Policy => "What the policies ask for, port by port: rejected under STRICT, accepted otherwise",
+        };
+        Some(PossibleValue::new(self.as_str()).help(help))
+    }
+}
+
+/// `--destination-rules`.
+impl ValueEnum for RuleChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Always, Self::Auto, Self::Never]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Always => ("always", "One for every Service, as the walk-through does"),
+            Self::Auto => ("auto", "Only where they are needed: auto mTLS off, or the legacy API"),
+            Self::Never => ("never", "None"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+/// `--scope`.
+impl ValueEnum for RuleScope {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Service, Self::Namespace]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Service => ("service", "One rule a Service"),
+            Self::Namespace => ("namespace", "One wildcard rule for the namespace"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+/// `--mode` of `disable-mtls`.
+pub fn off_mode() -> impl TypedValueParser<Value = MtlsMode> {
+    PossibleValuesParser::new([
+        PossibleValue::new("permissive").help("Mutual TLS or plaintext"),
+        PossibleValue::new("disable").help("Plaintext only"),
+    ])
+    .map(|name| if name == "disable" { MtlsMode::Disable } else { MtlsMode::Permissive })
 }
 
 /// A DNS label, which is all that a namespace or Service name can be.

@@ -1,4 +1,4 @@
-//! The way to the cluster, as kubectl and oc find it.
+//! Connects to the cluster of the kubeconfig, of the command line or of the pod's own account, by kubectl's rules.
 
 use super::deadline::Deadline;
 use super::error::ClusterError;
@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What kubectl's global options say about the connection.
+/// kubectl's global options about the connection.
 #[derive(Clone, Default)]
 pub struct Connection {
     /// `--kubeconfig`; else `KUBECONFIG` (several files merged), else `~/.kube/config`, else the in-cluster account.
@@ -42,43 +42,43 @@ pub struct Connection {
     pub impersonate_uid: Option<String>,
     /// `--request-timeout`; none waits without end.
     pub request_timeout: Option<Duration>,
-    /// Who is told of every request (`-v`).
+    /// Receives a line for every request (`-v`).
     pub trace: Option<Sink>,
 }
 
 impl Connection {
-    /// Whether the command line says which cluster or namespace is meant.
+    /// Whether the command line names a cluster or a namespace.
     pub fn names_a_cluster(&self) -> bool {
         let named = [&self.context, &self.cluster, &self.namespace, &self.server];
         self.kubeconfig.is_some() || named.into_iter().any(Option::is_some)
     }
 }
 
-/// A cluster that answers, and the namespace to work in.
+/// A client for a cluster, and the namespace to work in.
 #[derive(Clone)]
 pub struct Cluster {
-    /// The client; every request has a deadline and none is repeated behind our back.
+    /// The client. Every request has a deadline, and kube repeats none.
     pub client: Client,
     /// The namespace by kubectl's rules.
     pub namespace: String,
-    /// What a person would call the cluster: its server's address, or `sandbox`.
+    /// Name for messages: the server's address, or `the sandbox`.
     pub name: String,
 }
 
 impl Cluster {
-    /// The same cluster, looked at in another namespace.
+    /// The same cluster with another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
         Self { client: self.client.clone(), namespace: namespace.to_owned(), name: self.name.clone() }
     }
 }
 
-/// Connects. No request is made yet. Once `shutdown` has come, requests get little time.
+/// Creates the client; sends no request. After a signal, requests get little time.
 pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Cluster, ClusterError> {
     let mut config = configuration(connection).await?;
     override_with(&mut config, connection)?;
     check_token(&config.auth_info)?;
-    // kube repeats 429, 503 and 504 up to 15 times, writes included; see `request` for what we do.
+    // kube repeats 429, 503 and 504 up to 15 times, writes included; `request` has this tool's policy.
     config.default_retry = false;
     config.connect_timeout = Some(connection.request_timeout.unwrap_or(Duration::from_secs(30)));
     // Log and watch streams may be silent for long; all else has the deadline of the layer below.
@@ -104,7 +104,7 @@ async fn configuration(connection: &Connection) -> Result<Config, ClusterError> 
     };
     let kubeconfig = match read {
         Ok(kubeconfig) => kubeconfig,
-        // No file at all: a pod's own account, as kubectl does it, or an address on the command line.
+        // Without a file: the pod's own account, as in kubectl, or an address on the command line.
         Err(error) if connection.kubeconfig.is_none() && is_absent(&error) => return without_file(connection),
         Err(error @ KubeconfigError::Parse(_)) => return Err(invalid(&without_values(&error.to_string()))),
         Err(error) => return Err(invalid(&chain(&error))),
@@ -149,18 +149,18 @@ fn parse_server(server: &str) -> Result<http::Uri, ClusterError> {
     server.parse().map_err(|_| ClusterError::new(format!("--server {server:?} is no URL"), "write https://HOST:PORT"))
 }
 
-/// Options of the command line win over the file.
+/// Applies options of the command line, which override the file.
 fn override_with(config: &mut Config, connection: &Connection) -> Result<(), ClusterError> {
     if let Some(server) = &connection.server {
         config.cluster_url = parse_server(server)?;
     }
     if let Some(token) = &connection.token {
         // A token replaces every other credential, as in kubectl.
-        let kept = std::mem::take(&mut config.auth_info);
+        let replaced = std::mem::take(&mut config.auth_info);
         config.auth_info = AuthInfo {
             token: Some(token.clone().into()),
-            impersonate: kept.impersonate,
-            impersonate_groups: kept.impersonate_groups,
+            impersonate: replaced.impersonate,
+            impersonate_groups: replaced.impersonate_groups,
             ..AuthInfo::default()
         };
     }
@@ -190,13 +190,13 @@ fn override_with(config: &mut Config, connection: &Connection) -> Result<(), Clu
     Ok(())
 }
 
-/// What a parser says of a kubeconfig, without the lines and values that it shows: a token may be among them.
+/// A parser's message about a kubeconfig, without the lines and values in it: they may contain a token.
 fn without_values(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
     first.split('"').step_by(2).collect::<Vec<_>>().join("…")
 }
 
-/// The client would panic on a token that no header can carry, such as one with a line break at its end.
+/// Rejects a token that no header can contain, such as one with a line break: kube panics on it.
 fn check_token(credentials: &AuthInfo) -> Result<(), ClusterError> {
     let written = serde_json::to_value(credentials).unwrap_or_default();
     let token = written["token"].as_str().unwrap_or_default();
@@ -212,18 +212,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let message = inner.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         source = inner.source();
     }
     text
 }
 
-fn invalid(what: &str) -> ClusterError {
+fn invalid(reason: &str) -> ClusterError {
     ClusterError::new(
-        format!("the kubeconfig cannot be used: {what}"),
+        format!("the kubeconfig cannot be used: {reason}"),
         "see `kubectl config view`; --kubeconfig names another file",
     )
 }

@@ -1,8 +1,7 @@
-//! The deadline of a request: until its whole answer is there, not only the head of it.
+//! Sets a deadline for the whole response of every request, body included, because a server can stall in the middle of it.
 //!
-//! A server or a way to it that stalls in the middle of an answer would otherwise be waited for without end. Watches,
-//! followed logs and upgraded connections are silent for as long as nothing happens, so of them only the head is timed;
-//! whoever reads them has limits of its own.
+//! Watches, followed logs and upgraded connections are silent while nothing happens, so the deadline applies only to their
+//! head; their readers have limits of their own.
 
 use crate::signal::Shutdown;
 use bytes::Bytes;
@@ -15,16 +14,15 @@ use std::time::Duration;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, Layer, Service};
 
-/// Time for each request once the command has been told to end: what is left to do then is to clean up, and a way
-/// that is dead must not hold it up.
-const WHEN_ENDING: Duration = Duration::from_secs(5);
+/// Time for each request after a signal: only cleaning up is left, and a dead connection must not delay it.
+const LIMIT_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 
-/// Puts a deadline on every request.
+/// A layer that sets a deadline for every request.
 #[derive(Debug, Clone)]
 pub struct Deadline {
-    /// `--request-timeout`; none waits without end.
+    /// `--request-timeout`; `None` is no limit.
     pub limit: Option<Duration>,
-    /// What tells the command to end.
+    /// Shortens the limit after a signal.
     pub shutdown: Shutdown,
 }
 
@@ -36,7 +34,7 @@ impl<S> Layer<S> for Deadline {
     }
 }
 
-/// A service whose answers come in time or not at all.
+/// A service whose responses arrive within the deadline or are an error.
 #[derive(Debug, Clone)]
 pub struct Timed<S> {
     inner: S,
@@ -60,11 +58,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let goes_on = goes_on(request.uri().query().unwrap_or_default());
+        let is_stream = is_stream(request.uri().query().unwrap_or_default());
         let head = self.inner.call(request);
         let answer = async move {
             let answer = head.await.map_err(Into::into)?;
-            if goes_on || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if is_stream || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(answer.map(Either::Right));
             }
             let (parts, body) = answer.into_parts();
@@ -83,8 +81,8 @@ where
     }
 }
 
-/// A refusal of a busy server as a `Status` with the time that its header names: the client passes no header on, and
-/// the server's own filter for fairness answers in plain text.
+/// The body for a 429 as a `Status` with the time of its `Retry-After` header: kube drops headers, and the server's priority
+/// and fairness filter responds with plain text.
 fn throttled(answer: &Parts) -> Option<Bytes> {
     let named = answer.headers.get(RETRY_AFTER).filter(|_| answer.status == StatusCode::TOO_MANY_REQUESTS)?;
     let seconds: u32 = named.to_str().ok()?.trim().parse().ok()?;
@@ -99,7 +97,7 @@ fn throttled(answer: &Parts) -> Option<Bytes> {
 async fn too_late(limit: Option<Duration>, shutdown: &Shutdown) {
     let ending = async {
         shutdown.requested().await;
-        tokio::time::sleep(WHEN_ENDING).await;
+        tokio::time::sleep(LIMIT_AFTER_SIGNAL).await;
     };
     match limit {
         Some(limit) => tokio::select! {
@@ -110,8 +108,8 @@ async fn too_late(limit: Option<Duration>, shutdown: &Shutdown) {
     }
 }
 
-/// Whether the answer to a request with this query goes on for as long as something happens.
-fn goes_on(query: &str) -> bool {
+/// Whether the response to a request with this query is a stream without an end.
+fn is_stream(query: &str) -> bool {
     query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true" | "follow=1"))
 }
 
@@ -149,6 +147,6 @@ mod tests {
         let deadline = Deadline { limit: None, shutdown: Shutdown::from_channel(receiver) };
         let start = tokio::time::Instant::now();
         ask(&deadline, "/api/v1/pods").await.unwrap_err();
-        assert_eq!(start.elapsed(), WHEN_ENDING);
+        assert_eq!(start.elapsed(), LIMIT_AFTER_SIGNAL);
     }
 }

@@ -1,4 +1,4 @@
-//! Which API generation the cluster speaks.
+//! Discovers which versions of Istio's kinds the API server serves, and whether it is OpenShift.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, explain_server};
@@ -7,33 +7,34 @@ use crate::istio::kinds::{Kind, PolicyApi, RuleApi};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList};
 
-/// The kinds to write, as discovery prefers them.
+/// API versions of the kinds that are written: the newest ones that the API server serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiVersions {
-    /// The server's half.
+    /// Version of the policy kind, which servers follow.
     pub policy: PolicyApi,
-    /// The client's half.
+    /// Version of `DestinationRule`, which clients follow.
     pub rule: RuleApi,
-    /// Whether the cluster is an OpenShift: its admission chooses the user id of a pod.
+    /// Whether the cluster is OpenShift, whose admission assigns the user id of a pod.
     pub openshift: bool,
 }
 
-/// Asks the API server: everything in one answer, as kubectl does; in two rounds where it is older than Kubernetes 1.26.
+/// Discovers the API versions: with one aggregated request, as kubectl does, and with two rounds of requests before
+/// Kubernetes 1.26.
 pub async fn discover(cluster: &Cluster) -> Result<ApiVersions, ClusterError> {
     let access = Access::new("get", "", "apis", "");
-    // The first request of every run: where it fails for want of a way, the message names the server.
+    // This is the first request of every run, so its error names the server.
     let unreachable = |error: kube::Error| explain_server(&cluster.name, &error);
     let all = attempt(access, &mut || cluster.client.list_api_groups_aggregated()).await.map_err(unreachable)?;
-    let found = if all.items.is_empty() {
+    let served = if all.items.is_empty() {
         let groups = attempt(access, &mut || cluster.client.list_api_groups()).await.map_err(unreachable)?;
-        in_rounds(cluster, &groups).await?
+        from_groups(cluster, &groups).await?
     } else {
-        in_one(&all)
+        from_aggregated(&all)
     };
-    let policy = PolicyApi::ALL.into_iter().find(|api| found.kinds.contains(&api.kind()));
-    let rule = RuleApi::ALL.into_iter().find(|api| found.kinds.contains(&api.kind()));
+    let policy = PolicyApi::ALL.into_iter().find(|api| served.kinds.contains(&api.kind()));
+    let rule = RuleApi::ALL.into_iter().find(|api| served.kinds.contains(&api.kind()));
     match (policy, rule) {
-        (Some(policy), Some(rule)) => Ok(ApiVersions { policy, rule, openshift: found.openshift }),
+        (Some(policy), Some(rule)) => Ok(ApiVersions { policy, rule, openshift: served.openshift }),
         _ => Err(ClusterError::new(
             format!(
                 "no Istio found on {}: it serves neither PeerAuthentication (security.istio.io) nor the legacy Policy (authentication.istio.io) with DestinationRule (networking.istio.io)",
@@ -44,8 +45,8 @@ pub async fn discover(cluster: &Cluster) -> Result<ApiVersions, ClusterError> {
     }
 }
 
-/// Of the kinds that we know, those that are served.
-struct Found {
+/// The known kinds that are served.
+struct ServedKinds {
     kinds: Vec<Kind>,
     openshift: bool,
 }
@@ -53,15 +54,16 @@ struct Found {
 /// An API group that only OpenShift has.
 const OPENSHIFT: &str = "security.openshift.io";
 
-fn known() -> impl Iterator<Item = Kind> {
+fn known_kinds() -> impl Iterator<Item = Kind> {
     PolicyApi::ALL.map(PolicyApi::kind).into_iter().chain(RuleApi::ALL.map(RuleApi::kind))
 }
 
-fn in_one(all: &APIGroupDiscoveryList) -> Found {
+fn from_aggregated(all: &APIGroupDiscoveryList) -> ServedKinds {
     let group = |name: &str| {
-        let is_it =
-            |group: &&APIGroupDiscovery| group.metadata.as_ref().and_then(|it| it.name.as_deref()) == Some(name);
-        all.items.iter().find(is_it)
+        let has_name = |group: &&APIGroupDiscovery| {
+            group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()) == Some(name)
+        };
+        all.items.iter().find(has_name)
     };
     let served = |kind: &Kind| {
         let mut versions = group(kind.group).into_iter().flat_map(|group| &group.versions);
@@ -69,29 +71,29 @@ fn in_one(all: &APIGroupDiscoveryList) -> Found {
         let mut resources = version.into_iter().flat_map(|version| &version.resources);
         resources.any(|resource| resource.resource.as_deref() == Some(kind.plural))
     };
-    Found { kinds: known().filter(served).collect(), openshift: group(OPENSHIFT).is_some() }
+    ServedKinds { kinds: known_kinds().filter(served).collect(), openshift: group(OPENSHIFT).is_some() }
 }
 
-/// The second round: a group's version can be served for other kinds than ours, so each is looked into.
-async fn in_rounds(cluster: &Cluster, groups: &APIGroupList) -> Result<Found, ClusterError> {
+/// Discovery without aggregation: a group's version may serve other kinds than the known ones, so each is requested.
+async fn from_groups(cluster: &Cluster, groups: &APIGroupList) -> Result<ServedKinds, ClusterError> {
     let served = |kind: &Kind| {
         groups.groups.iter().any(|group| {
             group.name == kind.group && group.versions.iter().any(|version| version.version == kind.version)
         })
     };
-    let mut kinds: Vec<Kind> = known().filter(served).collect();
-    let found = futures::future::try_join_all(kinds.iter().map(|kind| has(cluster, kind))).await?;
-    let mut keep = found.into_iter();
-    kinds.retain(|_| keep.next().unwrap_or(false));
-    Ok(Found { kinds, openshift: groups.groups.iter().any(|group| group.name == OPENSHIFT) })
+    let mut kinds: Vec<Kind> = known_kinds().filter(served).collect();
+    let are_served = futures::future::try_join_all(kinds.iter().map(|kind| is_served(cluster, kind))).await?;
+    let mut are_served = are_served.into_iter();
+    kinds.retain(|_| are_served.next().unwrap_or(false));
+    Ok(ServedKinds { kinds, openshift: groups.groups.iter().any(|group| group.name == OPENSHIFT) })
 }
 
-/// The version of the API server, for reports; one that does not say is none the worse for it.
+/// The version of the API server, for reports; `None` if the request fails.
 pub async fn kubernetes_version(cluster: &Cluster) -> Option<String> {
     Some(cluster.client.apiserver_version().await.ok()?.git_version)
 }
 
-async fn has(cluster: &Cluster, kind: &Kind) -> Result<bool, ClusterError> {
+async fn is_served(cluster: &Cluster, kind: &Kind) -> Result<bool, ClusterError> {
     let version = kind.api_version();
     let access = Access::new("get", kind.group, "apis", "");
     let list: Option<APIResourceList> =
@@ -105,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     fn found(groups: &serde_json::Value) -> (Vec<&'static str>, bool) {
-        let found = in_one(&serde_json::from_value(json!({ "items": groups })).unwrap());
+        let found = from_aggregated(&serde_json::from_value(json!({ "items": groups })).unwrap());
         (found.kinds.iter().map(|kind| kind.version).collect(), found.openshift)
     }
 

@@ -1,21 +1,24 @@
-//! A client error → a sentence that names the thing, and a remedy.
+//! Turns errors of the client into a message that names the object and a hint, for all users of the API.
 
 use kube::core::Status;
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-/// Something that the cluster, its API or its permissions did not let us do.
+/// Longest time that a request waits in total for a server that reports when it accepts requests again.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(20);
+
+/// A failed request: the cluster, its API or its permissions did not allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterError {
-    /// What was being done and what came of it.
+    /// What was attempted, and why it failed.
     pub message: String,
-    /// What a person can do about it.
+    /// What the user can do about it.
     pub hint: Option<String>,
 }
 
 impl ClusterError {
-    /// An error with a remedy.
+    /// An error with a hint.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: Some(hint.into()) }
     }
@@ -29,45 +32,45 @@ impl fmt::Display for ClusterError {
 
 impl std::error::Error for ClusterError {}
 
-/// What a request does to what, for messages and for the grant that it needs.
+/// The verb and the object of a request, for messages and for the right that it needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
     /// `get`, `list`, `watch`, `create`, `patch` or `delete`.
     pub verb: &'static str,
     /// API group; empty for the core group.
     pub group: &'a str,
-    /// Plural, with a subresource after a slash: `pods/log`.
+    /// Plural name, with a subresource after a slash: `pods/log`.
     pub resource: &'a str,
     /// Namespace; empty for the whole cluster.
     pub namespace: &'a str,
-    /// Name of the object, where one is meant.
+    /// Name of the object; empty for none.
     pub name: &'a str,
-    /// Whether the request can be made twice and comes to the same.
+    /// Whether sending the request twice has the same effect as once.
     pub is_repeatable: bool,
 }
 
 impl<'a> Access<'a> {
-    /// Access to a resource of a namespace.
+    /// Access to a resource in a namespace; reads are repeatable.
     pub const fn new(verb: &'static str, group: &'a str, resource: &'a str, namespace: &'a str) -> Self {
         let is_repeatable = matches!(verb.as_bytes(), b"get" | b"list" | b"watch");
         Self { verb, group, resource, namespace, name: "", is_repeatable }
     }
 
-    /// A write that comes to the same when it is made twice: of an object whose name is ours alone.
+    /// The same access as repeatable: for a write of an object whose name no other program uses.
     #[must_use]
     pub const fn repeatable(mut self) -> Self {
         self.is_repeatable = true;
         self
     }
 
-    /// The same, for one object.
+    /// The same access for one object.
     #[must_use]
     pub const fn named(mut self, name: &'a str) -> Self {
         self.name = name;
         self
     }
 
-    /// The two commands that grant it.
+    /// The commands that grant it.
     pub fn grant(&self) -> String {
         let (kind, scope) = if self.namespace.is_empty() {
             ("clusterrole", String::new())
@@ -79,7 +82,7 @@ impl<'a> Access<'a> {
             (group, None) => format!("{}.{group}", self.resource),
             (group, Some((resource, sub))) => format!("{resource}.{group}/{sub}"),
         };
-        // What is patched by server-side apply may have to be made.
+        // Server-side apply may create the object.
         let verb = if self.verb == "patch" { "create,patch" } else { self.verb };
         let name = format!("secure-traffic-{}", self.resource.replace('/', "-"));
         format!(
@@ -110,22 +113,21 @@ pub fn explain(access: Access<'_>, error: &kube::Error) -> ClusterError {
     explain_as(&format!("could not {access}"), access, error)
 }
 
-/// Explains that the server itself could not be talked to.
+/// Explains a failed first request, with the address of the server.
 pub fn explain_server(server: &str, error: &kube::Error) -> ClusterError {
     let access = Access::new("get", "", "apis", "");
     explain_as(&format!("could not ask the API server at {server}"), access, error)
 }
 
-/// What was attempted, what came of it, and the remedy.
 fn explain_as(attempted: &str, access: Access<'_>, error: &kube::Error) -> ClusterError {
-    let (what, hint) = match error {
-        kube::Error::Api(status) => (server_words(status), api_hint(access, status)),
-        other => (cause(other), Some(transport_hint(other))),
+    let (reason, hint) = match error {
+        kube::Error::Api(status) => (status_text(status), api_hint(access, status)),
+        other => (root_cause(other), Some(transport_hint(other))),
     };
-    ClusterError { message: format!("{attempted}: {what}"), hint }
+    ClusterError { message: format!("{attempted}: {reason}"), hint }
 }
 
-fn server_words(status: &Status) -> String {
+fn status_text(status: &Status) -> String {
     match (status.reason.as_str(), status.message.as_str()) {
         ("", "") => format!("the server answered {}", status.code),
         (reason, "") => reason.to_owned(),
@@ -144,7 +146,7 @@ fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
         ),
         403 if status.message.contains(" cannot ") => Some(access.grant()),
         404 if access.resource == "namespaces" => Some("see `kubectl get namespaces`, and name one with -n".to_owned()),
-        429 if retry_after(status).is_some_and(|time| time > super::request::PATIENCE) => Some(format!(
+        429 if retry_after(status).is_some_and(|time| time > MAX_RETRY_AFTER) => Some(format!(
             "the API server throttles: try again in {} s",
             retry_after(status).unwrap_or_default().as_secs()
         )),
@@ -161,7 +163,7 @@ fn transport_hint(error: &kube::Error) -> String {
         return "the way to the API server is bad: a proxy or load balancer in between may cut connections; try again"
             .to_owned();
     }
-    if cause(error).to_lowercase().contains("certificate") {
+    if root_cause(error).to_lowercase().contains("certificate") {
         return "check --certificate-authority and --tls-server-name against the server's certificate".to_owned();
     }
     "check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and \
@@ -169,26 +171,26 @@ fn transport_hint(error: &kube::Error) -> String {
         .to_owned()
 }
 
-/// What lies beneath an error. An I/O error that wraps another error would leave that one out.
+/// The sources of an error. `std::io::Error::source` skips the error that it wraps; this does not.
 fn causes(error: &kube::Error) -> impl Iterator<Item = Cause<'_>> {
-    std::iter::successors(error.source(), |error| beneath(*error))
+    std::iter::successors(error.source(), |error| source_of(*error))
 }
 
 type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
-fn beneath(error: Cause<'_>) -> Option<Cause<'_>> {
+fn source_of(error: Cause<'_>) -> Option<Cause<'_>> {
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
     }
 }
 
-/// Whether the request ran into its deadline, or the connection for it did.
+/// Whether the request or its connection ran into the deadline.
 pub fn is_timeout(error: &kube::Error) -> bool {
     causes(error).any(|cause| cause.is::<tower::timeout::error::Elapsed>() || cause.is::<tokio::time::error::Elapsed>())
 }
 
-/// Whether the connection broke under the request, which the server may have had by then.
+/// Whether the connection broke during the request, which the server may have received.
 pub fn is_broken_off(error: &kube::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     causes(error).any(|cause| {
@@ -198,8 +200,8 @@ pub fn is_broken_off(error: &kube::Error) -> bool {
     })
 }
 
-/// Whether a write that failed so may have been made all the same: its answer did not come, or not whole, or the
-/// server gave up waiting for it.
+/// Whether a write with this error may have taken effect nevertheless: its response is missing or incomplete, or the server
+/// gave up waiting for it.
 pub fn is_unanswered(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code == 504 || (status.code >= 500 && status.message.contains("timed out")),
@@ -208,8 +210,8 @@ pub fn is_unanswered(error: &kube::Error) -> bool {
     }
 }
 
-/// The innermost cause, which is what a person can act upon.
-fn cause(error: &kube::Error) -> String {
+/// The innermost cause, which names what the user can change.
+fn root_cause(error: &kube::Error) -> String {
     if is_timeout(error) {
         return "no answer within the request's deadline".to_owned();
     }
@@ -218,21 +220,21 @@ fn cause(error: &kube::Error) -> String {
         return "the connection was closed before the answer was whole".to_owned();
     }
     let last = causes(error).last();
-    // A proxy in between may answer with a page of its own; the beginning tells enough.
-    let words = last.map_or_else(|| error.to_string(), ToString::to_string);
-    match words.char_indices().nth(300) {
-        Some((end, _)) => format!("{} …", words[..end].trim_end()),
-        None => words,
+    // A proxy in between may answer with an HTML page; its beginning is enough.
+    let text = last.map_or_else(|| error.to_string(), ToString::to_string);
+    match text.char_indices().nth(300) {
+        Some((end, _)) => format!("{} …", text[..end].trim_end()),
+        None => text,
     }
 }
 
-/// How long the server asks to be left alone.
+/// The time after which the server accepts the request again, as it reports.
 pub fn retry_after(status: &Status) -> Option<Duration> {
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// The status code of an API error, 0 for any other error.
+/// The HTTP status code of an API error; 0 for any other error.
 pub fn code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,

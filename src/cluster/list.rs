@@ -1,7 +1,5 @@
-//! Lists, page by page, of shapes that hold no more than is asked of them.
-//!
-//! An object is turned into what is kept of it before the next page is read, so that a namespace of ten thousand pods
-//! costs the memory of a page.
+//! Lists objects page by page, for snapshots. Each object is converted before the next page is read, so that a namespace of
+//! ten thousand pods needs the memory of one page.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};
@@ -11,17 +9,17 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// Objects a page, as kubectl asks for them.
+/// Objects per page, as kubectl requests them.
 const PAGE: u32 = 500;
 
-/// A resource to list: group, version and plural.
+/// A resource that can be listed.
 #[derive(Debug, Clone, Copy)]
 pub struct Resource {
     /// API group; empty for the core group.
     pub group: &'static str,
     /// API version.
     pub version: &'static str,
-    /// Plural, as in paths.
+    /// Plural name, as in paths.
     pub plural: &'static str,
 }
 
@@ -44,7 +42,7 @@ impl Resource {
     }
 }
 
-/// What is read of an object's metadata.
+/// The fields of an object's metadata that are read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Meta {
@@ -67,7 +65,7 @@ pub struct Owner {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Whether it keeps the object as it is.
+    /// Whether it is the managing controller.
     pub controller: Option<bool>,
 }
 
@@ -84,65 +82,65 @@ struct PageMeta {
     more: Option<String>,
 }
 
-/// Every object of a namespace (empty: of all), turned into what `keep` makes of it.
+/// Lists a namespace (empty: all namespaces), and returns what `convert` makes of each object.
 pub async fn list<T, U>(
     cluster: &Cluster,
     resource: Resource,
     namespace: &str,
-    keep: impl FnMut(T) -> Option<U>,
+    convert: impl FnMut(T) -> Option<U>,
 ) -> Result<Vec<U>, ClusterError>
 where
     T: DeserializeOwned,
 {
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    Box::pin(attempt_list(cluster, resource, namespace, keep)).await.map_err(|error| explain(access, &error))
+    Box::pin(attempt_list(cluster, resource, namespace, convert)).await.map_err(|error| explain(access, &error))
 }
 
-/// The same, where some answers of the server are an answer: `None` for the given status codes.
+/// As [`list`], with `None` for the given status codes.
 pub async fn list_optional<T, U>(
     cluster: &Cluster,
     resource: Resource,
     namespace: &str,
     absent: &[u16],
-    keep: impl FnMut(T) -> Option<U>,
+    convert: impl FnMut(T) -> Option<U>,
 ) -> Result<Option<Vec<U>>, ClusterError>
 where
     T: DeserializeOwned,
 {
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    match Box::pin(attempt_list(cluster, resource, namespace, keep)).await {
+    match Box::pin(attempt_list(cluster, resource, namespace, convert)).await {
         Ok(list) => Ok(Some(list)),
         Err(error) if absent.contains(&code(&error)) => Ok(None),
         Err(error) => Err(explain(access, &error)),
     }
 }
 
-/// What became of a list that is only asked for to know more.
+/// Result of a list that may be unavailable.
 #[derive(Debug)]
-pub enum Found<U> {
+pub enum Listing<U> {
     /// The objects.
     Listed(Vec<U>),
-    /// The cluster has no such kind.
+    /// The API server does not serve the kind.
     NotServed,
-    /// We may not read it.
+    /// The user may not list it.
     Forbidden,
 }
 
-/// The same, where neither a kind that is not there nor a missing permission is an error.
+/// As [`list`], without an error for a kind that is not served or may not be listed.
 pub async fn list_if_allowed<T, U>(
     cluster: &Cluster,
     resource: Resource,
     namespace: &str,
-    keep: impl FnMut(T) -> Option<U>,
-) -> Result<Found<U>, ClusterError>
+    convert: impl FnMut(T) -> Option<U>,
+) -> Result<Listing<U>, ClusterError>
 where
     T: DeserializeOwned,
 {
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    match Box::pin(attempt_list(cluster, resource, namespace, keep)).await {
-        Ok(list) => Ok(Found::Listed(list)),
-        Err(error) if code(&error) == 404 => Ok(Found::NotServed),
-        Err(error) if code(&error) == 403 => Ok(Found::Forbidden),
+    match Box::pin(attempt_list(cluster, resource, namespace, convert)).await {
+        Ok(list) => Ok(Listing::Listed(list)),
+        Err(error) if code(&error) == 404 => Ok(Listing::NotServed),
+        Err(error) if code(&error) == 403 => Ok(Listing::Forbidden),
         Err(error) => Err(explain(access, &error)),
     }
 }
@@ -151,7 +149,7 @@ async fn attempt_list<T, U>(
     cluster: &Cluster,
     resource: Resource,
     namespace: &str,
-    mut keep: impl FnMut(T) -> Option<U>,
+    mut convert: impl FnMut(T) -> Option<U>,
 ) -> Result<Vec<U>, kube::Error>
 where
     T: DeserializeOwned,
@@ -159,25 +157,25 @@ where
     let path = resource.path(namespace);
     let access = Access::new("list", resource.group, resource.plural, namespace);
     let mut params = ListParams::default().limit(PAGE);
-    let mut kept = Vec::new();
+    let mut converted = Vec::new();
     loop {
-        let mut ask = || {
+        let mut request_page = || {
             let request = Request::new(path.as_str()).list(&params).map_err(kube::Error::BuildRequest);
             async { cluster.client.request::<Page<T>>(request?).await }
         };
-        let page = match attempt(access, &mut ask).await {
-            // The list has grown old while it was read: once more, in one piece.
+        let page = match attempt(access, &mut request_page).await {
+            // The list has expired while it was read: read it again in one page.
             Err(error) if code(&error) == 410 && params.continue_token.is_some() => {
-                kept.clear();
+                converted.clear();
                 params = ListParams::default();
                 continue;
             }
             other => other?,
         };
-        kept.extend(page.items.into_iter().filter_map(&mut keep));
+        converted.extend(page.items.into_iter().filter_map(&mut convert));
         match page.metadata.more.filter(|token| !token.is_empty()) {
             Some(token) => params = ListParams { limit: Some(PAGE), ..ListParams::default() }.continue_token(&token),
-            None => return Ok(kept),
+            None => return Ok(converted),
         }
     }
 }

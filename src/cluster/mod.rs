@@ -1,7 +1,7 @@
-//! The only code that talks to an API server: connection, discovery, snapshot, writes, the probe pod. It also asks
-//! Prometheus and the front doors of applications.
+//! Sends requests to the API server: connection, discovery, snapshots, writes, journals and the Lease. `commands` and
+//! `curl_pod` use it.
 //!
-//! It decides nothing and prints nothing; what it returns is domain values or a [`error::ClusterError`].
+//! It returns domain values or a [`error::ClusterError`]. Nothing here prints or decides.
 
 pub mod access;
 pub mod apply;

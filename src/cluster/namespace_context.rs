@@ -1,9 +1,10 @@
-//! A wider look: the namespace, or all of them, with what is around it. Only overviews ask for it.
+//! Reads one namespace or all of them together with their surroundings, for `status` and the checks before `enable-mtls`:
+//! rules and labels of other namespaces, callers from outside the mesh, jobs, and policies that need identities.
 
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::ClusterError;
-use super::list::{Found, Meta, Resource, list, list_if_allowed};
+use super::list::{Listing, Meta, Resource, list, list_if_allowed};
 use super::snapshot::{self, MeshOptions, domain_policies, mesh_settings, objects};
 use crate::domain::mesh::{DestinationRule, Pod, Snapshot};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, NamespaceContext};
@@ -14,47 +15,47 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Surveys the cluster's namespace.
-pub async fn survey(
+/// Reads the cluster's namespace with its surroundings.
+pub async fn read(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<NamespaceContext, ClusterError> {
-    let (look, around) = futures::try_join!(
-        snapshot::look(cluster, generation, options),
-        Box::pin(Surroundings::read(cluster, generation, options))
+    let (state, surroundings) = futures::try_join!(
+        snapshot::look(cluster, api_versions, options),
+        Box::pin(SurroundingObjects::read(cluster, api_versions, options))
     )?;
-    Ok(around.complete(cluster, generation, vec![look.snapshot]).await?.remove(0))
+    Ok(surroundings.complete(cluster, api_versions, vec![state.snapshot]).await?.remove(0))
 }
 
-/// Surveys what is around a namespace that was looked at already.
-pub async fn survey_around(
+/// Reads the surroundings of a namespace whose snapshot is available.
+pub async fn read_around(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     options: &MeshOptions,
     snapshot: Snapshot,
 ) -> Result<NamespaceContext, ClusterError> {
-    let around = Box::pin(Surroundings::read(cluster, generation, options)).await?;
-    Ok(around.complete(cluster, generation, vec![snapshot]).await?.remove(0))
+    let surroundings = Box::pin(SurroundingObjects::read(cluster, api_versions, options)).await?;
+    Ok(surroundings.complete(cluster, api_versions, vec![snapshot]).await?.remove(0))
 }
 
-/// Surveys every namespace that has to do with the mesh, by lists over the whole cluster.
-pub async fn survey_all(
+/// Reads every namespace with a pod in the mesh, a policy or a rule, by lists of the whole cluster.
+pub async fn read_all(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<Vec<NamespaceContext>, ClusterError> {
     let all = Cluster { namespace: String::new(), ..cluster.clone() };
-    let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
-    let (mut services, pods, policies, rules, (mesh, root), around) = futures::try_join!(
+    let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
+    let (mut services, pods, policies, rules, (mesh, root), surroundings) = futures::try_join!(
         snapshot::services(&all, ""),
         snapshot::pods(&all, ""),
         objects(&all, &policy, ""),
         objects(&all, &rule, ""),
-        mesh_settings(&all, generation, options),
-        Box::pin(Surroundings::read(&all, generation, options)),
+        mesh_settings(&all, api_versions, options),
+        Box::pin(SurroundingObjects::read(&all, api_versions, options)),
     )?;
-    let mut by_namespace: BTreeMap<String, Held> = BTreeMap::new();
+    let mut by_namespace: BTreeMap<String, NamespaceObjects> = BTreeMap::new();
     for pod in pods {
         by_namespace.entry(pod.namespace.clone()).or_default().pods.push(pod);
     }
@@ -65,15 +66,15 @@ pub async fn survey_all(
         by_namespace.entry(read::metadata(&rule, "namespace").to_owned()).or_default().rules.push(rule);
     }
     let mut snapshots = Vec::new();
-    for (namespace, Held { pods, policies, rules }) in by_namespace {
+    for (namespace, NamespaceObjects { pods, policies, rules }) in by_namespace {
         if pods.iter().all(|pod| !pod.data_plane.is_meshed()) && policies.is_empty() && rules.is_empty() {
             continue;
         }
-        // The root namespace's own policies are the mesh's already.
+        // The root namespace's policies are the mesh's, which `root` contains.
         let is_root = namespace == mesh.root_namespace;
-        let own: Vec<&Value> = policies.iter().filter(|_| !is_root).collect();
+        let policies: Vec<&Value> = policies.iter().filter(|_| !is_root).collect();
         snapshots.push(Snapshot {
-            policies: domain_policies(generation, &mesh, &own, &root),
+            policies: domain_policies(api_versions, &mesh, &policies, &root),
             rules: rules.iter().map(read::destination_rule).collect(),
             services: services.remove(&namespace).unwrap_or_default(),
             pods: pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect(),
@@ -82,21 +83,21 @@ pub async fn survey_all(
             namespace,
         });
     }
-    around.complete(&all, generation, snapshots).await
+    surroundings.complete(&all, api_versions, snapshots).await
 }
 
-/// What one namespace holds.
+/// Objects of one namespace.
 #[derive(Default)]
-struct Held {
+struct NamespaceObjects {
     pods: Vec<Pod>,
     policies: Vec<Value>,
     rules: Vec<Value>,
 }
 
-/// What is around the namespaces, each with its namespace.
+/// The surroundings of all read namespaces; entries are pairs of namespace and value.
 #[derive(Debug, Default)]
-struct Surroundings {
-    /// Of all namespaces; `None` where they may not be read.
+struct SurroundingObjects {
+    /// Rules of all namespaces; `None` if they may not be listed.
     rules: Option<Vec<DestinationRule>>,
     routed: BTreeSet<(String, String)>,
     external_callers: Vec<ExternalCaller>,
@@ -116,8 +117,8 @@ const fn resource(group: &'static str, version: &'static str, plural: &'static s
     Resource { group, version, plural }
 }
 
-/// Objects are turned into values at once; one object can make several.
-fn each<U>(convert: impl Fn(&Value) -> Vec<U>) -> impl Fn(Value) -> Option<Vec<U>> {
+/// A conversion for lists of objects that can contain several values.
+fn several<U>(convert: impl Fn(&Value) -> Vec<U>) -> impl Fn(Value) -> Option<Vec<U>> {
     move |object| Some(convert(&object))
 }
 
@@ -125,11 +126,11 @@ fn with_namespace<U>(object: &Value, value: U) -> (String, U) {
     (read::metadata(object, "namespace").to_owned(), value)
 }
 
-impl Surroundings {
-    async fn read(cluster: &Cluster, generation: ApiVersions, options: &MeshOptions) -> Result<Self, ClusterError> {
+impl SurroundingObjects {
+    async fn read(cluster: &Cluster, api_versions: ApiVersions, options: &MeshOptions) -> Result<Self, ClusterError> {
         let scope = cluster.namespace.as_str();
         let domain = options.cluster_domain.as_deref().unwrap_or("cluster.local");
-        let kind = generation.rule.kind();
+        let kind = api_versions.rule.kind();
         let cron_jobs = resource("batch", "v1", "cronjobs");
         let (rules, routes, cron_jobs, (identity, inert), external_callers, namespaces) = futures::try_join!(
             list_if_allowed(cluster, (&kind).into(), "", |object: Value| Some(read::destination_rule(&object))),
@@ -137,58 +138,58 @@ impl Surroundings {
                 cluster,
                 resource(kind.group, kind.version, "virtualservices"),
                 "",
-                each(|object| surroundings::routed_subsets(object, domain)),
+                several(|object| surroundings::routed_subsets(object, domain)),
             ),
             list_if_allowed(cluster, cron_jobs, scope, |object: Value| {
                 Some(with_namespace(&object, surroundings::cron_job(&object)))
             }),
-            other_policies(cluster, generation),
+            other_policies(cluster, api_versions),
             external_callers(cluster),
-            labels_of_namespaces(cluster),
+            namespace_labels(cluster),
         )?;
-        let mut around = Self { namespaces, ..Self::default() };
-        around.rules = match rules {
-            Found::Listed(rules) => Some(rules),
-            Found::NotServed | Found::Forbidden => None,
+        let mut surroundings = Self { namespaces, ..Self::default() };
+        surroundings.rules = match rules {
+            Listing::Listed(rules) => Some(rules),
+            Listing::NotServed | Listing::Forbidden => None,
         };
-        around.routed = around.read_or_note("VirtualServices", routes).into_iter().flatten().collect();
+        surroundings.routed = surroundings.listed_or_noted("VirtualServices", routes).into_iter().flatten().collect();
         for (what, found) in external_callers {
-            let found = around.read_or_note(what, found);
-            around.external_callers.extend(found.into_iter().flatten());
+            let found = surroundings.listed_or_noted(what, found);
+            surroundings.external_callers.extend(found.into_iter().flatten());
         }
-        around.cron_jobs = around.read_or_note("CronJobs", cron_jobs);
-        around.identity_policies = around.read_or_note("AuthorizationPolicies", identity);
-        if generation.policy != PolicyApi::Legacy {
-            around.inert = around.read_or_note("legacy Policies", inert);
+        surroundings.cron_jobs = surroundings.listed_or_noted("CronJobs", cron_jobs);
+        surroundings.identity_policies = surroundings.listed_or_noted("AuthorizationPolicies", identity);
+        if api_versions.policy != PolicyApi::Legacy {
+            surroundings.inert = surroundings.listed_or_noted("legacy Policies", inert);
         }
-        Ok(around)
+        Ok(surroundings)
     }
 
-    fn read_or_note<U>(&mut self, what: &str, found: Found<U>) -> Vec<U> {
+    fn listed_or_noted<U>(&mut self, what: &str, found: Listing<U>) -> Vec<U> {
         match found {
-            Found::Listed(list) => return list,
-            Found::NotServed => {}
-            Found::Forbidden => self.unread.push(what.to_owned()),
+            Listing::Listed(list) => return list,
+            Listing::NotServed => {}
+            Listing::Forbidden => self.unread.push(what.to_owned()),
         }
         Vec::new()
     }
 
-    /// Puts the surroundings of each namespace beside it.
+    /// Combines each snapshot with its surroundings.
     async fn complete(
         mut self,
         cluster: &Cluster,
-        generation: ApiVersions,
+        api_versions: ApiVersions,
         snapshots: Vec<Snapshot>,
     ) -> Result<Vec<NamespaceContext>, ClusterError> {
         let rules = match self.rules.take() {
             Some(rules) => rules,
-            None => self.fewer_rules(cluster, generation, &snapshots).await?,
+            None => self.readable_rules(cluster, api_versions, &snapshots).await?,
         };
         let (rules, routed) = (Arc::new(rules), Arc::new(std::mem::take(&mut self.routed)));
         self.unread.dedup();
-        let surveys = snapshots.into_iter().map(|snapshot| {
+        let contexts = snapshots.into_iter().map(|snapshot| {
             let namespace = snapshot.namespace.clone();
-            let own = |other: &String| *other == namespace;
+            let is_here = |other: &String| *other == namespace;
             let inert = |name: &&String| name.split_once('/').is_some_and(|(of, _)| of == namespace);
             NamespaceContext {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
@@ -197,14 +198,14 @@ impl Surroundings {
                 external_callers: self
                     .external_callers
                     .iter()
-                    .filter(|external_caller| own(&external_caller.namespace))
+                    .filter(|caller| is_here(&caller.namespace))
                     .cloned()
                     .collect(),
-                cron_jobs: self.cron_jobs.iter().filter(|(of, _)| own(of)).map(|(_, job)| job.clone()).collect(),
+                cron_jobs: self.cron_jobs.iter().filter(|(of, _)| is_here(of)).map(|(_, job)| job.clone()).collect(),
                 identity_policies: self
                     .identity_policies
                     .iter()
-                    .filter(|(of, _)| own(of))
+                    .filter(|(of, _)| is_here(of))
                     .map(|(_, name)| name.clone())
                     .collect(),
                 inert: self.inert.iter().filter(inert).cloned().collect(),
@@ -213,24 +214,24 @@ impl Surroundings {
                 snapshot,
             }
         });
-        Ok(surveys.collect())
+        Ok(contexts.collect())
     }
 
-    /// Where rules of all namespaces may not be read: the namespaces' own, and the root namespace's if it lets us.
-    async fn fewer_rules(
+    /// Rules if those of all namespaces may not be listed: those of the snapshots, and of the root namespace if allowed.
+    async fn readable_rules(
         &mut self,
         cluster: &Cluster,
-        generation: ApiVersions,
+        api_versions: ApiVersions,
         snapshots: &[Snapshot],
     ) -> Result<Vec<DestinationRule>, ClusterError> {
         self.unread.push("DestinationRules of other namespaces".to_owned());
         let mut rules: Vec<DestinationRule> = snapshots.iter().flat_map(|snapshot| snapshot.rules.clone()).collect();
         if let Some(snapshot) = snapshots.first() {
             let root = &snapshot.mesh.root_namespace;
-            let kind = generation.rule.kind();
+            let kind = api_versions.rule.kind();
             let found =
                 list_if_allowed(cluster, (&kind).into(), root, |object: Value| Some(read::destination_rule(&object)));
-            if let Found::Listed(found) = found.await? {
+            if let Listing::Listed(found) = found.await? {
                 rules.retain(|rule| rule.namespace != *root);
                 rules.extend(found);
             }
@@ -239,19 +240,26 @@ impl Surroundings {
     }
 }
 
-/// What may call from outside the mesh, by the kind of object that says so.
-async fn external_callers(cluster: &Cluster) -> Result<[(&'static str, Found<Vec<ExternalCaller>>); 5], ClusterError> {
+/// Callers from outside the mesh, by the kind of object that declares them.
+async fn external_callers(
+    cluster: &Cluster,
+) -> Result<[(&'static str, Listing<Vec<ExternalCaller>>); 5], ClusterError> {
     const GROUP: &str = "admissionregistration.k8s.io";
     let scope = cluster.namespace.as_str();
-    let hook = |kind: &'static str| each(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));
+    let hook = |kind: &'static str| several(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));
     let (mutating, validating) = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
     let aggregated = resource("apiregistration.k8s.io", "v1", "apiservices");
     let (ingresses, routes, mutating, validating, aggregated) = futures::try_join!(
-        list_if_allowed(cluster, resource("networking.k8s.io", "v1", "ingresses"), scope, each(surroundings::ingress)),
-        list_if_allowed(cluster, resource("route.openshift.io", "v1", "routes"), scope, each(surroundings::route)),
+        list_if_allowed(
+            cluster,
+            resource("networking.k8s.io", "v1", "ingresses"),
+            scope,
+            several(surroundings::ingress)
+        ),
+        list_if_allowed(cluster, resource("route.openshift.io", "v1", "routes"), scope, several(surroundings::route)),
         list_if_allowed(cluster, resource(GROUP, "v1", mutating), "", hook("mutatingwebhookconfiguration")),
         list_if_allowed(cluster, resource(GROUP, "v1", validating), "", hook("validatingwebhookconfiguration")),
-        list_if_allowed(cluster, aggregated, "", each(surroundings::api_service)),
+        list_if_allowed(cluster, aggregated, "", several(surroundings::api_service)),
     )?;
     Ok([
         ("Ingresses", ingresses),
@@ -262,13 +270,13 @@ async fn external_callers(cluster: &Cluster) -> Result<[(&'static str, Found<Vec
     ])
 }
 
-/// `AuthorizationPolicies` that ask for names, each with its namespace; and policies of the legacy API.
+/// `AuthorizationPolicies` that require an identity, each with its namespace; and policies of the legacy API.
 async fn other_policies(
     cluster: &Cluster,
-    generation: ApiVersions,
-) -> Result<(Found<(String, String)>, Found<String>), ClusterError> {
+    api_versions: ApiVersions,
+) -> Result<(Listing<(String, String)>, Listing<String>), ClusterError> {
     let scope = cluster.namespace.as_str();
-    let authorization = resource("security.istio.io", generation.policy.kind().version, "authorizationpolicies");
+    let authorization = resource("security.istio.io", api_versions.policy.kind().version, "authorizationpolicies");
     let legacy = resource("authentication.istio.io", "v1alpha1", "policies");
     futures::try_join!(
         list_if_allowed(cluster, authorization, scope, |object: Value| {
@@ -282,8 +290,8 @@ async fn other_policies(
     )
 }
 
-/// Labels of the namespace, or of all; none where they may not be read.
-async fn labels_of_namespaces(cluster: &Cluster) -> Result<BTreeMap<String, BTreeMap<String, String>>, ClusterError> {
+/// Labels of the cluster's namespace, or of all namespaces; empty if they may not be read.
+async fn namespace_labels(cluster: &Cluster) -> Result<BTreeMap<String, BTreeMap<String, String>>, ClusterError> {
     let keep = |object: OnlyMeta| Some((object.metadata.name?, object.metadata.labels.unwrap_or_default()));
     if cluster.namespace.is_empty() {
         return Ok(list(cluster, Resource::core("namespaces"), "", keep).await?.into_iter().collect());

@@ -1,20 +1,16 @@
-//! One policy of retries for all requests: ours, not the client's, which would repeat writes too.
+//! Sends requests with this tool's only retry policy, for all of `cluster` and `curl_pod`. kube's own would repeat writes.
 
-use super::error::{Access, ClusterError, code, explain, is_broken_off, retry_after};
+use super::error::{Access, ClusterError, MAX_RETRY_AFTER, code, explain, is_broken_off, retry_after};
 use std::time::{Duration, Instant};
 
-/// How often a request is repeated when the server says that it is busy.
+/// Retries of a request that the server rejected because it is busy.
 const RETRIES: u32 = 4;
 
-/// How often a request that comes to the same twice is repeated when the connection broke under it.
-const BROKEN: u32 = 2;
+/// Retries of a repeatable request whose connection broke.
+const RETRIES_AFTER_BREAK: u32 = 2;
 
-/// How long a request waits in all for a server that says when to come again.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs a request; repeats it when the server has refused to begin with it (429), and one that comes to the same twice
-/// also when the server was not ready (503) or the connection broke. Anything else could have had its effect, so it
-/// is not repeated.
+/// Sends a request. Repeats it after 429, which says that the server did not process it. Repeats a repeatable request also
+/// after 503 and after a broken connection. Nothing else is repeated, because it may have taken effect.
 pub async fn send<T, F>(access: Access<'_>, mut request: impl FnMut() -> F) -> Result<T, ClusterError>
 where
     F: Future<Output = Result<T, kube::Error>>,
@@ -22,7 +18,7 @@ where
     attempt(access, &mut request).await.map_err(|error| explain(access, &error))
 }
 
-/// The same, where some answers of the server are an answer: `None` for the given status codes.
+/// As [`send`], with `None` for the given status codes.
 pub async fn send_optional<T, F>(
     access: Access<'_>,
     absent: &[u16],
@@ -38,24 +34,24 @@ where
     }
 }
 
-/// Runs a request with the policy of [`send`], and leaves the error to the caller.
+/// As [`send`], with kube's error.
 pub async fn attempt<T, F>(access: Access<'_>, request: &mut impl FnMut() -> F) -> Result<T, kube::Error>
 where
     F: Future<Output = Result<T, kube::Error>>,
 {
-    let begin = Instant::now();
+    let start = Instant::now();
     let mut pause = Duration::from_millis(100);
     for tries in 1..=RETRIES {
-        let asked = match request().await {
+        let retry_after = match request().await {
             Err(kube::Error::Api(status)) if status.code == 429 => match retry_after(&status) {
-                Some(asked) if begin.elapsed() + asked > PATIENCE => return Err(kube::Error::Api(status)),
-                asked => asked,
+                Some(wait) if start.elapsed() + wait > MAX_RETRY_AFTER => return Err(kube::Error::Api(status)),
+                wait => wait,
             },
             Err(error) if access.is_repeatable && code(&error) == 503 => None,
-            Err(error) if access.is_repeatable && tries <= BROKEN && is_broken_off(&error) => None,
+            Err(error) if access.is_repeatable && tries <= RETRIES_AFTER_BREAK && is_broken_off(&error) => None,
             other => return other,
         };
-        tokio::time::sleep(pause.max(asked.unwrap_or_default())).await;
+        tokio::time::sleep(pause.max(retry_after.unwrap_or_default())).await;
         pause *= 2;
     }
     request().await

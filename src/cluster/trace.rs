@@ -1,4 +1,5 @@
-//! `-v`: each request to the API server, as `kubectl -v=6` shows it. Headers and bodies are never shown.
+//! `-v`: passes a line about each request to the API server to a sink, in the form of `kubectl -v=6`, without headers and
+//! bodies.
 
 use http::{Request, Response};
 use std::sync::Arc;
@@ -6,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-/// Where the lines go; the cluster room does not print.
+/// Receives the lines, because `cluster` does not print.
 pub type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Tells every request, or none.
+/// A layer that reports every request; `None` reports nothing.
 #[derive(Clone)]
 pub struct Trace(pub Option<Sink>);
 
@@ -21,7 +22,7 @@ impl<S> Layer<S> for Trace {
     }
 }
 
-/// A service that tells what it is asked.
+/// A service that reports its requests.
 #[derive(Clone)]
 pub struct Traced<S> {
     inner: S,
@@ -43,18 +44,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let what = self.sink.as_ref().map(|_| format!("{} {}", request.method(), request.uri()));
+        let request_line = self.sink.as_ref().map(|_| format!("{} {}", request.method(), request.uri()));
         let sink = self.sink.clone();
         let start = Instant::now();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await.map_err(Into::into);
-            if let (Some(sink), Some(what)) = (sink, what) {
+            if let (Some(sink), Some(request_line)) = (sink, request_line) {
                 let outcome = match &answer {
                     Ok(response) => response.status().to_string(),
                     Err(error) => error.to_string(),
                 };
-                sink(&format!("{what} {outcome} in {} ms", start.elapsed().as_millis()));
+                sink(&format!("{request_line} {outcome} in {} ms", start.elapsed().as_millis()));
             }
             answer
         })

@@ -1,38 +1,38 @@
-//! `demo`: the walk-through as a story. On the sandbox, unless a cluster is named.
+//! `demo`: runs the walk-through with explanations, on the sandbox unless a cluster is named.
 
 use super::Context;
-use super::probe::{Client, ProbeRun};
+use super::probe_run::{MeshClient, ProbeRun};
 use super::switch;
 use crate::cli::DemoArgs;
 use crate::cli::status::FindingArgs;
-use crate::cli::switch::{RulesChoice, ScopeChoice, SwitchArgs};
+use crate::cli::switch::SwitchArgs;
+use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
-use crate::domain::plan::Direction;
+use crate::domain::plan::{Direction, RuleChoice, RuleScope};
 use crate::domain::probe::{Case, cases};
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::human::{self, Style};
 use crate::report::story;
-use crate::sandbox::State;
 use crate::settings::pod_options;
 use crate::ui::confirm;
 use std::time::Duration;
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &DemoArgs) -> error::Result<ExitStatus> {
-    let cluster = context.cluster(State::Permissive).await?;
-    let generation = context.read(discover::discover(&cluster)).await?;
-    let look = context.read(snapshot::look(&cluster, generation, &context.settings.mesh)).await?;
-    // A target that does not exist must not be found out in the middle of the story.
-    let (asked, _) = cases(&look.snapshot, std::slice::from_ref(&args.target))?;
-    let names: Vec<String> = look.snapshot.services.iter().map(|service| service.name.clone()).collect();
-    let target: Vec<String> = asked.iter().map(Case::name).collect();
+    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let api_versions = context.read(discover::discover(&cluster)).await?;
+    let state = context.read(snapshot::look(&cluster, api_versions, &context.settings.mesh)).await?;
+    // A target that does not exist must be an error before the first step.
+    let (target_cases, _) = cases(&state.snapshot, std::slice::from_ref(&args.target))?;
+    let names: Vec<String> = state.snapshot.services.iter().map(|service| service.name.clone()).collect();
+    let target: Vec<String> = target_cases.iter().map(Case::name).collect();
     let steps = story::steps(&cluster.namespace, &target.join(" "), &names);
-    let demo = Demo { context, args, cluster: &cluster, generation };
+    let demo = Demo { context, args, cluster: &cluster, api_versions };
     let mut rows = Vec::new();
     let mut status = ExitStatus::Success;
     for (index, step) in steps.iter().enumerate() {
@@ -40,15 +40,15 @@ pub async fn run(context: &Context, args: &DemoArgs) -> error::Result<ExitStatus
             confirm::pause("\n  Enter goes on … ")?;
         }
         context.printer.result(&story::step(index + 1, steps.len(), step))?;
-        let (seen, came_of_it) = match index {
+        let (result, step_status) = match index {
             1 => demo.switch(Direction::Enable).await?,
             3 => demo.switch(Direction::Disable { mode: MtlsMode::Permissive }).await?,
-            2 => demo.ask(Expectation::Rejected).await?,
-            _ => demo.ask(Expectation::Accepted).await?,
+            2 => demo.probe(Expectation::Rejected).await?,
+            _ => demo.probe(Expectation::Accepted).await?,
         };
-        rows.push((step.title, seen));
-        status = status.and(came_of_it);
-        if came_of_it != ExitStatus::Success {
+        rows.push((step.title, result));
+        status = status.and(step_status);
+        if step_status != ExitStatus::Success {
             break;
         }
     }
@@ -63,33 +63,35 @@ struct Demo<'a> {
     context: &'a Context,
     args: &'a DemoArgs,
     cluster: &'a Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
 }
 
 impl Demo<'_> {
-    async fn ask(&self, expected: Expectation) -> error::Result<(String, ExitStatus)> {
+    /// Probes the target and prints the verdict. Also returns the verdicts for the summary.
+    async fn probe(&self, expected: Expectation) -> error::Result<(String, ExitStatus)> {
         let options = pod_options(&self.args.pod);
-        let question = ProbeRun {
+        let probe_run = ProbeRun {
             context: self.context,
             cluster: self.cluster,
-            generation: self.generation,
+            api_versions: self.api_versions,
             options: &options,
             expected: Some(expected),
-            control: Client::OnDemand,
+            mesh_client: MeshClient::OnDemand,
         };
-        let look =
-            self.context.read(snapshot::look(self.cluster, self.generation, &self.context.settings.mesh)).await?;
-        let (cases, _) = cases(&look.snapshot, std::slice::from_ref(&self.args.target))?;
-        let (report, left_behind) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
+        let state =
+            self.context.read(snapshot::look(self.cluster, self.api_versions, &self.context.settings.mesh)).await?;
+        let (cases, _) = cases(&state.snapshot, std::slice::from_ref(&self.args.target))?;
+        let (report, status) = probe_run.run(&state.snapshot, &cases, Vec::new()).await?;
         self.context.printer.result(&human::probe(&report, Style::default()))?;
-        let seen = report
+        let verdicts = report
             .results
             .iter()
             .map(|result| format!("{} {}", result.target, result.answer.verdict))
             .collect::<Vec<_>>();
-        Ok((seen.join(", "), report.exit_status().and(left_behind)))
+        Ok((verdicts.join(", "), report.exit_status().and(status)))
     }
 
+    /// Changes the mode and proves it. Also returns the result for the summary.
     async fn switch(&self, direction: Direction) -> error::Result<(String, ExitStatus)> {
         let args = SwitchArgs {
             services: Vec::new(),
@@ -111,20 +113,20 @@ impl Demo<'_> {
             filename: Vec::new(),
             recursive: false,
             policy: None,
-            destination_rules: RulesChoice::Always,
-            scope: ScopeChoice::Service,
+            destination_rules: RuleChoice::Always,
+            scope: RuleScope::Service,
             policy_api: None,
             destination_rule_api: None,
             pod: self.args.pod.clone(),
             report: self.args.report.clone(),
         };
-        let status = switch::run_on(self.context, &args, direction, self.cluster, self.generation).await?;
+        let status = switch::run_on(self.context, &args, direction, self.cluster, self.api_versions).await?;
         let mode = direction.mode();
-        let seen = if status == ExitStatus::Success {
+        let result = if status == ExitStatus::Success {
             format!("{mode}, in force and proven")
         } else {
             format!("{mode}, not proven")
         };
-        Ok((seen, status))
+        Ok((result, status))
     }
 }

@@ -1,4 +1,4 @@
-//! `completions` and `man`: written from the same definitions as the parser.
+//! `completions` and `man`: generate completion scripts and manual pages from the definition of the command line.
 
 use super::Context;
 use crate::cli;
@@ -14,13 +14,13 @@ pub fn completion_script(shell: Shell) -> Vec<u8> {
     script
 }
 
-/// Prints it.
+/// Prints the completion script of a shell.
 pub fn completions(context: &Context, shell: Shell) -> error::Result<ExitStatus> {
     context.printer.result(&String::from_utf8_lossy(&completion_script(shell)))?;
     Ok(ExitStatus::Success)
 }
 
-/// The manual pages, one a command, by file name.
+/// The manual pages: file name and content, one per command.
 pub fn manual_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = cli::command(None);
     command.build();
@@ -43,7 +43,7 @@ fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Prints the first page, or writes all of them into a directory.
+/// Prints the first manual page, or writes all of them into a directory.
 pub fn man(context: &Context, directory: Option<&Path>) -> error::Result<ExitStatus> {
     let pages = manual_pages()?;
     match directory {

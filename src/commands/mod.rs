@@ -1,4 +1,5 @@
-//! One file a command: the story of that command. Formatting is `report`'s, decisions are `domain`'s.
+//! Runs the commands: one file per command, which reads as the command's phases. `domain` decides, `report` formats, and
+//! `cluster`, `curl_pod` and `http_client` send requests.
 
 pub mod cleanup;
 pub mod demo;
@@ -7,6 +8,7 @@ pub mod manifests;
 pub mod offline;
 pub mod preflight;
 pub mod probe;
+pub mod probe_run;
 pub mod rbac;
 pub mod reports;
 pub mod sandbox;
@@ -23,45 +25,39 @@ use crate::domain::mesh::MeshSettings;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::progress::Progress;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, State};
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::ui::printer::Printer;
 use reports::Reports;
 use tokio::sync::OnceCell;
 
-/// The state in which a sandbox starts; what a command needs of it is all that most of them know of the sandbox.
-pub use crate::sandbox::State;
-
-/// What a command is given.
+/// What every command needs.
 pub struct Context {
-    /// Resolved options.
+    /// Settings of every command.
     pub settings: Settings,
-    /// The streams.
+    /// Writes to the streams.
     pub printer: Printer,
     /// Progress on a terminal.
     pub progress: Box<dyn Progress>,
-    /// Interruption.
+    /// Ends the run early.
     pub shutdown: Shutdown,
     /// Reports for CI systems.
     pub reports: Reports,
-    /// The sandbox of this run, kept until its end.
+    /// The sandbox of this run, once it is started.
     pub sandbox: OnceCell<Sandbox>,
 }
 
 impl Context {
-    /// Connects to the cluster of the kubeconfig, or starts a sandbox in the state that the command needs.
-    pub async fn cluster(&self, needs: State) -> error::Result<Cluster> {
-        let Some(wanted) = self.settings.sandbox else {
+    /// Connects to the cluster of the kubeconfig. With `--sandbox` it starts a sandbox instead, in the state that the user
+    /// passed, else in the state that the command needs.
+    pub async fn cluster(&self, needed: SandboxState) -> error::Result<Cluster> {
+        let Some(requested) = self.settings.sandbox else {
             return Ok(connect(&self.settings.connection, &self.shutdown).await?);
         };
-        let state = match wanted {
-            SandboxState::Auto => needs,
-            SandboxState::Permissive => State::Permissive,
-            SandboxState::Strict => State::Strict,
-            SandboxState::Legacy => State::Legacy,
-        };
-        let sandbox = self.sandbox.get_or_try_init(|| Sandbox::start(state)).await.map_err(Error::Sandbox)?;
+        let state = if requested == SandboxState::Auto { needed } else { requested };
+        let sandbox =
+            self.sandbox.get_or_try_init(|| Sandbox::start(sandbox_state(state))).await.map_err(Error::Sandbox)?;
         let namespace = self.settings.connection.namespace.clone();
         Ok(Cluster {
             client: sandbox.client(),
@@ -70,12 +66,12 @@ impl Context {
         })
     }
 
-    /// Waits for reads, which a signal may cut short: nothing has been made yet.
+    /// Waits for reads. A signal ends them at once, because they have no effect.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> error::Result<T> {
         Ok(self.shutdown.race(work).await??)
     }
 
-    /// Says that the mesh's settings are taken for granted, where they cannot be read.
+    /// Warns that Istio's defaults are assumed, if the mesh's settings cannot be read.
     pub fn warn_of_unread(&self, mesh: &MeshSettings) {
         if !mesh.readable {
             self.printer.warn(&format!(
@@ -85,28 +81,37 @@ impl Context {
         }
     }
 
-    /// What makes the pods of this run.
+    /// Creates the pods of this run.
     pub fn probe_runner<'a>(
         &'a self,
         cluster: &'a Cluster,
-        generation: ApiVersions,
+        api_versions: ApiVersions,
         options: &'a PodOptions,
     ) -> ProbeRunner<'a> {
         ProbeRunner {
             cluster,
-            openshift: generation.openshift,
+            openshift: api_versions.openshift,
             options,
             shutdown: &self.shutdown,
             progress: &*self.progress,
         }
     }
 
-    /// Says which pods are left, and how to remove them.
-    pub fn report_left_behind(&self, left: &[String]) -> ExitStatus {
-        for pod in left {
+    /// Warns of pods that could not be removed, and prints how to remove them.
+    pub fn report_left_behind(&self, pods: &[String]) -> ExitStatus {
+        for pod in pods {
             self.printer
                 .warn(&format!("a probe pod could not be removed: {pod}; remove it with: kubectl delete {pod}"));
         }
-        if left.is_empty() { ExitStatus::Success } else { ExitStatus::LeftBehind }
+        if pods.is_empty() { ExitStatus::Success } else { ExitStatus::LeftBehind }
+    }
+}
+
+/// The sandbox's state for an argument; without one it accepts plaintext.
+fn sandbox_state(argument: SandboxState) -> State {
+    match argument {
+        SandboxState::Permissive | SandboxState::Auto => State::Permissive,
+        SandboxState::Strict => State::Strict,
+        SandboxState::Legacy => State::Legacy,
     }
 }

@@ -1,9 +1,9 @@
 //! `--dry-run=client`: rendering with no cluster at hand, for `… -o yaml | oc apply -f -`.
 
 use super::Context;
-use crate::cli::switch::{RulesChoice, ScopeChoice, SwitchArgs};
+use crate::cli::switch::SwitchArgs;
 use crate::cli::values::OutputFormat;
-use crate::domain::plan::Direction;
+use crate::domain::plan::{Direction, RuleChoice, RuleScope};
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -22,7 +22,7 @@ pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> error:
         .into());
     }
     let services: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
-    let with_rules = args.destination_rules == RulesChoice::Always;
+    let with_rules = args.destination_rules == RuleChoice::Always;
     if with_rules && services.is_empty() {
         return Err(UsageError {
             message: "--dry-run=client contacts no cluster, so it cannot know the Services".to_owned(),
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> error:
         }
         .into());
     }
-    if with_rules && args.scope == ScopeChoice::Namespace {
+    if with_rules && args.scope == RuleScope::Namespace {
         return Err(UsageError {
             message: "--scope=namespace depends on the Services that exist, which --dry-run=client cannot know"
                 .to_owned(),

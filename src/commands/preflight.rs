@@ -1,7 +1,6 @@
-//! The check before a switch: what STRICT would break, by name, while nothing is written yet.
+//! Checks before `enable-mtls` writes anything which clients, ports and probes STRICT would break.
 
 use super::Context;
-use crate::cli::switch::SwitchArgs;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::namespace_context;
@@ -10,45 +9,48 @@ use crate::domain::mesh::Snapshot;
 use crate::domain::plan::{self, Direction, Plan};
 use crate::error::{self, Error};
 use crate::report::status;
+use crate::settings::FindingSettings;
 
-/// What the plan has told already in its own words.
-const TOLD: [Code; 3] = [Code::SeveralPolicies, Code::ModeException, Code::RuleNotInForce];
+/// Findings that the plan reports in a message of its own.
+const REPORTED_BY_PLAN: [Code; 3] = [Code::SeveralPolicies, Code::ModeException, Code::RuleNotInForce];
 
-/// Looks at the namespace as the plan would leave it. Errors stop the run unless it is forced; the rest is said.
+/// Examines the namespace as the plan would leave it, and prints the findings. Those that are errors stop the run, unless
+/// it is forced.
 pub async fn check(
     context: &Context,
-    args: &SwitchArgs,
+    settings: &FindingSettings,
+    force: bool,
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     (snapshot, plan): (&Snapshot, &Plan),
 ) -> error::Result<()> {
     if plan.direction != Direction::Enable {
-        // The way back is the emergency exit: nothing refuses it.
+        // Turning mutual TLS off must always be possible.
         return Ok(());
     }
     let after = plan::after(snapshot, plan);
-    let around = namespace_context::survey_around(cluster, generation, &context.settings.mesh, after.clone());
-    let mut survey = context.read(around).await?.with(after);
-    let seen = super::status::observed(context, &args.findings, &snapshot.namespace).await?;
-    survey.observed = seen.map(|mut seen| seen.remove(&snapshot.namespace).unwrap_or_default());
-    let (_, mut findings) = findings::examine(&survey, Purpose::BeforeSwitch);
-    super::status::ignore(&mut findings, &args.findings);
-    findings.retain(|finding| !TOLD.contains(&finding.code));
-    tell(context, &findings);
+    let surroundings = namespace_context::read_around(cluster, api_versions, &context.settings.mesh, after.clone());
+    let mut namespace = context.read(surroundings).await?.with(after);
+    let traffic = super::status::read_traffic(context, settings, &snapshot.namespace).await?;
+    namespace.observed = traffic.map(|mut traffic| traffic.remove(&snapshot.namespace).unwrap_or_default());
+    let (_, mut findings) = findings::examine(&namespace, Purpose::BeforeSwitch);
+    super::status::remove_ignored(&mut findings, settings);
+    findings.retain(|finding| !REPORTED_BY_PLAN.contains(&finding.code));
+    print(context, &findings);
     let errors: Vec<&str> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         .map(|finding| finding.code.as_str())
         .collect();
-    if errors.is_empty() || args.force {
+    if errors.is_empty() || force {
         return Ok(());
     }
     let message = format!("STRICT would break something ({}); nothing was written", errors.join(", "));
     Err(Error::CheckFailed(message))
 }
 
-/// Errors with all that is known of them, warnings in a line, and of the notes only what nobody could see.
-fn tell(context: &Context, findings: &[Finding]) {
+/// Prints errors in full and warnings in one line each. Of the notes it prints those about what could not be checked.
+fn print(context: &Context, findings: &[Finding]) {
     let of = |severity| findings.iter().filter(move |finding| finding.severity == severity);
     let errors: Vec<_> = of(Severity::Error).map(status::finding).collect();
     if !errors.is_empty() {

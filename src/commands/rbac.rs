@@ -1,4 +1,4 @@
-//! `rbac`: the least rights for a command, printed. No cluster is contacted.
+//! `rbac`: prints the Roles with the least rights that a command needs. It contacts no cluster.
 
 use super::Context;
 use crate::cli::rbac::{Allowed, RbacArgs, RbacFormat};
@@ -19,25 +19,25 @@ pub fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
     };
     let namespace = context.settings.connection.namespace.as_deref().unwrap_or("default");
     let probe_namespace = args.from_namespace.as_deref().filter(|probe_namespace| *probe_namespace != namespace);
-    let ways = RbacOptions {
+    let options = RbacOptions {
         port_forward: args.port_forward,
         control: args.control,
         legacy: args.legacy,
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
     };
-    let to = RoleSubject {
+    let subject = RoleSubject {
         account: args.service_account.as_deref().unwrap_or(account),
         namespace,
         probe_namespace,
         root: context.settings.mesh.istio_namespace.as_deref().unwrap_or("istio-system"),
         revision: context.settings.mesh.revision.as_deref(),
     };
-    let needed = rights(task, ways);
+    let needed = rights(task, options);
     let command = args.command.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let text = match args.output {
-        RbacFormat::Yaml => rbac::manifest(&format!("`secure-traffic {command} -n {namespace}`"), &needed, &to)
+        RbacFormat::Yaml => rbac::manifest(&format!("`secure-traffic {command} -n {namespace}`"), &needed, &subject)
             .map_err(RenderError::Yaml)?,
-        RbacFormat::Json => objects(&rbac::objects(&needed, &to), true)?,
+        RbacFormat::Json => objects(&rbac::objects(&needed, &subject), true)?,
     };
     context.printer.result(&text)?;
     Ok(ExitStatus::Success)

@@ -1,4 +1,5 @@
-//! Reports for CI systems: opened before the work, written whatever becomes of it.
+//! `--report`: opens the reports for CI systems before the command runs, and writes them when it has ended, also after an
+//! error.
 
 use crate::cli::Reporting;
 use crate::cli::report::ReportTo;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// How a report is written.
+/// Format of a report file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Junit,
@@ -24,7 +25,7 @@ enum Format {
     Tap,
 }
 
-/// Where reports go.
+/// Where a report is written.
 #[derive(Debug)]
 enum Outlet {
     File(Format, ReportFile),
@@ -38,16 +39,16 @@ enum Outlet {
 pub struct Reports {
     outlets: Vec<Outlet>,
     command: &'static str,
-    found: Mutex<ProbeReport>,
+    report: Mutex<ProbeReport>,
 }
 
 impl Reports {
-    /// Opens every one of them. A place that cannot be written to is found before any cluster is asked.
-    pub fn open(asked: &Reporting<'_>, summary: Option<&Path>) -> Result<Self, UsageError> {
-        let mut report = ProbeReport::empty(asked.command, jiff::Timestamp::now().to_string());
-        asked.namespace.unwrap_or_default().clone_into(&mut report.namespace);
-        check(asked)?;
-        let outlets = asked.reports.iter().map(|to| {
+    /// Opens all reports, so that a file that cannot be written is an error before any request.
+    pub fn open(options: &Reporting<'_>, summary: Option<&Path>) -> Result<Self, UsageError> {
+        let mut report = ProbeReport::empty(options.command, jiff::Timestamp::now().to_string());
+        options.namespace.unwrap_or_default().clone_into(&mut report.namespace);
+        check(options)?;
+        let outlets = options.reports.iter().map(|to| {
             let file = |format, path: &Path| {
                 let opened =
                     text(format, &report).map_err(Error::from).and_then(|text| Ok(ReportFile::open(path, &text)?));
@@ -65,7 +66,7 @@ impl Reports {
             }
         });
         let outlets = outlets.collect::<Result<_, _>>()?;
-        Ok(Self { outlets, command: asked.command, found: Mutex::new(report) })
+        Ok(Self { outlets, command: options.command, report: Mutex::new(report) })
     }
 
     /// The command of the run.
@@ -73,9 +74,9 @@ impl Reports {
         self.command
     }
 
-    /// Takes what a probe found. A run that probes several times reports all of it.
-    pub fn found(&self, probe: &ProbeReport) {
-        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds the results of a probe. A command that probes several times reports all of them.
+    pub fn add_probe(&self, probe: &ProbeReport) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let first = report.results.is_empty();
         let (started_at, changes) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.changes));
         let front_doors = std::mem::take(&mut report.front_doors);
@@ -85,21 +86,21 @@ impl Reports {
         report.results.splice(0..0, results);
     }
 
-    /// Takes what was written, by name and kubectl's word for it.
-    pub fn wrote(&self, objects: &[(String, &'static str)]) {
-        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds objects that were written: name, and action as kubectl prints it.
+    pub fn add_changes(&self, objects: &[(String, &'static str)]) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
     }
 
-    /// Takes what front doors answered.
-    pub fn asked(&self, doors: &[FrontDoorReport]) {
-        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adds the results of `--check-url`.
+    pub fn add_front_doors(&self, doors: &[FrontDoorReport]) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.front_doors.extend_from_slice(doors);
     }
 
-    /// Writes them all. Returns what became of the run: a report that could not be written is part of that.
+    /// Writes all reports. Returns the result of the run, whose status covers a report that could not be written.
     pub fn close(&self, printer: Printer, result: error::Result<ExitStatus>) -> error::Result<ExitStatus> {
-        let mut report = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.ended_at = jiff::Timestamp::now().to_string();
         match &result {
             Ok(status) => report.exit_code = Some(status.code()),
@@ -143,19 +144,19 @@ fn text(format: Format, report: &ProbeReport) -> Result<String, RenderError> {
     })
 }
 
-/// Two writers of one file, or of stdout, would leave neither's words whole.
-fn check(asked: &Reporting<'_>) -> Result<(), UsageError> {
-    let refused = |message: String| Err(UsageError { message, hint: None });
+/// Rejects two writers of the same file, or of stdout.
+fn check(options: &Reporting<'_>) -> Result<(), UsageError> {
+    let usage_error = |message: String| Err(UsageError { message, hint: None });
     let mut files = BTreeSet::new();
-    for to in asked.reports {
+    for to in options.reports {
         if let Some(file) = to.file().filter(|file| !files.insert(*file)) {
-            return refused(format!("two reports cannot go to the same file: {}", file.display()));
+            return usage_error(format!("two reports cannot go to the same file: {}", file.display()));
         }
     }
-    if matches!(asked.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name))
-        && asked.reports.contains(&ReportTo::TapOnStdout)
+    if matches!(options.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name))
+        && options.reports.contains(&ReportTo::TapOnStdout)
     {
-        return refused("--report tap=- and -o both want stdout: write one of them to a file".to_owned());
+        return usage_error("--report tap=- and -o both want stdout: write one of them to a file".to_owned());
     }
     Ok(())
 }

@@ -1,43 +1,34 @@
-//! `sandbox`: serves the embedded cluster until it is interrupted.
+//! `sandbox`: serves the sandbox on loopback and writes a kubeconfig for it, until it is interrupted.
 
-use super::Context;
+use super::{Context, sandbox_state};
 use crate::cli::SandboxArgs;
-use crate::cli::values::SandboxState;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::sandbox::{Sandbox, State};
+use crate::sandbox::Sandbox;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &SandboxArgs) -> error::Result<ExitStatus> {
-    let state = match args.state {
-        SandboxState::Strict => State::Strict,
-        SandboxState::Legacy => State::Legacy,
-        SandboxState::Permissive | SandboxState::Auto => State::Permissive,
-    };
-    let sandbox = Sandbox::start(state).await.map_err(Error::Sandbox)?;
+    let sandbox = Sandbox::start(sandbox_state(args.state)).await.map_err(Error::Sandbox)?;
     let served = sandbox.serve(args.port).await.map_err(Error::Sandbox)?;
     let file = write_kubeconfig(args.write_kubeconfig.as_deref(), &served.kubeconfig)?;
     context.printer.say(&format!("the sandbox is served at {}; stop it with Ctrl-C", served.url));
     context.printer.result(&format!("export KUBECONFIG={}\n", quoted(&file)))?;
-    // Being stopped is how this command ends well.
+    // An interruption is the normal end of this command.
     context.shutdown.requested().await;
     std::fs::remove_file(&file)
         .map_err(|error| Error::local_io(format!("could not remove {}", file.display()), error))?;
     Ok(ExitStatus::Success)
 }
 
-/// Writes the kubeconfig for its owner only; an existing file is not overwritten, it may be somebody's way to a real
-/// cluster.
+/// Writes the kubeconfig with mode 0600. It does not overwrite a file, which may be the kubeconfig of a real cluster.
 fn write_kubeconfig(path: Option<&Path>, text: &str) -> error::Result<PathBuf> {
     let Some(path) = path else {
         let file = tempfile::Builder::new().prefix("secure-traffic-").suffix(".kubeconfig").tempfile()?;
         file.as_file().write_all(text.as_bytes())?;
-        return file
-            .into_temp_path()
-            .keep()
-            .map_err(|error| Error::local_io("failed to persist temporary file path", error.error));
+        let kept = file.into_temp_path().keep();
+        return kept.map_err(|error| Error::local_io("failed to persist temporary file path", error.error));
     };
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -49,7 +40,7 @@ fn write_kubeconfig(path: Option<&Path>, text: &str) -> error::Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-/// For a shell that reads the line with `eval`.
+/// Quotes a path for a shell that reads the line with `eval`.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');

@@ -1,7 +1,9 @@
-//! `status`: look once, and say what holds, why, and who breaks. Nothing is changed.
+//! `status`: reads the namespace and its surroundings, and prints the mode of every port, what decides it, and findings.
+//! It changes nothing.
 
-use super::{Context, State};
-use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
+use super::Context;
+use crate::cli::status::StatusFormat;
+use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::namespace_context;
@@ -16,88 +18,91 @@ use crate::istio::yaml;
 use crate::report::RenderError;
 use crate::report::status::{self as report, StatusReport};
 use crate::sanitize;
+use crate::settings::{FindingSettings, StatusSettings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The pause between two looks of `--watch`.
+/// Pause between two reads of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
-pub async fn run(context: &Context, args: &StatusArgs) -> error::Result<ExitStatus> {
-    let cluster = context.cluster(State::Permissive).await?;
-    let generation = context.read(discover::discover(&cluster)).await?;
+pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<ExitStatus> {
+    let cluster = context.cluster(SandboxState::Permissive).await?;
+    let api_versions = context.read(discover::discover(&cluster)).await?;
     let mut shown = String::new();
     loop {
-        let report = look(context, args, &cluster, generation).await?;
-        let text = render(&report, args.output)?;
+        let report = read(context, settings, &cluster, api_versions).await?;
+        let text = render(&report, settings.output)?;
         if text != shown {
             context.printer.result(&text)?;
             shown = text;
         }
-        if !args.watch {
+        if !settings.watch {
             return Ok(report.exit_status());
         }
         context.shutdown.race(tokio::time::sleep(PAUSE)).await?;
     }
 }
 
-async fn look(
+async fn read(
     context: &Context,
-    args: &StatusArgs,
+    settings: &StatusSettings,
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
 ) -> error::Result<StatusReport> {
     let options = &context.settings.mesh;
-    let surveys = if args.all_namespaces {
-        context.read(namespace_context::survey_all(cluster, generation, options)).await?
+    let contexts = if settings.all_namespaces {
+        context.read(namespace_context::read_all(cluster, api_versions, options)).await?
     } else {
-        vec![context.read(namespace_context::survey(cluster, generation, options)).await?]
+        vec![context.read(namespace_context::read(cluster, api_versions, options)).await?]
     };
     let mut namespaces = Vec::new();
-    let mut seen = observed(context, &args.findings, if args.all_namespaces { "" } else { &cluster.namespace }).await?;
-    for mut survey in surveys {
-        survey.observed = seen.as_mut().map(|seen| seen.remove(&survey.snapshot.namespace).unwrap_or_default());
-        let (overview, findings) = examine(&survey, args)?;
-        namespaces.push(report::namespace(&survey.snapshot, &overview, &findings));
+    let scope = if settings.all_namespaces { "" } else { &cluster.namespace };
+    let mut traffic = read_traffic(context, &settings.findings, scope).await?;
+    for mut namespace in contexts {
+        let name = &namespace.snapshot.namespace;
+        namespace.observed = traffic.as_mut().map(|traffic| traffic.remove(name).unwrap_or_default());
+        let (overview, findings) = examine(&namespace, settings)?;
+        namespaces.push(report::namespace(&namespace.snapshot, &overview, &findings));
     }
     Ok(StatusReport::new(&cluster.name, namespaces))
 }
 
-fn examine(survey: &NamespaceContext, args: &StatusArgs) -> error::Result<(Overview, Vec<Finding>)> {
-    let (mut overview, mut findings) = findings::examine(survey, Purpose::Status);
-    if !args.services.is_empty() {
-        known(survey, &args.services)?;
-        overview = overview.of_services(&args.services);
+fn examine(namespace: &NamespaceContext, settings: &StatusSettings) -> error::Result<(Overview, Vec<Finding>)> {
+    let (mut overview, mut findings) = findings::examine(namespace, Purpose::Status);
+    if !settings.services.is_empty() {
+        check_services(namespace, &settings.services)?;
+        overview = overview.of_services(&settings.services);
         findings = findings::about_services(findings, &overview);
     }
-    ignore(&mut findings, &args.findings);
+    remove_ignored(&mut findings, &settings.findings);
     Ok((overview, findings))
 }
 
-fn known(survey: &NamespaceContext, names: &[String]) -> Result<(), TargetError> {
-    match names.iter().find(|name| survey.snapshot.service(name).is_none()) {
+fn check_services(namespace: &NamespaceContext, names: &[String]) -> Result<(), TargetError> {
+    match names.iter().find(|name| namespace.snapshot.service(name).is_none()) {
         None => Ok(()),
         Some(name) => Err(TargetError::UnknownService {
             service: name.clone(),
-            namespace: survey.snapshot.namespace.clone(),
-            known: survey.snapshot.services.iter().map(|service| service.name.clone()).collect(),
+            namespace: namespace.snapshot.namespace.clone(),
+            known: namespace.snapshot.services.iter().map(|service| service.name.clone()).collect(),
         }),
     }
 }
 
-/// Who has sent plaintext, by namespace, where a Prometheus is to be asked.
-pub async fn observed(
+/// Clients that sent plaintext, by namespace of the server; `None` without `--prometheus`.
+pub async fn read_traffic(
     context: &Context,
-    args: &FindingArgs,
+    settings: &FindingSettings,
     namespace: &str,
 ) -> error::Result<Option<BTreeMap<String, Vec<Observed>>>> {
-    let Some(url) = &args.prometheus else { return Ok(None) };
-    context.read(prometheus::plaintext(url, namespace, args.since)).await.map(Some)
+    let Some(source) = &settings.prometheus else { return Ok(None) };
+    context.read(prometheus::plaintext(&source.url, namespace, source.since)).await.map(Some)
 }
 
-/// Leaves out what the user does not want to hear of.
-pub fn ignore(findings: &mut Vec<Finding>, args: &FindingArgs) {
-    findings.retain(|finding| !args.ignore.contains(&finding.code));
+/// Removes findings that the user ignores.
+pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
+    findings.retain(|finding| !settings.ignored.contains(&finding.code));
 }
 
 fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderError> {

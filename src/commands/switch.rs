@@ -12,9 +12,10 @@ mod rollback;
 mod task;
 mod unanswered;
 
-use super::probe::sweep_abandoned;
-use super::{Context, State, manifests, preflight};
-use crate::cli::switch::{DryRun, RulesChoice, ScopeChoice, SwitchArgs};
+use super::probe_run::sweep_abandoned;
+use super::{Context, manifests, preflight};
+use crate::cli::switch::{DryRun, SwitchArgs};
+use crate::cli::values::SandboxState;
 use crate::cluster::access;
 use crate::cluster::apply::{Applied, Applier, Ledger, Mode, Refused};
 use crate::cluster::connect::Cluster;
@@ -26,14 +27,14 @@ use crate::cluster::snapshot::{self, Look};
 use crate::curl_pod::probe_pod::{Removal, random_word};
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::mesh::Policies;
-use crate::domain::plan::{self, Change, Direction, Plan, RuleAction, RuleChoice, RuleScope, SwitchRequest};
+use crate::domain::plan::{self, Change, Direction, Plan, RuleAction, SwitchRequest};
 use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::owners::{self, Class, Owner};
 use crate::istio::render::Apis;
 use crate::report::human::count;
 use crate::report::plan as plan_report;
-use crate::settings::pod_options;
+use crate::settings::{finding_settings, pod_options};
 use crate::ui::confirm::{self, Answer};
 use std::sync::Arc;
 use task::{Manifests, Task};
@@ -43,7 +44,7 @@ pub async fn run(context: &Context, args: &SwitchArgs, direction: Direction) -> 
     if args.dry_run == Some(DryRun::Client) {
         return super::offline::run(context, args, direction);
     }
-    let needs = if direction == Direction::Enable { State::Permissive } else { State::Strict };
+    let needs = if direction == Direction::Enable { SandboxState::Permissive } else { SandboxState::Strict };
     let cluster = context.cluster(needs).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
     run_on(context, args, direction, &cluster, generation).await
@@ -77,7 +78,7 @@ pub async fn restore(context: &Context, args: &SwitchArgs, run: Option<&str>) ->
         }
         .into());
     }
-    let cluster = context.cluster(State::Strict).await?;
+    let cluster = context.cluster(SandboxState::Strict).await?;
     let generation = context.read(discover::discover(&cluster)).await?;
     let kept = context.read(journal::list(&cluster)).await?;
     let kept = task::chosen(&cluster.namespace, kept, run)?.chosen;
@@ -93,15 +94,8 @@ pub fn wish(args: &SwitchArgs, direction: Direction) -> SwitchRequest {
     let named: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
     SwitchRequest {
         services: (!named.is_empty()).then_some(named),
-        destination_rules: match args.destination_rules {
-            RulesChoice::Always => RuleChoice::Always,
-            RulesChoice::Auto => RuleChoice::Auto,
-            RulesChoice::Never => RuleChoice::Never,
-        },
-        scope: match args.scope {
-            ScopeChoice::Service => RuleScope::Service,
-            ScopeChoice::Namespace => RuleScope::Namespace,
-        },
+        destination_rules: args.destination_rules,
+        scope: args.scope,
         policy: args.policy.clone(),
         force: args.force,
         force_conflicts: args.force_conflicts,
@@ -251,7 +245,8 @@ impl Switch<'_> {
             return Ok(());
         }
         let view = (&self.look.snapshot, &self.plan);
-        preflight::check(self.context, self.args, self.cluster, self.generation, view).await
+        let settings = finding_settings(&self.args.findings);
+        preflight::check(self.context, &settings, self.args.force, self.cluster, self.generation, view).await
     }
 
     /// Asks for the rights of the whole run before its first write.

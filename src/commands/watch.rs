@@ -1,7 +1,7 @@
-//! `probe --watch` and `--until`: samples as they come, the moments at which answers flip, and the proof at the end.
+//! `probe --watch` and `--until`: streams samples of the targets, prints each change of an answer, and probes the targets
+//! once their answers are the awaited ones.
 
-use super::probe::{ProbeRun, conclusive, render, say_expectation};
-use crate::cli::probe::ProbeArgs;
+use super::probe_run::{ProbeRun, pod_failure, print_expectation, render};
 use crate::cli::values::OutputFormat;
 use crate::cluster::snapshot;
 use crate::curl_pod::pod_state::MeshMembership;
@@ -10,62 +10,55 @@ use crate::curl_pod::stream;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case};
-use crate::domain::selection::Selection;
 use crate::domain::watch::{TargetWatch, WatchedAnswer};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::human::{Style, count};
 use crate::report::watch as lines;
+use crate::settings::{ProbeAction, ProbeSettings};
 use crate::signal::Signal;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How long one pod watches before another takes over.
+/// Time that one pod runs before the next one replaces it.
 const ROUND: Duration = Duration::from_mins(10);
 
-/// How often the endpoints are looked up.
-const LOOK: Duration = Duration::from_secs(10);
+/// Pause between two reads of the endpoints.
+const ENDPOINT_POLL: Duration = Duration::from_secs(10);
 
-/// Between a proof that failed and the next try.
+/// Pause between a probe that does not prove the awaited answer and the next round.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a round of watching ended.
-enum End {
-    /// Every target answers as awaited.
+/// Why a pod's round ended.
+enum RoundEnd {
+    /// Every target answers as `--until` awaits.
     AsAwaited,
-    /// The endpoints are not what they were, or the pod's time is over.
-    Anew(&'static str),
+    /// A new pod is needed; the reason.
+    Restart(&'static str),
 }
 
-/// Watches; with `--until`, until every target is proven to be so.
-pub async fn run(
-    question: &ProbeRun<'_>,
-    args: &ProbeArgs,
-    selection: Selection,
-    snapshot: Snapshot,
-) -> error::Result<ExitStatus> {
-    let mut watcher =
-        Watcher { question, args, selection, snapshot, began: Instant::now(), changes: 0, last: String::new() };
+/// Watches the targets until the run is ended, or with `--until` until a probe proves that every target answers so.
+pub async fn run(probe_run: &ProbeRun<'_>, settings: &ProbeSettings, snapshot: Snapshot) -> error::Result<ExitStatus> {
+    let mut watcher = Watcher { probe_run, settings, snapshot, began: Instant::now(), changes: 0, last: String::new() };
     match watcher.rounds().await {
-        Err(error) => watcher.ended_by(error),
+        Err(error) => watcher.interrupted_by(error),
         done => done,
     }
 }
 
 struct Watcher<'a> {
-    question: &'a ProbeRun<'a>,
-    args: &'a ProbeArgs,
-    selection: Selection,
+    probe_run: &'a ProbeRun<'a>,
+    settings: &'a ProbeSettings,
     snapshot: Snapshot,
     began: Instant,
     changes: usize,
-    /// What the targets answered last, for the account of an `--until` that did not come about.
+    /// The last answers, as text for the message at the end.
     last: String,
 }
 
 impl Watcher<'_> {
     async fn rounds(&mut self) -> error::Result<ExitStatus> {
-        let context = self.question.context;
+        let context = self.probe_run.context;
         loop {
             let (cases, empty): (Vec<Case>, Vec<Case>) =
                 self.cases()?.into_iter().partition(|case| !case.endpoints.is_empty());
@@ -76,13 +69,13 @@ impl Watcher<'_> {
                 return Err(Error::Inconclusive("nothing to watch: no target has a ready endpoint".to_owned()));
             }
             let end = self.round(&cases).await?;
-            // The policy that flipped the answers is younger than the last look.
-            let look = snapshot::look(self.question.cluster, self.question.generation, &context.settings.mesh);
-            self.snapshot = context.read(look).await?.snapshot;
+            // The policy that changed the answers may be newer than the snapshot.
+            let state = snapshot::look(self.probe_run.cluster, self.probe_run.api_versions, &context.settings.mesh);
+            self.snapshot = context.read(state).await?.snapshot;
             match end {
-                End::Anew(why) => context.printer.say(&format!("watching anew: {why}")),
-                End::AsAwaited => {
-                    if let Some(status) = self.proven().await? {
+                RoundEnd::Restart(reason) => context.printer.say(&format!("watching anew: {reason}")),
+                RoundEnd::AsAwaited => {
+                    if let Some(status) = self.prove().await? {
                         return Ok(status);
                     }
                     context.shutdown.race(tokio::time::sleep(PAUSE)).await?;
@@ -92,34 +85,39 @@ impl Watcher<'_> {
     }
 
     fn cases(&self) -> Result<Vec<Case>, probe::TargetError> {
-        Ok(self.selection.cases(&self.snapshot)?.0)
+        Ok(self.settings.selection.cases(&self.snapshot)?.0)
     }
 
-    /// One pod's time.
-    async fn round(&mut self, cases: &[Case]) -> error::Result<End> {
-        let question = self.question;
-        let (endpoints, targets) = numbered(cases);
+    /// Watches the targets with one pod.
+    async fn round(&mut self, cases: &[Case]) -> error::Result<RoundEnd> {
+        let probe_run = self.probe_run;
+        let (endpoints, targets) = distinct_endpoints(cases);
         let marker = random_word(16);
         let arguments = stream::arguments(&endpoints, stream::Pace::STEADY, ROUND, &marker);
-        let runner = question.probe_runner();
+        let runner = probe_run.probe_runner();
         let request = runner.pod_request(vec![Curl::endless(arguments)], ROUND.as_secs());
-        question.context.printer.say(&format!(
+        probe_run.context.printer.say(&format!(
             "watching {} at {}; who refuses, only a probe without --watch proves",
             count(cases.len(), "target"),
             count(endpoints.len(), "endpoint")
         ));
         let (cluster, services) = runner.placement(MeshMembership::Outside, &self.snapshot);
         let (cluster, services) = (cluster.clone(), services.to_vec());
-        let shutdown = &question.context.shutdown;
-        let outcome = with_pod(&cluster, &request, &services, shutdown, async |probe| {
+        let shutdown = &probe_run.context.shutdown;
+        let run = with_pod(&cluster, &request, &services, shutdown, async |probe| {
             self.follow(probe, &marker, cases, targets).await
         })
         .await;
-        let left: Vec<String> = outcome.removal.confirmed().await.into_iter().collect();
-        question.context.report_left_behind(&left);
-        conclusive(outcome.result)?.map_err(|(reason, words)| {
-            Error::Inconclusive(format!("the probe that watches failed: {reason}: {words} ({})", reason.remedy()))
-        })
+        let left: Vec<String> = run.removal.confirmed().await.into_iter().collect();
+        probe_run.context.report_left_behind(&left);
+        match run.result {
+            Ok(end) => Ok(end),
+            Err(failure) => {
+                let (reason, message) = pod_failure(failure)?;
+                let remedy = reason.remedy();
+                Err(Error::Inconclusive(format!("the probe that watches failed: {reason}: {message} ({remedy})")))
+            }
+        }
     }
 
     async fn follow(
@@ -128,12 +126,12 @@ impl Watcher<'_> {
         marker: &str,
         cases: &[Case],
         targets: Vec<Vec<usize>>,
-    ) -> Result<End, Failure> {
+    ) -> Result<RoundEnd, Failure> {
         let mut stream = stream::open(probe, marker).await?;
         let mut watch = TargetWatch::new(targets);
         let began = Instant::now();
-        let mut looks = tokio::time::interval_at(began + LOOK, LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polls = tokio::time::interval_at(began + ENDPOINT_POLL, ENDPOINT_POLL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = std::pin::pin!(tokio::time::sleep(ROUND));
         loop {
             tokio::select! {
@@ -145,66 +143,66 @@ impl Watcher<'_> {
                         self.show(&cases[change.target].name(), change);
                     }
                     if !changes.is_empty() {
-                        self.last = account(cases, &watch);
+                        self.last = answers(cases, &watch);
                         if self.is_awaited(&watch) {
-                            return Ok(End::AsAwaited);
+                            return Ok(RoundEnd::AsAwaited);
                         }
                     }
                 }
-                _ = looks.tick() => {
-                    let question = self.question;
-                    let options = &question.context.settings.mesh;
-                    let look = snapshot::look(question.cluster, question.generation, options).await?;
-                    if moved(cases, &look.snapshot) {
-                        return Ok(End::Anew("the endpoints have changed"));
+                _ = polls.tick() => {
+                    let probe_run = self.probe_run;
+                    let options = &probe_run.context.settings.mesh;
+                    let state = snapshot::look(probe_run.cluster, probe_run.api_versions, options).await?;
+                    if endpoints_changed(cases, &state.snapshot) {
+                        return Ok(RoundEnd::Restart("the endpoints have changed"));
                     }
                 }
-                () = &mut round => return Ok(End::Anew("the pod's time is over")),
+                () = &mut round => return Ok(RoundEnd::Restart("the pod's time is over")),
             }
         }
     }
 
     fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) {
         let time = format!("{:.3}", jiff::Timestamp::now());
-        let text = match self.args.output {
+        let text = match self.settings.output {
             Some(OutputFormat::Json | OutputFormat::Yaml) => lines::json(&time, target, change),
             _ => lines::text(&time, target, change),
         };
-        // Whoever no longer reads will end us by a signal.
-        let _ = self.question.context.printer.result(&text);
+        // If nobody reads the output, a signal ends this process.
+        let _ = self.probe_run.context.printer.result(&text);
     }
 
     fn is_awaited(&self, watch: &TargetWatch) -> bool {
-        match self.question.expected.filter(|_| self.args.until.is_some()) {
+        match self.probe_run.expected.filter(|_| self.settings.action == ProbeAction::WaitUntil) {
             Some(Expectation::Rejected) => watch.all(|answer| answer == WatchedAnswer::Refused),
             Some(_) => watch.all(|answer| matches!(answer, WatchedAnswer::Answered(_))),
             None => false,
         }
     }
 
-    /// The proof; none where the answer is not yet what it looks like.
-    async fn proven(&self) -> error::Result<Option<ExitStatus>> {
-        let question = self.question;
-        let (report, left) = question.ask(&self.snapshot, &self.cases()?, Vec::new()).await?;
+    /// Probes the targets. `None` if the probe does not prove what the samples suggest.
+    async fn prove(&self) -> error::Result<Option<ExitStatus>> {
+        let probe_run = self.probe_run;
+        let (report, status) = probe_run.run(&self.snapshot, &self.cases()?, Vec::new()).await?;
         if report.exit_status() != ExitStatus::Success {
-            if let Some(expected) = question.expected {
-                say_expectation(question.context, &report, expected);
+            if let Some(expected) = probe_run.expected {
+                print_expectation(probe_run.context, &report, expected);
             }
             return Ok(None);
         }
-        let wide = self.args.output == Some(OutputFormat::Wide);
-        let style = Style { wide, per_endpoint: false, explain: self.args.explain };
-        question.context.printer.result(&render(&report, self.args.output, style)?)?;
+        let wide = self.settings.output == Some(OutputFormat::Wide);
+        let style = Style { wide, per_endpoint: false, explain: self.settings.explain };
+        probe_run.context.printer.result(&render(&report, self.settings.output, style)?)?;
         let seconds = self.began.elapsed().as_secs_f64();
-        question.context.printer.say(&format!("proven after {seconds:.1} s"));
-        Ok(Some(left))
+        probe_run.context.printer.say(&format!("proven after {seconds:.1} s"));
+        Ok(Some(status))
     }
 
-    /// A watch without a goal ends well when its time is over; one with a goal has not reached it.
-    fn ended_by(&self, error: Error) -> error::Result<ExitStatus> {
+    /// How an interrupted watch ends. The end of `--timeout` is a success without `--until`, and inconclusive with it.
+    fn interrupted_by(&self, error: Error) -> error::Result<ExitStatus> {
         let Error::Interrupted(signal) = error else { return Err(error) };
-        self.question.context.printer.say(&format!("{} seen; {}", count(self.changes, "flip"), self.last));
-        match (signal, self.question.expected.filter(|_| self.args.until.is_some())) {
+        self.probe_run.context.printer.say(&format!("{} seen; {}", count(self.changes, "flip"), self.last));
+        match (signal, self.probe_run.expected.filter(|_| self.settings.action == ProbeAction::WaitUntil)) {
             (Signal::Deadline, Some(expected)) => {
                 let seconds = self.began.elapsed().as_secs();
                 Err(Error::Inconclusive(format!("not {expected} within {seconds} s (--timeout): {}", self.last)))
@@ -215,37 +213,38 @@ impl Watcher<'_> {
     }
 }
 
-/// Endpoints numbered through, each once, and the numbers of each case.
-fn numbered(cases: &[Case]) -> (Vec<(String, u16)>, Vec<Vec<usize>>) {
+/// The distinct endpoints of all cases, and for each case the positions of its endpoints in that list.
+fn distinct_endpoints(cases: &[Case]) -> (Vec<(String, u16)>, Vec<Vec<usize>>) {
     let mut endpoints: Vec<(String, u16)> = Vec::new();
     let mut targets = Vec::new();
     for case in cases {
-        let mut own = Vec::new();
+        let mut indices = Vec::new();
         for endpoint in &case.endpoints {
-            let way = (endpoint.address.clone(), endpoint.port);
-            let index = endpoints.iter().position(|known| *known == way).unwrap_or_else(|| {
-                endpoints.push(way);
+            let address = (endpoint.address.clone(), endpoint.port);
+            let index = endpoints.iter().position(|known| *known == address).unwrap_or_else(|| {
+                endpoints.push(address);
                 endpoints.len() - 1
             });
-            own.push(index);
+            indices.push(index);
         }
-        targets.push(own);
+        targets.push(indices);
     }
     (endpoints, targets)
 }
 
-/// Whether the addresses are others than those that are watched; a new policy is what is waited for, not a change.
-fn moved(cases: &[Case], now: &Snapshot) -> bool {
+/// Whether the endpoints' addresses differ from those that are watched. Other changes, such as a policy's, are ignored.
+fn endpoints_changed(cases: &[Case], now: &Snapshot) -> bool {
     let addresses = |case: &Case| -> Vec<(String, u16)> {
         case.endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.port)).collect()
     };
     cases.iter().any(|case| probe::again(case, now).is_none_or(|new| addresses(&new) != addresses(case)))
 }
 
-fn account(cases: &[Case], watch: &TargetWatch) -> String {
-    let words = cases.iter().enumerate().map(|(index, case)| {
+/// The current answer of each target, as text.
+fn answers(cases: &[Case], watch: &TargetWatch) -> String {
+    let answers = cases.iter().enumerate().map(|(index, case)| {
         let answer = watch.last(index).map_or_else(|| "not settled".to_owned(), |answer| answer.to_string());
         format!("{} {answer}", case.name())
     });
-    words.collect::<Vec<_>>().join(", ")
+    answers.collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Asking a front door of the application, as its users do: once, and again and again while something changes.
+//! `--check-url`: requests URLs of the application as its users do, once before a change and continuously during it.
 
 use super::prometheus::cause;
 use crate::cluster::error::ClusterError;
@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Time for one answer.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Between the beginnings of two asks.
+/// Time for one response.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between the starts of two requests.
 const PACE: Duration = Duration::from_millis(250);
-/// Of a body no more is read than this.
-const LARGEST: usize = 64 << 10;
+/// Most bytes of a body that are read.
+const MAX_BODY: usize = 64 << 10;
 
-/// The doors of a run.
+/// The URLs of a run, with their client.
 #[derive(Debug)]
 pub struct FrontDoors {
     client: Client,
@@ -24,11 +24,11 @@ pub struct FrontDoors {
 }
 
 impl FrontDoors {
-    /// Makes the client: every request on a connection of its own, since one that was opened before a switch lives on
-    /// past it; and no redirects, which would ask another door.
+    /// Creates the client. Every request has a connection of its own, because a connection from before the change survives
+    /// it. Redirects are not followed, because they lead to other URLs.
     pub fn new(urls: &[Url]) -> Result<Self, ClusterError> {
         let client = Client::builder()
-            .timeout(LIMIT)
+            .timeout(TIMEOUT)
             .pool_max_idle_per_host(0)
             .redirect(redirect::Policy::none())
             .user_agent(concat!("secure-traffic/", env!("CARGO_PKG_VERSION")))
@@ -40,77 +40,77 @@ impl FrontDoors {
         Ok(Self { client, urls: urls.to_vec() })
     }
 
-    /// Asks each of them once; an error says why there was no answer.
-    pub async fn ask(&self) -> Vec<Result<(), String>> {
-        futures::future::join_all(self.urls.iter().map(|url| ask(&self.client, url))).await
+    /// Requests each URL once. An error is the reason why there was no response.
+    pub async fn request(&self) -> Vec<Result<(), String>> {
+        futures::future::join_all(self.urls.iter().map(|url| request(&self.client, url))).await
     }
 
-    /// Goes on asking in the background, until the watch is dropped.
-    pub fn watch(self) -> Watch {
-        let began = Instant::now();
+    /// Requests each URL continuously in the background, until the watch is finished or dropped.
+    pub fn start(self) -> FrontDoorWatch {
+        let start = Instant::now();
         let mut tasks = JoinSet::new();
         let stats = self.urls.into_iter().map(|url| {
             let (sender, stats) = watch::channel(FrontDoorStats::default());
-            tasks.spawn(keep_asking(self.client.clone(), url, began, sender));
+            tasks.spawn(poll(self.client.clone(), url, start, sender));
             stats
         });
-        Watch { began, stats: stats.collect(), _tasks: tasks }
+        FrontDoorWatch { start, stats: stats.collect(), _tasks: tasks }
     }
 }
 
-/// Doors that are being asked.
+/// URLs that are requested in the background.
 #[derive(Debug)]
-pub struct Watch {
-    began: Instant,
+pub struct FrontDoorWatch {
+    start: Instant,
     stats: Vec<watch::Receiver<FrontDoorStats>>,
     /// Aborted when it is dropped.
     _tasks: JoinSet<()>,
 }
 
-impl Watch {
-    /// Waits until it can be told of every door how it is now.
+impl FrontDoorWatch {
+    /// Waits until the current state of every URL is certain.
     pub async fn certain(&self) {
-        let moment = self.began.elapsed();
+        let moment = self.start.elapsed();
         let all = self.stats.iter().map(|stats| {
             let mut stats = stats.clone();
             async move {
-                // An error would say that the task is gone, and that there is nothing to wait for.
+                // An error means that the task has ended, so there is nothing to wait for.
                 let _ = stats.wait_for(|stats| stats.is_certain_after(moment)).await;
             }
         });
         futures::future::join_all(all).await;
     }
 
-    /// What each door came to so far, in the order of their addresses.
-    pub fn summaries(&self) -> Vec<FrontDoorSummary> {
+    /// Stops the requests and returns the summary of each URL, in their order.
+    pub fn finish(self) -> Vec<FrontDoorSummary> {
         self.stats.iter().map(|stats| stats.borrow().summary()).collect()
     }
 }
 
-/// The address as it may be shown: a query can hold a secret.
+/// The URL without its query, which may contain a secret.
 pub fn shown(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
     shown.into()
 }
 
-async fn keep_asking(client: Client, url: Url, began: Instant, stats: watch::Sender<FrontDoorStats>) {
+async fn poll(client: Client, url: Url, start: Instant, stats: watch::Sender<FrontDoorStats>) {
     let mut ticks = interval(PACE);
-    // A slow answer moves those after it: a burst would be no picture of anybody's traffic.
+    // A slow response delays the next request; a burst would not resemble the traffic of users.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let asked = began.elapsed();
-        let failure = ask(&client, &url).await.err();
-        let ended = began.elapsed();
+        let asked = start.elapsed();
+        let failure = request(&client, &url).await.err();
+        let ended = start.elapsed();
         stats.send_modify(|stats| stats.record(FrontDoorSample { asked, ended, failure }));
     }
 }
 
-/// Asks once. Whatever the application says is an answer; a 5xx is what a proxy says in its place.
-async fn ask(client: &Client, url: &Url) -> Result<(), String> {
-    let request = client.get(url.clone()).header(header::CONNECTION, "close");
-    let response = request.send().await.map_err(|error| words(&error))?;
+/// Sends one request. Any response is a success except 5xx, with which a proxy replaces the application's.
+async fn request(client: &Client, url: &Url) -> Result<(), String> {
+    let get = client.get(url.clone()).header(header::CONNECTION, "close");
+    let response = get.send().await.map_err(|error| failure_text(&error))?;
     let status = response.status();
     if status.is_server_error() {
         return Err(format!("HTTP {}", status.as_u16()));
@@ -119,18 +119,18 @@ async fn ask(client: &Client, url: &Url) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the body, so that the server meets a client like others. Its end tells nothing: many servers mark it by closing
-/// the connection, which looks like a failure to a strict reader, and a stream has none.
+/// Reads the body, as other clients do. Its end is not checked: many servers end it by closing the connection, which a
+/// strict reader reports as an error, and a stream does not end.
 async fn drain(mut response: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
-        if read >= LARGEST {
+        if read >= MAX_BODY {
             break;
         }
     }
 }
 
-fn words(error: &reqwest::Error) -> String {
-    if error.is_timeout() { format!("no answer within {} s", LIMIT.as_secs()) } else { cause(error) }
+fn failure_text(error: &reqwest::Error) -> String {
+    if error.is_timeout() { format!("no answer within {} s", TIMEOUT.as_secs()) } else { cause(error) }
 }

@@ -1,4 +1,4 @@
-//! Requests to addresses that the user passes: Prometheus and the URLs of `--check-url`.
+//! Sends HTTP requests to URLs that the user passes, for `commands`: Prometheus and the URLs of `--check-url`.
 
 pub mod front_door;
 pub mod prometheus;

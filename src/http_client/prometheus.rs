@@ -1,5 +1,5 @@
-//! Istio's own metrics, asked of a Prometheus: who has really sent plaintext. It is the only way in which a client outside
-//! the mesh can be seen before it fails.
+//! Reads from Prometheus which clients sent plaintext, by Istio's metrics. Nothing else shows a client outside the mesh
+//! before it fails.
 
 use crate::cluster::error::ClusterError;
 use crate::domain::namespace_context::Observed;
@@ -9,26 +9,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Time for one query.
-const LIMIT: Duration = Duration::from_secs(30);
-/// An answer is not read further than this.
-const LARGEST: usize = 32 << 20;
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest response that is read, in bytes.
+const MAX_RESPONSE: usize = 32 << 20;
 
-/// The counters of calls, as the servers' proxies keep them: HTTP requests, and connections of all else.
+/// Istio's counters at the server's proxy: of HTTP requests, and of connections of other protocols.
 const COUNTERS: [&str; 2] = ["istio_requests_total", "istio_tcp_connections_opened_total"];
 
-/// Plaintext in the last `since`, by the namespace that got it; of one namespace, or of all where it is empty.
+/// Plaintext calls during the last `since`, by the namespace of the server. An empty `namespace` is all of them.
 pub async fn plaintext(
     url: &str,
     namespace: &str,
     since: Duration,
 ) -> Result<BTreeMap<String, Vec<Observed>>, ClusterError> {
-    let client = Client::builder().timeout(LIMIT).build().map_err(|error| unreachable(url, &error))?;
+    let client = Client::builder().timeout(TIMEOUT).build().map_err(|error| unreachable(url, &error))?;
     let [http, tcp] = COUNTERS.map(|counter| query(counter, namespace, since));
-    let (http, tcp) = futures::try_join!(ask(&client, url, &http), ask(&client, url, &tcp))?;
-    let mut found: BTreeMap<String, BTreeMap<(String, String, String), u64>> = BTreeMap::new();
+    let (http, tcp) = futures::try_join!(request(&client, url, &http), request(&client, url, &tcp))?;
+    let mut counts: BTreeMap<String, BTreeMap<(String, String, String), u64>> = BTreeMap::new();
     for series in http.into_iter().chain(tcp) {
         let Labels { client, client_namespace, workload, namespace, service } = series.metric;
-        // What this tool's own probes have sent is no client of anybody's.
+        // Probes of this tool are not clients.
         if client.starts_with("secure-traffic-probe-") {
             continue;
         }
@@ -36,22 +36,22 @@ pub async fn plaintext(
             "" | "unknown" => "a client without a proxy".to_owned(),
             name => format!("{client_namespace}/{name}"),
         };
-        let count = found.entry(namespace).or_default().entry((from, workload, service)).or_default();
+        let count = counts.entry(namespace).or_default().entry((from, workload, service)).or_default();
         *count += whole(&series.value.1);
     }
     let observed = |calls: BTreeMap<(String, String, String), u64>| {
-        let one = |((client, workload, service), count)| Observed { client, workload, service, count };
-        calls.into_iter().map(one).filter(|seen| seen.count > 0).collect()
+        let call = |((client, workload, service), count)| Observed { client, workload, service, count };
+        calls.into_iter().map(call).filter(|seen| seen.count > 0).collect()
     };
-    Ok(found.into_iter().map(|(namespace, calls)| (namespace, observed(calls))).collect())
+    Ok(counts.into_iter().map(|(namespace, calls)| (namespace, observed(calls))).collect())
 }
 
-/// Calls without mutual TLS by who sent them to whom. A counter that began within the time counts whole, since the
-/// client behind it may have called once; of an older one what it has grown by.
+/// The query for calls without mutual TLS, by client and server. A counter that started within the time counts in full,
+/// because its client may have called once; an older one counts by its increase.
 fn query(counter: &str, namespace: &str, since: Duration) -> String {
-    let of =
+    let scope =
         if namespace.is_empty() { String::new() } else { format!(",destination_workload_namespace=\"{namespace}\"") };
-    let series = format!("{counter}{{reporter=\"destination\",connection_security_policy!=\"mutual_tls\"{of}}}");
+    let series = format!("{counter}{{reporter=\"destination\",connection_security_policy!=\"mutual_tls\"{scope}}}");
     let window = format!("{}s", since.as_secs().max(1));
     format!(
         "sum by (source_workload,source_workload_namespace,destination_workload,destination_workload_namespace,\
@@ -61,7 +61,7 @@ fn query(counter: &str, namespace: &str, since: Duration) -> String {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct QueryResponse {
     status: String,
     error: Option<String>,
     data: Option<Data>,
@@ -75,7 +75,7 @@ struct Data {
 #[derive(Deserialize)]
 struct Series {
     metric: Labels,
-    /// Time and value; the value is text.
+    /// Time, and value as text.
     value: (f64, String),
 }
 
@@ -93,13 +93,13 @@ struct Labels {
     service: String,
 }
 
-/// What Prometheus has counted, extrapolated, as whole calls: any at all is at least one.
+/// An extrapolated count of Prometheus as whole calls, at least one.
 fn whole(value: &str) -> u64 {
     let text = value.parse::<f64>().map(|number| format!("{:.0}", number.max(1.0))).unwrap_or_default();
     text.parse().unwrap_or_default()
 }
 
-async fn ask(client: &Client, url: &str, query: &str) -> Result<Vec<Series>, ClusterError> {
+async fn request(client: &Client, url: &str, query: &str) -> Result<Vec<Series>, ClusterError> {
     let address = format!("{}/api/v1/query", url.trim_end_matches('/'));
     let form = format!("query={}", encoded(query));
     let request = client.post(address).header("content-type", "application/x-www-form-urlencoded").body(form);
@@ -107,16 +107,16 @@ async fn ask(client: &Client, url: &str, query: &str) -> Result<Vec<Series>, Clu
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
         body.extend_from_slice(&chunk);
-        if body.len() > LARGEST {
-            return Err(refused(url, "its answer is larger than 32 MiB"));
+        if body.len() > MAX_RESPONSE {
+            return Err(query_error(url, "its answer is larger than 32 MiB"));
         }
     }
     let status = response.status();
-    let answer: Answer = serde_json::from_slice(&body)
-        .map_err(|_| refused(url, &format!("it answers {status}, and not as a Prometheus does")))?;
-    match answer.data.filter(|_| answer.status == "success") {
+    let response: QueryResponse = serde_json::from_slice(&body)
+        .map_err(|_| query_error(url, &format!("it answers {status}, and not as a Prometheus does")))?;
+    match response.data.filter(|_| response.status == "success") {
         Some(data) => Ok(data.result),
-        None => Err(refused(url, &answer.error.unwrap_or_else(|| format!("it answers {status}")))),
+        None => Err(query_error(url, &response.error.unwrap_or_else(|| format!("it answers {status}")))),
     }
 }
 
@@ -138,24 +138,24 @@ fn shown(url: &str) -> String {
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> ClusterError {
-    let words = if error.is_timeout() { "it does not answer".to_owned() } else { cause(error) };
-    refused(url, &words)
+    let reason = if error.is_timeout() { "it does not answer".to_owned() } else { cause(error) };
+    query_error(url, &reason)
 }
 
-/// What is at the bottom of an error; the words above it repeat the address.
+/// The innermost source of an error, because the outer ones repeat the address.
 pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut words = String::new();
+    let mut message = String::new();
     let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(cause) = source {
-        words = cause.to_string();
+        message = cause.to_string();
         source = cause.source();
     }
-    words
+    message
 }
 
-fn refused(url: &str, why: &str) -> ClusterError {
+fn query_error(url: &str, reason: &str) -> ClusterError {
     ClusterError::new(
-        format!("Prometheus at {} could not be asked: {why}", shown(url)),
+        format!("Prometheus at {} could not be asked: {reason}", shown(url)),
         "see --prometheus; kubectl port-forward makes one of the cluster reachable",
     )
 }

@@ -1,4 +1,5 @@
-//! Pods of the API → pods of the domain. Of a pod no more is read than is asked of it: ten thousand of them are many.
+//! Converts pods of the API into pods of the domain, for snapshots. It deserializes only the fields that are used, because
+//! a cluster can have ten thousand pods.
 
 use crate::cluster::list::Meta;
 use crate::domain::mesh::{Capture, DataPlane, Pod, PodFacts, SIDECAR_PORTS};
@@ -7,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// A pod, as far as it is read.
+/// The fields of a pod that are read.
 #[derive(Debug, Deserialize)]
 pub(super) struct PodShape {
     metadata: Meta,
@@ -51,7 +52,7 @@ struct ConditionShape {
     status: String,
 }
 
-/// The container of every proxy of the mesh.
+/// Name of the container of a sidecar or gateway.
 const PROXY: &str = "istio-proxy";
 
 impl SpecShape {
@@ -79,7 +80,7 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
     }
 }
 
-/// Section 5.3 of the semantics: facts, not the labels that ask for them.
+/// The data plane of a pod, from its containers and annotations. Labels only request one.
 pub fn data_plane(spec: &core::PodSpec, annotations: &BTreeMap<String, String>) -> DataPlane {
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     data_plane_of(spec.host_network, containers.map(|container| container.name.as_str()), annotations)
@@ -103,7 +104,7 @@ fn data_plane_of<'a>(
     }
 }
 
-/// What an overview asks of a pod.
+/// Facts about a pod that overviews need.
 fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     let text = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key)).cloned();
     let annotation = |key: &str| text(&metadata.annotations, key);
@@ -125,7 +126,7 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     }
 }
 
-/// The controller behind a pod, by the name that a person gave it: a `ReplicaSet`'s hash is taken off.
+/// The workload of a pod as `kind/name`, a `Deployment` instead of its `ReplicaSet`; empty without a controller.
 fn workload(metadata: &Meta) -> String {
     let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let Some(owner) = owner else { return String::new() };
@@ -137,8 +138,8 @@ fn workload(metadata: &Meta) -> String {
     }
 }
 
-/// Ports of kubelet probes that go to the application as HTTP or gRPC. Injection sends them to the proxy's own port
-/// unless it was told not to (BY-11); a TCP probe only connects, which STRICT lets it.
+/// Ports of HTTP and gRPC kubelet probes that go to the application. Injection redirects them to the proxy's own port unless
+/// it is disabled (BY-11). A TCP probe only connects, which STRICT allows.
 fn raw_probes(spec: &SpecShape) -> Vec<u16> {
     let mut ports: Vec<u16> = Vec::new();
     for container in spec.containers.iter().filter(|container| container.name != PROXY) {

@@ -1,4 +1,4 @@
-//! Services and EndpointSlices of the API → Services of the domain, with their endpoints.
+//! Converts Services and EndpointSlices of the API into Services of the domain with their endpoints, for snapshots.
 
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;

@@ -3,13 +3,13 @@
 use super::Switch;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::http_client::front_door::{self, FrontDoors, Watch};
+use crate::http_client::front_door::{self, FrontDoorWatch, FrontDoors};
 use crate::report::front_door::FrontDoorReport;
 use crate::sanitize;
 
 /// Doors that are being asked, and whether each answered before the first write.
 pub(super) struct Asking {
-    watch: Watch,
+    watch: FrontDoorWatch,
     answered_before: Vec<bool>,
 }
 
@@ -30,7 +30,7 @@ impl Switch<'_> {
         }
         let doors = FrontDoors::new(urls)?;
         self.context.progress.begin("asking the front door", None);
-        let answers = self.context.shutdown.race(doors.ask()).await;
+        let answers = self.context.shutdown.race(doors.request()).await;
         self.context.progress.end();
         let answers = answers?;
         let dead: Vec<String> = urls
@@ -47,7 +47,7 @@ impl Switch<'_> {
         for words in dead {
             self.context.printer.warn(&words);
         }
-        Ok(Some(Asking { watch: doors.watch(), answered_before: answers.iter().map(Result::is_ok).collect() }))
+        Ok(Some(Asking { watch: doors.start(), answered_before: answers.iter().map(Result::is_ok).collect() }))
     }
 
     /// Waits until it can be told how the doors are now, says it, and asks no more. A signal cuts it short.
@@ -58,7 +58,7 @@ impl Switch<'_> {
         // What could be seen until a signal came is told all the same.
         let _ = self.context.shutdown.race(watch.certain()).await;
         self.context.progress.end();
-        let summaries = watch.summaries();
+        let summaries = watch.finish();
         let doors = self.args.check_urls.iter().zip(answered_before).zip(&summaries);
         let reports: Vec<FrontDoorReport> = doors
             .map(|((url, before), summary)| FrontDoorReport::new(front_door::shown(url), before, summary))
@@ -75,7 +75,7 @@ impl Switch<'_> {
                 seen.is_broken |= door.answered_before;
             }
         }
-        self.context.reports.asked(&reports);
+        self.context.reports.add_front_doors(&reports);
         seen
     }
 }

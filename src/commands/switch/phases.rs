@@ -1,7 +1,7 @@
 //! The phases of a switch: rules and policy in the order that loses no call, watched by a probe that runs before the
 //! first write.
 
-use super::super::probe::conclusive;
+use super::super::probe_run::pod_failure;
 use super::Switch;
 use crate::cluster::apply::{Applied, Mode, Refused};
 use crate::cluster::error::ClusterError;
@@ -85,9 +85,12 @@ impl Switch<'_> {
         .await;
         self.context.progress.end();
         self.removals.push(outcome.removal);
-        match conclusive(outcome.result)? {
+        match outcome.result {
             Ok(result) => Ok(result),
-            Err((reason, words)) => self.without_watcher(reason, &words).await,
+            Err(failure) => {
+                let (reason, words) = pod_failure(failure)?;
+                self.without_watcher(reason, &words).await
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The proof of a switch: the rogue probe on every target.
 
-use super::super::probe::{Client, ProbeRun, render, say_expectation};
+use super::super::probe_run::{MeshClient, ProbeRun, print_expectation, render};
 use super::{Switch, Task};
 use crate::cluster::snapshot;
 use crate::curl_pod::runner::ProbeRunner;
@@ -54,15 +54,15 @@ impl Switch<'_> {
             (_, Direction::Enable) => Expectation::Rejected,
             (_, Direction::Disable { .. }) => Expectation::Accepted,
         };
-        let question = ProbeRun {
+        let probe_run = ProbeRun {
             context: self.context,
             cluster: self.cluster,
-            generation: self.generation,
+            api_versions: self.generation,
             options: &self.options,
             expected: Some(expected),
-            control: self.control.run.as_ref().map_or(Client::OnDemand, Client::Running),
+            mesh_client: self.control.run.as_ref().map_or(MeshClient::OnDemand, MeshClient::Running),
         };
-        let (report, left) = question.ask(&look.snapshot, &cases, Vec::new()).await?;
+        let (report, left) = probe_run.run(&look.snapshot, &cases, Vec::new()).await?;
         let text = render(&report, None, Style::default())?;
         // Where objects were asked for on stdout, the proof is talk.
         if self.args.output.is_some() {
@@ -74,7 +74,7 @@ impl Switch<'_> {
         if verdict == ExitStatus::Success {
             self.context.printer.say(&plan_report::closing(expected.as_str(), cases.len()));
         } else {
-            say_expectation(self.context, &report, expected);
+            print_expectation(self.context, &report, expected);
         }
         Ok(status.and(verdict).and(left))
     }

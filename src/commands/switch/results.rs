@@ -12,7 +12,7 @@ impl Switch<'_> {
     pub(super) fn record_writes(&self) {
         let written = self.applier.ledger.written();
         let named: Vec<_> = written.into_iter().map(|one| (one.title, one.word)).collect();
-        self.context.reports.wrote(&named);
+        self.context.reports.add_changes(&named);
     }
 
     /// kubectl's lines for a real run: what was written, and what needed no write.

@@ -143,7 +143,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         add_rule(context, Some(ClientTls::Disable), |rule| rule.details.empty_tls.push(TlsPlace::Top));
     }),
     (Code::HostNeverMatches, Severity::Warning, |context| {
-        add_rule(context, None, |rule| rule.host = "web.shop".into())
+        add_rule(context, None, |rule| rule.host = "web.shop".into());
     }),
     (Code::RuleNotInForce, Severity::Warning, |context| {
         add_rule(context, None, |_| {});
