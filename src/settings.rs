@@ -14,6 +14,7 @@ use crate::domain::selection::Selection;
 use crate::env::Environment;
 use crate::ui::printer;
 use std::time::Duration;
+use url::Url;
 
 /// Settings of every command.
 #[derive(Clone)]
@@ -188,7 +189,7 @@ pub struct FindingSettings {
 #[derive(Debug, Clone)]
 pub struct PrometheusSettings {
     /// Base URL of its API.
-    pub url: String,
+    pub url: Url,
     /// How far back traffic is read.
     pub since: Duration,
 }

@@ -1,4 +1,4 @@
-//! The command line: clap types and help texts. Parsing only collects; [`crate::settings`] resolves.
+//! The command line: clap types and help texts. [`crate::settings`] resolves the parsed arguments with the environment.
 
 pub mod global;
 pub mod probe;

@@ -1,4 +1,4 @@
-//! `--report`: what a CI system reads, beside what a person does.
+//! `--report`: reports for CI systems, in addition to the output.
 
 use clap::Args;
 use std::path::PathBuf;

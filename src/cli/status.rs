@@ -4,6 +4,7 @@ use super::values::{duration, http_url};
 use crate::domain::findings::Code;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
+use url::Url;
 
 /// `-o` of `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,7 +27,7 @@ pub struct FindingArgs {
     pub ignore: Vec<Code>,
     /// Prometheus to ask who has really sent plaintext
     #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "Findings")]
-    pub prometheus: Option<String>,
+    pub prometheus: Option<Url>,
     /// How far back to ask it
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, help_heading = "Findings")]
     pub since: Duration,

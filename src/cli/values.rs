@@ -8,6 +8,7 @@ use crate::domain::probe::Target;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
+use jiff::fmt::friendly::SpanParser;
 use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -151,40 +152,26 @@ fn label(text: &str) -> Result<&str, String> {
     }
 }
 
-/// A duration as kubectl writes it: `30s`, `1m30s`, `500ms`, `2h`; a bare number is seconds; `0` is none.
+/// The longest duration that an option accepts.
+const LONGEST_DURATION: Duration = Duration::from_hours(7 * 24);
+
+/// A duration in jiff's friendly format: `30s`, `1m30s`, `500ms`, `2h`. A bare number is seconds. A negative duration and
+/// one of more than seven days are errors.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: write 30s, 1m30s, 500ms or 2h");
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let seconds = match &rest[..unit] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
-        rest = &rest[unit..];
-    }
-    if text.is_empty() || total > Duration::from_hours(7 * 24) { Err(wrong()) } else { Ok(total) }
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds
+        .or_else(|| SpanParser::new().parse_unsigned_duration(text).ok())
+        .filter(|duration| *duration <= LONGEST_DURATION)
+        .ok_or_else(|| format!("{text:?} is no duration: write 30s, 1m30s, 500ms or 2h"))
 }
 
-/// The address of an HTTP server.
-pub fn http_url(text: &str) -> Result<String, String> {
+/// The URL of an HTTP server.
+pub fn http_url(text: &str) -> Result<Url, String> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    let plain = text.chars().all(|c| c.is_ascii_graphic());
-    match host.filter(|host| plain && !host.is_empty() && !host.starts_with('/')) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("write http://HOST:PORT or https://HOST:PORT".to_owned()),
-    }
+    let is_plain = text.chars().all(|c| c.is_ascii_graphic());
+    host.filter(|host| is_plain && !host.is_empty() && !host.starts_with('/'))
+        .and_then(|_| Url::parse(text).ok())
+        .ok_or_else(|| "write http://HOST:PORT or https://HOST:PORT".to_owned())
 }
 
 /// The address of a front door. What is wrong with it is said without repeating it, since it may hold a password.
@@ -353,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn http_servers_have_an_http_url() {
+        for text in ["http://127.0.0.1:9090", "https://me:secret@prometheus.example/path"] {
+            assert!(http_url(text).is_ok(), "{text}");
+        }
+        for text in ["", "prometheus:9090", "ftp://host", "http://", "http:///x", "http://ho st", "http://host:99999"] {
+            assert!(http_url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn durations_as_kubectl_writes_them() {
         for (text, millis) in [
             ("30s", 30_000),
@@ -361,11 +358,15 @@ mod tests {
             ("2h", 7_200_000),
             ("7", 7000),
             ("0", 0),
+            ("0s", 0),
             ("1.5s", 1500),
+            ("0.001h", 3600),
+            ("168h", 604_800_000),
+            ("604800", 604_800_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "5x", "1m30", "-1s", "9999h", "1e9s"] {
+        for text in ["", "s", "5x", "1m30", "-1", "-1s", "9999h", "168h1ms", "604801", "1e9s", "1d ago"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

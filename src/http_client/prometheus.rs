@@ -7,6 +7,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use url::{Url, form_urlencoded};
 
 /// Time for one query.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,7 +19,7 @@ const COUNTERS: [&str; 2] = ["istio_requests_total", "istio_tcp_connections_open
 
 /// Plaintext calls during the last `since`, by the namespace of the server. An empty `namespace` is all of them.
 pub async fn plaintext(
-    url: &str,
+    url: &Url,
     namespace: &str,
     since: Duration,
 ) -> Result<BTreeMap<String, Vec<Observed>>, ClusterError> {
@@ -99,10 +100,9 @@ fn whole(value: &str) -> u64 {
     text.parse().unwrap_or_default()
 }
 
-async fn request(client: &Client, url: &str, query: &str) -> Result<Vec<Series>, ClusterError> {
-    let address = format!("{}/api/v1/query", url.trim_end_matches('/'));
-    let form = format!("query={}", encoded(query));
-    let request = client.post(address).header("content-type", "application/x-www-form-urlencoded").body(form);
+async fn request(client: &Client, url: &Url, query: &str) -> Result<Vec<Series>, ClusterError> {
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+    let request = client.post(query_url(url)).header("content-type", "application/x-www-form-urlencoded").body(form);
     let mut response = request.send().await.map_err(|error| unreachable(url, &error))?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
@@ -120,24 +120,26 @@ async fn request(client: &Client, url: &str, query: &str) -> Result<Vec<Series>,
     }
 }
 
-/// Percent-encoded, for a form.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
-/// The address without credentials.
-fn shown(url: &str) -> String {
-    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@').map_or(rest, |(_, host)| host))) {
-        Some((scheme, host)) => format!("{scheme}://{host}"),
-        None => url.to_owned(),
+/// `/api/v1/query` below the URL of the server.
+fn query_url(server: &Url) -> Url {
+    let mut url = server.clone();
+    // An http URL always has path segments.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(["api", "v1", "query"]);
     }
+    url
 }
 
-fn unreachable(url: &str, error: &reqwest::Error) -> ClusterError {
+/// The URL without credentials.
+fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Only a URL without a host refuses to change its credentials, and an http URL has a host.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
+fn unreachable(url: &Url, error: &reqwest::Error) -> ClusterError {
     let reason = if error.is_timeout() { "it does not answer".to_owned() } else { cause(error) };
     query_error(url, &reason)
 }
@@ -153,7 +155,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     message
 }
 
-fn query_error(url: &str, reason: &str) -> ClusterError {
+fn query_error(url: &Url, reason: &str) -> ClusterError {
     ClusterError::new(
         format!("Prometheus at {} could not be asked: {reason}", shown(url)),
         "see --prometheus; kubectl port-forward makes one of the cluster reachable",
@@ -180,7 +182,23 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_without_its_password() {
-        assert_eq!(shown("https://me:secret@host:9090/x"), "https://host:9090/x");
-        assert_eq!(encoded("a{b=\"c\"} + d"), "a%7Bb%3D%22c%22%7D%20%2B%20d");
+        for (url, text) in [
+            ("https://me:secret@host:9090/x", "https://host:9090/x"),
+            ("http://127.0.0.1:9090", "http://127.0.0.1:9090"),
+        ] {
+            assert_eq!(shown(&url.parse().unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_query_is_posted_below_the_path_of_the_server() {
+        for (url, query) in [
+            ("http://host:9090", "http://host:9090/api/v1/query"),
+            ("http://host:9090/", "http://host:9090/api/v1/query"),
+            ("https://host/prometheus/", "https://host/prometheus/api/v1/query"),
+            ("https://host/prometheus?tenant=a", "https://host/prometheus/api/v1/query?tenant=a"),
+        ] {
+            assert_eq!(query_url(&url.parse().unwrap()).as_str(), query);
+        }
     }
 }
