@@ -1,31 +1,30 @@
-//! The environment variables that are read, all in one place. (`SECURE_TRAFFIC_IMAGE` is read by the parser,
-//! `KUBECONFIG` by the client.)
+//! Reads the environment variables. (The parser reads `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
 
 use std::path::PathBuf;
 
-/// What the environment says about output, and about who we are.
+/// The values of the environment variables that concern output and identity.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// `NO_COLOR` is set and not empty: <https://no-color.org>.
     pub no_color: bool,
     /// `TERM=dumb`.
     pub dumb: bool,
-    /// `CI` is set: no progress bars, whatever the terminal says.
+    /// `CI` is set: no progress bars, even on a terminal.
     pub ci: bool,
-    /// Who runs us, for others to read: `ann@laptop, pid 4711`.
+    /// User, host and process that run the command, for other users: `ann@laptop, pid 4711`.
     pub holder: String,
     /// `KUBECTL_EXTERNAL_DIFF`: the program that shows differences, with its options.
     pub external_diff: Option<String>,
 }
 
-/// Where a program of the host is, by `PATH`.
+/// The file of a program of the host, from `PATH`.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Reads it.
+/// Reads the environment.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn read() -> Environment {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -38,13 +37,13 @@ pub fn read() -> Environment {
     }
 }
 
-/// The file of a job's summary, where GitHub Actions runs us.
+/// The file of a job's summary in GitHub Actions.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn github_step_summary() -> Option<PathBuf> {
     std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
-/// User, host and process, as far as they are known.
+/// User, host and process, with `unknown` for what the environment does not contain.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn holder() -> String {
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -1,28 +1,28 @@
-//! How a run ends: one meaning a code, the same under every output format.
+//! The exit status of a run. Each code has one meaning, which does not depend on the output format.
 
 use crate::signal::Signal;
 
-/// The meaning of an exit code.
+/// The meaning of the exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
     /// Done, or as expected.
     Success,
-    /// The contrary of what was expected, a check that stopped the run, "no", or differences.
+    /// Not the expected answer, a check that stopped the run, the answer "no", or differences.
     Unexpected,
-    /// Usage; no confirmation could be had.
+    /// Wrong usage, or a confirmation was needed and there was no terminal.
     Usage,
-    /// Inconclusive, or not in force in time.
+    /// Inconclusive, or the policy did not take effect in time.
     Inconclusive,
     /// Cluster, API, permission, field conflict, local I/O.
     Cluster,
-    /// Done, but something is left.
+    /// Done, but something could not be removed or restored.
     LeftBehind,
     /// A signal.
     Interrupted(Signal),
 }
 
 impl ExitStatus {
-    /// The code.
+    /// The exit code.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
@@ -35,7 +35,7 @@ impl ExitStatus {
         }
     }
 
-    /// Of several at once the gravest: 130 and 143 before 4, 1, 3, 5.
+    /// The more severe of two: 130 and 143 before 2, 4, 1, 3, 5, 0.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         const fn rank(status: ExitStatus) -> u8 {

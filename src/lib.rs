@@ -48,7 +48,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout with 0, the rest to stderr with 2.
+            // Help and version go to stdout with exit code 0, errors to stderr with exit code 2.
             let _ = error.print();
             return if error.use_stderr() { ExitStatus::Usage.code() } else { ExitStatus::Success.code() };
         }
@@ -57,14 +57,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let printer = ui::printer::Printer::new(settings.quiet, settings.color);
     let leaving = cli.reporting().reports.contains(&ReportTo::TapOnStdout);
     let printer = printer.leaving_stdout(leaving);
-    // A story needs a stage: the sandbox, unless a cluster is named.
+    // The demo runs on the sandbox, unless a cluster is named.
     if matches!(cli.command, Command::Demo(_)) && !settings.connection.names_a_cluster() && settings.sandbox.is_none() {
         settings.sandbox = Some(SandboxState::Auto);
     }
     if settings.verbose {
         settings.connection.trace = Some(std::sync::Arc::new(move |line| printer.say(line)));
     }
-    // The one provider of cryptography; an error says that it is installed already.
+    // The only provider of cryptography; an error means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -73,7 +73,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         .map_err(error::Error::from)
         .and_then(|runtime| {
             let result = runtime.block_on(dispatch(cli, settings, printer));
-            // A request that is still under way must not delay the exit.
+            // A request in progress must not delay the exit.
             runtime.shutdown_background();
             result
         });
@@ -89,7 +89,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> error::Result<ExitStatus> {
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
     let command = cli.command;
-    // A sandbox serves, a demo is told and a watch goes on for as long as a person likes.
+    // `sandbox`, `demo` and a watch without `--until` have no time limit.
     let endless = match &command {
         Command::Sandbox(_) | Command::Demo(_) => true,
         Command::Status(args) => args.watch,

@@ -1,16 +1,16 @@
-//! How long work tells what it does, without knowing who listens.
+//! The interface through which long work reports its progress.
 
-/// Somebody who shows progress.
+/// Shows the progress of work.
 pub trait Progress: Send + Sync {
-    /// A piece of work begins; `count` is how many steps it has, where that is known.
+    /// A piece of work begins; `count` is its number of steps, if known.
     fn begin(&self, what: &str, count: Option<u64>);
     /// One step is done.
     fn step(&self);
-    /// The work is over; nothing of it stays on the screen.
+    /// The work is over; its progress disappears from the screen.
     fn end(&self);
 }
 
-/// Nobody.
+/// Shows nothing.
 pub struct Silent;
 
 impl Progress for Silent {

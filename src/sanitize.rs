@@ -1,11 +1,11 @@
-//! Text that comes from a cluster is hostile until escaped: a name or a log line could move the cursor, recolour
-//! the verdict or hide what follows it.
+//! Escapes text from a cluster for terminals, CI runners and JSON: a name or a log line could move the cursor, change
+//! the colour of the verdict or hide the text after it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Escapes everything that a terminal or the runner of a CI job acts upon, or that is not shown; newlines and tabs
-/// stay.
+/// Escapes characters that control a terminal, commands to the runner of a CI job, and invisible characters; newlines
+/// and tabs stay.
 pub fn text(raw: &str) -> Cow<'_, str> {
     if !raw.chars().any(is_hostile) && !raw.lines().any(|row| (0..row.len()).any(|at| is_command(row, at))) {
         return Cow::Borrowed(raw);
@@ -31,7 +31,7 @@ fn is_command(row: &str, at: usize) -> bool {
     rest.starts_with(b"##[") || rest.starts_with(b"::") && row.as_bytes()[..at].iter().all(u8::is_ascii_whitespace)
 }
 
-/// The same for a value that belongs on one line.
+/// Like [`text`], for a value on one line: newlines and tabs are escaped, too.
 pub fn line(raw: &str) -> Cow<'_, str> {
     if raw.contains(['\n', '\t']) {
         Cow::Owned(text(&raw.replace('\n', "\\n").replace('\t', "\\t")).into_owned())
@@ -40,7 +40,7 @@ pub fn line(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON that says the same and shows nothing hostile: its strings may say any character as `\uXXXX`.
+/// Replaces hostile characters in a JSON document by `\uXXXX`; the document keeps its meaning.
 pub fn json(written: &str) -> Cow<'_, str> {
     if !written.chars().any(is_hostile) {
         return Cow::Borrowed(written);
@@ -58,7 +58,7 @@ pub fn json(written: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Controls (C0, C1, DEL), marks that reverse or hide text, invisible and private characters.
+/// Whether a character is a control (C0, C1, DEL), reverses or hides text, is invisible, or is for private use.
 fn is_hostile(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || matches!(c,

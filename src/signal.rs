@@ -1,22 +1,22 @@
-//! Interruption: the first signal starts the clean-up, the second leaves at once.
+//! Signals: the first one starts the clean-up, the second one ends the process at once.
 
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A signal that asks us to stop.
+/// Why a run must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// Ctrl-C.
+    /// SIGINT (Ctrl-C).
     Interrupt,
     /// SIGTERM, as CI systems and `timeout` send it.
     Terminate,
-    /// The command's own time is over (`--timeout`).
+    /// `--timeout` is over.
     Deadline,
 }
 
 impl Signal {
-    /// The exit code by convention: 128 and the signal's number; a deadline is a failure of the cluster to answer.
+    /// The exit code: 128 plus the number of the signal; 4 for `--timeout`, because the cluster did not answer in time.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -36,24 +36,24 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Tells whoever works that a signal has come. Clones see the same signal.
+/// Notifies the work of the first signal. Clones see the same signal.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     receiver: watch::Receiver<Option<Signal>>,
 }
 
 impl Shutdown {
-    /// One that never comes, for tests.
+    /// A shutdown that is never requested, for tests.
     pub fn never() -> Self {
         Self { receiver: watch::channel(None).1 }
     }
 
-    /// One that comes when the other half of the channel says so.
+    /// A shutdown that is requested through a channel.
     pub fn from_channel(receiver: watch::Receiver<Option<Signal>>) -> Self {
         Self { receiver }
     }
 
-    /// Waits for the first signal; returns at once where it has already come.
+    /// Waits for the first signal; returns at once if it has already arrived.
     pub async fn requested(&self) -> Signal {
         let mut receiver = self.receiver.clone();
         let seen = receiver.wait_for(Option::is_some).await.map(|signal| *signal);
@@ -63,10 +63,10 @@ impl Shutdown {
         }
     }
 
-    /// Runs `work` until it is done or a signal comes.
+    /// Runs `work` until it is done or a signal arrives.
     pub async fn race<T>(&self, work: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
-            // Work that is done counts as done.
+            // If both are ready, the work is done.
             biased;
             value = work => Ok(value),
             signal = self.requested() => Err(signal),

@@ -35,7 +35,7 @@ use crate::istio::render::Apis;
 use crate::report::human::count;
 use crate::report::plan as plan_report;
 use crate::settings::{finding_settings, pod_options};
-use crate::ui::confirm::{self, Answer};
+use crate::ui::confirm::{self, Confirmation};
 use std::sync::Arc;
 use task::{Manifests, Task};
 
@@ -179,12 +179,12 @@ impl Switch<'_> {
         futures::try_join!(self.check_findings(), self.check_rights())?;
         if self.plan.has_writes() {
             match self.confirm()? {
-                Answer::Yes => {}
-                Answer::No => {
+                Confirmation::Yes => {}
+                Confirmation::No => {
                     self.context.printer.say("nothing was changed");
                     return Ok(ExitStatus::Unexpected);
                 }
-                Answer::NoTerminal => return Err(self.needs_yes().into()),
+                Confirmation::NoTerminal => return Err(self.needs_yes().into()),
             }
         }
         let outcome = self.work().await;
@@ -313,7 +313,7 @@ impl Switch<'_> {
         Ok(())
     }
 
-    fn confirm(&self) -> error::Result<Answer> {
+    fn confirm(&self) -> error::Result<Confirmation> {
         let printer = self.context.printer;
         let will = if self.args.yes { "changes" } else { "would change" };
         printer.say(&format!("{will} in namespace {}:", self.cluster.namespace));
@@ -325,7 +325,7 @@ impl Switch<'_> {
             }
         }
         if self.args.yes {
-            return Ok(Answer::Yes);
+            return Ok(Confirmation::Yes);
         }
         Ok(confirm::ask("Go on?")?)
     }

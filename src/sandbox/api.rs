@@ -1,41 +1,30 @@
-//! The API server: paths and verbs, behind one service for the in-process client and the HTTPS server alike.
+//! The routing of the API server: finds the resource and the verb of a request, and decodes its body. One service serves
+//! the client in this process and the HTTPS server.
 
-use super::resource::{Catalogue, Resource};
-use super::status::Refusal;
-use super::table;
+use super::resource::Resource;
+use super::server::{ApiResponse, ApiServer, Query, document, status_response};
+use super::status::ApiStatus;
 use super::verbs::Scope;
-use super::write::{PatchKind, Target, Validation, Writer, Written};
-use super::{discovery, node::Node, store::Store};
+use super::write::{PatchKind, Validation, WriteRequest, Written};
+use super::{discovery, table};
 use crate::istio::yaml;
 use futures::future::BoxFuture;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Bytes};
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// What a real server takes as one request, too.
+/// The limit of a real API server.
 const LONGEST_BODY: usize = 3 << 20;
-
-/// A body of any shape: a document, or a stream of events or log lines.
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
-
-/// Everything that answers requests.
-#[derive(Debug)]
-pub(super) struct Server {
-    pub(super) store: Arc<Store>,
-    pub(super) writer: Writer,
-    pub(super) node: Arc<Node>,
-    pub(super) catalogue: Catalogue,
-}
 
 /// The API as a service.
 #[derive(Debug, Clone)]
-pub(super) struct Api(pub(super) Arc<Server>);
+pub(super) struct Api(pub(super) Arc<ApiServer>);
 
 impl<B> tower::Service<Request<B>> for Api
 where
@@ -43,9 +32,9 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Answer;
+    type Response = ApiResponse;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+    type Future = BoxFuture<'static, Result<ApiResponse, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -55,93 +44,38 @@ where
         let server = Arc::clone(&self.0);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let answer = match Limited::new(body, LONGEST_BODY).collect().await {
-                Ok(body) => server.answer(&parts, &body.to_bytes()),
-                Err(_) => Err(Refusal::too_large()),
+            let response = match Limited::new(body, LONGEST_BODY).collect().await {
+                Ok(body) => server.respond(&parts, &body.to_bytes()),
+                Err(_) => Err(ApiStatus::too_large()),
             };
-            Ok(answer.unwrap_or_else(|refusal| refused(&refusal)))
+            Ok(response.unwrap_or_else(|status| status_response(&status)))
         })
     }
 }
 
-/// A JSON document as an answer.
-pub(super) fn document(code: u16, value: &Value) -> Answer {
-    let mut answer = Response::new(Full::from(value.to_string()).boxed_unsync());
-    *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    answer
-}
-
-/// A refusal as an answer.
-pub(super) fn refused(refusal: &Refusal) -> Answer {
-    document(refusal.code, &refusal.to_json())
-}
-
-/// The decoded query of a request.
-#[derive(Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn of(parts: &Parts) -> Self {
-        let query = parts.uri.query().unwrap_or_default();
-        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Self(pairs.map(|(key, value)| (decode(key), decode(value))).collect())
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    pub(super) fn is(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| value == "true" || value == "1")
-    }
-
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.get(key)?.parse().ok()
-    }
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (first, escaped) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// A segment of a path without its percent-encoding.
+fn decoded(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 fn header<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
     parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-impl Server {
-    fn answer(self: &Arc<Self>, parts: &Parts, body: &[u8]) -> Result<Answer, Refusal> {
-        let path: Vec<String> = parts.uri.path().split('/').filter(|part| !part.is_empty()).map(decode).collect();
+impl ApiServer {
+    fn respond(self: &Arc<Self>, parts: &Parts, body: &[u8]) -> Result<ApiResponse, ApiStatus> {
+        let path: Vec<String> = parts.uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(found) = discovery::answer(self, &path) {
+        if let Some(found) = discovery::document(self, &path) {
             return Ok(document(200, &found));
         }
         let (group, version, rest) = match path.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
-            _ => return Err(Refusal::no_such_path()),
+            _ => return Err(ApiStatus::no_such_path()),
         };
         if group == "authorization.k8s.io" {
-            return Err(Refusal::not_here("access reviews"));
+            return Err(ApiStatus::not_here("access reviews"));
         }
         let (namespace, rest) = match rest {
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some((*namespace).to_owned()), rest),
@@ -151,9 +85,9 @@ impl Server {
             [plural] => (*plural, None, None),
             [plural, name] => (*plural, Some((*name).to_owned()), None),
             [plural, name, subresource] => (*plural, Some((*name).to_owned()), Some(*subresource)),
-            _ => return Err(Refusal::no_such_path()),
+            _ => return Err(ApiStatus::no_such_path()),
         };
-        let resource = self.catalogue.find(group, version, plural).ok_or_else(Refusal::no_such_path)?;
+        let resource = self.catalogue.find(group, version, plural).ok_or_else(ApiStatus::no_such_path)?;
         let accept = header(parts, &header::ACCEPT);
         let scope = Scope {
             resource,
@@ -175,77 +109,77 @@ impl Server {
         parts: &Parts,
         name: &str,
         subresource: &str,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ApiResponse, ApiStatus> {
         match (scope.resource.kind, subresource) {
             ("Pod", "log") if parts.method == Method::GET => self.log(scope, name),
             ("Pod", "exec" | "attach" | "portforward" | "eviction" | "ephemeralcontainers") => {
-                Err(Refusal::not_here(&format!("pods/{subresource}")))
+                Err(ApiStatus::not_here(&format!("pods/{subresource}")))
             }
             (_, "status") if parts.method == Method::GET => self.get(scope, name),
-            _ => Err(Refusal::no_such_path()),
+            _ => Err(ApiStatus::no_such_path()),
         }
     }
 
-    fn many(self: &Arc<Self>, scope: &Scope, parts: &Parts, body: &[u8]) -> Result<Answer, Refusal> {
+    fn many(self: &Arc<Self>, scope: &Scope, parts: &Parts, body: &[u8]) -> Result<ApiResponse, ApiStatus> {
         match parts.method {
             Method::GET if scope.query.is("watch") => self.watch(scope),
             Method::GET => self.list(scope),
             Method::POST => {
-                let target = target(scope, parts, "")?;
-                let written = self.writer.create(&target, decode_object(parts, body, scope.resource)?)?;
-                if scope.resource.kind == "Pod" && !target.dry_run {
+                let request = write_request(scope, parts, "")?;
+                let written = self.writer.create(&request, decode_object(parts, body, scope.resource)?)?;
+                if scope.resource.kind == "Pod" && !request.dry_run {
                     self.node.start(Arc::clone(&written.object));
                 }
-                Ok(answer_written(scope, &written))
+                Ok(written_response(scope, &written))
             }
             Method::DELETE => self.delete_all(scope, &decode_options(body)?),
-            _ => Err(Refusal::method_not_allowed()),
+            _ => Err(ApiStatus::method_not_allowed()),
         }
     }
 
-    fn one(self: &Arc<Self>, scope: &Scope, parts: &Parts, name: &str, body: &[u8]) -> Result<Answer, Refusal> {
+    fn one(self: &Arc<Self>, scope: &Scope, parts: &Parts, name: &str, body: &[u8]) -> Result<ApiResponse, ApiStatus> {
         match parts.method {
             Method::GET if scope.query.is("watch") => self.watch(scope),
             Method::GET => self.get(scope, name),
             Method::PUT => {
-                let target = target(scope, parts, name)?;
-                let written = self.writer.update(&target, decode_object(parts, body, scope.resource)?)?;
-                Ok(answer_written(scope, &written))
+                let request = write_request(scope, parts, name)?;
+                let written = self.writer.update(&request, decode_object(parts, body, scope.resource)?)?;
+                Ok(written_response(scope, &written))
             }
             Method::PATCH => {
-                let target = target(scope, parts, name)?;
+                let request = write_request(scope, parts, name)?;
                 let kind = patch_kind(header(parts, &header::CONTENT_TYPE), scope.resource)?;
-                let written = self.writer.patch(&target, kind, &decode_patch(kind, body)?)?;
-                if written.created && scope.resource.kind == "Pod" && !target.dry_run {
+                let written = self.writer.patch(&request, kind, &decode_patch(kind, body)?)?;
+                if written.created && scope.resource.kind == "Pod" && !request.dry_run {
                     self.node.start(Arc::clone(&written.object));
                 }
-                Ok(answer_written(scope, &written))
+                Ok(written_response(scope, &written))
             }
             Method::DELETE => {
-                let target = target(scope, parts, name)?;
-                self.delete(scope, &target, &decode_options(body)?)
+                let request = write_request(scope, parts, name)?;
+                self.delete(scope, &request, &decode_options(body)?)
             }
-            _ => Err(Refusal::method_not_allowed()),
+            _ => Err(ApiStatus::method_not_allowed()),
         }
     }
 }
 
-fn target(scope: &Scope, parts: &Parts, name: &str) -> Result<Target, Refusal> {
+fn write_request(scope: &Scope, parts: &Parts, name: &str) -> Result<WriteRequest, ApiStatus> {
     let resource = scope.resource;
     if resource.read_only {
-        return Err(Refusal::method_not_allowed());
+        return Err(ApiStatus::method_not_allowed());
     }
     let namespace = match (&scope.namespace, resource.namespaced) {
         (Some(namespace), true) => namespace.clone(),
         (None, false) => String::new(),
-        _ => return Err(Refusal::method_not_allowed()),
+        _ => return Err(ApiStatus::method_not_allowed()),
     };
     let query = &scope.query;
     let manager = query.get("fieldManager").map_or_else(
         || {
             let is_apply = header(parts, &header::CONTENT_TYPE).starts_with("application/apply-patch");
             let agent = header(parts, &header::USER_AGENT).split('/').next().unwrap_or_default();
-            // An apply must say who it is; for the others the client's name will do.
+            // Server-side apply requires a manager; the default of the other verbs is the client's name.
             if is_apply {
                 String::new()
             } else if agent.is_empty() {
@@ -261,7 +195,7 @@ fn target(scope: &Scope, parts: &Parts, name: &str) -> Result<Target, Refusal> {
         Some("Ignore") => Validation::Ignore,
         _ => Validation::Warn,
     };
-    Ok(Target {
+    Ok(WriteRequest {
         resource,
         version: scope.version.clone(),
         namespace,
@@ -273,64 +207,64 @@ fn target(scope: &Scope, parts: &Parts, name: &str) -> Result<Target, Refusal> {
     })
 }
 
-fn patch_kind(media_type: &str, resource: &Resource) -> Result<PatchKind, Refusal> {
+fn patch_kind(media_type: &str, resource: &Resource) -> Result<PatchKind, ApiStatus> {
     match media_type.split(';').next().unwrap_or_default() {
         "application/json-patch+json" => Ok(PatchKind::Json),
         "application/merge-patch+json" => Ok(PatchKind::Merge),
         "application/apply-patch+yaml" => Ok(PatchKind::Apply),
-        _ if resource.is_custom() => Err(Refusal::media_type(
+        _ if resource.is_custom() => Err(ApiStatus::media_type(
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         )),
-        _ => Err(Refusal::media_type(
+        _ => Err(ApiStatus::media_type(
             "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml (the sandbox takes no strategic merge patch)",
         )),
     }
 }
 
-fn decode_object(parts: &Parts, body: &[u8], resource: &Resource) -> Result<Value, Refusal> {
+fn decode_object(parts: &Parts, body: &[u8], resource: &Resource) -> Result<Value, ApiStatus> {
     let media_type = header(parts, &header::CONTENT_TYPE);
     if media_type.contains("protobuf") {
-        return Err(Refusal::media_type("application/json, application/yaml"));
+        return Err(ApiStatus::media_type("application/json, application/yaml"));
     }
     let object = if media_type.contains("yaml") { decode_yaml(body)? } else { decode_json(body)? };
     match object["kind"].as_str() {
         Some(kind) if kind != resource.kind => {
-            Err(Refusal::bad_request(format!("{kind} in the data is not the {} of the URL", resource.kind)))
+            Err(ApiStatus::bad_request(format!("{kind} in the data is not the {} of the URL", resource.kind)))
         }
         _ => Ok(object),
     }
 }
 
-fn decode_patch(kind: PatchKind, body: &[u8]) -> Result<Value, Refusal> {
+fn decode_patch(kind: PatchKind, body: &[u8]) -> Result<Value, ApiStatus> {
     if kind == PatchKind::Apply { decode_yaml(body) } else { decode_json(body) }
 }
 
-fn decode_json(body: &[u8]) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("error decoding the body: {error}")))
+fn decode_json(body: &[u8]) -> Result<Value, ApiStatus> {
+    serde_json::from_slice(body).map_err(|error| ApiStatus::bad_request(format!("error decoding the body: {error}")))
 }
 
-fn decode_yaml(body: &[u8]) -> Result<Value, Refusal> {
-    // JSON is YAML, and by far the commonest.
+fn decode_yaml(body: &[u8]) -> Result<Value, ApiStatus> {
+    // JSON is valid YAML, and its parser is faster.
     serde_json::from_slice(body)
         .or_else(|_| yaml::read_one(&String::from_utf8_lossy(body)))
-        .map_err(|error| Refusal::bad_request(format!("error decoding YAML: {error}")))
+        .map_err(|error| ApiStatus::bad_request(format!("error decoding YAML: {error}")))
 }
 
-fn decode_options(body: &[u8]) -> Result<Value, Refusal> {
+fn decode_options(body: &[u8]) -> Result<Value, ApiStatus> {
     if body.is_empty() { Ok(json!({})) } else { decode_json(body) }
 }
 
-fn answer_written(scope: &Scope, written: &Written) -> Answer {
+fn written_response(scope: &Scope, written: &Written) -> ApiResponse {
     let mut object = scope.present(&written.object);
     if scope.table {
         object = table::of(scope.resource, &[&object], &json!({}));
     }
-    let mut answer = document(if written.created { 201 } else { 200 }, &object);
+    let mut response = document(if written.created { 201 } else { 200 }, &object);
     for warning in &written.warnings {
         let text = format!("299 - \"{}\"", warning.replace('"', "\\\""));
         if let Ok(value) = header::HeaderValue::from_str(&text) {
-            answer.headers_mut().append(header::WARNING, value);
+            response.headers_mut().append(header::WARNING, value);
         }
     }
-    answer
+    response
 }

@@ -1,6 +1,6 @@
-//! The applications behind the sidecars: the demo's services, and servers that are easily taken for a STRICT sidecar.
+//! The applications behind the sidecars: the demo's services, and servers that resemble a STRICT sidecar.
 
-use super::now;
+use super::clock::now;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -22,16 +22,16 @@ pub(super) const SHARED_ITEMS: &str = r#"[
   {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
 ]
 "#;
-/// What Envoy says of an application that does not answer.
+/// Envoy's response body if the application does not answer.
 const UPSTREAM_DOWN: &str = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused";
 
-/// A connection, plain or with mutual TLS taken off.
+/// A plaintext connection, or the decrypted side of a mutual TLS connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ends it with a TCP reset.
     fn reset(self: Box<Self>);
 }
 
-/// Any such connection.
+/// A connection of either kind.
 pub(super) type BoxStream = Box<dyn Stream>;
 
 impl Stream for TcpStream {
@@ -52,14 +52,14 @@ impl Stream for tokio_rustls::client::TlsStream<TcpStream> {
     }
 }
 
-/// Closes a connection with a reset and without a byte.
+/// Closes a connection with a TCP reset, without sending a byte.
 pub(super) fn reset(stream: TcpStream) {
-    // Where the option cannot be set the peer sees a close instead; bytes unread make that a reset all the same.
+    // Without the option the kernel still sends a reset if there are unread bytes, and a normal close otherwise.
     let _ = stream.set_zero_linger();
     drop(stream);
 }
 
-/// What a client's own sidecar answers where the server hung up on what the client had sent.
+/// Sends the response of the client's own sidecar when the server closes the connection after the request.
 pub(super) async fn local_reply(mut stream: TcpStream) {
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\nserver: envoy\r\n\
@@ -81,18 +81,18 @@ pub(super) enum App {
     Echo,
     /// Reads and never answers.
     Silent,
-    /// Answers with headers that are no text, and too long.
+    /// Answers with headers that are not UTF-8 and too long for curl.
     Rude,
     /// Reads a byte, then resets.
     Resetting,
-    /// Mutual TLS of its own, with a certificate of a foreign authority.
+    /// Requires mutual TLS itself, with a certificate of another certificate authority.
     OwnTls(Arc<ServerConfig>),
     /// Nothing listens behind the sidecar.
     Dead,
 }
 
 impl App {
-    /// Answers one connection; `sidecar`: it came through one.
+    /// Serves one connection. `sidecar` adds the headers of a sidecar; `http` is whether the sidecar treats the port as HTTP.
     pub(super) async fn serve(&self, mut stream: BoxStream, sidecar: bool, http: bool) {
         match self {
             Self::Web(_) | Self::Stats(_) => self.serve_http(stream, sidecar).await,
@@ -106,7 +106,7 @@ impl App {
                 let _ = stream.read(&mut [0; 1024]).await;
                 let long = vec![b'a'; 150_000];
                 let answer = [b"HTTP/1.1 200 OK\r\nServer: caf\xe9\r\nX-Long: ", &long[..], b"\r\n\r\n"].concat();
-                // A client that hangs up half way has heard enough.
+                // The client may close the connection before the end of the response.
                 let _ = stream.write_all(&answer).await;
                 let _ = stream.shutdown().await;
             }
@@ -130,7 +130,7 @@ impl App {
             }
             async move { Ok::<_, Infallible>(response) }
         });
-        // A client that hangs up or sends no HTTP is no concern of the demo.
+        // A client may close the connection, or send something other than HTTP.
         let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
     }
 
@@ -160,7 +160,7 @@ impl App {
 
 async fn echo(stream: BoxStream) {
     let (reader, mut writer) = tokio::io::split(stream);
-    // A line that never ends must not fill the memory.
+    // Limits the memory that an endless line can use.
     let mut lines = BufReader::new(reader).take(1 << 20);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
@@ -172,7 +172,7 @@ async fn echo(stream: BoxStream) {
     let _ = writer.shutdown().await;
 }
 
-/// Plaintext gets a plain close without a byte, as Go's TLS server does it; rustls would send an alert.
+/// Closes a plaintext connection without sending a byte, as Go's TLS server does; rustls would send an alert.
 async fn own_tls(mut stream: BoxStream, config: &Arc<ServerConfig>) {
     let mut first = [0; 1024];
     let Ok(read) = stream.read(&mut first).await else { return };
@@ -227,7 +227,7 @@ impl Stats {
     }
 }
 
-/// One call on a fresh connection.
+/// Sends one GET request on a new connection; any status other than 200 is an error.
 pub(super) async fn call(mut stream: TcpStream, host: &str, path: &str) -> Result<(), String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;

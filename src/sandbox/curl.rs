@@ -1,17 +1,18 @@
-//! The only program that the sandbox runs: the host's curl, with arguments of which nothing leads out of the sandbox.
+//! The arguments of the host's curl, which is the only program that the sandbox runs. No argument can make it connect to
+//! an address outside the sandbox.
 //!
-//! Flags come from an allow-list. Above that stands one rule that no argument can get around: every transfer ends its
-//! list of `--connect-to` with an entry for whatever is left, and that leads to a name that cannot be resolved. So
-//! curl connects to sockets of the sandbox or nowhere, however a URL may be read.
+//! Flags come from an allow-list. In addition, the last `--connect-to` entry of every transfer matches every host and
+//! port that no earlier entry matches, and maps them to a name that cannot be resolved. So curl connects to sockets of
+//! the sandbox or to nothing, even if curl parses a URL differently from this module.
 
-use super::NAMESPACE;
-use super::mesh::DataPlane;
+use super::mesh::Network;
 use super::resource::SERVICE;
+use super::scenario::NAMESPACE;
 use super::store::Store;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-/// Its first label is longer than a label may be: resolvers refuse it without asking anybody.
+/// The first label is longer than 63 characters, so resolvers reject the name without a query.
 const UNRESOLVABLE: &str = "::this-name-does-not-resolve-in-the-sandbox-as-it-names-none-of-its-services.invalid:1";
 
 /// Flags without a value.
@@ -30,7 +31,7 @@ const SHORT_SWITCHES: &str = "qsSvk";
 const VALUES: [&str; 7] =
     ["--connect-timeout", "--max-time", "--noproxy", "--tls-max", "--rate", "--limit-rate", "--user-agent"];
 
-/// What the sandbox does not run, in words for the pod's log.
+/// Why the sandbox does not run a container: the argument or feature, for the pod's log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotRun(pub(super) String);
 
@@ -47,8 +48,8 @@ fn not_run<T>(why: impl Into<String>) -> Result<T, NotRun> {
 /// The sandbox's names and addresses, as one pod sees them.
 pub(super) struct Directory<'a> {
     pub(super) store: &'a Store,
-    pub(super) data_plane: &'a DataPlane,
-    /// Namespace of the pod: only there do short names resolve.
+    pub(super) network: &'a Network,
+    /// Namespace of the pod: short names resolve only in the namespace of the demo.
     pub(super) namespace: &'a str,
     /// Whether the pod has a sidecar.
     pub(super) meshed: bool,
@@ -68,21 +69,21 @@ impl Directory<'_> {
         let address = service["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
         let ports = service["spec"]["ports"].as_array().into_iter().flatten();
         let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());
-        let socket = |port| Some((port, self.data_plane.socket(address?, port, self.meshed)?));
+        let socket = |port| Some((port, self.network.socket(address?, port, self.meshed)?));
         Some(ports.filter_map(socket).collect())
     }
 
-    /// The entries that lead a URL's host to its sockets, and to a refusal on every other port.
+    /// The `--connect-to` entries of a Service: one per port, and a refusing socket for every other port.
     fn entries(&self, host: &str) -> Vec<String> {
         let mut entries = Vec::new();
         if let Some(sockets) = self.service(host) {
             entries.extend(sockets.into_iter().map(|(port, socket)| format!("{host}:{port}:{socket}")));
-            entries.push(format!("{host}::{}", self.data_plane.refused()));
+            entries.push(format!("{host}::{}", self.network.refused()));
         }
         entries
     }
 
-    /// `HOST:PORT:IP:PORT` with the socket that stands for the address.
+    /// `HOST:PORT:IP:PORT` with the address replaced by the socket that serves it.
     fn connect_to(&self, entry: &str) -> Result<String, NotRun> {
         let parts: Vec<&str> = entry.split(':').collect();
         let [host, port, address, target] = parts.as_slice() else {
@@ -92,7 +93,7 @@ impl Directory<'_> {
             .parse::<Ipv4Addr>()
             .ok()
             .zip(target.parse().ok())
-            .and_then(|(address, target)| self.data_plane.socket(address, target, self.meshed));
+            .and_then(|(address, target)| self.network.socket(address, target, self.meshed));
         socket.map_or_else(
             || not_run(format!("{address}:{target} is no address of a sandbox pod or Service")),
             |socket| Ok(format!("{host}:{port}:{socket}")),
@@ -100,7 +101,7 @@ impl Directory<'_> {
     }
 }
 
-/// One transfer: what stands between two `--next`.
+/// One transfer of curl: the arguments between two `--next`.
 #[derive(Default)]
 struct Transfer {
     flags: Vec<String>,
@@ -138,14 +139,14 @@ impl Transfer {
 fn address_entry(directory: &Directory<'_>, address: Ipv4Addr, url: &str) -> Result<String, NotRun> {
     let default = if url.to_ascii_lowercase().starts_with("https") { 443 } else { 80 };
     let port = authority(url).rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(default);
-    match directory.data_plane.socket(address, port, directory.meshed) {
+    match directory.network.socket(address, port, directory.meshed) {
         Some(socket) => Ok(format!("{address}:{port}:{socket}")),
         None => not_run(format!("{address} is no address of a sandbox pod or Service")),
     }
 }
 
-/// The URLs that one with a set of curl's globs (`http://{a:1/,b:2/}`) stands for. A set that is read otherwise here
-/// than by curl leads nowhere: see above.
+/// Expands the first set of curl's globs (`http://{a:1/,b:2/}`). If curl expands it differently, the last `--connect-to`
+/// entry prevents a connection.
 fn alternatives(url: &str) -> Vec<String> {
     let whole = || vec![url.to_owned()];
     let Some((before, rest)) = url.split_once('{').filter(|(before, _)| !before.ends_with('\\')) else {
@@ -211,7 +212,7 @@ pub(super) fn arguments(wanted: &[String], directory: &Directory<'_>, message: &
     Ok(all)
 }
 
-/// Takes one argument, with its value where it has one.
+/// Adds one argument, with its value if it has one, to the transfer.
 fn take<'a>(
     argument: &str,
     rest: &mut impl Iterator<Item = &'a str>,

@@ -1,12 +1,12 @@
-//! What a client asks before it asks for anything: versions, groups, resources, and the `OpenAPI` documents that
-//! `kubectl apply` looks into for field validation.
+//! The discovery documents of the API server: version, groups, resources, and the `OpenAPI` documents that
+//! `kubectl apply` reads for field validation.
 
-use super::api::Server;
 use super::resource::Resource;
+use super::server::ApiServer;
 use serde_json::{Map, Value, json};
 
-/// The document at a path, where there is one.
-pub(super) fn answer(server: &Server, path: &[&str]) -> Option<Value> {
+/// The discovery document at a path; `None` for every other path.
+pub(super) fn document(server: &ApiServer, path: &[&str]) -> Option<Value> {
     let catalogue = &server.catalogue;
     match path {
         ["version"] => Some(json!({
@@ -27,7 +27,7 @@ pub(super) fn answer(server: &Server, path: &[&str]) -> Option<Value> {
     }
 }
 
-fn index(server: &Server) -> Value {
+fn index(server: &ApiServer) -> Value {
     let mut paths = Map::new();
     let mut add = |path: String| {
         let url = format!("/openapi/v3/{path}");
@@ -42,7 +42,7 @@ fn index(server: &Server) -> Value {
     json!({ "paths": paths })
 }
 
-fn open_api(server: &Server, group: &str, version: &str) -> Value {
+fn open_api(server: &ApiServer, group: &str, version: &str) -> Value {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
     let wanted = |resource: &&&Resource| resource.group == group && resource.versions.contains(&version);
     for resource in server.catalogue.0.iter().filter(wanted) {

@@ -1,17 +1,17 @@
-//! Who owns which field: `metadata.managedFields`, and server-side apply on top of it.
+//! Field ownership: reads and writes `metadata.managedFields`, and merges a server-side apply.
 //!
-//! Lists are atomic, as in the mesh's CRDs. Built-in kinds' keyed lists are taken as atomic too.
+//! Lists are atomic, as in the mesh's CRDs. The keyed lists of built-in kinds are treated as atomic, too.
 
-use super::status::Refusal;
+use super::status::ApiStatus;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Keys from the root of an object.
 type Path = Vec<String>;
-/// The fields that a manager owns: leaves, and maps that it made.
+/// The fields that a manager owns: leaves, and maps that it created.
 type Set = BTreeSet<Path>;
 
-/// Metadata that the server writes, or that identifies the object: nobody's field.
+/// Metadata that the server writes or that identifies the object; no manager owns it.
 const SERVERS_OWN: [&str; 10] = [
     "name",
     "namespace",
@@ -33,7 +33,7 @@ fn is_tracked(path: &[String]) -> bool {
     }
 }
 
-/// Visits every tracked node; `visit` says whether it is to be looked into.
+/// Visits every tracked node; `visit` returns whether to visit its children.
 fn walk(value: &Value, path: &mut Path, visit: &mut impl FnMut(&Path, &Value) -> bool) {
     for (key, child) in value.as_object().into_iter().flatten() {
         path.push(key.clone());
@@ -48,7 +48,7 @@ fn is_branch(value: &Value) -> bool {
     value.as_object().is_some_and(|map| !map.is_empty())
 }
 
-/// What an applied configuration claims: its leaves.
+/// The fields that an applied configuration claims: its leaves.
 fn leaves(object: &Value) -> Set {
     let mut set = Set::new();
     walk(object, &mut Path::new(), &mut |path, value| {
@@ -60,7 +60,7 @@ fn leaves(object: &Value) -> Set {
     set
 }
 
-/// What an update changed: leaves that are new or different, and maps that are new.
+/// The fields that an update changed: leaves that are new or different, and maps that are new.
 fn differences(former: &Value, object: &Value) -> Set {
     let mut set = Set::new();
     walk(object, &mut Path::new(), &mut |path, value| {
@@ -83,7 +83,7 @@ fn to_fields_v1(set: &Set) -> Value {
     for path in set {
         let mut node = &mut root;
         for (depth, key) in path.iter().enumerate() {
-            // A prefix that is a member itself was inserted before: paths are in order.
+            // Paths are sorted, so a prefix that is a member itself is inserted before.
             if depth > 0 && set.contains(&path[..depth]) {
                 node.insert(".".into(), json!({}));
             }
@@ -136,14 +136,14 @@ impl Manager {
             "manager": self.name, "operation": self.operation, "apiVersion": self.api_version,
             "fieldsType": "FieldsV1", "fieldsV1": to_fields_v1(&self.fields),
         });
-        // A client may hand in an entry without a time.
+        // A client may send an entry without a time.
         if !self.time.is_empty() {
             entry["time"] = self.time.as_str().into();
         }
         entry
     }
 
-    /// As messages name it.
+    /// The name in conflict messages.
     fn title(&self) -> String {
         match self.operation {
             "Apply" => format!("\"{}\"", self.name),
@@ -170,7 +170,7 @@ fn store(object: &mut Value, managers: &[Manager]) {
     object["metadata"]["managedFields"] = entries.into();
 }
 
-/// Gives `author` those fields of `managers` that it is to own, and leaves the time alone where nothing changed.
+/// Sets the fields of `author` in `managers`. The time stays if the fields and the version do.
 fn assign(managers: &mut Vec<Manager>, author: &Author, operation: &'static str, fields: Set) {
     let same = |manager: &&mut Manager| {
         manager.name == author.manager
@@ -194,7 +194,7 @@ fn assign(managers: &mut Vec<Manager>, author: &Author, operation: &'static str,
     }
 }
 
-/// Records a create, update or patch: what changed is the author's now, and nobody else's.
+/// Records a create, update or patch: the author becomes the only owner of the changed fields.
 pub(super) fn record_update(former: Option<&Value>, object: &mut Value, author: &Author) {
     if object["metadata"]["managedFields"].is_null()
         && let Some(former) = former
@@ -219,7 +219,7 @@ pub(super) fn record_update(former: Option<&Value>, object: &mut Value, author: 
 }
 
 /// Server-side apply: merges `applied` into `live`, takes ownership, and drops what the author no longer claims.
-pub(super) fn apply(live: Option<&Value>, applied: &Value, author: &Author, force: bool) -> Result<Value, Refusal> {
+pub(super) fn apply(live: Option<&Value>, applied: &Value, author: &Author, force: bool) -> Result<Value, ApiStatus> {
     let claimed = leaves(applied);
     let empty = json!({"metadata": {}});
     let live = live.unwrap_or(&empty);
@@ -235,7 +235,7 @@ pub(super) fn apply(live: Option<&Value>, applied: &Value, author: &Author, forc
         conflicts.extend(contested.map(|path| (other.title(), format!(".{}", path.join(".")))));
     }
     if !conflicts.is_empty() && !force {
-        return Err(Refusal::field_conflicts(&conflicts));
+        return Err(ApiStatus::field_conflicts(&conflicts));
     }
     for other in managers.iter_mut().filter(|manager| !is_author(manager)) {
         other.fields.retain(|path| !taken(path));
@@ -244,7 +244,7 @@ pub(super) fn apply(live: Option<&Value>, applied: &Value, author: &Author, forc
     let former: Set = managers.iter().filter(|manager| is_author(manager)).flat_map(|own| own.fields.clone()).collect();
     let mut kept = claimed.clone();
     kept.extend(managers.iter().filter(|manager| !is_author(manager)).flat_map(|other| other.fields.clone()));
-    // A map that the author had made stays as long as anything in it does.
+    // A map that the author created stays as long as it has a field.
     let is_empty_of_others = |path: &&Path| !kept.iter().any(|other| other.starts_with(path.as_slice()));
     for path in former.difference(&kept).filter(is_empty_of_others) {
         prune(&mut merged, path, &kept);
@@ -265,7 +265,7 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-/// Removes a field, and the maps around it that are empty then and that nobody keeps.
+/// Removes a field, and each parent map that is empty then and has no owner.
 fn prune(object: &mut Value, path: &[String], kept: &Set) {
     let Some((last, parents)) = path.split_last() else { return };
     let Some(parent) = parents.iter().try_fold(&mut *object, |value, key| value.get_mut(key)) else { return };

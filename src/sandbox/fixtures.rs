@@ -1,46 +1,47 @@
-//! What stands in the cluster at the start: the demo application of the walk-through, the mesh's own objects, and on
-//! request services that are easily taken for something else.
+//! The objects of a new sandbox: the demo application of the walk-through, the objects of the mesh, and on request the
+//! look-alike servers.
 
 use super::app::{App, Stats};
+use super::clock::now;
 use super::injection::inject;
-use super::mesh::{DataPlane, Endpoint};
+use super::mesh::{Network, PodPort};
 use super::policy::Place;
 use super::resource::{
     CONFIG_MAP, CRD, DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE as NAMESPACES, POD, Resource, SERVICE, SERVICE_ACCOUNT,
 };
+use super::scenario::{NAMESPACE, ROOT_NAMESPACE};
 use super::schema::Schemas;
 use super::store::{Store, Write};
 use super::tasks::Tasks;
 use super::tls::Authority;
 use super::write::new_uid;
-use super::{NAMESPACE, ROOT_NAMESPACE, now};
-use crate::domain::mesh::{Capture, DataPlane as Membership, Pod, PodFacts};
+use crate::domain::mesh::{Capture, DataPlane, Pod, PodFacts};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
-/// A service that a careless probe misjudges.
+/// A server whose answers resemble those of a STRICT or PERMISSIVE sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookalike {
     /// `dead-http:8080`: nothing listens behind the sidecar, which answers 503 itself.
     DeadHttp,
-    /// `dead-tcp:9000`: the same on a TCP port, where the sidecar resets.
+    /// `dead-tcp:9000`: nothing listens behind the sidecar, which resets the connection.
     DeadTcp,
     /// `resetting:9000`: the application resets every connection, as a STRICT sidecar does.
     Resetting,
-    /// `forged:9443`: an application with mutual TLS of its own, under its pod's SPIFFE name, by another authority.
+    /// `forged:9443`: the application requires mutual TLS and shows its pod's SPIFFE name, signed by another authority.
     Forged,
     /// `half-meshed:8080`: six endpoints, one of them without a sidecar.
     HalfMeshed,
-    /// `excluded:8080`: the sidecar leaves the port out.
+    /// `excluded:8080`: the sidecar does not capture the port.
     Excluded,
     /// `empty:8080`: no endpoints.
     Empty,
     /// `silent:9000`: accepts, reads, and never answers.
     Silent,
-    /// `rude:9000`: answers with headers that are no text, and longer than an old curl can bear.
+    /// `rude:9000`: answers with headers that are not UTF-8, and longer than old versions of curl accept.
     Rude,
 }
 
@@ -64,9 +65,9 @@ pub(super) struct Spec {
     port: u16,
     port_name: &'static str,
     program: Program,
-    /// Pods with a sidecar, and pods without.
+    /// Number of pods with a sidecar, and of pods without.
     pods: (usize, usize),
-    /// Whether the sidecars leave the port out.
+    /// Whether the sidecars do not capture the port.
     excluded: bool,
 }
 
@@ -110,7 +111,7 @@ impl Spec {
     }
 }
 
-/// Puts an object of the fixtures into the store, with the metadata that a server gives.
+/// Stores an object of the fixtures with the metadata that a server adds.
 fn put(store: &Store, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>> {
     let namespace =
         if resource.namespaced { object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE) } else { "" }.to_owned();
@@ -122,7 +123,7 @@ fn put(store: &Store, resource: &'static Resource, mut object: Value) -> Result<
     }
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = now().into();
-    store.write(resource, &namespace, &name, |_| Ok(Write::Put(object))).map_err(|refusal| anyhow!("{refusal:?}"))
+    store.write(resource, &namespace, &name, |_| Ok(Write::Put(object))).map_err(|status| anyhow!("{status:?}"))
 }
 
 /// Namespaces, the mesh's configuration and the definitions of its kinds.
@@ -162,16 +163,16 @@ pub(super) fn install_mesh(
     Ok(())
 }
 
-/// Makes Services with their pods, their objects and their sockets.
+/// Creates Services with their pods, their objects and their sockets.
 pub(super) struct Installer<'a> {
     pub(super) store: &'a Store,
-    pub(super) data_plane: &'a mut DataPlane,
+    pub(super) network: &'a mut Network,
     pub(super) tasks: &'a Arc<Tasks>,
     pub(super) authority: &'a Authority,
-    /// Calls itself what the mesh's authority does, and is none.
+    /// Has the same name as the authority of the mesh, and another key.
     pub(super) foreign: &'a Authority,
     pub(super) stats: &'a Arc<Stats>,
-    /// Pods made so far.
+    /// Number of pods created so far; gives each its address.
     pub(super) pods: u8,
 }
 
@@ -180,20 +181,20 @@ impl Installer<'_> {
         let cluster_ip = Ipv4Addr::new(10, 96, 0, 10 + index);
         let labels = json!({"app": spec.name});
         let mut objects = Vec::new();
-        let mut endpoints = Vec::new();
+        let mut pod_ports = Vec::new();
         for number in 0..spec.pods.0 + spec.pods.1 {
             self.pods += 1;
             let address = Ipv4Addr::new(10, 244, 0, 1 + self.pods);
             let name = format!("{}-7d9c5b8f46-{:05}", spec.name, self.pods);
             let meshed = number < spec.pods.0;
             objects.push((address, put(self.store, &POD, pod_object(spec, &name, address, meshed))?));
-            let endpoint = self.endpoint(spec, &name, meshed)?;
+            let pod_port = self.pod_port(spec, &name, meshed)?;
             if meshed || !matches!(spec.program, Program::Dead) {
-                self.data_plane.add_pod(address, &endpoint, self.tasks).await?;
+                self.network.add_pod(address, &pod_port, self.tasks).await?;
             }
-            endpoints.push(endpoint);
+            pod_ports.push(pod_port);
         }
-        self.data_plane.add_service((cluster_ip, spec.port), endpoints, self.tasks).await?;
+        self.network.add_service((cluster_ip, spec.port), pod_ports, self.tasks).await?;
         put(self.store, &SERVICE_ACCOUNT, json!({"metadata": {"name": spec.name}}))?;
         put(self.store, &SERVICE, service_object(spec, cluster_ip))?;
         put(self.store, &ENDPOINT_SLICE, slice_object(spec, &objects))?;
@@ -210,7 +211,7 @@ impl Installer<'_> {
         Ok(())
     }
 
-    fn endpoint(&self, spec: &Spec, name: &str, meshed: bool) -> Result<Arc<Endpoint>> {
+    fn pod_port(&self, spec: &Spec, name: &str, meshed: bool) -> Result<Arc<PodPort>> {
         let spiffe = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", spec.name);
         let app = match spec.program {
             Program::Web => App::Web(name.to_owned()),
@@ -227,7 +228,7 @@ impl Installer<'_> {
             namespace: NAMESPACE.to_owned(),
             labels: BTreeMap::from([("app".to_owned(), spec.name.to_owned()), ("version".to_owned(), "v1".to_owned())]),
             service_account: spec.name.to_owned(),
-            data_plane: if meshed { Membership::Sidecar } else { Membership::None },
+            data_plane: if meshed { DataPlane::Sidecar } else { DataPlane::None },
             revision: meshed.then(|| "default".to_owned()),
             ready: true,
             capture: if spec.excluded { Capture::AllBut(vec![spec.port]) } else { Capture::All },
@@ -241,7 +242,7 @@ impl Installer<'_> {
             port_name: spec.port_name.to_owned(),
         };
         let identity = self.authority.server(&spiffe)?;
-        Ok(Arc::new(Endpoint { place, http: spec.port_name == "http", app, identity, socket: OnceLock::new() }))
+        Ok(Arc::new(PodPort { place, http: spec.port_name == "http", app, identity, socket: OnceLock::new() }))
     }
 }
 

@@ -1,8 +1,8 @@
-//! What admission does to a new pod: the API server's defaults, and the sidecar of the mesh's webhook.
+//! Admission of a new pod: adds the API server's defaults and, if the namespace is labelled, the sidecar.
 
 use serde_json::{Value, json};
 
-/// Fills in what a real server fills in, and injects the sidecar where the namespace asks for it.
+/// Adds the defaults of a real server, and the sidecar if [`wants_sidecar`].
 pub(super) fn admit(namespace: &Value, pod: &mut Value) {
     let defaults = [
         ("restartPolicy", json!("Always")),
@@ -42,7 +42,7 @@ fn wants_sidecar(namespace: &Value, pod: &Value) -> bool {
     enabled && word != Some("false") && pod["spec"]["hostNetwork"] != true
 }
 
-/// Adds the native sidecar and the marks that the webhook leaves on a pod.
+/// Adds the native sidecar, and the label and annotations of the webhook.
 pub(super) fn inject(pod: &mut Value) {
     pod["metadata"]["annotations"]["istio.io/rev"] = "default".into();
     pod["metadata"]["annotations"]["sidecar.istio.io/status"] =
@@ -61,7 +61,7 @@ pub(super) fn inject(pod: &mut Value) {
     }
 }
 
-/// Whether a pod carries the sidecar.
+/// Whether a pod has the sidecar.
 pub(super) fn is_injected(pod: &Value) -> bool {
     ["initContainers", "containers"]
         .iter()

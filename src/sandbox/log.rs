@@ -1,17 +1,17 @@
-//! What a container wrote, for readers that may follow.
+//! The log of a container, in memory; a reader can follow it.
 
 use hyper::body::Bytes;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// What a log holds at most; what comes after is dropped.
+/// The largest size of a log in bytes; later output is dropped.
 const LIMIT: usize = 16 << 20;
 
 /// The output of one container.
 #[derive(Debug)]
 pub(super) struct Log {
     text: Mutex<Vec<u8>>,
-    /// Whether the container has ended; every change wakes the readers.
+    /// Whether the container has ended. Every write also notifies the readers through it.
     ended: watch::Sender<bool>,
 }
 
@@ -32,13 +32,13 @@ impl Log {
         self.ended.send_replace(true);
     }
 
-    /// What has been written so far, from `offset`.
+    /// The bytes written so far, from `offset`.
     pub(super) fn read(&self, offset: usize) -> Bytes {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         Bytes::copy_from_slice(text.get(offset..).unwrap_or_default())
     }
 
-    /// Where the last `lines` lines begin.
+    /// The offset at which the last `lines` lines begin.
     pub(super) fn tail(&self, lines: usize) -> usize {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let body = text.strip_suffix(b"\n").unwrap_or(&text);
@@ -53,7 +53,7 @@ impl Log {
     pub(super) async fn follow(&self, offset: usize) -> Option<Bytes> {
         let mut changes = self.ended.subscribe();
         loop {
-            // Looked at before the text: what is written in between is seen on the next round.
+            // Read before the text, so that a write in between starts another round.
             let ended = *changes.borrow_and_update();
             let bytes = self.read(offset);
             if !bytes.is_empty() {

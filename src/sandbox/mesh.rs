@@ -1,4 +1,4 @@
-//! The data plane: real sockets on loopback that behave as a pod's port behind its sidecar does.
+//! The data plane: sockets on loopback, each of which behaves like a pod's port behind its sidecar.
 
 use super::app::{self, App, BoxStream};
 use super::policy::{Config, Place};
@@ -15,32 +15,32 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// First bytes of a TLS record with a handshake in it; Envoy's inspector waits for as many bytes as this header has.
+/// Length of the header of a TLS record. Envoy's TLS inspector also waits for this many bytes.
 const RECORD_HEADER: usize = 5;
-/// More than any `ClientHello` that a client here sends.
+/// Larger than any `ClientHello` of curl and rustls.
 const LONGEST_HELLO: usize = 16 * 1024;
 
-/// One port of one pod.
+/// One port of one pod, with the application behind it.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(super) struct PodPort {
     pub(super) place: Place,
-    /// Whether the mesh takes the port for HTTP.
+    /// Whether the sidecar treats the port as HTTP.
     pub(super) http: bool,
     pub(super) app: App,
     pub(super) identity: Arc<ServerConfig>,
-    /// Where it listens, once it does.
+    /// The socket that serves it, once it is bound.
     pub(super) socket: OnceLock<SocketAddr>,
 }
 
-/// What the first bytes of a connection are.
+/// The protocol of a connection, from its first bytes.
 enum Opening {
     Plaintext,
-    /// TLS; `true` when the client names one of the mesh's protocols.
+    /// TLS; `true` if the client offers one of Istio's ALPN protocols.
     Tls(bool),
 }
 
-impl Endpoint {
-    /// Serves one connection as it is answered while `config` is in force.
+impl PodPort {
+    /// Serves one connection in the mode that `config` sets.
     async fn serve(&self, stream: TcpStream, config: &Config) {
         let Place { pod, target_port, .. } = &self.place;
         if !pod.data_plane.is_meshed() || !pod.capture.covers(*target_port) {
@@ -58,7 +58,7 @@ impl Endpoint {
                 self.app.serve(Box::new(stream), true, self.http).await;
             }
             (Some(Opening::Tls(_)), _) => {
-                // A handshake without the mesh's certificate fails here, and rustls has sent its alert by then.
+                // A handshake without a certificate of the mesh fails here, after rustls has sent its alert.
                 if let Ok(stream) = TlsAcceptor::from(Arc::clone(&self.identity)).accept(stream).await {
                     self.app.serve(Box::new(stream), true, self.http).await;
                 }
@@ -67,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// Looks at the first bytes without taking them; `None` when the client hung up before.
+/// Peeks at the first bytes; `None` if the client closes the connection first.
 async fn inspect(stream: &TcpStream) -> Option<Opening> {
     let mut bytes = vec![0; LONGEST_HELLO];
     loop {
@@ -80,12 +80,12 @@ async fn inspect(stream: &TcpStream) -> Option<Opening> {
                 return Some(opening);
             }
         }
-        // A short peek returns at once while the rest is on its way.
+        // `peek` returns at once while the rest is in transit.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-/// What a whole `ClientHello` says; `None` while it is incomplete.
+/// The protocol that a `ClientHello` offers; `None` while it is incomplete.
 fn hello(mut bytes: &[u8]) -> Option<Opening> {
     let mut acceptor = Acceptor::default();
     if acceptor.read_tls(&mut bytes).is_err() {
@@ -102,27 +102,27 @@ fn hello(mut bytes: &[u8]) -> Option<Opening> {
     }
 }
 
-/// The two faces of an address of the cluster.
+/// The two sockets of an address of the cluster.
 #[derive(Debug, Clone, Copy)]
 struct Sockets {
-    /// As clients outside the mesh reach it.
+    /// For clients outside the mesh.
     direct: SocketAddr,
-    /// As clients in the mesh reach it: through their own sidecar.
+    /// For clients in the mesh: their own sidecar, which forwards to `direct`.
     meshed: SocketAddr,
 }
 
-/// Where the node finds a pod's or Service's socket.
+/// The sockets of all pods and Services, by address and port.
 #[derive(Debug)]
-pub(super) struct DataPlane {
+pub(super) struct Network {
     in_force: watch::Receiver<Arc<Config>>,
     outbound: Outbound,
     addresses: BTreeMap<(Ipv4Addr, u16), Sockets>,
     refused: SocketAddr,
-    /// Bound and never listening: nobody else can take the port that `refused` names.
+    /// Bound and never listening, so that no other process can use the port of `refused`.
     _refusing: TcpSocket,
 }
 
-impl DataPlane {
+impl Network {
     pub(super) fn new(in_force: watch::Receiver<Arc<Config>>, identity: Arc<ClientConfig>) -> Result<Self> {
         let refusing = TcpSocket::new_v4()?;
         refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -135,24 +135,24 @@ impl DataPlane {
     pub(super) async fn add_pod(
         &mut self,
         address: Ipv4Addr,
-        endpoint: &Arc<Endpoint>,
+        pod_port: &Arc<PodPort>,
         tasks: &Arc<Tasks>,
     ) -> Result<()> {
-        let sockets = self.listen((address, endpoint.place.target_port), vec![Arc::clone(endpoint)], tasks).await?;
-        // An endpoint is added once; a second socket would serve it just as well.
-        let _ = endpoint.socket.set(sockets.direct);
+        let sockets = self.listen((address, pod_port.place.target_port), vec![Arc::clone(pod_port)], tasks).await?;
+        // A pod's port is added once; if it were added again, the first socket would still serve it.
+        let _ = pod_port.socket.set(sockets.direct);
         Ok(())
     }
 
-    /// Listens for a Service's port; each new connection goes to one of its endpoints.
+    /// Listens for a Service's port; each new connection goes to a random port of its pods.
     pub(super) async fn add_service(
         &mut self,
         address: (Ipv4Addr, u16),
-        endpoints: Vec<Arc<Endpoint>>,
+        pod_ports: Vec<Arc<PodPort>>,
         tasks: &Arc<Tasks>,
     ) -> Result<()> {
-        if !endpoints.is_empty() {
-            self.listen(address, endpoints, tasks).await?;
+        if !pod_ports.is_empty() {
+            self.listen(address, pod_ports, tasks).await?;
         }
         Ok(())
     }
@@ -160,27 +160,27 @@ impl DataPlane {
     async fn listen(
         &mut self,
         address: (Ipv4Addr, u16),
-        endpoints: Vec<Arc<Endpoint>>,
+        pod_ports: Vec<Arc<PodPort>>,
         tasks: &Arc<Tasks>,
     ) -> Result<Sockets> {
         let direct = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let meshed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let sockets = Sockets { direct: direct.local_addr()?, meshed: meshed.local_addr()? };
         self.addresses.insert(address, sockets);
-        let choose = move || Arc::clone(&endpoints[rand::random_range(0..endpoints.len())]);
+        let choose = move || Arc::clone(&pod_ports[rand::random_range(0..pod_ports.len())]);
 
         let (in_force, connections, pick) = (self.in_force.clone(), Arc::clone(tasks), choose.clone());
         tasks.spawn(async move {
             while let Ok((stream, _)) = direct.accept().await {
-                let (endpoint, config) = (pick(), Arc::clone(&in_force.borrow()));
-                connections.spawn(async move { endpoint.serve(stream, &config).await });
+                let (pod_port, config) = (pick(), Arc::clone(&in_force.borrow()));
+                connections.spawn(async move { pod_port.serve(stream, &config).await });
             }
         });
         let (outbound, connections) = (self.outbound.clone(), Arc::clone(tasks));
         tasks.spawn(async move {
             while let Ok((stream, _)) = meshed.accept().await {
-                let (outbound, endpoint) = (outbound.clone(), choose());
-                connections.spawn(async move { outbound.carry(stream, &endpoint).await });
+                let (outbound, pod_port) = (outbound.clone(), choose());
+                connections.spawn(async move { outbound.forward(stream, &pod_port).await });
             }
         });
         Ok(sockets)
@@ -194,13 +194,13 @@ impl DataPlane {
         is_known.then(|| sockets.map_or(self.refused, |sockets| if meshed { sockets.meshed } else { sockets.direct }))
     }
 
-    /// A socket that refuses.
+    /// A socket address that refuses connections.
     pub(super) fn refused(&self) -> SocketAddr {
         self.refused
     }
 }
 
-/// The client half of the mesh: what a sidecar does with a connection that its application opens.
+/// The client sidecar: forwards the connections that its application opens.
 #[derive(Debug, Clone)]
 struct Outbound {
     in_force: watch::Receiver<Arc<Config>>,
@@ -208,20 +208,20 @@ struct Outbound {
 }
 
 impl Outbound {
-    /// Carries a plaintext connection to an endpoint, in mutual TLS where rule or mode ask for it.
-    async fn carry(&self, mut stream: TcpStream, endpoint: &Endpoint) {
-        let Ok(mut upstream) = self.connect(endpoint).await else { return app::reset(stream) };
+    /// Forwards a plaintext connection to a pod's port, with mutual TLS if the `DestinationRule` or auto mTLS requires it.
+    async fn forward(&self, mut stream: TcpStream, pod_port: &PodPort) {
+        let Ok(mut upstream) = self.connect(pod_port).await else { return app::reset(stream) };
         match tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
             Ok(_) => {}
-            Err(_) if endpoint.http => app::local_reply(stream).await,
+            Err(_) if pod_port.http => app::local_reply(stream).await,
             Err(_) => app::reset(stream),
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> Result<BoxStream> {
-        let socket = endpoint.socket.get().context("the endpoint does not listen")?;
+    async fn connect(&self, pod_port: &PodPort) -> Result<BoxStream> {
+        let socket = pod_port.socket.get().context("the pod_port does not listen")?;
         let stream = TcpStream::connect(socket).await?;
-        let mtls = self.in_force.borrow().client_uses_mtls(&endpoint.place);
+        let mtls = self.in_force.borrow().client_uses_mtls(&pod_port.place);
         if !mtls {
             return Ok(Box::new(stream));
         }

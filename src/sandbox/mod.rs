@@ -1,22 +1,22 @@
 //! A cluster in one process: an API server over one store, a node that runs curl, and a mesh of real sockets.
 //!
-//! It is a stage and a test bed, not a second Kubernetes. The tool meets it behind `kube::Client`, as it meets any other
-//! cluster.
+//! The demo and the tests run on it. The rest of the tool uses it through `kube::Client`, like any other cluster.
 //!
 //! ```text
 //!  kube::Client ──┐                      ┌─ table, discovery, selector
-//!                 ├─▶ api ─▶ verbs, write┼─ fields (who owns what), schema, injection
-//!  serve (HTTPS) ─┘            │         └─ store ──▶ policy (what is in force, a moment later)
+//!                 ├─▶ api ─▶ verbs, write┼─ fields (field owners), schema, injection
+//!  serve (HTTPS) ─┘            │         └─ store ──▶ policy (the configuration in effect, after a delay)
 //!                              ▼                         │
 //!                            node ─▶ curl ─▶ sockets ◀─ mesh ─▶ app
 //! ```
 //!
-//! What it has not got: access reviews, exec, attach, port-forward, strategic merge patch, protobuf, garbage collection,
-//! finalizers and a scheduler. A pod in the mesh runs too: its curl goes through a client sidecar that honours
-//! `DestinationRule`s, under the identity of the namespace's `default` service account.
+//! It does not support access reviews, exec, attach, port-forward, strategic merge patch, protobuf, garbage collection,
+//! finalizers and scheduling. In a pod in the mesh, curl goes through a client sidecar that follows `DestinationRule`s
+//! and has the identity of the namespace's `default` service account.
 
 mod api;
 mod app;
+mod clock;
 mod curl;
 mod discovery;
 mod fields;
@@ -27,9 +27,11 @@ mod mesh;
 mod node;
 mod policy;
 mod resource;
+mod scenario;
 mod schema;
 mod selector;
 mod serve;
+mod server;
 mod status;
 mod store;
 mod table;
@@ -39,18 +41,21 @@ mod verbs;
 mod write;
 
 pub use fixtures::Lookalike;
+pub use scenario::State;
 pub use serve::Served;
 
 use anyhow::{Context as _, Result, anyhow};
-use api::{Api, Server};
+use api::Api;
 use app::Stats;
 use fixtures::{DEMO, Installer, Spec};
-use mesh::DataPlane;
+use mesh::Network;
 use node::Node;
 use policy::Config;
 use resource::{Catalogue, DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, Resource};
+use scenario::NAMESPACE;
 use schema::Schemas;
 use serde_json::{Value, json};
+use server::ApiServer;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,27 +65,12 @@ use tempfile::TempDir;
 use tls::Authority;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use write::{PatchKind, Target, Validation, Writer};
+use write::{PatchKind, Validation, WriteRequest, Writer};
 
-/// Namespace of the demo application.
-const NAMESPACE: &str = "microservices-demo";
-/// Root namespace of the mesh.
-const ROOT_NAMESPACE: &str = "istio-system";
-/// The demo's load client calls at this interval.
+/// Interval between two calls of the demo's load client.
 const LOAD_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How the sandbox starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No policy: the mesh takes mutual TLS and plaintext.
-    Permissive,
-    /// As `enable-mtls` leaves it: a STRICT policy, and a rule for each service.
-    Strict,
-    /// The API of Istio up to 1.4, with a PERMISSIVE `MeshPolicy`.
-    Legacy,
-}
-
-/// A sandbox about to start.
+/// The configuration of a sandbox before it starts.
 #[derive(Debug)]
 #[must_use]
 pub struct Builder {
@@ -90,19 +80,19 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds a service that is easily misjudged.
+    /// Adds a look-alike server.
     pub fn with(mut self, lookalike: Lookalike) -> Self {
         self.specs.push(lookalike.spec());
         self
     }
 
-    /// The time from a write to its being in force; 100 ms unless told.
+    /// Sets the time from a write until it takes effect; the default is 100 ms.
     pub fn propagation(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Starts it.
+    /// Starts the sandbox.
     pub async fn start(self) -> Result<Sandbox> {
         let tasks = Arc::new(Tasks::new());
         let store = Arc::new(Store::new());
@@ -116,10 +106,10 @@ impl Builder {
 
         let (sender, in_force) = watch::channel(Arc::new(Config::default()));
         let identity = authority.client(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default"))?;
-        let mut data_plane = DataPlane::new(in_force, identity)?;
+        let mut network = Network::new(in_force, identity)?;
         let mut installer = Installer {
             store: &store,
-            data_plane: &mut data_plane,
+            network: &mut network,
             tasks: &tasks,
             authority: &authority,
             foreign: &foreign,
@@ -135,23 +125,23 @@ impl Builder {
         sender.send_replace(Arc::new(Config::read(&store, self.state)));
         tasks.spawn(policy::propagate(Arc::clone(&store), self.state, self.delay, sender));
 
-        let data_plane = Arc::new(data_plane);
-        tasks.spawn(load(Arc::clone(&store), Arc::clone(&data_plane), stats));
+        let network = Arc::new(network);
+        tasks.spawn(load(Arc::clone(&store), Arc::clone(&network), stats));
         let directory = tempfile::Builder::new().prefix("secure-traffic-sandbox-").tempdir();
         let directory = directory.context("a directory for the sandbox's pods")?;
-        let node = Arc::new(Node::new(Arc::clone(&store), data_plane, Arc::clone(&tasks), directory.path().to_owned()));
-        let api = Api(Arc::new(Server { store, writer, node, catalogue }));
+        let node = Arc::new(Node::new(Arc::clone(&store), network, Arc::clone(&tasks), directory.path().to_owned()));
+        let api = Api(Arc::new(ApiServer { store, writer, node, catalogue }));
         Ok(Sandbox { api, authority, tasks, _directory: directory })
     }
 }
 
-/// A cluster in one process; it ends when this is dropped, with every socket and child process.
+/// A cluster in one process. Dropping it ends every task, socket and child process.
 #[derive(Debug)]
 pub struct Sandbox {
     api: Api,
     authority: Authority,
     tasks: Arc<Tasks>,
-    /// Holds the termination messages. Kept here and not by the node, which tasks may outlive this value with.
+    /// Directory of the termination messages. The node does not own it, because tasks may hold the node longer.
     _directory: TempDir,
 }
 
@@ -161,12 +151,12 @@ impl Sandbox {
         Self::builder(state).start().await
     }
 
-    /// A sandbox with more in it than the demo.
+    /// A sandbox to which look-alike servers can be added.
     pub fn builder(state: State) -> Builder {
         Builder { state, specs: DEMO.to_vec(), delay: Duration::from_millis(100) }
     }
 
-    /// A client in this process; to be called within the runtime.
+    /// A client in this process. Must be called within the runtime.
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.api.clone(), NAMESPACE)
     }
@@ -188,7 +178,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// The objects that make a state.
+/// The policies and rules of a state.
 fn policies(state: State) -> Vec<(&'static Resource, Value)> {
     match state {
         State::Permissive => Vec::new(),
@@ -207,9 +197,9 @@ fn policies(state: State) -> Vec<(&'static Resource, Value)> {
     }
 }
 
-/// Applies an object as the tool would have done it.
+/// Applies an object with the field manager of this tool.
 fn applied(writer: &Writer, resource: &'static Resource, object: &Value) -> Result<()> {
-    let target = Target {
+    let request = WriteRequest {
         resource,
         version: resource.versions[0].to_owned(),
         namespace: if resource.namespaced { NAMESPACE.to_owned() } else { String::new() },
@@ -219,15 +209,15 @@ fn applied(writer: &Writer, resource: &'static Resource, object: &Value) -> Resu
         force: false,
         validation: Validation::Strict,
     };
-    let written = writer.patch(&target, PatchKind::Apply, object);
-    written.map(drop).map_err(|refusal| anyhow!("{refusal:?}"))
+    let written = writer.patch(&request, PatchKind::Apply, object);
+    written.map(drop).map_err(|status| anyhow!("{status:?}"))
 }
 
-/// What `context-scraper` does all day: it calls `boards` through its sidecar, on a fresh connection each time.
-async fn load(store: Arc<Store>, data_plane: Arc<DataPlane>, stats: Arc<Stats>) {
+/// The load client of `context-scraper`: calls `boards` through its sidecar, each time on a new connection.
+async fn load(store: Arc<Store>, network: Arc<Network>, stats: Arc<Stats>) {
     let service = store.get(&resource::SERVICE, NAMESPACE, "boards");
     let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse::<Ipv4Addr>().ok());
-    let Some(socket) = address.and_then(|address| data_plane.socket(address, 8080, true)) else { return };
+    let Some(socket) = address.and_then(|address| network.socket(address, 8080, true)) else { return };
     let mut ticks = tokio::time::interval(LOAD_INTERVAL);
     loop {
         ticks.tick().await;
@@ -237,9 +227,4 @@ async fn load(store: Arc<Store>, data_plane: Arc<DataPlane>, stats: Arc<Stats>) 
         };
         stats.count(outcome);
     }
-}
-
-/// The time as the API writes it.
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,12 +1,12 @@
-//! The node: it runs pods, which is to say the host's curl, and reports what became of them.
+//! The node: runs the containers of pods as processes of the host's curl, and writes the status of the pods.
 
+use super::clock::now;
 use super::curl::{self, Directory};
 use super::injection::is_injected;
 use super::log::Log;
-use super::mesh::DataPlane;
-use super::now;
+use super::mesh::Network;
 use super::resource::POD;
-use super::status::Refusal;
+use super::status::ApiStatus;
 use super::store::{Store, Write};
 use super::tasks::Tasks;
 use anyhow::Result;
@@ -22,38 +22,38 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-/// The part of a termination message that a node reports.
+/// The longest termination message that a node reports, in bytes.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// A line that does not end must not fill the memory.
+/// The longest part of a line that is read at once, in bytes: limits the memory of an endless line.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// A pod that was started here, by uid in [`Node::runs`].
+/// A pod that was started here; [`Node::runs`] holds it by uid.
 #[derive(Debug)]
-struct Run {
+struct PodRun {
     /// The log of each container, by name.
     logs: BTreeMap<String, Log>,
-    killed: watch::Sender<bool>,
+    terminated: watch::Sender<bool>,
     active: watch::Sender<bool>,
 }
 
-impl Run {
-    /// The same end for every container.
+impl PodRun {
+    /// Gives every container the same end.
     fn all(&self, end: &End) -> Ends {
         self.logs.keys().map(|name| (name.clone(), end.clone())).collect()
     }
 }
 
-/// Runs what is posted, within narrow bounds.
+/// Runs the containers of pods, if they are curl with the flags of a probe.
 #[derive(Debug)]
 pub(super) struct Node {
     store: Arc<Store>,
-    data_plane: Arc<DataPlane>,
+    network: Arc<Network>,
     tasks: Arc<Tasks>,
-    /// Holds the termination messages.
+    /// Directory of the termination messages.
     directory: PathBuf,
     curl: Option<PathBuf>,
-    runs: Mutex<HashMap<String, Arc<Run>>>,
+    runs: Mutex<HashMap<String, Arc<PodRun>>>,
     addresses: AtomicU16,
 }
 
@@ -63,7 +63,7 @@ struct End {
     code: i32,
     reason: &'static str,
     message: Option<String>,
-    /// The pod ran into its `activeDeadlineSeconds`.
+    /// Whether the pod exceeded its `activeDeadlineSeconds`.
     deadline: bool,
 }
 
@@ -71,17 +71,17 @@ struct End {
 type Ends = BTreeMap<String, End>;
 
 impl Node {
-    pub(super) fn new(store: Arc<Store>, data_plane: Arc<DataPlane>, tasks: Arc<Tasks>, directory: PathBuf) -> Self {
+    pub(super) fn new(store: Arc<Store>, network: Arc<Network>, tasks: Arc<Tasks>, directory: PathBuf) -> Self {
         let curl = crate::env::program("curl");
-        Self { store, data_plane, tasks, directory, curl, runs: Mutex::default(), addresses: AtomicU16::new(0) }
+        Self { store, network, tasks, directory, curl, runs: Mutex::default(), addresses: AtomicU16::new(0) }
     }
 
-    fn run_of(&self, pod: &Value) -> Option<Arc<Run>> {
+    fn run_of(&self, pod: &Value) -> Option<Arc<PodRun>> {
         let uid = pod["metadata"]["uid"].as_str()?;
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
-    /// The log of a container that was started here, with its reader's position free to choose.
+    /// The log of a container that was started here.
     pub(super) fn log(self: &Arc<Self>, pod: &Value, container: &str) -> Option<PodLog> {
         let run = self.run_of(pod)?;
         run.logs.contains_key(container).then(|| PodLog(run, container.to_owned()))
@@ -90,33 +90,33 @@ impl Node {
     /// Starts a pod that was just created.
     pub(super) fn start(self: &Arc<Self>, pod: Arc<Value>) {
         let logs = own_containers(&pod).map(|container| (name(container).to_owned(), Log::new())).collect();
-        let run = Arc::new(Run { logs, killed: watch::Sender::new(false), active: watch::Sender::new(true) });
+        let run = Arc::new(PodRun { logs, terminated: watch::Sender::new(false), active: watch::Sender::new(true) });
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Arc::clone(&run));
         let node = Arc::clone(self);
         self.tasks.spawn(async move {
-            node.live(&pod, &run).await;
+            node.run(&pod, &run).await;
             run.logs.values().for_each(Log::end);
             run.active.send_replace(false);
             node.finalize(&pod);
         });
     }
 
-    /// Kills a pod's containers; `false` when nothing runs, and the pod can go at once.
-    pub(super) fn kill(&self, pod: &Value) -> bool {
+    /// Ends a pod's containers; `false` if none runs, so that the pod can be removed at once.
+    pub(super) fn terminate(&self, pod: &Value) -> bool {
         self.run_of(pod).is_some_and(|run| {
-            run.killed.send_replace(true);
+            run.terminated.send_replace(true);
             *run.active.borrow()
         })
     }
 
-    /// Forgets a pod that is gone.
+    /// Drops the logs of a pod that is removed.
     pub(super) fn forget(&self, pod: &Value) {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    async fn live(&self, pod: &Value, run: &Run) {
+    async fn run(&self, pod: &Value, run: &PodRun) {
         let address = format!("10.244.1.{}", self.addresses.fetch_add(1, Ordering::Relaxed) % 254 + 1);
         let report = Report { pod, address };
         let Some(program) = &self.curl else {
@@ -131,8 +131,8 @@ impl Node {
         let ends: Ends = match self.spawn_all(program, pod) {
             Ok(containers) => {
                 self.update(pod, |status| report.running(status, &started));
-                let lives = containers.into_iter().map(|container| container.live(pod, run));
-                join_all(lives).await.into_iter().collect()
+                let runs = containers.into_iter().map(|container| container.run(pod, run));
+                join_all(runs).await.into_iter().collect()
             }
             Err(why) => {
                 run.logs.values().for_each(|log| log.write(format!("{why}\n").as_bytes()));
@@ -143,7 +143,7 @@ impl Node {
         self.update(pod, |status| report.ended(status, &started, &ends));
     }
 
-    /// Starts what the pod asks for, or nothing of it.
+    /// Starts all containers of a pod, or none and says why.
     fn spawn_all(&self, program: &Path, pod: &Value) -> Result<Vec<Container>, String> {
         let others =
             pod["spec"]["initContainers"].as_array().into_iter().flatten().filter(|other| is_own(other)).count();
@@ -153,7 +153,7 @@ impl Node {
         own_containers(pod).enumerate().map(|(index, container)| self.spawn(program, pod, index, container)).collect()
     }
 
-    /// Checks what a container asks for and starts curl with nothing of the host's environment.
+    /// Checks the arguments of a container and starts curl without the host's environment.
     fn spawn(&self, program: &Path, pod: &Value, index: usize, container: &Value) -> Result<Container, String> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or("pod");
         let message = self.directory.join(format!("{uid}-{index}"));
@@ -179,29 +179,29 @@ impl Node {
         let wanted: Vec<String> = texts.map(str::to_owned).collect();
         let directory = Directory {
             store: &self.store,
-            data_plane: &self.data_plane,
+            network: &self.network,
             namespace: pod["metadata"]["namespace"].as_str().unwrap_or_default(),
             meshed: is_injected(pod),
         };
         curl::arguments(&wanted, &directory, message)
     }
 
-    /// Writes a pod's status, unless the pod is gone by now.
+    /// Writes a pod's status if the pod still exists.
     fn update(&self, pod: &Value, change: impl FnOnce(&mut Value)) {
         let metadata = &pod["metadata"];
         let (namespace, name) =
             (metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
-        // A pod that was deleted in the meantime has no status to write.
+        // The pod may be deleted in the meantime.
         let _ = self.store.write(&POD, namespace, name, |current| {
             let same = current.filter(|current| current["metadata"]["uid"] == metadata["uid"]);
-            let mut pod = same.ok_or_else(|| Refusal::not_found(&POD, name))?.clone();
+            let mut pod = same.ok_or_else(|| ApiStatus::not_found(&POD, name))?.clone();
             pod["spec"]["nodeName"] = "sandbox".into();
             change(&mut pod["status"]);
             Ok(Write::Put(pod))
         });
     }
 
-    /// Removes a pod whose deletion was asked for while it ran.
+    /// Removes a pod that was deleted while it ran.
     fn finalize(&self, pod: &Value) {
         let metadata = &pod["metadata"];
         let (namespace, name) =
@@ -209,7 +209,7 @@ impl Node {
         let gone = self.store.remove(&POD, namespace, name, |current| {
             let asked =
                 !current["metadata"]["deletionTimestamp"].is_null() && current["metadata"]["uid"] == metadata["uid"];
-            if asked { Ok(()) } else { Err(Refusal::method_not_allowed()) }
+            if asked { Ok(()) } else { Err(ApiStatus::method_not_allowed()) }
         });
         if gone.is_ok() {
             self.forget(pod);
@@ -225,29 +225,29 @@ fn is_own(container: &Value) -> bool {
     name(container) != "istio-proxy"
 }
 
-/// The containers that a pod was posted with.
+/// The containers of a pod without the sidecar.
 fn own_containers(pod: &Value) -> impl Iterator<Item = &Value> {
     pod["spec"]["containers"].as_array().into_iter().flatten().filter(|container| is_own(container))
 }
 
-/// Waits until the pod is killed, or has used up its time.
-async fn stopped(pod: &Value, run: &Run) -> End {
+/// Waits until the pod is terminated or exceeds its deadline.
+async fn stopped(pod: &Value, run: &PodRun) -> End {
     let deadline = async {
         match pod["spec"]["activeDeadlineSeconds"].as_u64() {
             Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
             None => std::future::pending().await,
         }
     };
-    let mut kills = run.killed.subscribe();
+    let mut terminations = run.terminated.subscribe();
     let deadline = tokio::select! {
-        // The sender lives as long as the run: this ends by a kill only.
-        _ = kills.wait_for(|killed| *killed) => false,
+        // `run` holds the sender, so this ends only when the pod is terminated.
+        _ = terminations.wait_for(|terminated| *terminated) => false,
         () = deadline => true,
     };
     End { code: 137, reason: "Error", message: None, deadline }
 }
 
-/// A container that runs.
+/// A running container.
 struct Container {
     name: String,
     child: Child,
@@ -256,8 +256,8 @@ struct Container {
 }
 
 impl Container {
-    /// Writes its log until it ends, or is stopped.
-    async fn live(mut self, pod: &Value, run: &Run) -> (String, End) {
+    /// Copies the output into the log until the container ends or is stopped.
+    async fn run(mut self, pod: &Value, run: &PodRun) -> (String, End) {
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let output = async {
             if let Some(log) = run.logs.get(&self.name) {
@@ -265,14 +265,14 @@ impl Container {
             }
         };
         let end = tokio::select! {
-            // The pipes close when curl ends: its last words are in the log before its end is known.
+            // The pipes close when curl ends, so the log is complete before the status is known.
             ((), status) = async { (output.await, self.child.wait().await.ok()) } => {
                 let code = status.and_then(|status| status.code()).unwrap_or(137);
                 End { code, reason: if code == 0 { "Completed" } else { "Error" }, message: None, deadline: false }
             }
             end = stopped(pod, run) => end,
         };
-        // Reaps what was killed; what has ended by itself cannot be killed, and that is well.
+        // Reaps the process. It fails if the process has already ended.
         let _ = self.child.kill().await;
         (self.name, End { message: written(&self.message), ..end })
     }
@@ -280,7 +280,7 @@ impl Container {
 
 async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
     let Some(source) = source else { return };
-    // Whole lines, as a container runtime writes them: two streams share the log.
+    // Whole lines, because two streams share the log.
     let mut source = BufReader::new(source);
     let mut line = Vec::new();
     while let Ok(read) = (&mut source).take(LONGEST_LINE).read_until(b'\n', &mut line).await
@@ -291,17 +291,17 @@ async fn copy(source: Option<impl AsyncRead + Unpin>, log: &Log) {
     }
 }
 
-/// The end of a termination message, if one was written.
+/// The last bytes of a termination message, if there is one.
 fn written(message: &Path) -> Option<String> {
     let bytes = std::fs::read(message).ok().filter(|bytes| !bytes.is_empty());
-    // It may not be there, and is not needed once it was read.
+    // The file may be missing.
     let _ = std::fs::remove_file(message);
     bytes.map(|bytes| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MESSAGE_LIMIT)..]).into_owned())
 }
 
-/// A container's log, for the API.
+/// A container's log, with the pod that it belongs to.
 #[derive(Debug, Clone)]
-pub(super) struct PodLog(Arc<Run>, String);
+pub(super) struct PodLog(Arc<PodRun>, String);
 
 impl std::ops::Deref for PodLog {
     type Target = Log;
@@ -330,7 +330,7 @@ impl Report<'_> {
         self.write(status, "Running", true, |_| json!({"running": {"startedAt": started}}));
     }
 
-    /// A container that is none of the pod's own ends as its first.
+    /// The sidecar gets the end of the first container.
     fn ended(&self, status: &mut Value, started: &str, ends: &Ends) {
         let Some(first) = ends.values().next() else { return };
         let deadline = ends.values().any(|end| end.deadline);

@@ -1,8 +1,9 @@
-//! The mesh's configuration as proxies see it: the API's objects, a moment after they were written.
+//! The configuration that the proxies have loaded: the objects of the API, after a delay. Computes modes and client TLS
+//! from it.
 
 use super::resource::{DESTINATION_RULE, LEGACY_DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, POLICY};
+use super::scenario::{NAMESPACE, ROOT_NAMESPACE, State};
 use super::store::Store;
-use super::{NAMESPACE, ROOT_NAMESPACE, State};
 use crate::domain::effective::{legacy_server_mode, server_mode};
 use crate::domain::mesh::{MtlsMode, Pod, Policies};
 use crate::istio::read;
@@ -11,23 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// After this time a stream of writes is taken as it is, as istiod does after its longest debounce.
+/// istiod's longest debounce: a stream of writes without a pause takes effect after this time.
 const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
 
-/// What is in force.
+/// The configuration in effect.
 #[derive(Debug, Default)]
 pub(super) struct Config {
     policies: Policies,
     rules: Vec<Arc<Value>>,
 }
 
-/// One Service port at one pod: the place for which a mode is asked.
+/// One Service port at one pod, for which a mode is computed.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) pod: Pod,
     pub(super) service: String,
     pub(super) port: u16,
-    /// The port of the pod, for which policies are written.
+    /// The port of the pod, which policies name.
     pub(super) target_port: u16,
     pub(super) port_name: String,
 }
@@ -54,7 +55,7 @@ impl Config {
         Self { policies, rules }
     }
 
-    /// The mode that the server side of a place is in.
+    /// The mode of the server at a place.
     pub(super) fn mode(&self, place: &Place) -> MtlsMode {
         let effective = if self.policies.legacy_only {
             let name = Some(place.port_name.as_str());
@@ -65,7 +66,7 @@ impl Config {
         effective.mode.unwrap_or(MtlsMode::Permissive)
     }
 
-    /// Whether a client in the mesh speaks mutual TLS to a place: its rule says, else automatic mutual TLS does.
+    /// Whether a client in the mesh uses mutual TLS to a place: the `DestinationRule` decides, else auto mTLS.
     pub(super) fn client_uses_mtls(&self, place: &Place) -> bool {
         match self.client_tls(place) {
             Some(mode) => mode != "DISABLE",
@@ -103,13 +104,13 @@ impl Config {
     }
 }
 
-/// Brings what was written into force once writes have paused for `delay`, as istiod's debounce does.
+/// Makes writes take effect after a pause of `delay`, like istiod's debounce.
 pub(super) async fn propagate(store: Arc<Store>, state: State, delay: Duration, in_force: watch::Sender<Arc<Config>>) {
     let mut changes = store.subscribe();
     while changes.changed().await.is_ok() {
         let settle =
             async { while tokio::time::timeout(delay, changes.changed()).await.is_ok_and(|change| change.is_ok()) {} };
-        // A stream that does not pause is taken as it is after a while.
+        // A stream of writes without a pause takes effect after the longest debounce.
         let _ = tokio::time::timeout(LONGEST_DEBOUNCE, settle).await;
         in_force.send_replace(Arc::new(Config::read(&store, state)));
     }

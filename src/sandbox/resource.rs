@@ -1,6 +1,6 @@
-//! The resources that the sandbox serves, and the discovery documents that follow from them.
+//! The resources that the sandbox serves, and their discovery documents.
 
-use super::State;
+use super::scenario::State;
 use serde_json::{Value, json};
 
 /// A column of `kubectl get`: title, JSON pointer, and whether it shows only with `-o wide`.
@@ -17,19 +17,19 @@ pub(super) struct Resource {
     pub(super) singular: &'static str,
     short: &'static [&'static str],
     pub(super) namespaced: bool,
-    /// What is only looked at: a write is answered with 405.
+    /// Whether writes get status 405.
     pub(super) read_only: bool,
     /// Columns between name and age.
     pub(super) columns: &'static [Column],
 }
 
 impl Resource {
-    /// `plural.group`, as messages name it.
+    /// `plural.group`, for messages.
     pub(super) fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// `Kind.group`, as messages about invalid objects name it.
+    /// `Kind.group`, for messages about invalid objects.
     pub(super) fn qualified_kind(&self) -> String {
         if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
     }
@@ -39,7 +39,7 @@ impl Resource {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    /// Whether a `CustomResourceDefinition` stands behind it: such kinds have a schema and no strategic merge patch.
+    /// Whether a `CustomResourceDefinition` defines it: such kinds have a schema and no strategic merge patch.
     pub(super) fn is_custom(&self) -> bool {
         self.group.ends_with(".istio.io")
     }
@@ -192,7 +192,7 @@ pub(super) static MESH_POLICY: Resource = Resource {
 static KUBERNETES: [&Resource; 10] =
     [&NAMESPACE, &POD, &SERVICE, &CONFIG_MAP, &SERVICE_ACCOUNT, &EVENT, &DEPLOYMENT, &ENDPOINT_SLICE, &LEASE, &CRD];
 
-/// What one sandbox serves.
+/// The resources of one sandbox.
 #[derive(Debug)]
 pub(super) struct Catalogue(pub(super) Vec<&'static Resource>);
 

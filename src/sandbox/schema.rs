@@ -1,7 +1,7 @@
-//! What the API server and istiod's webhook refuse of the mesh's own kinds.
+//! Validation of the mesh's kinds: the schemas and rules of their definitions, and the rules of istiod's webhook.
 
 use super::resource::Resource;
-use super::status::{Cause, Refusal};
+use super::status::{ApiStatus, Cause};
 use crate::istio::yaml;
 use anyhow::Context;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -45,7 +45,7 @@ impl Schemas {
         Some(definition)
     }
 
-    /// The schema as `OpenAPI` has it, with the fields that every object has.
+    /// The schema for `OpenAPI`, with the fields of every object.
     pub(super) fn open_api(&self, resource: &Resource) -> Value {
         let mut schema = self.of(resource).map_or_else(
             || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
@@ -57,7 +57,7 @@ impl Schemas {
         schema
     }
 
-    /// Drops the fields that the schema does not know, and names them.
+    /// Removes the fields that the schema does not define, and returns their paths.
     pub(super) fn prune(&self, resource: &Resource, object: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
         if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -81,19 +81,19 @@ impl Schemas {
     }
 
     /// Checks an object against its schema, the rules of its definition and those of istiod.
-    pub(super) fn validate(&self, resource: &Resource, object: &Value) -> Result<(), Refusal> {
+    pub(super) fn validate(&self, resource: &Resource, object: &Value) -> Result<(), ApiStatus> {
         let Some(schema) = self.of(resource) else { return Ok(()) };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let mut causes: Vec<Cause> = schema.validator.iter_errors(object).map(|error| cause(&error)).collect();
         if !causes.is_empty() {
             let rest = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             causes.push(Cause::invalid("<nil>", rest));
-            return Err(Refusal::invalid(resource, name, &causes));
+            return Err(ApiStatus::invalid(resource, name, &causes));
         }
         match resource.kind {
             "PeerAuthentication" => peer_authentication(&object["spec"])
-                .map_err(|(field, why)| Refusal::invalid(resource, name, &[Cause::invalid(field, why)])),
-            "DestinationRule" => destination_rule(&object["spec"]).map_err(|why| Refusal::webhook(&why)),
+                .map_err(|(field, why)| ApiStatus::invalid(resource, name, &[Cause::invalid(field, why)])),
+            "DestinationRule" => destination_rule(&object["spec"]).map_err(|why| ApiStatus::webhook(&why)),
             _ => Ok(()),
         }
     }
@@ -128,7 +128,7 @@ fn read(document: &str) -> anyhow::Result<((String, String), Schema)> {
     Ok(((text(&spec["group"]), text(&spec["names"]["kind"])), Schema { definition, structure, validator }))
 }
 
-/// A structural schema says `nullable`; JSON schema says that the type may be null.
+/// Replaces `nullable` of a structural schema by the type `null` of a JSON schema.
 fn to_json_schema(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -172,7 +172,7 @@ fn prune(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String
     }
 }
 
-/// Below an unknown field of an open map everything is kept; `additionalProperties` is a schema of its own.
+/// Keeps everything below an unknown field of an open map, unless `additionalProperties` has a schema for it.
 fn prune_open(others: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
     if others.is_object() {
         prune(others, value, path, unknown);
@@ -194,7 +194,7 @@ fn field(pointer: &str) -> String {
     field
 }
 
-/// A schema error in the API server's words.
+/// A schema error with the reason and message of the API server.
 fn cause(error: &ValidationError<'_>) -> Cause {
     let field = field(error.instance_path.as_str());
     match &error.kind {
@@ -255,7 +255,7 @@ fn peer_authentication(spec: &Value) -> Result<(), (&'static str, &'static str)>
     Ok(())
 }
 
-/// The webhook's rules for `DestinationRule` (VA-3), as far as mutual TLS meets them.
+/// The webhook's rules for the fields of a `DestinationRule` that this tool writes (VA-3).
 fn destination_rule(spec: &Value) -> Result<(), String> {
     let host = spec["host"].as_str().unwrap_or_default();
     let labels = host.strip_prefix("*.").unwrap_or(host);

@@ -1,14 +1,14 @@
 //! Label and field selectors of lists and watches.
 
-use super::status::Refusal;
+use super::status::ApiStatus;
 use crate::domain::selector;
 use serde_json::Value;
 
-/// A field at this JSON pointer equals the value, or does not.
+/// A JSON pointer, a value, and whether the field must equal the value.
 #[derive(Debug, Clone)]
 struct Field(&'static str, String, bool);
 
-/// What a list or watch is limited to.
+/// The label and field selectors of a list or watch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector {
     labels: selector::Selector,
@@ -24,8 +24,8 @@ const FIELDS: [(&str, &str); 5] = [
 ];
 
 impl Selector {
-    pub(super) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Refusal> {
-        let labels = labels.unwrap_or_default().parse().map_err(|error: String| Refusal::bad_request(error))?;
+    pub(super) fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, ApiStatus> {
+        let labels = labels.unwrap_or_default().parse().map_err(|error: String| ApiStatus::bad_request(error))?;
         let fields = fields.unwrap_or_default().split(',').map(str::trim).filter(|term| !term.is_empty()).map(field);
         Ok(Self { labels, fields: fields.collect::<Result<_, _>>()? })
     }
@@ -39,15 +39,15 @@ impl Selector {
     }
 }
 
-fn field(text: &str) -> Result<Field, Refusal> {
+fn field(text: &str) -> Result<Field, ApiStatus> {
     let (key, value, wanted) = if let Some((key, value)) = text.split_once("!=") {
         (key, value, false)
     } else if let Some((key, value)) = text.split_once('=') {
         (key, value.trim_start_matches('='), true)
     } else {
-        return Err(Refusal::bad_request(format!("invalid selector: '{text}'; can't understand '{text}'")));
+        return Err(ApiStatus::bad_request(format!("invalid selector: '{text}'; can't understand '{text}'")));
     };
     let known = FIELDS.iter().find(|(name, _)| *name == key);
-    let (_, pointer) = known.ok_or_else(|| Refusal::bad_request(format!("field label not supported: {key}")))?;
+    let (_, pointer) = known.ok_or_else(|| ApiStatus::bad_request(format!("field label not supported: {key}")))?;
     Ok(Field(pointer, value.to_owned(), wanted))
 }

@@ -1,8 +1,9 @@
-//! The API over HTTPS on loopback, for other processes: this tool's other commands, and kubectl.
+//! Serves the API over HTTPS on loopback, for other processes such as kubectl.
 
-use super::NAMESPACE;
-use super::api::{Api, refused};
-use super::status::Refusal;
+use super::api::Api;
+use super::scenario::NAMESPACE;
+use super::server::status_response;
+use super::status::ApiStatus;
 use super::tasks::Tasks;
 use super::tls::Authority;
 use crate::istio::yaml;
@@ -21,15 +22,15 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
-/// A client that does not finish its handshake does not keep a connection.
+/// Time for a TLS handshake; then the connection is closed.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// A sandbox that is served; it stops when this is dropped.
+/// A sandbox that is served; dropping it stops the server.
 #[derive(Debug)]
 pub struct Served {
-    /// Where it is served.
+    /// URL of the API server.
     pub url: String,
-    /// A kubeconfig for it, as YAML: it holds a token, so a file of it is for its owner only.
+    /// A kubeconfig in YAML. It holds a token: only the owner may read a file with it.
     pub kubeconfig: String,
     _stop: watch::Sender<()>,
 }
@@ -62,16 +63,16 @@ async fn until(mut stopped: watch::Receiver<()>, work: impl Future<Output = ()>)
 }
 
 async fn connection(api: Api, acceptor: TlsAcceptor, token: Arc<str>, stream: TcpStream) {
-    // Small answers must not wait for each other.
+    // Small responses are sent without delay.
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
     let answer = service_fn(move |request: Request<Incoming>| {
         let known = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let known = known.and_then(|value| value.strip_prefix("Bearer ")) == Some(&*token);
         let mut api = api.clone();
-        async move { if known { api.call(request).await } else { Ok(refused(&Refusal::unauthorized())) } }
+        async move { if known { api.call(request).await } else { Ok(status_response(&ApiStatus::unauthorized())) } }
     });
-    // A client that hangs up is no concern of the server.
+    // A client may close the connection.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 

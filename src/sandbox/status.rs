@@ -1,11 +1,11 @@
-//! Refusals in the API server's words: `Status` objects with its codes, reasons and messages.
+//! The `Status` objects of failed requests, with the codes, reasons and messages of a real API server.
 
 use super::resource::Resource;
 use serde_json::{Value, json};
 
-/// Why a request was refused.
+/// A failed request: the fields of its `Status` object.
 #[derive(Debug, Clone)]
-pub(super) struct Refusal {
+pub(super) struct ApiStatus {
     /// HTTP status.
     pub(super) code: u16,
     reason: &'static str,
@@ -26,7 +26,7 @@ impl Cause {
     }
 }
 
-impl Refusal {
+impl ApiStatus {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: None }
     }
@@ -96,7 +96,7 @@ impl Refusal {
         Self { details: Some(details), ..Self::new(422, "Invalid", message) }
     }
 
-    /// The server's answer to a JSON patch whose test failed or whose path is missing: it does not say which.
+    /// A JSON patch whose test failed or whose path is missing; the real server does not say which.
     pub(super) fn patch_failed() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self { details: Some(json!({})), ..Self::new(422, "Invalid", message) }
@@ -114,7 +114,7 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
-    /// What istiod's webhook says.
+    /// istiod's webhook denied the request.
     pub(super) fn webhook(message: &str) -> Self {
         Self::bad_request(format!(
             "admission webhook \"validation.istio.io\" denied the request: configuration is invalid: {message}"
@@ -143,12 +143,12 @@ impl Refusal {
         Self::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")
     }
 
-    /// Typed patches that do not fit the schema: the real server has no reason for them either.
+    /// A typed patch that does not match the schema; the real server sends no reason either.
     pub(super) fn untyped(message: String) -> Self {
         Self::new(500, "", message)
     }
 
-    /// What a sandbox has not got.
+    /// A feature that the sandbox does not support.
     pub(super) fn not_here(what: &str) -> Self {
         Self::new(
             501,

@@ -1,24 +1,24 @@
 //! The objects, their versions, and the history that watches read.
 
 use super::resource::Resource;
-use super::status::Refusal;
+use super::status::ApiStatus;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// How many changes a watch may lie behind before it is told to list again.
+/// Number of changes that are kept for watches; an older watch must list again.
 const HISTORY: usize = 20_000;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ChangeKind {
     Added,
     Modified,
     Deleted,
 }
 
-impl Change {
+impl ChangeKind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -32,10 +32,10 @@ impl Change {
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) revision: u64,
-    pub(super) change: Change,
+    pub(super) change: ChangeKind,
     pub(super) resource: &'static Resource,
     pub(super) object: Arc<Value>,
-    /// What was there before: a watch with a selector sees an object come and go by it.
+    /// The object before the change, which decides whether a watch with a selector gets ADDED or DELETED.
     pub(super) former: Option<Arc<Value>>,
 }
 
@@ -49,18 +49,18 @@ struct Inner {
     history: VecDeque<Event>,
 }
 
-/// One store behind every client.
+/// The objects of the cluster, shared by all clients.
 #[derive(Debug)]
 pub(super) struct Store {
     inner: Mutex<Inner>,
     revision: watch::Sender<u64>,
 }
 
-/// What a writer decided about an object.
+/// The decision of a writer about an object.
 pub(super) enum Write {
-    /// Store it, unless it equals what is there.
+    /// Store the object, unless it equals the stored one.
     Put(Value),
-    /// Answer with it, and store nothing: a dry run.
+    /// Return the object without storing it: a dry run.
     Show(Value),
 }
 
@@ -77,7 +77,7 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes up at every change.
+    /// Notifies at every change.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
@@ -100,14 +100,14 @@ impl Store {
         (objects, inner.revision)
     }
 
-    /// Reads, decides and writes without another writer in between: `decide` runs under the lock, and must not come back here.
+    /// Reads, decides and writes under one lock: `decide` must not call the store.
     pub(super) fn write(
         &self,
         resource: &'static Resource,
         namespace: &str,
         name: &str,
-        decide: impl FnOnce(Option<&Value>) -> Result<Write, Refusal>,
-    ) -> Result<Arc<Value>, Refusal> {
+        decide: impl FnOnce(Option<&Value>) -> Result<Write, ApiStatus>,
+    ) -> Result<Arc<Value>, ApiStatus> {
         let mut inner = self.lock();
         let key = key(resource, namespace, name);
         let former = inner.objects.get(&key).cloned();
@@ -116,7 +116,7 @@ impl Store {
             Write::Put(object) => object,
         };
         if let Some(former) = &former {
-            // The version is ours to give: what the client sent there was a precondition, already looked at.
+            // The store sets the version; the client's value was a precondition, which is already checked.
             object["metadata"]["resourceVersion"] = former["metadata"]["resourceVersion"].clone();
             if object == **former {
                 return Ok(Arc::clone(former));
@@ -125,35 +125,35 @@ impl Store {
         object["metadata"]["resourceVersion"] = (inner.revision + 1).to_string().into();
         let object = Arc::new(object);
         inner.objects.insert(key, Arc::clone(&object));
-        let change = if former.is_some() { Change::Modified } else { Change::Added };
+        let change = if former.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.record(&mut inner, change, resource, Arc::clone(&object), former);
         Ok(object)
     }
 
-    /// Removes an object when `agrees`; the deletion is a version of its own, as on a real server.
+    /// Removes an object if `agrees` returns `Ok`. The deletion gets its own version, as on a real server.
     pub(super) fn remove(
         &self,
         resource: &'static Resource,
         namespace: &str,
         name: &str,
-        agrees: impl FnOnce(&Value) -> Result<(), Refusal>,
-    ) -> Result<Arc<Value>, Refusal> {
+        agrees: impl FnOnce(&Value) -> Result<(), ApiStatus>,
+    ) -> Result<Arc<Value>, ApiStatus> {
         let mut inner = self.lock();
         let key = key(resource, namespace, name);
-        let former = inner.objects.get(&key).cloned().ok_or_else(|| Refusal::not_found(resource, name))?;
+        let former = inner.objects.get(&key).cloned().ok_or_else(|| ApiStatus::not_found(resource, name))?;
         agrees(&former)?;
         inner.objects.remove(&key);
         let mut last = (*former).clone();
         last["metadata"]["resourceVersion"] = (inner.revision + 1).to_string().into();
         let last = Arc::new(last);
-        self.record(&mut inner, Change::Deleted, resource, Arc::clone(&last), Some(former));
+        self.record(&mut inner, ChangeKind::Deleted, resource, Arc::clone(&last), Some(former));
         Ok(last)
     }
 
     fn record(
         &self,
         inner: &mut Inner,
-        change: Change,
+        change: ChangeKind,
         resource: &'static Resource,
         object: Arc<Value>,
         former: Option<Arc<Value>>,
@@ -167,12 +167,12 @@ impl Store {
         self.revision.send_replace(revision);
     }
 
-    /// What happened to a resource after `revision`.
-    pub(super) fn since(&self, resource: &'static Resource, revision: u64) -> Result<(Vec<Event>, u64), Refusal> {
+    /// The changes of a resource after `revision`, and the present revision; status 410 if the history is too short.
+    pub(super) fn since(&self, resource: &'static Resource, revision: u64) -> Result<(Vec<Event>, u64), ApiStatus> {
         let inner = self.lock();
         let oldest = inner.history.front().map_or(inner.revision, |event| event.revision - 1);
         if revision < oldest {
-            return Err(Refusal::expired(revision, oldest));
+            return Err(ApiStatus::expired(revision, oldest));
         }
         let start = inner.history.partition_point(|event| event.revision <= revision);
         let events = inner.history.range(start..).filter(|event| std::ptr::eq(event.resource, resource));

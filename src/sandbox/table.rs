@@ -1,4 +1,4 @@
-//! What `kubectl get` prints: the server makes the table.
+//! The `Table` form of objects, which `kubectl get` prints.
 
 use super::resource::Resource;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn cell(object: &Value, title: &str, pointer: &str) -> Value {
     }
 }
 
-/// Ready containers of all, native sidecars included.
+/// Ready containers and all containers, native sidecars included: `2/2`.
 fn readiness(pod: &Value) -> String {
     let list = |part: &str, field: &str| pod[part][field].as_array().cloned().unwrap_or_default();
     let sidecars =

@@ -16,13 +16,13 @@ impl Tasks {
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = guard.as_mut() {
-            // Connections come and go: what has ended must not pile up.
+            // Removes the tasks that have ended, such as closed connections.
             while set.try_join_next().is_some() {}
             set.spawn(task);
         }
     }
 
-    /// Ends them all, with what they hold: sockets, child processes.
+    /// Aborts all tasks, which closes their sockets and ends their child processes.
     pub(super) fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
 
-/// A certificate authority that calls itself what it likes.
+/// A certificate authority for a trust domain.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
@@ -49,7 +49,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = names;
-        // As long as the mesh's own, and never less than a day.
+        // The lifetime of Istio's certificates is a day.
         let expires = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48)).to_zoned(jiff::tz::TimeZone::UTC);
         let (month, day) = (expires.month().unsigned_abs(), expires.day().unsigned_abs());
         params.not_after = rcgen::date_time_ymd(expires.year().into(), month, day);
@@ -70,7 +70,7 @@ impl Authority {
         Ok(Arc::new(roots))
     }
 
-    /// The server half of mutual TLS: its name, and a demand for a certificate of the same authority.
+    /// The server side of mutual TLS: shows a SPIFFE name and requires a certificate of the same authority.
     pub(super) fn server(&self, spiffe: &str) -> Result<Arc<ServerConfig>> {
         let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider()).build()?;
         let (chain, key) = self.workload(spiffe)?;
@@ -81,7 +81,7 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// The client half, with the protocol name by which a PERMISSIVE server knows the mesh.
+    /// The client side, with the ALPN protocol by which a PERMISSIVE server recognizes the mesh.
     pub(super) fn client(&self, spiffe: &str) -> Result<Arc<ClientConfig>> {
         let (chain, key) = self.workload(spiffe)?;
         let verifier = Arc::new(MeshPeer(provider().signature_verification_algorithms));
@@ -94,7 +94,7 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// The API server's TLS, for a client that comes with a bearer token.
+    /// The API server's TLS; clients authenticate with a bearer token.
     pub(super) fn api_server(&self) -> Result<Arc<ServerConfig>> {
         let names =
             vec![SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()), SanType::DnsName("localhost".try_into()?)];
@@ -108,7 +108,7 @@ impl Authority {
     }
 }
 
-/// The demo's client talks to sockets of its own process and asks no name of them; it shows a certificate, that is its part.
+/// Accepts every server certificate: the demo's client connects only to sockets of its own process.
 #[derive(Debug)]
 struct MeshPeer(WebPkiSupportedAlgorithms);
 

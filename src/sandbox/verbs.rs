@@ -1,13 +1,13 @@
-//! The verbs that read, and those that remove: get, list, watch, log, delete.
+//! The verbs get, list, watch, log and delete.
 
-use super::api::{Answer, Query, Server, document};
-use super::now;
+use super::clock::now;
 use super::resource::{POD, Resource};
 use super::selector::Selector;
-use super::status::Refusal;
-use super::store::{Change, Event, Write};
+use super::server::{ApiResponse, ApiServer, Query, document};
+use super::status::ApiStatus;
+use super::store::{ChangeKind, Event, Write};
 use super::table;
-use super::write::Target;
+use super::write::WriteRequest;
 use futures::{Stream, StreamExt, stream};
 use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A real server ends a watch after some minutes, too.
+/// The longest time of a watch, in seconds; a real server also ends a watch.
 const LONGEST_WATCH: u64 = 1800;
 
-/// What a request is about: a resource in one of its versions, in one namespace or in all.
+/// The resource of a request, in one version, and its namespace; `None` for all namespaces.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) resource: &'static Resource,
@@ -33,7 +33,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// An object as this version shows it.
+    /// The object in the version of the request.
     pub(super) fn present(&self, object: &Value) -> Value {
         let mut object = object.clone();
         object["apiVersion"] = self.resource.api_version(&self.version).into();
@@ -44,7 +44,7 @@ impl Scope {
         self.namespace.as_deref().unwrap_or_default()
     }
 
-    fn selector(&self) -> Result<Selector, Refusal> {
+    fn selector(&self) -> Result<Selector, ApiStatus> {
         Selector::parse(self.query.get("labelSelector"), self.query.get("fieldSelector"))
     }
 
@@ -53,27 +53,27 @@ impl Scope {
     }
 }
 
-fn streamed(kind: &'static str, body: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+fn streamed(kind: &'static str, body: impl Stream<Item = Bytes> + Send + 'static) -> ApiResponse {
     let frames = body.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
-    let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
-impl Server {
-    pub(super) fn get(&self, scope: &Scope, name: &str) -> Result<Answer, Refusal> {
+impl ApiServer {
+    pub(super) fn get(&self, scope: &Scope, name: &str) -> Result<ApiResponse, ApiStatus> {
         let object = self.object(scope, name)?;
         let shown = scope.present(&object);
         let shown = if scope.table { table::of(scope.resource, &[&shown], &json!({})) } else { shown };
         Ok(document(200, &shown))
     }
 
-    fn object(&self, scope: &Scope, name: &str) -> Result<Arc<Value>, Refusal> {
+    fn object(&self, scope: &Scope, name: &str) -> Result<Arc<Value>, ApiStatus> {
         let found = self.store.get(scope.resource, scope.namespace(), name);
-        found.ok_or_else(|| Refusal::not_found(scope.resource, name))
+        found.ok_or_else(|| ApiStatus::not_found(scope.resource, name))
     }
 
-    pub(super) fn list(&self, scope: &Scope) -> Result<Answer, Refusal> {
+    pub(super) fn list(&self, scope: &Scope) -> Result<ApiResponse, ApiStatus> {
         let selector = scope.selector()?;
         let (objects, revision) = self.store.list(scope.resource, scope.namespace.as_deref());
         let position = |object: &Value| {
@@ -113,7 +113,7 @@ impl Server {
         ))
     }
 
-    pub(super) fn watch(self: &Arc<Self>, scope: &Scope) -> Result<Answer, Refusal> {
+    pub(super) fn watch(self: &Arc<Self>, scope: &Scope) -> Result<ApiResponse, ApiStatus> {
         let selector = scope.selector()?;
         let mut queue = VecDeque::new();
         let wanted = scope.query.number("resourceVersion").filter(|version| *version > 0);
@@ -122,7 +122,7 @@ impl Server {
         } else {
             let (objects, revision) = self.store.list(scope.resource, scope.namespace.as_deref());
             let matching = objects.iter().filter(|object| selector.matches(object));
-            queue.extend(matching.map(|object| line(Change::Added.as_str(), &shown(scope, object))));
+            queue.extend(matching.map(|object| line(ChangeKind::Added.as_str(), &shown(scope, object))));
             if scope.query.is("sendInitialEvents") {
                 queue.push_back(line("BOOKMARK", &bookmark(scope, revision)));
             }
@@ -147,25 +147,25 @@ impl Server {
         Ok(streamed("application/json", stream::unfold(watcher, Watcher::next)))
     }
 
-    pub(super) fn log(&self, scope: &Scope, name: &str) -> Result<Answer, Refusal> {
+    pub(super) fn log(&self, scope: &Scope, name: &str) -> Result<ApiResponse, ApiStatus> {
         let pod = self.object(scope, name)?;
         let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
         let names: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
         let container = match (scope.query.get("container"), names.as_slice()) {
             (Some(wanted), _) if !names.contains(&wanted) => {
-                return Err(Refusal::bad_request(format!("container {wanted} is not valid for pod {name}")));
+                return Err(ApiStatus::bad_request(format!("container {wanted} is not valid for pod {name}")));
             }
             (Some(wanted), _) => wanted,
             (None, [only]) => only,
             (None, _) => {
                 let why = "a container name must be specified for pod";
-                return Err(Refusal::bad_request(format!("{why} {name}, choose one of: [{}]", names.join(" "))));
+                return Err(ApiStatus::bad_request(format!("{why} {name}, choose one of: [{}]", names.join(" "))));
             }
         };
         let waiting = &pod["status"]["containerStatuses"][0];
         if let Some(reason) = waiting["state"]["waiting"]["reason"].as_str() {
             let container = waiting["name"].as_str().unwrap_or_default();
-            return Err(Refusal::bad_request(format!(
+            return Err(ApiStatus::bad_request(format!(
                 "container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"
             )));
         }
@@ -176,9 +176,9 @@ impl Server {
             scope.query.number("limitBytes").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         if !scope.query.is("follow") {
             let bytes = log.read(start);
-            let mut answer = Response::new(Full::from(bytes.slice(..bytes.len().min(limit))).boxed_unsync());
-            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            return Ok(answer);
+            let mut response = Response::new(Full::from(bytes.slice(..bytes.len().min(limit))).boxed_unsync());
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            return Ok(response);
         }
         let follow = stream::unfold((log, start, limit), |(log, offset, left)| async move {
             let bytes = if left == 0 { None } else { log.follow(offset).await }?;
@@ -189,27 +189,32 @@ impl Server {
         Ok(streamed("text/plain", follow))
     }
 
-    pub(super) fn delete(&self, scope: &Scope, target: &Target, options: &Value) -> Result<Answer, Refusal> {
-        let resource = target.resource;
+    pub(super) fn delete(
+        &self,
+        scope: &Scope,
+        request: &WriteRequest,
+        options: &Value,
+    ) -> Result<ApiResponse, ApiStatus> {
+        let resource = request.resource;
         let agrees = |object: &Value| check_preconditions(resource, object, &options["preconditions"]);
-        if target.dry_run || options["dryRun"] == json!(["All"]) {
-            let object = self.object(scope, &target.name)?;
+        if request.dry_run || options["dryRun"] == json!(["All"]) {
+            let object = self.object(scope, &request.name)?;
             agrees(&object)?;
             return Ok(deleted(resource, scope, &object));
         }
         if resource.is_pod() {
-            return self.delete_pod(scope, target, options);
+            return self.delete_pod(scope, request, options);
         }
-        let object = self.store.remove(resource, &target.namespace, &target.name, agrees)?;
+        let object = self.store.remove(resource, &request.namespace, &request.name, agrees)?;
         Ok(deleted(resource, scope, &object))
     }
 
-    /// A pod that runs is told to end, and is gone when it has; any other goes at once.
-    fn delete_pod(&self, scope: &Scope, target: &Target, options: &Value) -> Result<Answer, Refusal> {
-        let Target { namespace, name, .. } = target;
+    /// Terminates a running pod, which is removed when it has ended; removes every other object at once.
+    fn delete_pod(&self, scope: &Scope, request: &WriteRequest, options: &Value) -> Result<ApiResponse, ApiStatus> {
+        let WriteRequest { namespace, name, .. } = request;
         let asked = options["gracePeriodSeconds"].as_u64().or_else(|| scope.query.number("gracePeriodSeconds"));
         let object = self.store.write(&POD, namespace, name, |current| {
-            let mut pod = current.ok_or_else(|| Refusal::not_found(&POD, name))?.clone();
+            let mut pod = current.ok_or_else(|| ApiStatus::not_found(&POD, name))?.clone();
             check_preconditions(&POD, &pod, &options["preconditions"])?;
             let grace = asked.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_u64()).unwrap_or(30);
             if pod["metadata"]["deletionTimestamp"].is_null() {
@@ -218,28 +223,32 @@ impl Server {
             }
             Ok(Write::Put(pod))
         })?;
-        let runs = self.node.kill(&object);
+        let runs = self.node.terminate(&object);
         if !runs || asked == Some(0) {
-            // It may be gone by now of itself, which is as well.
+            // The pod may have ended and be removed in the meantime.
             let _ = self.store.remove(&POD, namespace, name, |_| Ok(()));
             self.node.forget(&object);
         }
         Ok(document(200, &scope.present(&object)))
     }
 
-    pub(super) fn delete_all(&self, scope: &Scope, options: &Value) -> Result<Answer, Refusal> {
+    pub(super) fn delete_all(&self, scope: &Scope, options: &Value) -> Result<ApiResponse, ApiStatus> {
         if scope.resource.read_only || scope.resource.namespaced != scope.namespace.is_some() {
-            return Err(Refusal::method_not_allowed());
+            return Err(ApiStatus::method_not_allowed());
         }
         let selector = scope.selector()?;
         let (objects, revision) = self.store.list(scope.resource, scope.namespace.as_deref());
         let mut items = Vec::new();
         for object in objects.iter().filter(|object| selector.matches(object)) {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            let target =
-                Target::to_delete(scope.resource, scope.namespace(), name, scope.query.get("dryRun") == Some("All"));
-            // Another client may have been faster with one of them.
-            if self.delete(scope, &target, options).is_ok() {
+            let request = WriteRequest::to_delete(
+                scope.resource,
+                scope.namespace(),
+                name,
+                scope.query.get("dryRun") == Some("All"),
+            );
+            // Another client may have deleted some of the objects.
+            if self.delete(scope, &request, options).is_ok() {
                 items.push(scope.present(object));
             }
         }
@@ -255,8 +264,8 @@ impl Server {
     }
 }
 
-/// What a deletion is answered with: the pod as it was, or a `Status` that names what is gone.
-fn deleted(resource: &Resource, scope: &Scope, object: &Value) -> Answer {
+/// The response to a deletion: the pod, or a `Status` with the name of any other object.
+fn deleted(resource: &Resource, scope: &Scope, object: &Value) -> ApiResponse {
     if resource.kind == "Pod" {
         return document(200, &scope.present(object));
     }
@@ -271,7 +280,7 @@ fn deleted(resource: &Resource, scope: &Scope, object: &Value) -> Answer {
     )
 }
 
-fn check_preconditions(resource: &Resource, object: &Value, wanted: &Value) -> Result<(), Refusal> {
+fn check_preconditions(resource: &Resource, object: &Value, wanted: &Value) -> Result<(), ApiStatus> {
     let metadata = &object["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default();
     for (field, title) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
@@ -282,7 +291,7 @@ fn check_preconditions(resource: &Resource, object: &Value, wanted: &Value) -> R
                 text(&wanted[field]),
                 text(&metadata[field])
             );
-            return Err(Refusal::precondition(resource, name, &why));
+            return Err(ApiStatus::precondition(resource, name, &why));
         }
     }
     Ok(())
@@ -293,7 +302,7 @@ fn shown(scope: &Scope, object: &Value) -> Value {
     if scope.table { table::of(scope.resource, &[&object], &json!({})) } else { object }
 }
 
-/// The end of the initial events, for clients that list by watching: newer kubectl waits for it.
+/// The end of the initial events, for which a client waits that lists by watching, such as new versions of kubectl.
 fn bookmark(scope: &Scope, revision: u64) -> Value {
     json!({
         "kind": scope.resource.kind, "apiVersion": scope.resource.api_version(&scope.version),
@@ -305,13 +314,13 @@ fn line(kind: &str, object: &Value) -> Bytes {
     Bytes::from(format!("{}\n", json!({"type": kind, "object": object})))
 }
 
-/// One watch: where it is in the history, and what it has still to send.
+/// One watch: its position in the history, and the lines that are not sent yet.
 struct Watcher {
-    server: Arc<Server>,
+    server: Arc<ApiServer>,
     scope: Scope,
     selector: Selector,
     queue: VecDeque<Bytes>,
-    /// `None` once the watch has failed.
+    /// The last revision that was read; `None` after an error, which ends the watch.
     cursor: Option<u64>,
     until: Instant,
 }
@@ -330,9 +339,9 @@ impl Watcher {
                     let lines: Vec<Bytes> = events.iter().filter_map(|event| self.line_for(event)).collect();
                     self.queue.extend(lines);
                 }
-                Err(refusal) => {
+                Err(status) => {
                     self.cursor = None;
-                    self.queue.push_back(line("ERROR", &refusal.to_json()));
+                    self.queue.push_back(line("ERROR", &status.to_json()));
                 }
             }
             if self.queue.is_empty() {
@@ -341,15 +350,15 @@ impl Watcher {
         }
     }
 
-    /// An object that starts or ceases to match a selector comes and goes, as far as this watch is concerned.
+    /// The line for a change. An object that starts to match the selector is ADDED, one that stops to match is DELETED.
     fn line_for(&self, event: &Event) -> Option<Bytes> {
         let matches = |object: &Value| self.scope.holds(object) && self.selector.matches(object);
         let before = event.former.as_ref().is_some_and(|object| matches(object));
-        let after = event.change != Change::Deleted && matches(&event.object);
+        let after = event.change != ChangeKind::Deleted && matches(&event.object);
         let change = match (before, after) {
-            (false, true) => Change::Added,
-            (true, true) => Change::Modified,
-            (true, false) => Change::Deleted,
+            (false, true) => ChangeKind::Added,
+            (true, true) => ChangeKind::Modified,
+            (true, false) => ChangeKind::Deleted,
             (false, false) => return None,
         };
         Some(line(change.as_str(), &shown(&self.scope, &event.object)))

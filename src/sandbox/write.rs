@@ -1,16 +1,17 @@
-//! What happens to an object on its way into the store: create, update, the patches, apply and delete.
+//! The verbs that write: create, update, the patches and apply; each validates the object and records field ownership.
 
+use super::clock::now;
 use super::fields::{self, Author};
+use super::injection;
 use super::resource::{NAMESPACE, Resource};
 use super::schema::{Schemas, is_dns_label};
-use super::status::{Cause, Refusal};
+use super::status::{ApiStatus, Cause};
 use super::store::{Store, Write};
-use super::{injection, now};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// How strictly unknown fields are taken.
+/// What happens to unknown fields (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Validation {
     Ignore,
@@ -18,9 +19,9 @@ pub(super) enum Validation {
     Strict,
 }
 
-/// Which object a write is about, and how it is to be made.
+/// The object of a write, and the options of the request.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct WriteRequest {
     pub(super) resource: &'static Resource,
     pub(super) version: String,
     pub(super) namespace: String,
@@ -32,7 +33,7 @@ pub(super) struct Target {
     pub(super) validation: Validation,
 }
 
-/// The object as it is now, and what the client is to be told about it.
+/// The written object, and the warnings for the client.
 pub(super) struct Written {
     pub(super) object: Arc<Value>,
     pub(super) created: bool,
@@ -55,125 +56,125 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(&self, target: &Target, mut object: Value) -> Result<Written, Refusal> {
-        let namespace = self.namespace(target)?;
-        let name = new_name(target, &mut object)?;
+    pub(super) fn create(&self, request: &WriteRequest, mut object: Value) -> Result<Written, ApiStatus> {
+        let namespace = self.namespace(request)?;
+        let name = new_name(request, &mut object)?;
         let mut warnings = Vec::new();
-        let object = self.store.write(target.resource, &target.namespace, &name, |former| {
+        let object = self.store.write(request.resource, &request.namespace, &name, |former| {
             if former.is_some() {
-                return Err(Refusal::already_exists(target.resource, &name));
+                return Err(ApiStatus::already_exists(request.resource, &name));
             }
-            self.finish(target, None, &mut object, &mut warnings)?;
-            admit(target, &namespace, &mut object);
-            fields::record_update(None, &mut object, &target.author());
-            Ok(target.outcome(object))
+            self.finish(request, None, &mut object, &mut warnings)?;
+            admit(request, &namespace, &mut object);
+            fields::record_update(None, &mut object, &request.author());
+            Ok(request.outcome(object))
         })?;
         Ok(Written { object, created: true, warnings })
     }
 
-    pub(super) fn update(&self, target: &Target, mut object: Value) -> Result<Written, Refusal> {
+    pub(super) fn update(&self, request: &WriteRequest, mut object: Value) -> Result<Written, ApiStatus> {
         let mut warnings = Vec::new();
-        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
-            let former = former.ok_or_else(|| Refusal::not_found(target.resource, &target.name))?;
-            self.finish(target, Some(former), &mut object, &mut warnings)?;
-            fields::record_update(Some(former), &mut object, &target.author());
-            Ok(target.outcome(object))
+        let object = self.store.write(request.resource, &request.namespace, &request.name, |former| {
+            let former = former.ok_or_else(|| ApiStatus::not_found(request.resource, &request.name))?;
+            self.finish(request, Some(former), &mut object, &mut warnings)?;
+            fields::record_update(Some(former), &mut object, &request.author());
+            Ok(request.outcome(object))
         })?;
         Ok(Written { object, created: false, warnings })
     }
 
-    pub(super) fn patch(&self, target: &Target, kind: PatchKind, patch: &Value) -> Result<Written, Refusal> {
+    pub(super) fn patch(&self, request: &WriteRequest, kind: PatchKind, patch: &Value) -> Result<Written, ApiStatus> {
         if kind == PatchKind::Apply {
-            return self.apply(target, patch);
+            return self.apply(request, patch);
         }
         let mut warnings = Vec::new();
-        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
-            let former = former.ok_or_else(|| Refusal::not_found(target.resource, &target.name))?;
+        let object = self.store.write(request.resource, &request.namespace, &request.name, |former| {
+            let former = former.ok_or_else(|| ApiStatus::not_found(request.resource, &request.name))?;
             let mut object = former.clone();
-            object["apiVersion"] = target.api_version().into();
+            object["apiVersion"] = request.api_version().into();
             patched(&mut object, kind, patch)?;
-            self.finish(target, Some(former), &mut object, &mut warnings)?;
-            fields::record_update(Some(former), &mut object, &target.author());
-            Ok(target.outcome(object))
+            self.finish(request, Some(former), &mut object, &mut warnings)?;
+            fields::record_update(Some(former), &mut object, &request.author());
+            Ok(request.outcome(object))
         })?;
         Ok(Written { object, created: false, warnings })
     }
 
-    fn apply(&self, target: &Target, patch: &Value) -> Result<Written, Refusal> {
-        if target.manager.is_empty() {
-            return Err(Refusal::manager_required());
+    fn apply(&self, request: &WriteRequest, patch: &Value) -> Result<Written, ApiStatus> {
+        if request.manager.is_empty() {
+            return Err(ApiStatus::manager_required());
         }
         if !patch["metadata"]["managedFields"].is_null() {
-            return Err(Refusal::bad_request("metadata.managedFields must be nil"));
+            return Err(ApiStatus::bad_request("metadata.managedFields must be nil"));
         }
         check_shape(patch)?;
         let mut applied = patch.clone();
-        let unknown = self.schemas.prune(target.resource, &mut applied);
+        let unknown = self.schemas.prune(request.resource, &mut applied);
         if !unknown.is_empty() {
             let lines: Vec<String> =
                 unknown.iter().map(|field| format!("  .{field}: field not declared in schema")).collect();
-            let kind = format!("{}, Kind={}", target.api_version(), target.resource.kind);
-            let name = format!("{}/{}", target.namespace, target.name);
+            let kind = format!("{}, Kind={}", request.api_version(), request.resource.kind);
+            let name = format!("{}/{}", request.namespace, request.name);
             let lines = lines.join("\n");
-            return Err(Refusal::untyped(format!(
+            return Err(ApiStatus::untyped(format!(
                 "failed to create typed patch object ({name}; {kind}): errors:\n{lines}"
             )));
         }
-        check_name(target, &applied)?;
-        let namespace = self.namespace(target)?;
+        check_name(request, &applied)?;
+        let namespace = self.namespace(request)?;
         let mut created = false;
-        let object = self.store.write(target.resource, &target.namespace, &target.name, |former| {
+        let object = self.store.write(request.resource, &request.namespace, &request.name, |former| {
             created = former.is_none();
-            let mut object = fields::apply(former, &applied, &target.author(), target.force)?;
+            let mut object = fields::apply(former, &applied, &request.author(), request.force)?;
             if let Some(version) = patch["metadata"]["resourceVersion"].as_str() {
                 object["metadata"]["resourceVersion"] = version.into();
             }
-            object["metadata"]["name"] = target.name.clone().into();
-            self.finish(target, former, &mut object, &mut Vec::new())?;
+            object["metadata"]["name"] = request.name.clone().into();
+            self.finish(request, former, &mut object, &mut Vec::new())?;
             if created {
-                admit(target, &namespace, &mut object);
+                admit(request, &namespace, &mut object);
             }
-            Ok(target.outcome(object))
+            Ok(request.outcome(object))
         })?;
         Ok(Written { object, created, warnings: Vec::new() })
     }
 
-    /// The namespace of a new object, which must be there. Looked up before the write: the store has one lock.
-    fn namespace(&self, target: &Target) -> Result<Arc<Value>, Refusal> {
-        if !target.resource.namespaced {
+    /// The namespace of a new object, which must exist. It is read before the write because the store has one lock.
+    fn namespace(&self, request: &WriteRequest) -> Result<Arc<Value>, ApiStatus> {
+        if !request.resource.namespaced {
             return Ok(Arc::default());
         }
-        let found = self.store.get(&NAMESPACE, "", &target.namespace);
-        found.ok_or_else(|| Refusal::not_found(&NAMESPACE, &target.namespace))
+        let found = self.store.get(&NAMESPACE, "", &request.namespace);
+        found.ok_or_else(|| ApiStatus::not_found(&NAMESPACE, &request.namespace))
     }
 
-    /// Everything that holds for every way of writing: preconditions, what the server itself writes, the schema.
+    /// The steps of every write: preconditions, the metadata of the server, pruning and validation.
     fn finish(
         &self,
-        target: &Target,
+        request: &WriteRequest,
         former: Option<&Value>,
         object: &mut Value,
         warnings: &mut Vec<String>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiStatus> {
         check_shape(object)?;
         if let Some(former) = former {
-            check_name(target, object)?;
-            check_preconditions(target, former, object)?;
+            check_name(request, object)?;
+            check_preconditions(request, former, object)?;
         }
-        object["apiVersion"] = target.api_version().into();
-        object["kind"] = target.resource.kind.into();
-        let unknown = self.schemas.prune(target.resource, object);
-        judge_unknown(target, &unknown, warnings)?;
+        object["apiVersion"] = request.api_version().into();
+        object["kind"] = request.resource.kind.into();
+        let unknown = self.schemas.prune(request.resource, object);
+        judge_unknown(request, &unknown, warnings)?;
         drop_nulls(object);
-        own_metadata(target, former, object);
-        self.schemas.validate(target.resource, object)
+        own_metadata(request, former, object);
+        self.schemas.validate(request.resource, object)
     }
 }
 
 /// Checks and completes the name of a new object.
-fn new_name(target: &Target, object: &mut Value) -> Result<String, Refusal> {
+fn new_name(request: &WriteRequest, object: &mut Value) -> Result<String, ApiStatus> {
     check_shape(object)?;
-    let resource = target.resource;
+    let resource = request.resource;
     if let Some(prefix) = object["metadata"]["generateName"].as_str()
         && object["metadata"]["name"].as_str().is_none_or(str::is_empty)
     {
@@ -183,26 +184,26 @@ fn new_name(target: &Target, object: &mut Value) -> Result<String, Refusal> {
     if name.is_empty() {
         let message = "Required value: name or generateName is required".to_owned();
         let cause = Cause { reason: "FieldValueRequired", message, field: "metadata.name".to_owned() };
-        return Err(Refusal::invalid(resource, "", &[cause]));
+        return Err(ApiStatus::invalid(resource, "", &[cause]));
     }
     let is_subdomain = name.split('.').all(|label| is_dns_label(label) && label == label.to_ascii_lowercase());
     if !is_subdomain || name.len() > 253 {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
         let cause = Cause::invalid("metadata.name", format!("\"{name}\": {rule}"));
-        return Err(Refusal::invalid(resource, &name, &[cause]));
+        return Err(ApiStatus::invalid(resource, &name, &[cause]));
     }
     Ok(name)
 }
 
-/// What admission adds to a new pod.
-fn admit(target: &Target, namespace: &Value, object: &mut Value) {
-    if target.resource.is_pod() {
+/// Admission of a new pod.
+fn admit(request: &WriteRequest, namespace: &Value, object: &mut Value) {
+    if request.resource.is_pod() {
         injection::admit(namespace, object);
     }
 }
 
-impl Target {
-    /// One of many that a selector picked for deletion.
+impl WriteRequest {
+    /// The request for one of the objects that a selector picked for deletion.
     pub(super) fn to_delete(resource: &'static Resource, namespace: &str, name: &str, dry_run: bool) -> Self {
         Self {
             resource,
@@ -229,8 +230,8 @@ impl Target {
     }
 }
 
-/// What follows may take maps for maps.
-fn check_shape(object: &Value) -> Result<(), Refusal> {
+/// Checks that the fields that are maps in every object are maps.
+fn check_shape(object: &Value) -> Result<(), ApiStatus> {
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let labels = ["labels", "annotations"].map(|field| metadata.get(field).unwrap_or(&Value::Null));
@@ -238,38 +239,38 @@ fn check_shape(object: &Value) -> Result<(), Refusal> {
     let is_map = |value: &Value| value.is_null() || value.is_object();
     let is_list = |value: &Value| value.as_array().map_or(value.is_null(), |items| items.iter().all(Value::is_object));
     let sound = object.is_object() && is_map(metadata) && labels.into_iter().all(is_map);
-    // Schemas speak for the mesh's kinds; the lists are those of a pod.
+    // The schemas cover the mesh's kinds; the lists are those of a pod.
     if sound && (!spec.is_object() || lists.into_iter().all(is_list)) {
         return Ok(());
     }
-    Err(Refusal::bad_request("the object provided is not of the shape of a Kubernetes object"))
+    Err(ApiStatus::bad_request("the object provided is not of the shape of a Kubernetes object"))
 }
 
-fn patched(object: &mut Value, kind: PatchKind, patch: &Value) -> Result<(), Refusal> {
+fn patched(object: &mut Value, kind: PatchKind, patch: &Value) -> Result<(), ApiStatus> {
     if kind == PatchKind::Merge {
         json_patch::merge(object, patch);
         return Ok(());
     }
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}")))?;
-    json_patch::patch(object, &patch).map_err(|_| Refusal::patch_failed())
+        .map_err(|error| ApiStatus::bad_request(format!("error decoding patch: {error}")))?;
+    json_patch::patch(object, &patch).map_err(|_| ApiStatus::patch_failed())
 }
 
-fn check_name(target: &Target, object: &Value) -> Result<(), Refusal> {
+fn check_name(request: &WriteRequest, object: &Value) -> Result<(), ApiStatus> {
     match object["metadata"]["name"].as_str() {
-        Some(name) if name != target.name => Err(Refusal::bad_request(format!(
+        Some(name) if name != request.name => Err(ApiStatus::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
-            target.name
+            request.name
         ))),
         _ => Ok(()),
     }
 }
 
-/// A `resourceVersion` or `uid` that the client sends back must still be the object's.
-fn check_preconditions(target: &Target, former: &Value, object: &Value) -> Result<(), Refusal> {
+/// Checks that a `resourceVersion` or `uid` that the client sends is that of the object.
+fn check_preconditions(request: &WriteRequest, former: &Value, object: &Value) -> Result<(), ApiStatus> {
     let version = &object["metadata"]["resourceVersion"];
     if version.as_str().is_some_and(|text| !text.is_empty()) && *version != former["metadata"]["resourceVersion"] {
-        return Err(Refusal::modified(target.resource, &target.name));
+        return Err(ApiStatus::modified(request.resource, &request.name));
     }
     let uid = &object["metadata"]["uid"];
     if uid.as_str().is_some_and(|text| !text.is_empty()) && *uid != former["metadata"]["uid"] {
@@ -278,19 +279,19 @@ fn check_preconditions(target: &Target, former: &Value, object: &Value) -> Resul
             uid.as_str().unwrap_or_default(),
             former["metadata"]["uid"].as_str().unwrap_or_default()
         );
-        return Err(Refusal::precondition(target.resource, &target.name, &why));
+        return Err(ApiStatus::precondition(request.resource, &request.name, &why));
     }
     Ok(())
 }
 
-fn judge_unknown(target: &Target, unknown: &[String], warnings: &mut Vec<String>) -> Result<(), Refusal> {
+fn judge_unknown(request: &WriteRequest, unknown: &[String], warnings: &mut Vec<String>) -> Result<(), ApiStatus> {
     let list: Vec<String> = unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
-    match target.validation {
-        Validation::Strict if !list.is_empty() => Err(Refusal::bad_request(format!(
+    match request.validation {
+        Validation::Strict if !list.is_empty() => Err(ApiStatus::bad_request(format!(
             "{kind} in version \"{}\" cannot be handled as a {kind}: strict decoding error: {}",
-            target.version,
+            request.version,
             list.join(", "),
-            kind = target.resource.kind,
+            kind = request.resource.kind,
         ))),
         Validation::Warn => {
             warnings.extend(list);
@@ -300,7 +301,8 @@ fn judge_unknown(target: &Target, unknown: &[String], warnings: &mut Vec<String>
     }
 }
 
-/// The real server drops nulls of fields that are not nullable; here only `mtls: null` of the legacy API means something.
+/// Removes nulls, as the real server does for fields that are not nullable; only `mtls: null` of the legacy API has a
+/// meaning here.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -313,7 +315,7 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// Metadata that only the server writes.
-fn own_metadata(target: &Target, former: Option<&Value>, object: &mut Value) {
+fn own_metadata(request: &WriteRequest, former: Option<&Value>, object: &mut Value) {
     let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
     let generation = match former {
         None => 1,
@@ -336,15 +338,15 @@ fn own_metadata(target: &Target, former: Option<&Value>, object: &mut Value) {
         metadata.insert("creationTimestamp".into(), now().into());
         metadata.remove("resourceVersion");
     }
-    if target.resource.namespaced {
-        metadata.insert("namespace".into(), target.namespace.clone().into());
+    if request.resource.namespaced {
+        metadata.insert("namespace".into(), request.namespace.clone().into());
     }
-    if target.resource.is_custom() || target.resource.is_pod() {
+    if request.resource.is_custom() || request.resource.is_pod() {
         metadata.insert("generation".into(), generation.into());
     }
 }
 
-/// What counts for the generation: all but metadata, status and the version it came in.
+/// The fields whose change increases the generation: all except metadata, status, apiVersion and kind.
 fn content(object: &Value) -> Map<String, Value> {
     let mut map = object.as_object().cloned().unwrap_or_default();
     for field in ["metadata", "status", "apiVersion", "kind"] {

@@ -1,4 +1,4 @@
-//! The only code that writes to the streams. It knows no domain type.
+//! The only code that writes to the streams: results, messages, prompts, progress and report files.
 
 pub mod confirm;
 pub mod printer;

@@ -1,76 +1,76 @@
-//! Who may write where: results on stdout, everything else on stderr.
+//! Writes results to stdout and everything else to stderr.
 
 use crate::sanitize;
 use colored::Colorize;
 use std::io::{self, IsTerminal, Write};
 
-/// The streams of a run. Colour is decided once, before it is made.
+/// The streams of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     quiet: bool,
-    /// stdout belongs to a report, so results are talk.
-    results_are_talk: bool,
+    /// A report is written to stdout, so results go to stderr.
+    results_to_stderr: bool,
 }
 
 impl Printer {
-    /// `quiet` leaves results and errors only; `color` is the decision for both streams.
+    /// `quiet` drops messages, but no results, warnings and errors; `color` holds for both streams.
     pub fn new(quiet: bool, color: bool) -> Self {
         colored::control::set_override(color);
-        Self { quiet, results_are_talk: false }
+        Self { quiet, results_to_stderr: false }
     }
 
-    /// Leaves stdout to a report: what else would stand there goes to stderr.
+    /// Reserves stdout for a report, if `leaving`: results go to stderr.
     #[must_use]
     pub fn leaving_stdout(mut self, leaving: bool) -> Self {
-        self.results_are_talk = leaving;
+        self.results_to_stderr = leaving;
         self
     }
 
-    /// A result. Text from the cluster must have been escaped by whoever wrote it.
+    /// Prints a result. The caller must have escaped text from the cluster.
     pub fn result(&self, text: &str) -> io::Result<()> {
-        if self.results_are_talk {
+        if self.results_to_stderr {
             self.say_report(text);
             return Ok(());
         }
         self.document(text)
     }
 
-    /// The report that stdout was left to.
+    /// Prints the report for which stdout is reserved.
     pub fn document(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
-            // A reader that has seen enough is no error of ours.
+            // The reader, such as `head`, may close the pipe early.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
     }
 
-    /// Talk: what is being done.
+    /// Prints a message about the progress of the work.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             Self::stderr(&sanitize::text(text));
         }
     }
 
-    /// A report that is talk here: rendered, escaped and coloured already.
+    /// Prints a rendered, escaped and coloured report to stderr.
     pub fn say_report(&self, text: &str) {
         if !self.quiet {
             Self::stderr(text.trim_end());
         }
     }
 
-    /// Commands to the runner of a CI job, which reads both streams; stdout stays the result's.
+    /// Prints commands for the runner of a CI job, which reads both streams; stdout stays free for the result.
     pub fn annotations(&self, commands: &str) {
         Self::stderr(commands.trim_end());
     }
 
-    /// Something that a person should know, though the work goes on.
+    /// Prints a warning; the work goes on.
     pub fn warn(&self, text: &str) {
         Self::stderr(&format!("{} {}", "warning:".yellow().bold(), sanitize::text(text)));
     }
 
-    /// The error that ends the run, with its remedy.
+    /// Prints the error that ends the run, and its hint.
     pub fn error(&self, text: &str, hint: Option<&str>) {
         Self::stderr(&format!("{} {}", "error:".red().bold(), sanitize::text(text)));
         if let Some(hint) = hint {
@@ -78,13 +78,13 @@ impl Printer {
         }
     }
 
-    /// Nothing can be done about a stderr that does not take it.
+    /// A failed write to stderr is ignored: there is no other stream to report it on.
     fn stderr(text: &str) {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 }
 
-/// Whether both streams go to a terminal.
+/// Whether stdout and stderr are terminals.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! What is being done right now, on a terminal only.
+//! Shows the current work on a terminal.
 
 use crate::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,7 +11,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Hidden unless stderr is a terminal, and in CI, and when talk is off.
+    /// The bar is visible only if stderr is a terminal, outside CI and without `--quiet`.
     pub fn new(quiet: bool, ci: bool) -> Self {
         let visible = !quiet && !ci && std::io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };

@@ -1,4 +1,4 @@
-//! A file that a report is written into: found writable before the work starts, and never seen half-written.
+//! The file of a report: checked before the work starts, and replaced as a whole at its end.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 /// A report file.
 #[derive(Debug)]
 pub struct ReportFile {
-    /// Where links have led.
+    /// The path without symbolic links.
     path: PathBuf,
-    /// A pipe or a device, which cannot be replaced: opened at once, written at the end.
+    /// An open pipe or device, which cannot be replaced and is written at the end.
     stream: Option<File>,
 }
 
 impl ReportFile {
-    /// Opens it. A file, new or old, gets `until_then` at once: a run that is killed must leave neither nothing nor
-    /// the success of an earlier run.
+    /// Checks that the file can be written. A regular file gets `until_then` at once, so that a killed run leaves neither
+    /// no report nor the report of an earlier run.
     pub fn open(path: &Path, until_then: &str) -> io::Result<Self> {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
@@ -29,14 +29,14 @@ impl ReportFile {
         Ok(file)
     }
 
-    /// Replaces what is in it, whole: whoever reads it sees the old text or the new one.
+    /// Replaces the content. A reader sees either the old text or the new one.
     pub fn write(&self, text: &str) -> io::Result<()> {
         if let Some(mut stream) = self.stream.as_ref() {
             stream.write_all(text.as_bytes())?;
             return stream.flush();
         }
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        // As any new file, by the umask: other users of a CI machine read reports too.
+        // The umask applies, as to any new file: other users of a CI machine read reports, too.
         let mut new = tempfile::Builder::new()
             .prefix(".secure-traffic-")
             .permissions(fs::Permissions::from_mode(0o666))
@@ -48,7 +48,7 @@ impl ReportFile {
     }
 }
 
-/// Adds to the end of a file that others write to as well.
+/// Appends to a file that other processes also write to.
 pub fn append(path: &Path, text: &str) -> io::Result<()> {
     File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
