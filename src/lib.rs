@@ -33,7 +33,6 @@ use cli::values::SandboxState;
 use cli::{Cli, Command};
 use commands::Context;
 use commands::reports::Reports;
-use domain::plan::Direction;
 use exit::ExitStatus;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -108,14 +107,8 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new() };
     let work = async {
         match command {
-            Command::EnableMtls(args) => commands::switch::run(&context, &args.switch, Direction::Enable).await,
-            Command::DisableMtls(args) if args.restore.is_some() => {
-                let run = args.restore.as_ref().and_then(Option::as_deref);
-                commands::switch::restore(&context, &args.switch, run).await
-            }
-            Command::DisableMtls(args) => {
-                commands::switch::run(&context, &args.switch, Direction::Disable { mode: args.mode }).await
-            }
+            Command::EnableMtls(args) => commands::switch::run(&context, &settings::enable_settings(&args)).await,
+            Command::DisableMtls(args) => commands::switch::run(&context, &settings::disable_settings(&args)).await,
             Command::Probe(args) => commands::probe::run(&context, &settings::probe_settings(&args)).await,
             Command::Status(args) => commands::status::run(&context, &settings::status_settings(&args)).await,
             Command::Cleanup => commands::cleanup::run(&context).await,

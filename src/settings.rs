@@ -3,6 +3,7 @@
 use crate::cli::global::GlobalArgs;
 use crate::cli::probe::{PodArgs, ProbeArgs};
 use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
+use crate::cli::switch::{DisableArgs, DryRun, EnableArgs, SwitchArgs};
 use crate::cli::values::{ColorChoice, OutputFormat, SandboxState};
 use crate::cluster::connect::Connection;
 use crate::cluster::snapshot::MeshOptions;
@@ -10,9 +11,12 @@ use crate::curl_pod::curl::CurlLimits;
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::expectation::Expectation;
 use crate::domain::findings::Code;
+use crate::domain::plan::{Direction, SwitchRequest};
 use crate::domain::selection::Selection;
 use crate::env::Environment;
+use crate::istio::kinds::{PolicyApi, RuleApi};
 use crate::ui::printer;
+use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
@@ -209,4 +213,208 @@ pub fn status_settings(args: &StatusArgs) -> StatusSettings {
 pub fn finding_settings(args: &FindingArgs) -> FindingSettings {
     let prometheus = args.prometheus.clone().map(|url| PrometheusSettings { url, since: args.since });
     FindingSettings { ignored: args.ignore.clone(), prometheus }
+}
+
+/// What `enable-mtls` or `disable-mtls` does, resolved once from its arguments.
+#[derive(Debug, Clone)]
+pub enum SwitchCommand {
+    /// Changes or previews the namespace.
+    OnCluster(Box<SwitchSettings>),
+    /// `--dry-run=client`: renders without a cluster.
+    Offline(OfflineSettings),
+}
+
+/// The settings of a switch that reads the cluster.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct SwitchSettings {
+    /// What the run is for.
+    pub goal: SwitchGoal,
+    /// Whether it writes.
+    pub mode: RunMode,
+    /// Format of the result.
+    pub output: Option<OutputFormat>,
+    /// `--yes`: no question is asked.
+    pub assume_yes: bool,
+    /// `--force`: findings do not stop the run.
+    pub force: bool,
+    /// Whether fields of other field managers are taken over.
+    pub force_conflicts: bool,
+    /// Whether the run waits for the effect and proves it.
+    pub verify: bool,
+    /// Limit for each wait for the mesh.
+    pub wait_timeout: Duration,
+    /// Time for changed rules where no sidecar can be queried.
+    pub settle: Duration,
+    /// Whether the run also waits for older connections to end.
+    pub wait_drain: bool,
+    /// Which findings count, and the Prometheus to query.
+    pub findings: FindingSettings,
+    /// URLs that are polled during the change.
+    pub check_urls: Vec<Url>,
+    /// Whether the run holds the Lease and writes a journal.
+    pub keep_journal: bool,
+    /// When the run undoes what it has written.
+    pub rollback: Rollback,
+    /// Options of its pods.
+    pub pod: PodOptions,
+}
+
+/// What a switch is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SwitchGoal {
+    /// The rendered policy and rules.
+    Render(SwitchRequest),
+    /// `-f`: the user's manifests in place of the rendered ones.
+    Manifests {
+        /// Direction, Services and `force`.
+        request: SwitchRequest,
+        /// Files, directories, and `-` for stdin.
+        files: Vec<PathBuf>,
+        /// Whether directories are read with all below them.
+        recursive: bool,
+    },
+    /// `--restore`: the state before `run`, or before the present session.
+    Restore {
+        /// Identifier of the run.
+        run: Option<String>,
+    },
+}
+
+impl SwitchGoal {
+    /// Whether the goal is to turn STRICT on. Neither `disable-mtls` nor `--restore` may be blocked by checks.
+    pub fn is_enabling(&self) -> bool {
+        match self {
+            Self::Render(request) | Self::Manifests { request, .. } => request.direction == Direction::Enable,
+            Self::Restore { .. } => false,
+        }
+    }
+}
+
+/// Whether a switch writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunMode {
+    /// It confirms, writes and proves.
+    Write,
+    /// `--diff`: it shows the differences.
+    Diff,
+    /// `--dry-run=server`: the API server validates every object.
+    ServerDryRun,
+}
+
+/// When a run undoes what it has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollback {
+    /// Never.
+    Never,
+    /// When in-mesh calls that succeeded before are lost.
+    OnLostCalls,
+    /// After any failure or signal.
+    OnFailure,
+}
+
+/// The settings of `--dry-run=client`.
+#[derive(Debug, Clone)]
+pub struct OfflineSettings {
+    /// What is rendered.
+    pub goal: SwitchGoal,
+    /// Version of the policy; the newest without one.
+    pub policy_api: Option<PolicyApi>,
+    /// Version of the rules; the newest that fits the policy without one.
+    pub rule_api: Option<RuleApi>,
+    /// Format of the result.
+    pub output: Option<OutputFormat>,
+}
+
+impl SwitchSettings {
+    /// The settings of the command without any flag, for the demo.
+    pub fn new(goal: SwitchGoal, pod: PodOptions) -> Self {
+        let rollback = if goal.is_enabling() { Rollback::OnLostCalls } else { Rollback::Never };
+        Self {
+            goal,
+            mode: RunMode::Write,
+            output: None,
+            assume_yes: false,
+            force: false,
+            force_conflicts: false,
+            verify: true,
+            wait_timeout: Duration::from_mins(1),
+            settle: Duration::from_secs(2),
+            wait_drain: false,
+            findings: FindingSettings { ignored: Vec::new(), prometheus: None },
+            check_urls: Vec::new(),
+            keep_journal: true,
+            rollback,
+            pod,
+        }
+    }
+}
+
+/// Resolves the arguments of `enable-mtls`.
+pub fn enable_settings(args: &EnableArgs) -> SwitchCommand {
+    switch_command(&args.switch, goal(&args.switch, Direction::Enable))
+}
+
+/// Resolves the arguments of `disable-mtls`.
+pub fn disable_settings(args: &DisableArgs) -> SwitchCommand {
+    let goal = match &args.restore {
+        Some(run) => SwitchGoal::Restore { run: run.clone() },
+        None => goal(&args.switch, Direction::Disable { mode: args.mode }),
+    };
+    switch_command(&args.switch, goal)
+}
+
+fn goal(args: &SwitchArgs, direction: Direction) -> SwitchGoal {
+    let named: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
+    let request = SwitchRequest {
+        direction,
+        services: (!named.is_empty()).then_some(named),
+        destination_rules: args.destination_rules,
+        scope: args.scope,
+        policy: args.policy.clone(),
+        force: args.force,
+        force_conflicts: args.force_conflicts,
+    };
+    if args.filename.is_empty() {
+        SwitchGoal::Render(request)
+    } else {
+        SwitchGoal::Manifests { request, files: args.filename.clone(), recursive: args.recursive }
+    }
+}
+
+fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
+    let mode = match args.dry_run {
+        Some(DryRun::Client) => {
+            return SwitchCommand::Offline(OfflineSettings {
+                goal,
+                policy_api: args.policy_api,
+                rule_api: args.destination_rule_api,
+                output: args.output,
+            });
+        }
+        Some(DryRun::Server) => RunMode::ServerDryRun,
+        None if args.diff => RunMode::Diff,
+        None => RunMode::Write,
+    };
+    let defaults = SwitchSettings::new(goal, pod_options(&args.pod));
+    SwitchCommand::OnCluster(Box::new(SwitchSettings {
+        mode,
+        output: args.output,
+        assume_yes: args.yes,
+        force: args.force,
+        force_conflicts: args.force_conflicts,
+        verify: args.verify,
+        wait_timeout: args.wait_timeout,
+        settle: args.settle,
+        wait_drain: args.wait_drain,
+        findings: finding_settings(&args.findings),
+        check_urls: args.check_urls.clone(),
+        keep_journal: !args.no_journal,
+        rollback: match args.rollback_on_failure {
+            Some(true) => Rollback::OnFailure,
+            Some(false) => Rollback::Never,
+            None => defaults.rollback,
+        },
+        ..defaults
+    }))
 }

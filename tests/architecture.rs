@@ -36,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "istio::kinds",
         ],
     ),
-    ("settings.rs", &["cli", "cluster", "curl_pod", "domain", "env", "ui::printer"]),
+    ("settings.rs", &["cli", "cluster", "curl_pod", "domain", "env", "istio::kinds", "ui::printer"]),
     ("error.rs", &["cluster::error", "domain::probe", "exit", "report", "signal"]),
     ("exit.rs", &["signal"]),
     ("signal.rs", &[]),

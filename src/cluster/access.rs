@@ -1,4 +1,4 @@
-//! Whether we may do what we are about to do, asked before the first write.
+//! Access reviews: whether the user has the rights that a run needs, checked before its first write.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError};
@@ -7,25 +7,26 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::Api;
 use kube::api::PostParams;
 
-/// Rights that belong together, and how to do without them.
+/// Rights that belong to one purpose, and the flag that makes them unnecessary.
 pub struct Need {
-    /// What is wanted.
+    /// The rights.
     pub rights: &'static [Right],
-    /// For what: `the probe`.
+    /// What they are for: `the probe`.
     pub purpose: &'static str,
-    /// The other way: `apply without proof: --verify=false`.
+    /// How to run without them: `apply without proof: --verify=false`.
     pub instead: &'static str,
 }
 
-/// The probe of a switch.
-pub const PROOF: Need = Need { rights: PROBE, purpose: "the probe", instead: "apply without proof: --verify=false" };
+/// The rights for the proof of a switch.
+pub const PROBE_NEED: Need =
+    Need { rights: PROBE, purpose: "the probe", instead: "apply without proof: --verify=false" };
 
-/// The journal of a switch.
-pub const KEEPING: Need =
+/// The rights for the Lease and the journal of a switch.
+pub const JOURNAL_NEED: Need =
     Need { rights: JOURNAL, purpose: "the journal", instead: "work without one, and without a way back: --no-journal" };
 
-/// Asks for every right at once; those that are denied are one error that names them all. A server that cannot be
-/// asked is not an answer: the request itself will tell.
+/// Reviews every right at once. One error names all that are denied. A review that fails denies nothing: the request
+/// itself shows whether it is allowed.
 pub async fn check(cluster: &Cluster, needs: &[Need]) -> Result<(), ClusterError> {
     let wanted: Vec<(&Need, &Right)> =
         needs.iter().flat_map(|need| need.rights.iter().map(move |right| (need, right))).collect();

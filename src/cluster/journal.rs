@@ -1,11 +1,13 @@
-//! The journal in the cluster: ConfigMaps of the namespace, so that any machine can undo what one has done.
+//! The journal in the cluster: the former objects of a run, its state, and the objects that it created, in `ConfigMap`s
+//! of the namespace, so that any machine can undo what one has done.
 //!
-//! A journal is one text, divided among as many ConfigMaps as it needs. The first one has the head and is written last:
-//! without it nothing was changed yet. What is noted later goes into ConfigMaps of its own.
+//! A journal is one text, divided among as many `ConfigMap`s as it needs. The first one has the head and is written last:
+//! without a head, the run has changed nothing. Entries that are added later go into further `ConfigMap`s.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError};
-use super::request::{send, send_optional};
+use super::lease::WriteGuard;
+use super::request::send;
 use crate::domain::journal::{Entry, Run, Stage};
 use crate::istio::journal;
 use futures::{StreamExt, TryStreamExt};
@@ -16,28 +18,28 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Bytes of text in one ConfigMap, which may hold 1 MiB.
+/// Bytes of text in one `ConfigMap`, which may hold 1 MiB.
 const LIMIT: usize = 900_000;
 
-/// Requests under way at a time.
+/// Requests in progress at a time.
 const PARALLEL: usize = 8;
 
-/// The labels by which journals are found.
+/// The label selector of all journals.
 pub const LABELS: &str = "app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component=journal";
 
-/// The label with the run's name.
+/// The label with the run's identifier.
 const RUN: &str = "app.kubernetes.io/instance";
 
-/// A journal as it was found.
+/// A journal as it was read from the cluster.
 #[derive(Debug, Clone)]
 pub struct StoredJournal {
-    /// The run's name.
+    /// The run's identifier.
     pub id: String,
     /// The run, or why it cannot be read.
     pub run: Result<Run, String>,
-    /// Whether it was cut short before it was whole: its run has changed nothing.
+    /// Whether its head is missing: its run was interrupted before it changed anything.
     pub is_void: bool,
-    /// Its ConfigMaps, the head first.
+    /// Names of its `ConfigMap`s, the head first.
     maps: Vec<String>,
 }
 
@@ -55,9 +57,11 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError>
             runs.entry(id).or_default().insert(number, map);
         }
     }
-    let mut kept: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
-    kept.sort_by_key(|kept| kept.run.as_ref().map(|run| (run.recorded_at, run.started_at.clone())).unwrap_or_default());
-    Ok(kept)
+    let mut journals: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
+    journals.sort_by_key(|journal| {
+        journal.run.as_ref().map(|run| (run.recorded_at, run.started_at.clone())).unwrap_or_default()
+    });
+    Ok(journals)
 }
 
 fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
@@ -80,30 +84,34 @@ fn assemble(maps: &BTreeMap<usize, ConfigMap>) -> Result<Run, String> {
     Ok(run)
 }
 
-/// The journal of this run.
+/// The journal of this run. Every request asks the lock before it is sent.
 #[derive(Debug)]
 pub struct Journal {
-    api: Api<ConfigMap>,
-    namespace: String,
+    maps: ConfigMaps,
     run: Run,
-    /// Parts of the first text.
+    /// Parts of the first text; 0 until it is written.
     parts: usize,
-    /// Names of all parts.
-    maps: Vec<String>,
+    /// Names of all parts that were sent.
+    names: Vec<String>,
 }
 
 impl Journal {
-    /// A journal of which nothing is written yet.
-    pub fn new(cluster: &Cluster, run: Run) -> Self {
-        Self { api: api(cluster), namespace: cluster.namespace.clone(), run, parts: 0, maps: Vec::new() }
+    /// A journal of which nothing is written.
+    pub fn start(cluster: &Cluster, run: Run, guard: WriteGuard) -> Self {
+        Self { maps: ConfigMaps::new(cluster, guard), run, parts: 0, names: Vec::new() }
     }
 
-    /// The run, with what was noted of it.
+    /// Whether any part was sent to the cluster.
+    pub fn is_written(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// The run, with its entries so far.
     pub fn run(&self) -> &Run {
         &self.run
     }
 
-    /// Writes entries down, before what they tell of is done.
+    /// Writes entries, before the changes that they describe are made.
     pub async fn add(&mut self, entries: Vec<Entry>) -> Result<(), ClusterError> {
         let text = journal::lines(&entries);
         if self.parts == 0 {
@@ -125,8 +133,8 @@ impl Journal {
         let pieces = journal::pieces(text, LIMIT);
         let parts = pieces.len();
         let (first, rest) = pieces.split_first().unwrap_or((&"", &[]));
-        // Noted before they are made, so that what a broken line leaves is removed.
-        self.maps = (0..parts).map(|number| self.name(number)).collect();
+        // Recorded before they are sent, so that parts without an answer are deleted too.
+        self.names = (0..parts).map(|number| self.name(number)).collect();
         let this = &*self;
         futures::stream::iter(rest.iter().enumerate())
             .map(|(index, piece)| this.create(index + 1, json!({"entries": piece})))
@@ -140,25 +148,26 @@ impl Journal {
 
     async fn append(&mut self, text: &str) -> Result<(), ClusterError> {
         for piece in journal::pieces(text, LIMIT) {
-            let number = self.maps.len();
-            self.maps.push(self.name(number));
+            let number = self.names.len();
+            self.names.push(self.name(number));
             self.create(number, json!({"entries": piece})).await?;
         }
         Ok(())
     }
 
-    /// Notes what the server called the objects that were made, and how far the run has come.
-    pub async fn close(&mut self, notes: &str, stage: Stage) -> Result<(), ClusterError> {
+    /// Appends the UIDs of the objects that the run created (`notes`), and writes the stage that it has reached.
+    pub async fn finish(&mut self, notes: &str, stage: Stage) -> Result<(), ClusterError> {
         if !notes.is_empty() {
             self.append(notes).await?;
         }
         self.run.stage = stage;
-        mark(&self.api, &self.namespace, &self.run, self.parts, &self.name(0)).await
+        self.maps.write_head(&self.run, self.parts, &self.name(0)).await
     }
 
-    /// Takes the journal away again, where nothing was changed after all.
-    pub async fn discard(self) -> Result<(), ClusterError> {
-        remove_maps(&self.api, &self.namespace, &self.maps).await
+    /// Deletes the journal of a run that has changed nothing, or has undone every change.
+    pub async fn delete(&mut self) -> Result<(), ClusterError> {
+        self.parts = 0;
+        self.maps.delete(&std::mem::take(&mut self.names)).await
     }
 
     fn name(&self, number: usize) -> String {
@@ -179,49 +188,65 @@ impl Journal {
         }))
         .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let access = Access::new("create", "", "configmaps", &self.namespace).repeatable();
-        // The name is ours alone: a conflict means that an earlier try had arrived.
-        send_optional(access, &[409], || self.api.create(&params, &map)).await.map(|_| ())
+        let ConfigMaps { api, namespace, guard } = &self.maps;
+        let access = Access::new("create", "", "configmaps", namespace).repeatable();
+        // The name is random: a conflict means that an earlier try arrived.
+        guard.send_optional(access, 409, || api.create(&params, &map)).await.map(|_| ())
     }
 }
 
-/// Marks a journal as far as its run has come.
-async fn mark(api: &Api<ConfigMap>, namespace: &str, run: &Run, parts: usize, name: &str) -> Result<(), ClusterError> {
-    let operations = json!([{"op": "add", "path": "/data/run", "value": journal::head(run, parts)}]);
-    let patch: JsonPatch = serde_json::from_value(operations)
-        .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
-    let access = Access::new("patch", "", "configmaps", namespace).named(name).repeatable();
-    let (patch, params) = (Patch::Json::<()>(patch), PatchParams::default());
-    send(access, || api.patch(name, &params, &patch)).await.map(|_| ())
-}
-
-/// Marks a journal that was found as undone but for what is named.
-pub async fn mark_undone(cluster: &Cluster, kept: &StoredJournal) -> Result<(), ClusterError> {
-    let (Ok(run), Some(head)) = (&kept.run, kept.maps.first()) else { return Ok(()) };
+/// Marks a stored journal as undone, except for the objects that were reported.
+pub async fn mark_undone(cluster: &Cluster, guard: &WriteGuard, journal: &StoredJournal) -> Result<(), ClusterError> {
+    let (Ok(run), Some(head)) = (&journal.run, journal.maps.first()) else { return Ok(()) };
     let run = Run { stage: Stage::Undone, ..run.clone() };
-    // Parts that were appended belong to the whole from now on; nothing is appended any more.
-    mark(&api(cluster), &cluster.namespace, &run, kept.maps.len(), head).await
+    // Nothing is appended any more, so appended parts count as parts of the first text.
+    ConfigMaps::new(cluster, guard.clone()).write_head(&run, journal.maps.len(), head).await
 }
 
-/// Removes a journal.
-pub async fn remove(cluster: &Cluster, kept: &StoredJournal) -> Result<(), ClusterError> {
-    remove_maps(&api(cluster), &cluster.namespace, &kept.maps).await
+/// Deletes a stored journal.
+pub async fn delete(cluster: &Cluster, guard: &WriteGuard, journal: &StoredJournal) -> Result<(), ClusterError> {
+    ConfigMaps::new(cluster, guard.clone()).delete(&journal.maps).await
 }
 
-/// The head goes first: what is left without one counts for nothing.
-async fn remove_maps(api: &Api<ConfigMap>, namespace: &str, maps: &[String]) -> Result<(), ClusterError> {
-    let Some((head, rest)) = maps.split_first() else { return Ok(()) };
-    let params = DeleteParams::default();
-    let delete = |name: String| {
-        let params = params.clone();
-        async move {
-            let access = Access::new("delete", "", "configmaps", namespace).named(&name).repeatable();
-            send_optional(access, &[404], || api.delete(&name, &params)).await.map(|_| ())
-        }
-    };
-    delete(head.clone()).await?;
-    futures::stream::iter(rest.iter().cloned()).map(delete).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
-    Ok(())
+/// Guarded access to the `ConfigMap`s of the namespace.
+#[derive(Debug)]
+struct ConfigMaps {
+    api: Api<ConfigMap>,
+    namespace: String,
+    guard: WriteGuard,
+}
+
+impl ConfigMaps {
+    fn new(cluster: &Cluster, guard: WriteGuard) -> Self {
+        Self { api: api(cluster), namespace: cluster.namespace.clone(), guard }
+    }
+
+    /// Writes the head of a journal: the run, its stage, and the number of parts.
+    async fn write_head(&self, run: &Run, parts: usize, name: &str) -> Result<(), ClusterError> {
+        let operations = json!([{"op": "add", "path": "/data/run", "value": journal::head(run, parts)}]);
+        let patch: JsonPatch = serde_json::from_value(operations).map_err(|error| ClusterError {
+            message: format!("the journal could not be written: {error}"),
+            hint: None,
+        })?;
+        let access = Access::new("patch", "", "configmaps", &self.namespace).named(name).repeatable();
+        let (patch, params) = (Patch::Json::<()>(patch), PatchParams::default());
+        self.guard.send(access, || self.api.patch(name, &params, &patch)).await.map(|_| ())
+    }
+
+    /// Deletes the parts of a journal, the head first: parts without a head are void.
+    async fn delete(&self, names: &[String]) -> Result<(), ClusterError> {
+        let Some((head, rest)) = names.split_first() else { return Ok(()) };
+        self.delete_one(head).await?;
+        let deletions = rest.iter().map(|name| self.delete_one(name));
+        futures::stream::iter(deletions).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    async fn delete_one(&self, name: &str) -> Result<(), ClusterError> {
+        let params = DeleteParams::default();
+        let access = Access::new("delete", "", "configmaps", &self.namespace).named(name).repeatable();
+        self.guard.send_optional(access, 404, || self.api.delete(name, &params)).await.map(|_| ())
+    }
 }
 
 fn api(cluster: &Cluster) -> Api<ConfigMap> {

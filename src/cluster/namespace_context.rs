@@ -22,7 +22,7 @@ pub async fn read(
     options: &MeshOptions,
 ) -> Result<NamespaceContext, ClusterError> {
     let (state, surroundings) = futures::try_join!(
-        snapshot::look(cluster, api_versions, options),
+        snapshot::read(cluster, api_versions, options),
         Box::pin(SurroundingObjects::read(cluster, api_versions, options))
     )?;
     Ok(surroundings.complete(cluster, api_versions, vec![state.snapshot]).await?.remove(0))

@@ -1,4 +1,4 @@
-//! One look at the cluster: lists in parallel, turned into domain values.
+//! Reads one namespace for every command: lists in parallel, turned into domain values.
 
 mod pods;
 mod services;
@@ -31,9 +31,9 @@ pub struct MeshOptions {
     pub cluster_domain: Option<String>,
 }
 
-/// A snapshot, with the objects that may be changed as the server gave them.
+/// What was read of one namespace: the snapshot, and the objects that may be changed, as the server returned them.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct ClusterState {
     /// The domain's view.
     pub snapshot: Snapshot,
     /// Policies of the namespace, whole, by name.
@@ -42,7 +42,7 @@ pub struct Look {
     pub rules: BTreeMap<String, Value>,
 }
 
-impl Look {
+impl ClusterState {
     fn objects(&mut self, kind: ObjectKind) -> &mut BTreeMap<String, Value> {
         match kind {
             ObjectKind::Policy => &mut self.policies,
@@ -74,17 +74,25 @@ fn by_name(objects: Option<Vec<Value>>) -> BTreeMap<String, Value> {
     objects.unwrap_or_default().into_iter().map(named).collect()
 }
 
-/// Whether the policies and rules of the namespace are still as `look` saw them.
-pub async fn is_as_seen(cluster: &Cluster, generation: ApiVersions, look: &Look) -> Result<bool, ClusterError> {
+/// Whether the policies and rules of the namespace are still as `state` has them.
+pub async fn is_unchanged(
+    cluster: &Cluster,
+    generation: ApiVersions,
+    state: &ClusterState,
+) -> Result<bool, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
     let (policies, rules) =
         futures::try_join!(objects(cluster, &policy, namespace), objects(cluster, &rule, namespace))?;
-    Ok(by_name(policies) == look.policies && by_name(rules) == look.rules)
+    Ok(by_name(policies) == state.policies && by_name(rules) == state.rules)
 }
 
 /// Reads everything that a command needs to know of one namespace.
-pub async fn look(cluster: &Cluster, generation: ApiVersions, options: &MeshOptions) -> Result<Look, ClusterError> {
+pub async fn read(
+    cluster: &Cluster,
+    generation: ApiVersions,
+    options: &MeshOptions,
+) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
     let ((), mut services, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
@@ -106,7 +114,7 @@ pub async fn look(cluster: &Cluster, generation: ApiVersions, options: &MeshOpti
         mesh_root_pem: root_certificate.and_then(|map| map.data?.remove("root-cert.pem")),
         mesh,
     };
-    Ok(Look { snapshot, policies, rules })
+    Ok(ClusterState { snapshot, policies, rules })
 }
 
 /// The namespace of `--from-namespace`, in which the probe pod runs.

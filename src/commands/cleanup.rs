@@ -26,10 +26,10 @@ pub async fn run(context: &Context) -> error::Result<ExitStatus> {
 
 /// Removes a Lease that is no longer renewed. Returns whether it did. A renewed Lease belongs to another run and is kept.
 async fn remove_abandoned_lease(context: &Context, cluster: &Cluster) -> error::Result<bool> {
-    if !context.read(lease::is_there(cluster)).await? {
+    if !context.read(lease::exists(cluster)).await? {
         return Ok(false);
     }
-    match lease::take(cluster, &context.settings.holder, &context.shutdown, &*context.progress).await {
+    match lease::acquire(cluster, &context.settings.holder, &context.shutdown, &*context.progress).await {
         Ok(lease) => {
             let was_abandoned = lease.abandoned_by.is_some();
             lease.release().await.map_err(|message| ClusterError { message, hint: None })?;

@@ -4,29 +4,26 @@ use super::Context;
 use super::probe_run::{MeshClient, ProbeRun};
 use super::switch;
 use crate::cli::DemoArgs;
-use crate::cli::status::FindingArgs;
-use crate::cli::switch::SwitchArgs;
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
-use crate::domain::plan::{Direction, RuleChoice, RuleScope};
+use crate::domain::plan::{Direction, SwitchRequest};
 use crate::domain::probe::{Case, cases};
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::human::{self, Style};
 use crate::report::story;
-use crate::settings::pod_options;
+use crate::settings::{SwitchGoal, SwitchSettings, pod_options};
 use crate::ui::confirm;
-use std::time::Duration;
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &DemoArgs) -> error::Result<ExitStatus> {
     let cluster = context.cluster(SandboxState::Permissive).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
-    let state = context.read(snapshot::look(&cluster, api_versions, &context.settings.mesh)).await?;
+    let state = context.read(snapshot::read(&cluster, api_versions, &context.settings.mesh)).await?;
     // A target that does not exist must be an error before the first step.
     let (target_cases, _) = cases(&state.snapshot, std::slice::from_ref(&args.target))?;
     let names: Vec<String> = state.snapshot.services.iter().map(|service| service.name.clone()).collect();
@@ -79,7 +76,7 @@ impl Demo<'_> {
             mesh_client: MeshClient::OnDemand,
         };
         let state =
-            self.context.read(snapshot::look(self.cluster, self.api_versions, &self.context.settings.mesh)).await?;
+            self.context.read(snapshot::read(self.cluster, self.api_versions, &self.context.settings.mesh)).await?;
         let (cases, _) = cases(&state.snapshot, std::slice::from_ref(&self.args.target))?;
         let (report, status) = probe_run.run(&state.snapshot, &cases, Vec::new()).await?;
         self.context.printer.result(&human::probe(&report, Style::default()))?;
@@ -93,34 +90,12 @@ impl Demo<'_> {
 
     /// Changes the mode and proves it. Also returns the result for the summary.
     async fn switch(&self, direction: Direction) -> error::Result<(String, ExitStatus)> {
-        let args = SwitchArgs {
-            services: Vec::new(),
-            more_services: Vec::new(),
-            yes: self.args.yes || self.context.settings.sandbox.is_some(),
-            dry_run: None,
-            diff: false,
-            output: None,
-            verify: true,
-            wait_timeout: Duration::from_mins(1),
-            settle: Duration::from_secs(2),
-            force: false,
-            findings: FindingArgs::default(),
-            check_urls: Vec::new(),
-            force_conflicts: false,
-            rollback_on_failure: None,
-            wait_drain: false,
-            no_journal: false,
-            filename: Vec::new(),
-            recursive: false,
-            policy: None,
-            destination_rules: RuleChoice::Always,
-            scope: RuleScope::Service,
-            policy_api: None,
-            destination_rule_api: None,
-            pod: self.args.pod.clone(),
-            report: self.args.report.clone(),
+        let goal = SwitchGoal::Render(SwitchRequest::new(direction));
+        let settings = SwitchSettings {
+            assume_yes: self.args.yes || self.context.settings.sandbox.is_some(),
+            ..SwitchSettings::new(goal, pod_options(&self.args.pod))
         };
-        let status = switch::run_on(self.context, &args, direction, self.cluster, self.api_versions).await?;
+        let status = switch::switch(self.context, &settings, self.cluster, self.api_versions).await?;
         let mode = direction.mode();
         let result = if status == ExitStatus::Success {
             format!("{mode}, in force and proven")

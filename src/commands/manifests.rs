@@ -6,17 +6,17 @@ use serde_json::Value;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// A manifest, and where it stands.
+/// One object of the user's manifests.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// `policy.yaml, document 2`.
+    /// Where it was read: `policy.yaml, document 2`.
     pub place: String,
     /// The object.
     pub object: Value,
 }
 
-/// Reads every object of these files, directories (all that is `.yaml`, `.yml` or `.json`, deeper too where
-/// `recursive`) and, for `-`, of stdin. Lists are opened.
+/// Reads every object of these files, of directories (files that end with `.yaml`, `.yml` or `.json`, in subdirectories
+/// too where `recursive`) and, for `-`, of stdin. The items of a List are objects of their own.
 pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, UsageError> {
     let mut manifests = Vec::new();
     for source in sources {
@@ -40,13 +40,13 @@ pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, Usage
     Ok(manifests)
 }
 
-fn failed(path: &Path, why: &str) -> UsageError {
-    UsageError { message: format!("{}: {why}", path.display()), hint: None }
+fn failed(path: &Path, reason: &str) -> UsageError {
+    UsageError { message: format!("{}: {reason}", path.display()), hint: None }
 }
 
 fn text_of_stdin() -> Result<String, UsageError> {
     let mut text = String::new();
-    // One byte more than is taken, so that too long a text is told from one that just fits.
+    // One byte more than is accepted, which shows a text that is too long.
     let limit = yaml::MAX_BYTES as u64 + 1;
     let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
     read.map_err(|error| UsageError { message: format!("stdin: {error}"), hint: None })?;
@@ -61,7 +61,7 @@ fn files(directory: &Path, recursive: bool) -> Result<Vec<PathBuf>, UsageError> 
     let mut found = Vec::new();
     for path in paths {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        // A link to a directory could lead round in a circle.
+        // A link to a directory could form a cycle.
         if recursive && path.is_dir() && !path.is_symlink() {
             found.extend(files(&path, true)?);
         } else if path.is_file() && matches!(extension, Some("yaml" | "yml" | "json")) {

@@ -18,7 +18,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
     check(settings)?;
     let cluster = context.cluster(SandboxState::Permissive).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
-    let state = context.read(snapshot::look(&cluster, api_versions, &context.settings.mesh)).await?;
+    let state = context.read(snapshot::read(&cluster, api_versions, &context.settings.mesh)).await?;
     let (cases, not_probed) = settings.selection.cases(&state.snapshot)?;
     let mut options = settings.pods.clone();
     if let Some(namespace) = settings.probe_namespace.as_ref().filter(|namespace| **namespace != cluster.namespace) {

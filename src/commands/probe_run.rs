@@ -200,7 +200,7 @@ impl ProbeRun<'_> {
         if !cases.iter().any(Case::may_be_rejected) {
             return Ok(Vec::new());
         }
-        let state = snapshot::look(self.cluster, self.api_versions, &self.context.settings.mesh);
+        let state = snapshot::read(self.cluster, self.api_versions, &self.context.settings.mesh);
         let after = self.context.shutdown.race(state).await??;
         Ok(probe::changed(cases, &after.snapshot))
     }

@@ -70,7 +70,7 @@ impl Watcher<'_> {
             }
             let end = self.round(&cases).await?;
             // The policy that changed the answers may be newer than the snapshot.
-            let state = snapshot::look(self.probe_run.cluster, self.probe_run.api_versions, &context.settings.mesh);
+            let state = snapshot::read(self.probe_run.cluster, self.probe_run.api_versions, &context.settings.mesh);
             self.snapshot = context.read(state).await?.snapshot;
             match end {
                 RoundEnd::Restart(reason) => context.printer.say(&format!("watching anew: {reason}")),
@@ -152,7 +152,7 @@ impl Watcher<'_> {
                 _ = polls.tick() => {
                     let probe_run = self.probe_run;
                     let options = &probe_run.context.settings.mesh;
-                    let state = snapshot::look(probe_run.cluster, probe_run.api_versions, options).await?;
+                    let state = snapshot::read(probe_run.cluster, probe_run.api_versions, options).await?;
                     if endpoints_changed(cases, &state.snapshot) {
                         return Ok(RoundEnd::Restart("the endpoints have changed"));
                     }

@@ -1,7 +1,7 @@
-//! Clients of the mesh: whether they have loaded new rules, and whether their old connections are gone.
+//! Clients of the mesh: whether their sidecars have loaded new rules, and whether their old connections have ended.
 
-use super::Switch;
-use super::phases::Stop;
+use super::SwitchRun;
+use super::goal::Planned;
 use crate::curl_pod::proxy::{self, WaitOutcome};
 use crate::domain::client_config::{self, ExpectedClusters};
 use crate::domain::evidence::Sources;
@@ -13,109 +13,134 @@ use crate::signal::Signal;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Sidecars that are asked: a control plane pushes to all of them in one wave.
-const ASKED: usize = 8;
+/// Sidecars that are queried: a control plane pushes to all of them in one wave.
+const QUERIED: usize = 8;
 
-/// What the others get on top, which are not asked: as long again as the slowest took, and no less than this.
+/// The least additional time for the sidecars that are not queried; they get as long as the slowest of the others took.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// Istio's `drainDuration`, where it was not set otherwise.
+/// Istio's default `drainDuration`.
 const DRAIN: Duration = Duration::from_secs(45);
 
-impl Switch<'_> {
-    /// The sidecars that can tell whether the rules of the plan are loaded.
-    pub(super) fn clients(&self) -> Vec<(String, ExpectedClusters)> {
-        if self.args.settle.is_zero() || self.options.sources == Sources::Network || !self.plan.rules_need_settling {
-            return Vec::new();
-        }
-        client_config::clients(&self.look.snapshot, &self.plan, ASKED)
-    }
+/// Whether the mesh may follow a phase now.
+pub(super) enum Settled {
+    /// The sidecars have loaded the rules, or had their time.
+    Done,
+    /// The sidecars have not loaded the rules in time, and the next phase would break their calls.
+    NotLoaded(String),
+}
 
-    /// Gives the mesh its time after a phase whose effect is not seen from outside: until the clients' sidecars have
-    /// loaded it where they can be asked, else `--settle`.
-    pub(super) async fn settle(&self, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Result<(), Stop> {
-        self.context.progress.begin("letting the mesh take the change over", None);
-        let settled = self.settled(phase, clients).await;
-        self.context.progress.end();
-        self.context.printer.say(&settled?);
-        Ok(())
+/// The sidecars that can show whether the rules of the plan are loaded, with the clusters that they will have.
+pub(super) fn expected(run: &SwitchRun<'_>, planned: &Planned) -> Vec<(String, ExpectedClusters)> {
+    let settings = run.settings;
+    let is_queried = !settings.settle.is_zero() && settings.pod.sources != Sources::Network;
+    if !is_queried || !planned.plan.rules_need_settling {
+        return Vec::new();
     }
+    client_config::clients(&planned.state.snapshot, &planned.plan, QUERIED)
+}
 
-    async fn settled(&self, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Result<String, Stop> {
-        let (settle, limit, begin) = (self.args.settle, self.args.wait_timeout, Instant::now());
-        let waited = if phase.kind == ObjectKind::Rule && !clients.is_empty() {
-            proxy::until_loaded(self.cluster, clients, limit).await
-        } else {
-            WaitOutcome::Unknown(String::new())
-        };
-        match waited {
-            WaitOutcome::Done => {
-                let took = begin.elapsed();
-                tokio::time::sleep(took.clamp(MARGIN, settle.max(MARGIN))).await;
-                Ok(format!("settled: loaded after {:.2} s by {}", took.as_secs_f64(), count(clients.len(), "sidecar")))
-            }
-            WaitOutcome::Late(pods) => {
-                let (limit, pods) = (limit.as_secs(), pods.join(", "));
-                let words = format!("the rules are not loaded after {limit} s by the sidecars of {pods}");
-                // The servers come next on the way in: they would refuse these clients.
-                if self.plan.direction == Direction::Enable { Err(Stop::NotLoaded(words)) } else { Ok(words) }
-            }
-            WaitOutcome::Unknown(why) => {
-                tokio::time::sleep(settle).await;
-                let why = if why.is_empty() { "" } else { ", because sidecars could not be asked" };
-                Ok(format!("settled for {:.1} s{why}", settle.as_secs_f64()))
-            }
+/// Gives the mesh time after a phase whose effect is not seen from outside: until the sidecars of `clients` have loaded
+/// the rules, or `--settle` where they cannot be queried.
+pub(super) async fn settle(
+    run: &SwitchRun<'_>,
+    planned: &Planned,
+    phase: &Phase,
+    clients: &[(String, ExpectedClusters)],
+) -> Settled {
+    run.context.progress.begin("letting the mesh take the change over", None);
+    let waited = wait_until_loaded(run, phase, clients).await;
+    run.context.progress.end();
+    match waited {
+        // enable-mtls changes the servers next, which would refuse these clients.
+        Loading::Late(message) if planned.plan.direction == Direction::Enable => Settled::NotLoaded(message),
+        Loading::Done(message) | Loading::Late(message) => {
+            run.context.printer.say(&message);
+            Settled::Done
         }
     }
+}
 
-    /// `--wait-drain`: until no sidecar serves connections from before the change any more. What a ztunnel keeps is
-    /// named with what ends it.
-    pub(super) async fn drain(&self) -> Result<ExitStatus, Signal> {
-        if !self.args.wait_drain {
-            return Ok(ExitStatus::Success);
+/// How a wait for sidecars ended, in a sentence.
+enum Loading {
+    Done(String),
+    Late(String),
+}
+
+async fn wait_until_loaded(run: &SwitchRun<'_>, phase: &Phase, clients: &[(String, ExpectedClusters)]) -> Loading {
+    let (settle, limit, begin) = (run.settings.settle, run.settings.wait_timeout, Instant::now());
+    let waited = if phase.kind == ObjectKind::Rule && !clients.is_empty() {
+        proxy::until_loaded(run.cluster, clients, limit).await
+    } else {
+        WaitOutcome::Unknown(String::new())
+    };
+    match waited {
+        WaitOutcome::Done => {
+            let took = begin.elapsed();
+            tokio::time::sleep(took.clamp(MARGIN, settle.max(MARGIN))).await;
+            let (took, sidecars) = (took.as_secs_f64(), count(clients.len(), "sidecar"));
+            Loading::Done(format!("settled: loaded after {took:.2} s by {sidecars}"))
         }
-        let pods = |wanted: DataPlane| -> Vec<String> {
-            let pods = self.look.snapshot.pods.values().filter(|pod| pod.data_plane == wanted && !pod.facts.finished);
-            pods.map(|pod| pod.name.clone()).collect()
-        };
-        let (sidecars, ambient, printer) = (pods(DataPlane::Sidecar), pods(DataPlane::Ambient), self.context.printer);
-        if !ambient.is_empty() {
-            printer.warn(&format!(
-                "a ztunnel keeps connections that were opened before without end; a restart of their pods ends them: \
-                 kubectl delete pod -n {} {}",
-                self.cluster.namespace,
-                ambient.join(" ")
-            ));
+        WaitOutcome::Late(pods) => {
+            let (limit, pods) = (limit.as_secs(), pods.join(", "));
+            Loading::Late(format!("the rules are not loaded after {limit} s by the sidecars of {pods}"))
         }
-        if sidecars.is_empty() {
-            return Ok(ExitStatus::Success);
+        WaitOutcome::Unknown(reason) => {
+            tokio::time::sleep(settle).await;
+            let reason = if reason.is_empty() { "" } else { ", because sidecars could not be asked" };
+            Loading::Done(format!("settled for {:.1} s{reason}", settle.as_secs_f64()))
         }
-        self.context.progress.begin("waiting until old connections are gone", None);
-        let drained = self.context.shutdown.race(self.drained(&sidecars)).await;
-        self.context.progress.end();
-        drained
     }
+}
 
-    async fn drained(&self, sidecars: &[String]) -> ExitStatus {
-        let (begin, limit, printer) = (Instant::now(), self.args.wait_timeout, self.context.printer);
-        match proxy::until_drained(self.cluster, sidecars, limit).await {
-            WaitOutcome::Done => {
-                let (took, sidecars) = (begin.elapsed().as_secs_f64(), count(sidecars.len(), "sidecar"));
-                printer.say(&format!("drained after {took:.0} s: {sidecars} keep no connection from before"));
-                ExitStatus::Success
-            }
-            WaitOutcome::Late(pods) => {
-                let (limit, pods) = (limit.as_secs(), pods.join(", "));
-                printer.warn(&format!("after {limit} s connections from before are still served at: {pods}"));
-                ExitStatus::Inconclusive
-            }
-            WaitOutcome::Unknown(why) => {
-                tokio::time::sleep(DRAIN.saturating_sub(begin.elapsed())).await;
-                let seconds = DRAIN.as_secs();
-                printer
-                    .warn(&format!("waited {seconds} s, Istio's default, because a sidecar could not be asked: {why}"));
-                ExitStatus::Success
-            }
+/// `--wait-drain`: waits until no sidecar serves connections from before the change. Those that a ztunnel keeps are
+/// named, with the command that ends them.
+pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned) -> Result<ExitStatus, Signal> {
+    if !run.settings.wait_drain {
+        return Ok(ExitStatus::Success);
+    }
+    let pods = |wanted: DataPlane| -> Vec<String> {
+        let pods = planned.state.snapshot.pods.values();
+        let pods = pods.filter(|pod| pod.data_plane == wanted && !pod.facts.finished);
+        pods.map(|pod| pod.name.clone()).collect()
+    };
+    let (sidecars, ambient) = (pods(DataPlane::Sidecar), pods(DataPlane::Ambient));
+    if !ambient.is_empty() {
+        run.context.printer.warn(&format!(
+            "a ztunnel keeps connections that were opened before without end; a restart of their pods ends them: \
+             kubectl delete pod -n {} {}",
+            run.cluster.namespace,
+            ambient.join(" ")
+        ));
+    }
+    if sidecars.is_empty() {
+        return Ok(ExitStatus::Success);
+    }
+    run.context.progress.begin("waiting until old connections are gone", None);
+    let drained = run.context.shutdown.race(wait_until_drained(run, &sidecars)).await;
+    run.context.progress.end();
+    drained
+}
+
+async fn wait_until_drained(run: &SwitchRun<'_>, sidecars: &[String]) -> ExitStatus {
+    let (begin, limit, printer) = (Instant::now(), run.settings.wait_timeout, run.context.printer);
+    match proxy::until_drained(run.cluster, sidecars, limit).await {
+        WaitOutcome::Done => {
+            let (took, sidecars) = (begin.elapsed().as_secs_f64(), count(sidecars.len(), "sidecar"));
+            printer.say(&format!("drained after {took:.0} s: {sidecars} keep no connection from before"));
+            ExitStatus::Success
+        }
+        WaitOutcome::Late(pods) => {
+            let (limit, pods) = (limit.as_secs(), pods.join(", "));
+            printer.warn(&format!("after {limit} s connections from before are still served at: {pods}"));
+            ExitStatus::Inconclusive
+        }
+        WaitOutcome::Unknown(reason) => {
+            tokio::time::sleep(DRAIN.saturating_sub(begin.elapsed())).await;
+            let seconds = DRAIN.as_secs();
+            printer
+                .warn(&format!("waited {seconds} s, Istio's default, because a sidecar could not be asked: {reason}"));
+            ExitStatus::Success
         }
     }
 }

@@ -1,265 +1,333 @@
-//! The phases of a switch: rules and policy in the order that loses no call, watched by a probe that runs before the
-//! first write.
+//! The phases of a plan: rules and policy in the order that loses no call, watched by a probe that runs before the first
+//! write.
 
-use super::super::probe_run::pod_failure;
-use super::Switch;
-use crate::cluster::apply::{Applied, Mode, Refused};
+use super::clients::{self, Settled};
+use super::goal::Planned;
+use super::parts::Parts;
+use super::{SwitchRun, checks};
+use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
+use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
-use crate::curl_pod::stream;
+use crate::curl_pod::stream::{self, Stream};
+use crate::domain::client_config::ExpectedClusters;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
-use crate::domain::plan::{self, Direction, ObjectKind, Phase};
+use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
 use crate::report::human::count;
 use serde_json::Value;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Endpoints that are watched while the policy comes into force; the proof asks all of them.
+/// Endpoints that are watched until they enforce the policy; the proof tests all of them.
 const WATCHED: usize = 100;
 
-/// Why the phases ended before their end.
-pub(super) enum Stop {
-    /// Plan again and go on.
-    Stale(String),
-    /// The error of a write.
-    Error(ClusterError),
-    /// The policy did not come into force in time.
+/// How the phases of one plan ended.
+enum PhaseEnd {
+    /// Every change is made.
+    Done,
+    /// The changes are made, and the policy is not in force in time.
     NotInForce(String),
-    /// Clients have not loaded the rules in time, so that the policy would cut them off.
+    /// Sidecars of clients have not loaded the rules in time, so the policy would break their calls.
     NotLoaded(String),
+    /// An object changed since it was read: the rest has to be planned again.
+    Replan {
+        reason: String,
+        /// Why the policy, where it is written already, is not in force.
+        not_in_force: Option<String>,
+    },
 }
 
-impl Switch<'_> {
-    /// All phases; an object that somebody else changed meanwhile makes us look and plan once more.
-    pub(super) async fn change(&mut self) -> error::Result<()> {
-        for last_try in [false, true] {
-            self.note().await?;
-            let stop = match self.phases().await? {
-                Ok(()) => return Ok(()),
-                Err(stop) => stop,
-            };
-            match stop {
-                Stop::Stale(words) if last_try => {
-                    let message = format!("somebody else keeps changing the same objects: {words}");
+/// What the phases of a run came to.
+pub(super) enum Written {
+    /// Every change is made, and nothing shows that it is not in force.
+    Done,
+    /// The policy is not in force in time, for this reason.
+    NotInForce(String),
+}
+
+/// Writes the journal and every phase, plans once more where an object changed meanwhile, and checks that no in-mesh
+/// call is lost.
+pub(super) async fn write_all(
+    run: &SwitchRun<'_>,
+    planned: &mut Planned,
+    parts: &mut Parts<'_>,
+) -> error::Result<Written> {
+    let written = match write_plan(run, planned, parts).await? {
+        PhaseEnd::Done => Written::Done,
+        PhaseEnd::NotInForce(reason) => Written::NotInForce(reason),
+        PhaseEnd::NotLoaded(message) => return Err(Error::Inconclusive(message)),
+        PhaseEnd::Replan { reason, not_in_force } => {
+            // What is written already may still be on its way to the proxies.
+            if run.settings.verify && !parts.writer.ledger().written().is_empty() {
+                let settle = tokio::time::sleep(run.settings.settle);
+                run.context.shutdown.race(settle).await?;
+            }
+            let is_untouched = parts.writer.ledger().written().is_empty();
+            checks::replan(run, planned, &reason, is_untouched).await?;
+            match write_plan(run, planned, parts).await? {
+                PhaseEnd::Done => not_in_force.map_or(Written::Done, Written::NotInForce),
+                PhaseEnd::NotInForce(reason) => Written::NotInForce(reason),
+                PhaseEnd::NotLoaded(message) => return Err(Error::Inconclusive(message)),
+                PhaseEnd::Replan { reason, .. } => {
+                    let message = format!("somebody else keeps changing the same objects: {reason}");
                     return Err(ClusterError::new(message, "find out who, and run the command again").into());
                 }
-                Stop::Stale(words) => {
-                    // What was written already is nothing to wait for in the next plan, but may be on its way still.
-                    if self.args.verify && !self.applier.ledger.written().is_empty() {
-                        self.context.shutdown.race(tokio::time::sleep(self.args.settle)).await?;
-                    }
-                    self.look_again(&words).await?;
-                }
-                Stop::NotLoaded(words) => return Err(Error::Inconclusive(words)),
-                Stop::Error(error) => return Err(error.into()),
-                Stop::NotInForce(words) => {
-                    self.not_in_force = Some(words);
-                    return Ok(());
-                }
             }
         }
-        Ok(())
-    }
+    };
+    parts.calls.check(run).await?;
+    Ok(written)
+}
 
-    async fn phases(&mut self) -> error::Result<Result<(), Stop>> {
-        let watched = self.watched();
-        if !self.args.verify || !self.plan.has_writes() || watched.is_empty() {
-            if self.args.verify && self.plan.has_writes() {
-                self.context.printer.say("no endpoint shows the policy's effect: it cannot be waited for");
+/// Writes the journal for one plan, then its phases.
+async fn write_plan(run: &SwitchRun<'_>, planned: &mut Planned, parts: &mut Parts<'_>) -> error::Result<PhaseEnd> {
+    parts.journal.write_journal(run, planned).await?;
+    let watched = watched_endpoints(planned);
+    let is_verified = run.settings.verify && planned.plan.has_writes();
+    if is_verified && !watched.is_empty() {
+        return write_watched(run, planned, parts, &watched).await;
+    }
+    if is_verified {
+        run.context.printer.say("no endpoint shows the policy's effect: it cannot be waited for");
+    }
+    write_unwatched(run, planned, parts).await
+}
+
+/// Writes the phases while a probe pod tests the endpoints that show the policy's effect.
+async fn write_watched(
+    run: &SwitchRun<'_>,
+    planned: &mut Planned,
+    parts: &mut Parts<'_>,
+    watched: &[(String, u16)],
+) -> error::Result<PhaseEnd> {
+    let marker = random_word(16);
+    let settings = run.settings;
+    // The rules and the policy may each need the whole limit, and so may the monitor before them.
+    let duration = settings.wait_timeout * 2 + settings.settle + settings.pod.start_timeout + Duration::from_mins(1);
+    let arguments = stream::arguments(watched, stream::Pace::BRISK, duration, &marker);
+    let request = run.probe_runner().pod_request(vec![Curl::endless(arguments)], duration.as_secs());
+    let services = planned.state.snapshot.services.clone();
+    run.context.progress.begin("starting the probe that watches the change", None);
+    let outcome = with_pod(run.cluster, &request, &services, &run.context.shutdown, async |probe| {
+        let watch = EnforcementWatch::start(probe, &marker, planned, watched).await?;
+        watch.write_phases(run, planned, parts).await
+    })
+    .await;
+    run.context.progress.end();
+    parts.removals.push(outcome.removal);
+    match outcome.result {
+        Ok(end) => Ok(end),
+        Err(Failure::Pod(reason, message)) => write_after_lost_watch(run, planned, parts, reason, &message).await,
+        Err(Failure::Cluster(error)) => Err(error.into()),
+        Err(Failure::Interrupted(signal)) => Err(Error::Interrupted(signal)),
+    }
+}
+
+/// The watching pod failed. That stops `enable-mtls` before its first write; it does not block `disable-mtls`.
+async fn write_after_lost_watch(
+    run: &SwitchRun<'_>,
+    planned: &mut Planned,
+    parts: &mut Parts<'_>,
+    reason: Reason,
+    message: &str,
+) -> error::Result<PhaseEnd> {
+    let failure = format!("the probe that watches the change failed: {reason}: {message} ({})", reason.remedy());
+    if !parts.writer.ledger().written().is_empty() {
+        return Ok(PhaseEnd::NotInForce(failure));
+    }
+    if planned.plan.direction == Direction::Enable {
+        let message = format!("{failure}; nothing was written (--verify=false applies without proof)");
+        return Err(Error::Inconclusive(message));
+    }
+    run.context.printer.warn(&failure);
+    write_unwatched(run, planned, parts).await
+}
+
+/// Writes the phases without a watch: each gets time to take effect.
+async fn write_unwatched(run: &SwitchRun<'_>, planned: &mut Planned, parts: &mut Parts<'_>) -> error::Result<PhaseEnd> {
+    parts.calls.begin(run).await?;
+    let clients = clients::expected(run, planned);
+    for phase in planned.plan.phases() {
+        parts.writer.check_lock()?;
+        let work = parts.writer.write(&planned.state, &phase.changes, &*run.context.progress);
+        let applied = run.context.shutdown.race(work).await?;
+        match absorb_results(&mut planned.state, applied) {
+            Ok(()) => {}
+            Err(WriteError::Stale(reason)) => return Ok(PhaseEnd::Replan { reason, not_in_force: None }),
+            Err(WriteError::Error(error)) => return Err(error.into()),
+        }
+        let has_writes = phase.has_writes();
+        // Without a watch, a policy gets time as well.
+        if run.settings.verify && has_writes && needs_time(&phase) {
+            let settled = run.context.shutdown.race(clients::settle(run, planned, &phase, &clients)).await;
+            if let Settled::NotLoaded(message) = settled? {
+                return Ok(PhaseEnd::NotLoaded(message));
             }
-            return self.unwatched().await;
-        }
-        let marker = random_word(16);
-        // The rules and the policy may each take their time, and so may the control before them.
-        let duration =
-            self.args.wait_timeout * 2 + self.args.settle + self.options.start_timeout + Duration::from_mins(1);
-        let arguments = stream::arguments(&watched, stream::Pace::BRISK, duration, &marker);
-        let request = self.probe_runner().pod_request(vec![Curl::endless(arguments)], duration.as_secs());
-        let services = self.look.snapshot.services.clone();
-        self.context.progress.begin("starting the probe that watches the change", None);
-        let (cluster, shutdown) = (self.cluster, &self.context.shutdown);
-        let outcome = with_pod(cluster, &request, &services, shutdown, async |probe| {
-            self.watched_phases(probe, &marker, &watched).await
-        })
-        .await;
-        self.context.progress.end();
-        self.removals.push(outcome.removal);
-        match outcome.result {
-            Ok(result) => Ok(result),
-            Err(failure) => {
-                let (reason, words) = pod_failure(failure)?;
-                self.without_watcher(reason, &words).await
-            }
         }
     }
+    Ok(PhaseEnd::Done)
+}
 
-    /// The watching pod did not come about: on the way in that stops the run, the way out stays open.
-    async fn without_watcher(&mut self, reason: Reason, words: &str) -> error::Result<Result<(), Stop>> {
-        let what = format!("the probe that watches the change failed: {reason}: {words} ({})", reason.remedy());
-        let nothing_written = self.applier.ledger.written().is_empty();
-        if self.plan.direction == Direction::Enable && nothing_written {
-            return Err(Error::Inconclusive(format!(
-                "{what}; nothing was written (--verify=false applies without proof)"
-            )));
-        }
-        if !nothing_written {
-            return Ok(Err(Stop::NotInForce(what)));
-        }
-        self.context.printer.warn(&what);
-        self.unwatched().await
-    }
+/// Whether the mesh needs time after a phase, before the next one.
+fn needs_time(phase: &Phase) -> bool {
+    phase.needs_settle || phase.kind == ObjectKind::Policy
+}
 
-    async fn unwatched(&mut self) -> error::Result<Result<(), Stop>> {
-        self.control_begins().await?;
-        let clients = self.clients();
-        for phase in self.plan.phases() {
-            if let Err(stop) = self.write(&phase).await? {
-                return Ok(Err(stop));
-            }
-            let writes = phase.has_writes();
-            // Without a watcher a policy, too, only gets its time.
-            if self.args.verify && writes && (phase.needs_settle || phase.kind == ObjectKind::Policy) {
-                let settled = self.context.shutdown.race(self.settle(&phase, &clients)).await;
-                if let Err(stop) = settled? {
-                    return Ok(Err(stop));
-                }
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Writes one phase and takes the server's objects over, for their resource versions.
-    async fn write(&mut self, phase: &Phase) -> error::Result<Result<(), Stop>> {
-        self.still_ours()?;
-        let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
-        let applied = self.context.shutdown.race(work).await?;
-        Ok(self.take_over(applied))
-    }
-
-    fn take_over(&mut self, applied: Vec<Applied>) -> Result<(), Stop> {
-        let mut stop = Ok(());
-        for one in applied {
-            match self.accept(one) {
-                Ok(()) => {}
-                Err(Refused::Error(error)) => stop = Err(Stop::Error(error)),
-                Err(Refused::Stale(words)) => {
-                    if stop.is_ok() {
-                        stop = Err(Stop::Stale(words));
-                    }
-                }
-            }
-        }
-        stop
-    }
-
-    /// Takes the server's object over, for its resource version.
-    pub(super) fn accept(&mut self, applied: Applied) -> Result<(), Refused> {
-        match applied.result? {
-            Value::Null => self.look.remove(applied.change.kind(), applied.change.name()),
-            object => self.look.put(applied.change.kind(), object),
-        }
-        Ok(())
-    }
-
-    /// The endpoints at which the policy's change can be seen.
-    fn watched(&self) -> Vec<(String, u16)> {
-        let Some(change) = self.plan.policy.as_ref().filter(|change| change.is_write()) else { return Vec::new() };
-        let mode = self.plan.direction.mode();
-        let mut after = self.look.snapshot.clone();
-        after.policies = match &self.after {
-            Some(policies) => policies.clone(),
-            None => plan::policies_after(&after.policies, change, mode),
-        };
-        match self.cases(&after) {
-            Ok(cases) => enforcement::endpoints(&cases, ExpectedAnswer::from(mode), WATCHED),
-            Err(_) => Vec::new(),
+/// Puts the server's objects into the state, for their resource versions. Of several errors, one of the API counts more
+/// than an object that changed.
+fn absorb_results(state: &mut ClusterState, applied: Vec<Applied>) -> Result<(), WriteError> {
+    let mut result = Ok(());
+    for one in applied {
+        match update_state(state, one) {
+            Err(WriteError::Stale(_)) if result.is_err() => {}
+            Err(error) => result = Err(error),
+            Ok(()) => {}
         }
     }
+    result
+}
 
-    async fn watched_phases(
-        &mut self,
+/// Puts the object of one answer into the state, or takes a deleted object out.
+pub(super) fn update_state(state: &mut ClusterState, applied: Applied) -> Result<(), WriteError> {
+    match applied.result? {
+        Value::Null => state.remove(applied.change.kind(), applied.change.name()),
+        object => state.put(applied.change.kind(), object),
+    }
+    Ok(())
+}
+
+/// The endpoints (address, port) at which the policy's change can be seen from outside the mesh.
+fn watched_endpoints(planned: &Planned) -> Vec<(String, u16)> {
+    let Some(change) = planned.plan.policy.as_ref().filter(|change| change.is_write()) else { return Vec::new() };
+    let mode = planned.plan.direction.mode();
+    let mut after = planned.state.snapshot.clone();
+    after.policies = match &planned.restored_policies {
+        Some(policies) => policies.clone(),
+        None => plan::policies_after(&after.policies, change, mode),
+    };
+    match planned.cases(&after) {
+        Ok(cases) => enforcement::endpoints(&cases, ExpectedAnswer::from(mode), WATCHED),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The probe that shows when endpoints enforce the policy.
+struct EnforcementWatch<'a> {
+    stream: Stream,
+    tracker: Tracker,
+    /// Address and port of each endpoint.
+    endpoints: &'a [(String, u16)],
+    /// What the endpoints answer once the policy is in force.
+    expected: ExpectedAnswer,
+}
+
+impl<'a> EnforcementWatch<'a> {
+    /// Waits until the pod's samples show every endpoint.
+    async fn start(
         probe: &ProbePod,
         marker: &str,
-        watched: &[(String, u16)],
-    ) -> Result<Result<(), Stop>, Failure> {
+        planned: &Planned,
+        endpoints: &'a [(String, u16)],
+    ) -> Result<Self, Failure> {
+        let expected = ExpectedAnswer::from(planned.plan.direction.mode());
         let mut stream = stream::open(probe, marker).await?;
-        let mut tracker = Tracker::new(ExpectedAnswer::from(self.plan.direction.mode()), watched.len());
-        // Before anything is written the stream must show every endpoint.
+        let mut tracker = Tracker::new(expected, endpoints.len());
         stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
-        stream.during(&mut tracker, self.control_begins()).await.map_err(Failure::Interrupted)?;
-        let awaited = ExpectedAnswer::from(self.plan.direction.mode());
-        let mut is_there = false;
-        let (phases, clients) = (self.plan.phases(), self.clients());
-        for (index, phase) in phases.iter().enumerate() {
-            if let Err(error) = self.still_ours() {
-                return Ok(Err(Stop::Error(error)));
-            }
-            let applied = {
-                let work = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress);
-                stream.during(&mut tracker, work).await
-            };
-            let wrote = !applied.is_empty();
-            if let Err(stop) = self.take_over(applied) {
-                return Ok(Err(stop));
-            }
-            let mode = phase.changes.iter().find_map(plan::Change::mode);
-            // Of a policy that passes PERMISSIVE one step shows outside: the one that makes plaintext come or go.
-            let shows = !is_there && mode.is_some_and(|mode| ExpectedAnswer::from(mode) == awaited);
-            is_there |= shows;
-            if wrote && shows {
-                if let Err(words) = self.wait(&mut stream, &mut tracker, watched).await? {
-                    // The way out stays open: an application that never answers, or that is dead, must not bar it.
-                    if self.plan.direction == Direction::Enable {
-                        return Ok(Err(Stop::NotInForce(words)));
-                    }
-                    self.not_in_force = Some(words);
-                }
-                continue;
-            }
-            // What does not show gets its time, so that the next phase finds a mesh that follows it.
-            let is_last = index + 1 == phases.len();
-            if wrote
-                && !is_last
-                && (phase.needs_settle || phase.kind == ObjectKind::Policy)
-                && let Err(stop) = stream.during(&mut tracker, self.settle(phase, &clients)).await
-            {
-                return Ok(Err(stop));
-            }
-        }
-        Ok(Ok(()))
+        Ok(Self { stream, tracker, endpoints, expected })
     }
 
-    async fn wait(
-        &self,
-        stream: &mut stream::Stream,
-        tracker: &mut Tracker,
-        watched: &[(String, u16)],
-    ) -> Result<Result<(), String>, Failure> {
-        self.context.progress.begin("waiting until the policy is in force", None);
+    async fn write_phases(
+        mut self,
+        run: &SwitchRun<'_>,
+        planned: &mut Planned,
+        parts: &mut Parts<'_>,
+    ) -> Result<PhaseEnd, Failure> {
+        let begun = self.stream.during(&mut self.tracker, parts.calls.begin(run)).await;
+        begun.map_err(Failure::Interrupted)?;
+        let (phases, clients) = (planned.plan.phases(), clients::expected(run, planned));
+        let shown = phases.iter().position(|phase| self.is_shown(phase));
+        let mut not_in_force = None;
+        for (index, phase) in phases.iter().enumerate() {
+            parts.writer.check_lock().map_err(Failure::Cluster)?;
+            let work = parts.writer.write(&planned.state, &phase.changes, &*run.context.progress);
+            let applied = self.stream.during(&mut self.tracker, work).await;
+            let has_written = !applied.is_empty();
+            match absorb_results(&mut planned.state, applied) {
+                Ok(()) => {}
+                Err(WriteError::Stale(reason)) => return Ok(PhaseEnd::Replan { reason, not_in_force }),
+                Err(WriteError::Error(error)) => return Err(Failure::Cluster(error)),
+            }
+            if !has_written {
+                continue;
+            }
+            if shown == Some(index) {
+                not_in_force = self.wait(run).await?;
+                // An application that never answers must not block disable-mtls.
+                if not_in_force.is_some() && planned.plan.direction == Direction::Enable {
+                    break;
+                }
+            } else if index + 1 < phases.len()
+                && let ControlFlow::Break(end) = self.settle(run, planned, phase, &clients).await
+            {
+                return Ok(end);
+            }
+        }
+        Ok(not_in_force.map_or(PhaseEnd::Done, PhaseEnd::NotInForce))
+    }
+
+    /// Whether the phase's effect is seen from outside: plaintext is refused from then on, or accepted. Of a policy that
+    /// passes PERMISSIVE, only one of the two steps is.
+    fn is_shown(&self, phase: &Phase) -> bool {
+        let mode = phase.changes.iter().find_map(Change::mode);
+        mode.is_some_and(|mode| ExpectedAnswer::from(mode) == self.expected)
+    }
+
+    /// A phase whose effect is not seen gets time, so that the next phase finds a mesh that follows it.
+    async fn settle(
+        &mut self,
+        run: &SwitchRun<'_>,
+        planned: &Planned,
+        phase: &Phase,
+        clients: &[(String, ExpectedClusters)],
+    ) -> ControlFlow<PhaseEnd> {
+        if !needs_time(phase) {
+            return ControlFlow::Continue(());
+        }
+        match self.stream.during(&mut self.tracker, clients::settle(run, planned, phase, clients)).await {
+            Settled::Done => ControlFlow::Continue(()),
+            Settled::NotLoaded(message) => ControlFlow::Break(PhaseEnd::NotLoaded(message)),
+        }
+    }
+
+    /// Waits until every endpoint follows the policy; the text says where it is not in force in time.
+    async fn wait(&mut self, run: &SwitchRun<'_>) -> Result<Option<String>, Failure> {
+        let Self { stream, tracker, endpoints, .. } = self;
+        run.context.progress.begin("waiting until the policy is in force", None);
         tracker.restart();
-        let waited = stream.until(tracker, self.args.wait_timeout, Tracker::in_force).await?;
-        self.context.progress.end();
+        let waited = stream.until(tracker, run.settings.wait_timeout, Tracker::in_force).await?;
+        run.context.progress.end();
         let lagging: Vec<String> = tracker
             .lagging()
             .into_iter()
-            .filter_map(|index| watched.get(index))
+            .filter_map(|index| endpoints.get(index))
             .map(|(ip, port)| format!("{ip}:{port}"))
             .collect();
         if waited.is_none() {
-            let limit = self.args.wait_timeout.as_secs();
-            return Ok(Err(format!("the policy is not in force after {limit} s at {}", lagging.join(", "))));
+            let limit = run.settings.wait_timeout.as_secs();
+            return Ok(Some(format!("the policy is not in force after {limit} s at {}", lagging.join(", "))));
         }
-        let there = count(watched.len() - lagging.len(), "endpoint");
-        let words = if tracker.has_moved() {
-            format!("in force after {:.2} s at {there}", tracker.since().as_secs_f64())
+        let followed = count(endpoints.len() - lagging.len(), "endpoint");
+        let message = if tracker.has_moved() {
+            format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64())
         } else {
-            format!("in force at {there}, where nothing had to change")
+            format!("in force at {followed}, where nothing had to change")
         };
-        self.context.printer.say(&words);
+        run.context.printer.say(&message);
         if !lagging.is_empty() {
-            self.context.printer.warn(&format!("unmoved, as a dead application is: {}", lagging.join(", ")));
+            run.context.printer.warn(&format!("unmoved, as a dead application is: {}", lagging.join(", ")));
         }
-        Ok(Ok(()))
+        Ok(None)
     }
 }

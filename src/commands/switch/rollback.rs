@@ -1,138 +1,145 @@
-//! A run that does not end as it should: undone, or told truthfully, with the command that goes on or goes back.
+//! A run that does not end as it should: reported with the next command, and rolled back where the settings say so.
 
-use super::{Switch, Task, task};
-use crate::cluster::apply::Mode;
+use super::goal::{Goal, Planned, restoration};
+use super::parts::Parts;
+use super::phases::update_state;
+use super::{SwitchRun, results};
+use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
 use crate::domain::plan::{ObjectKind, Plan};
 use crate::error::Error;
+use crate::exit::ExitStatus;
 use crate::report::human::count;
+use crate::settings::Rollback;
 
-impl Switch<'_> {
-    /// Says what was done before the run ended early, and undoes it where that was asked for.
-    pub(super) async fn ended_early(&mut self, error: Error) -> Error {
-        self.account();
-        if self.rolls_back(matches!(error, Error::CallsLost(_))) {
-            self.roll_back().await;
+/// Reports what was written before `error` ended the run, and rolls it back where the settings say so.
+pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
+    report_unfinished(run, planned, parts);
+    if needs_rollback(run, matches!(error, Error::CallsLost(_))) {
+        roll_back(run, parts).await;
+    }
+    results::record_writes(run, &parts.writer);
+}
+
+/// Every change is made, but the proof was interrupted (`is_cut_short`), is not as expected, or calls are lost.
+pub(super) async fn not_proven(
+    run: &SwitchRun<'_>,
+    planned: &Planned,
+    parts: &mut Parts<'_>,
+    is_cut_short: bool,
+    calls: ExitStatus,
+) {
+    if needs_rollback(run, calls != ExitStatus::Success) {
+        return roll_back(run, parts).await;
+    }
+    if !is_cut_short || parts.writer.ledger().written().is_empty() {
+        return;
+    }
+    let namespace = &run.cluster.namespace;
+    let next = match &planned.goal {
+        // The journals stay until the proof, so the same restore is possible again.
+        Goal::Restore(_) => format!("`{}` goes on from here", run.restore_command()),
+        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
+            format!("`secure-traffic probe -n {namespace}` asks again, {}", undo_hint(run))
         }
-        self.record_writes();
-        error
-    }
+        Goal::Switch(_) | Goal::Manifests(_) => format!("`secure-traffic probe -n {namespace}` asks again"),
+    };
+    run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
+}
 
-    /// Everything is written, but the proof was cut short, or is not what it should be.
-    pub(super) async fn not_proven(&mut self, is_cut_short: bool, calls_are_lost: bool) {
-        if self.rolls_back(calls_are_lost) {
-            return self.roll_back().await;
-        }
-        if !is_cut_short || self.applier.ledger.written().is_empty() {
-            return;
-        }
-        let namespace = &self.cluster.namespace;
-        let next = match &self.task {
-            // The journals are kept until the proof, so that it can be said again.
-            Task::Restore(_) => format!("`{}` goes on from here", self.restoring()),
-            Task::Switch(_) | Task::Given(_) if self.journal.is_some() => {
-                format!("`secure-traffic probe -n {namespace}` asks again, {}", self.way_back())
-            }
-            Task::Switch(_) | Task::Given(_) => format!("`secure-traffic probe -n {namespace}` asks again"),
-        };
-        self.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
+const fn needs_rollback(run: &SwitchRun<'_>, calls_are_lost: bool) -> bool {
+    match run.settings.rollback {
+        Rollback::OnFailure => true,
+        Rollback::OnLostCalls => calls_are_lost,
+        Rollback::Never => false,
     }
+}
 
-    /// Where nothing was said, lost calls in the mesh are undone, and nothing else; the way out stays open.
-    fn rolls_back(&self, calls_are_lost: bool) -> bool {
-        self.args.rollback_on_failure.unwrap_or(calls_are_lost && self.is_enabling())
-    }
-
-    /// Undoes what this run has changed. A signal that has come already does not cut it short; the next one does.
-    pub(super) async fn roll_back(&mut self) {
-        let Some(run) = self.journal.as_ref().map(|journal| journal.run().clone()) else { return };
-        let printer = self.context.printer;
-        printer.say("rolling back");
-        match self.undo_own(run).await {
-            Ok(plan) if plan.warnings.is_empty() && self.applier.ledger.unanswered().is_empty() => {
-                printer.say("rolled back: everything is as it was before");
-                self.calls_recover().await;
-                let Some(journal) = self.journal.take() else { return };
-                if let Err(error) = journal.discard().await {
-                    printer.warn(&format!("the journal could not be removed: {error}"));
-                }
-            }
-            Ok(plan) => {
-                for warning in &plan.warnings {
-                    printer.warn(&warning.to_string());
-                }
-                printer.warn(&format!("rolled back, but for what is named above; {}", self.way_back()));
-            }
-            Err(error) => printer.warn(&format!("the roll-back failed: {error}; {}", self.way_back())),
-        }
-    }
-
-    /// The command that puts back what was there.
-    pub(super) fn way_back(&self) -> String {
-        format!("`{}` puts back what was there", self.restoring())
-    }
-
-    fn restoring(&self) -> String {
-        format!("secure-traffic disable-mtls -n {} --restore", self.cluster.namespace)
-    }
-
-    async fn undo_own(&mut self, mut run: Run) -> Result<Plan, ClusterError> {
-        for one in self.applier.ledger.written() {
-            if let Some(uid) = one.made
-                && let Some(entry) =
-                    run.entries.iter_mut().find(|entry| entry.kind == one.target && entry.name == one.name)
-            {
-                entry.created_uid = Some(uid);
+/// Undoes what this run has changed. The first signal does not interrupt it; a second one ends the process.
+async fn roll_back(run: &SwitchRun<'_>, parts: &mut Parts<'_>) {
+    let Some(written_run) = parts.journal.written_run().cloned() else { return };
+    let printer = run.context.printer;
+    printer.say("rolling back");
+    match undo(run, &parts.writer, written_run).await {
+        Ok(plan) if plan.warnings.is_empty() && parts.writer.ledger().unanswered().is_empty() => {
+            printer.say("rolled back: everything is as it was before");
+            parts.calls.report_recovery(run).await;
+            if let Err(error) = parts.journal.delete().await {
+                printer.warn(&format!("the journal could not be removed: {error}"));
             }
         }
-        let look = snapshot::look(self.cluster, self.generation, &self.context.settings.mesh).await?;
-        let (plan, _) = task::restoration(&look, std::slice::from_ref(&run));
-        self.look = look;
-        let phases = plan.phases();
-        let writing = phases.iter().filter(|phase| phase.has_writes()).count();
-        for (index, phase) in phases.iter().enumerate() {
-            self.still_ours()?;
-            let before = self.applier.ledger.written().len();
-            let applied = self.applier.apply(&self.look, &phase.changes, Mode::Write, &*self.context.progress).await;
-            for one in self.applier.ledger.written().iter().skip(before) {
-                self.context.printer.say(&format!("{} {}", one.title, one.word));
+        Ok(plan) => {
+            for warning in &plan.warnings {
+                printer.warn(&warning.to_string());
             }
-            for one in applied {
-                self.accept(one).map_err(ClusterError::from)?;
-            }
-            // Time for the mesh between servers and clients; the watching pod is gone by now.
-            let is_last = index + 1 == phases.len();
-            if !is_last && writing > 1 && (phase.kind == ObjectKind::Policy || phase.needs_settle) {
-                tokio::time::sleep(self.args.settle).await;
-            }
+            printer.warn(&format!("rolled back, but for what is named above; {}", undo_hint(run)));
         }
-        Ok(plan)
+        Err(error) => printer.warn(&format!("the roll-back failed: {error}; {}", undo_hint(run))),
     }
+}
 
-    /// What was done before the run ended early.
-    fn account(&self) {
-        let written = self.applier.ledger.written();
-        let unanswered = self.applier.ledger.unanswered().len();
-        let planned = self.every_write().len();
-        if written.is_empty() && unanswered == 0 {
-            self.context.printer.say("nothing was written");
-            return;
+/// The command that restores the former state, in a sentence.
+fn undo_hint(run: &SwitchRun<'_>) -> String {
+    format!("`{}` puts back what was there", run.restore_command())
+}
+
+/// Writes the plan that undoes `written_run`, with the UIDs of the objects that it created. Returns that plan.
+async fn undo(run: &SwitchRun<'_>, writer: &Writer<'_>, mut written_run: Run) -> Result<Plan, ClusterError> {
+    for one in writer.ledger().written() {
+        if let Some(uid) = one.made
+            && let Some(entry) =
+                written_run.entries.iter_mut().find(|entry| entry.kind == one.kind && entry.name == one.name)
+        {
+            entry.created_uid = Some(uid);
         }
-        for one in &written {
-            self.context.printer.say(&format!("{} {}", one.title, one.word));
-        }
-        let unknown = if unanswered > 0 { format!(", {unanswered} without an answer") } else { String::new() };
-        let back = match &self.task {
-            Task::Restore(_) => format!(": `{}`", self.restoring()),
-            Task::Switch(_) | Task::Given(_) if self.journal.is_some() => format!(", {}", self.way_back()),
-            Task::Switch(_) | Task::Given(_) => ", and there is no journal to go back by".to_owned(),
-        };
-        self.context.printer.warn(&format!(
-            "ended early: {} of {} made{unknown}; the same command goes on from here{back}",
-            written.len(),
-            count(planned, "change"),
-        ));
     }
+    let mut state = snapshot::read(run.cluster, run.api_versions, &run.context.settings.mesh).await?;
+    let (plan, _) = restoration(&state, std::slice::from_ref(&written_run));
+    let phases = plan.phases();
+    let writing = phases.iter().filter(|phase| phase.has_writes()).count();
+    for (index, phase) in phases.iter().enumerate() {
+        writer.check_lock()?;
+        let before = writer.ledger().written().len();
+        let applied = writer.write(&state, &phase.changes, &*run.context.progress).await;
+        for one in writer.ledger().written().iter().skip(before) {
+            run.context.printer.say(&format!("{} {}", one.title, one.word));
+        }
+        for one in applied {
+            update_state(&mut state, one)?;
+        }
+        // The mesh needs time between servers and clients, and no probe watches it any more.
+        let is_last = index + 1 == phases.len();
+        if !is_last && writing > 1 && (phase.kind == ObjectKind::Policy || phase.needs_settle) {
+            tokio::time::sleep(run.settings.settle).await;
+        }
+    }
+    Ok(plan)
+}
+
+/// Prints what was written before the run ended early, and how to go on or undo it.
+fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>) {
+    let ledger = parts.writer.ledger();
+    let (written, unanswered) = (ledger.written(), ledger.unanswered().len());
+    if ledger.is_empty() {
+        run.context.printer.say("nothing was written");
+        return;
+    }
+    for one in &written {
+        run.context.printer.say(&format!("{} {}", one.title, one.word));
+    }
+    let unknown = if unanswered > 0 { format!(", {unanswered} without an answer") } else { String::new() };
+    let undo = match &planned.goal {
+        Goal::Restore(_) => format!(": `{}`", run.restore_command()),
+        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
+            format!(", {}", undo_hint(run))
+        }
+        Goal::Switch(_) | Goal::Manifests(_) => ", and there is no journal to go back by".to_owned(),
+    };
+    run.context.printer.warn(&format!(
+        "ended early: {} of {} made{unknown}; the same command goes on from here{undo}",
+        written.len(),
+        count(planned.plan.writes().len(), "change"),
+    ));
 }

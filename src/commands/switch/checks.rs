@@ -1,0 +1,142 @@
+//! The checks of a switch before its first write: the plan, the findings, the rights, and a dry run of its requests.
+
+use super::super::preflight;
+use super::SwitchRun;
+use super::goal::{Goal, Planned};
+use crate::cluster::access;
+use crate::cluster::apply::{Applied, WriteError};
+use crate::cluster::error::ClusterError;
+use crate::domain::plan::{self, Change, RuleAction};
+use crate::error::{self, Error, UsageError};
+use crate::istio::owners;
+
+/// Prints the namespace, the versions, and what the plan leaves out or warns of.
+pub(super) fn report_surroundings(run: &SwitchRun<'_>, planned: &Planned) {
+    let printer = run.context.printer;
+    printer
+        .say(&format!("namespace {}; {}, {}", run.cluster.namespace, run.api_versions.policy, run.api_versions.rule));
+    run.context.warn_of_unread(&planned.state.snapshot.mesh);
+    for skipped in &planned.plan.skipped {
+        printer.say(&skipped.to_string());
+    }
+    for warning in &planned.plan.warnings {
+        printer.warn(&warning.to_string());
+    }
+}
+
+/// Returns the reasons for which the plan must not be carried out: what the plan itself refuses, and fields of other
+/// field managers.
+pub(super) fn check_plan(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    let plan = &planned.plan;
+    if let Some(blocker) = plan.blockers.first() {
+        let message = plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        return Err(match blocker {
+            plan::PlanBlocker::UnknownService { .. } | plan::PlanBlocker::UnknownPolicy { .. } => {
+                UsageError { message, hint: None }.into()
+            }
+            _ => Error::CheckFailed(message),
+        });
+    }
+    for change in plan.changes() {
+        if !change.changes_fields() {
+            continue;
+        }
+        let Some(object) = planned.state.find(change.kind(), change.name()) else { continue };
+        let name = run.requests().name(&change);
+        for manager in owners::managed_by(object) {
+            run.context.printer.warn(&format!("{name} {manager}"));
+        }
+        let touched = owners::fields(object, &change);
+        if let Some(conflict) = owners::conflict(object, &touched).filter(|_| !run.settings.force_conflicts) {
+            return Err(ClusterError { message: format!("{name}: {conflict}"), hint: None }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Checks what STRICT would break, and the rights of the whole run, at the same time.
+pub(super) async fn check_before_writing(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    futures::try_join!(check_findings(run, planned), check_rights(run, planned))?;
+    Ok(())
+}
+
+/// Checks the namespace as the plan leaves it. A restore is not checked: it returns to a state that existed.
+async fn check_findings(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    if !planned.plan.has_writes() || matches!(planned.goal, Goal::Restore(_)) {
+        return Ok(());
+    }
+    let view = (&planned.state.snapshot, &planned.plan);
+    let (context, settings) = (run.context, run.settings);
+    preflight::check(context, &settings.findings, settings.force, run.cluster, run.api_versions, view).await
+}
+
+async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    let probe = run.settings.verify.then_some(access::PROBE_NEED);
+    let journal = planned.needs_lock(run).then_some(access::JOURNAL_NEED);
+    let needs: Vec<access::Need> = probe.into_iter().chain(journal).collect();
+    run.context.read(access::check(run.cluster, &needs)).await
+}
+
+/// Lets the API server validate each existing object that changes, and one new rule: new rules differ in their names
+/// only.
+pub(super) async fn validate_shapes(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    let mut has_new_rule = false;
+    let mut changes = planned.plan.writes();
+    changes.retain(|change| match change {
+        Change::Rule(rule) if matches!(rule.action, RuleAction::Create { .. }) => {
+            !std::mem::replace(&mut has_new_rule, true)
+        }
+        // A deletion names the object as it was read, so there is nothing to validate.
+        change => !change.is_deletion(),
+    });
+    validate(run, planned, &changes).await?;
+    Ok(())
+}
+
+/// Sends `changes` as dry runs. The first that the API server refuses is the error.
+pub(super) async fn validate(
+    run: &SwitchRun<'_>,
+    planned: &Planned,
+    changes: &[Change],
+) -> error::Result<Vec<Applied>> {
+    let requests = run.requests();
+    let work = requests.validate(&planned.state, changes, &*run.context.progress);
+    let applied = run.context.shutdown.race(work).await?;
+    for one in &applied {
+        match &one.result {
+            Err(WriteError::Error(error)) => {
+                let message = format!("{}; nothing was written", error.message);
+                return Err(ClusterError { message, hint: error.hint.clone() }.into());
+            }
+            Err(WriteError::Stale(reason)) => {
+                let message = format!(
+                    "{} changed while it was looked at ({reason}); nothing was written",
+                    requests.name(&one.change)
+                );
+                return Err(ClusterError::new(message, "run the command again").into());
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(applied)
+}
+
+/// Reads and plans again, because `reason`. A plan that was confirmed at a terminal must not become another one before
+/// the first write: that is an error.
+pub(super) async fn replan(
+    run: &SwitchRun<'_>,
+    planned: &mut Planned,
+    reason: &str,
+    is_untouched: bool,
+) -> error::Result<()> {
+    let before = planned.plan.writes();
+    planned.update(run.read_state().await?);
+    if planned.plan.has_writes() && planned.plan.writes() != before {
+        run.context.printer.say(&format!("looking again: {reason}"));
+        if !run.settings.assume_yes && is_untouched {
+            let message = format!("{reason}, so that the plan is another one now; nothing was written");
+            return Err(ClusterError::new(message, "run the command again").into());
+        }
+    }
+    check_plan(run, planned)
+}

@@ -1,0 +1,61 @@
+//! The question before a switch writes.
+
+use super::{SwitchRun, goal::Planned};
+use crate::domain::plan::Change;
+use crate::error::{self, UsageError};
+use crate::istio::owners::{self, Class, Owner};
+use crate::report::human::count;
+use crate::report::plan as plan_report;
+use crate::ui::confirm::{self, Confirmation};
+
+/// Prints every change and asks for confirmation; `false` where the answer is no. Without a terminal, `--yes` is
+/// required. A plan without writes needs no confirmation.
+pub(super) fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<bool> {
+    if !planned.plan.has_writes() {
+        return Ok(true);
+    }
+    print_changes(run, planned);
+    if run.settings.assume_yes {
+        return Ok(true);
+    }
+    match confirm::ask("Go on?")? {
+        Confirmation::Yes => Ok(true),
+        Confirmation::No => {
+            run.context.printer.say("nothing was changed");
+            Ok(false)
+        }
+        Confirmation::NoTerminal => Err(needs_yes(planned).into()),
+    }
+}
+
+fn print_changes(run: &SwitchRun<'_>, planned: &Planned) {
+    let printer = run.context.printer;
+    let will = if run.settings.assume_yes { "changes" } else { "would change" };
+    printer.say(&format!("{will} in namespace {}:", run.cluster.namespace));
+    let phases = planned.plan.phases();
+    for change in phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()) {
+        printer.say(&format!("  {}", plan_report::line(&run.requests().name(change), change)));
+        for owner in user_owned_fields(planned, change) {
+            printer.say(&format!("    {} was set by {:?}", owner.field, owner.manager));
+        }
+    }
+}
+
+/// Fields of the change that a user set with kubectl or oc. The confirmation covers them.
+fn user_owned_fields(planned: &Planned, change: &Change) -> Vec<Owner> {
+    let Some(object) = planned.state.find(change.kind(), change.name()) else { return Vec::new() };
+    owners::owners(object, &owners::fields(object, change))
+        .into_iter()
+        .filter(|owner| owner.class == Class::Cli)
+        .collect()
+}
+
+fn needs_yes(planned: &Planned) -> UsageError {
+    UsageError {
+        message: format!(
+            "{} would change, and there is no terminal to ask on",
+            count(planned.plan.writes().len(), "object")
+        ),
+        hint: Some("say --yes to change them, or --dry-run=server to see what would happen".to_owned()),
+    }
+}

@@ -1,0 +1,218 @@
+//! What a switch is for, and the plan that follows from it and from the state of the namespace.
+
+use super::super::manifests::{self, Manifest};
+use super::SwitchRun;
+use crate::cluster::error::ClusterError;
+use crate::cluster::journal::{self as store, StoredJournal};
+use crate::cluster::snapshot::ClusterState;
+use crate::domain::journal::{self, Run, Undo, UndoStep};
+use crate::domain::mesh::{Policies, Snapshot};
+use crate::domain::plan::{self, Direction, ObjectKind, Plan, SwitchRequest};
+use crate::domain::probe::{self, Case};
+use crate::error::{self, Error, UsageError};
+use crate::istio::render::Apis;
+use crate::istio::{change, journal as text, manifest, read};
+use crate::settings::SwitchGoal;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The goal of a run, with what it reads besides the namespace.
+#[derive(Debug, Clone)]
+pub(super) enum Goal {
+    /// The rendered policy and rules.
+    Switch(SwitchRequest),
+    /// The user's manifests, checked.
+    Manifests(UserManifests),
+    /// Undoes these runs, the oldest first.
+    Restore(Vec<StoredJournal>),
+}
+
+/// A goal with the state of the namespace and the changes that it needs there.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) goal: Goal,
+    /// The namespace as read, with every object that this run has written since.
+    pub(super) state: ClusterState,
+    pub(super) plan: Plan,
+    /// The policies as a restore leaves them; other goals follow from the plan.
+    pub(super) restored_policies: Option<Policies>,
+}
+
+/// The user's manifests, and what they are applied for.
+#[derive(Debug, Clone)]
+pub(super) struct UserManifests {
+    direction: Direction,
+    apis: Apis,
+    namespace: String,
+    services: Option<Vec<String>>,
+    objects: Vec<(ObjectKind, Value)>,
+}
+
+impl UserManifests {
+    /// Checks manifests: their kinds and names, and that they agree with the command.
+    fn check(read: Vec<Manifest>, request: &SwitchRequest, apis: Apis, namespace: &str) -> error::Result<Self> {
+        let usage = |place: &str, message: String| UsageError { message: format!("{place}: {message}"), hint: None };
+        let mut objects: Vec<(ObjectKind, Value)> = Vec::new();
+        let mut names = BTreeSet::new();
+        for Manifest { place, object } in read {
+            let (kind, name) = manifest::identity(apis, namespace, &object).map_err(|words| usage(&place, words))?;
+            if !names.insert((kind, name.clone())) {
+                return Err(usage(&place, format!("{name:?} is there twice")).into());
+            }
+            let contradiction = manifest::contradiction(kind, &object, request.direction);
+            if let Some(contradiction) = contradiction.filter(|_| !request.force) {
+                return Err(Error::CheckFailed(format!("{place}: {name:?}: {contradiction}")));
+            }
+            objects.push((kind, object));
+        }
+        let (direction, services) = (request.direction, request.services.clone());
+        Ok(Self { direction, apis, namespace: namespace.to_owned(), services, objects })
+    }
+
+    fn plan(&self, state: &ClusterState) -> Plan {
+        let changes = self.objects.iter().map(|(kind, object)| {
+            let live = state.find(*kind, read::metadata(object, "name"));
+            manifest::change(self.apis, &self.namespace, *kind, object, live, self.direction)
+        });
+        plan::plan_user_manifests(&state.snapshot, self.direction, changes.collect())
+    }
+}
+
+impl Goal {
+    /// Reads the manifests or the journals that the settings name. `None` where the namespace has no journal to restore,
+    /// which is reported.
+    pub(super) async fn read(run: &SwitchRun<'_>) -> error::Result<Option<Self>> {
+        let namespace = &run.cluster.namespace;
+        match &run.settings.goal {
+            SwitchGoal::Render(request) => Ok(Some(Self::Switch(request.clone()))),
+            SwitchGoal::Manifests { request, files, recursive } => {
+                let read = manifests::read(files, *recursive)?;
+                Ok(Some(Self::Manifests(UserManifests::check(read, request, run.apis(), namespace)?)))
+            }
+            SwitchGoal::Restore { run: wanted } => {
+                let stored = run.context.read(store::list(run.cluster)).await?;
+                let to_undo = choose_journals(namespace, stored, wanted.as_deref())?.to_undo;
+                if to_undo.is_empty() {
+                    run.context.printer.say(&format!("nothing to restore: no journal in namespace {namespace}"));
+                    return Ok(None);
+                }
+                Ok(Some(Self::Restore(to_undo)))
+            }
+        }
+    }
+
+    /// The changes that the goal needs in `state`, and the policies as a restore leaves them.
+    fn plan(&self, state: &ClusterState) -> (Plan, Option<Policies>) {
+        match self {
+            Self::Switch(request) => (plan::plan(&state.snapshot, request), None),
+            Self::Manifests(manifests) => (manifests.plan(state), None),
+            Self::Restore(journals) => {
+                let runs: Vec<Run> = journals.iter().filter_map(|journal| journal.run.clone().ok()).collect();
+                let (plan, policies) = restoration(state, &runs);
+                (plan, Some(policies))
+            }
+        }
+    }
+
+    /// The Services that the user named.
+    fn services(&self) -> &[String] {
+        let named = match self {
+            Self::Switch(request) => request.services.as_deref(),
+            Self::Manifests(manifests) => manifests.services.as_deref(),
+            Self::Restore(_) => None,
+        };
+        named.unwrap_or_default()
+    }
+}
+
+impl Planned {
+    /// Plans the goal for `state`.
+    pub(super) fn new(goal: Goal, state: ClusterState) -> Self {
+        let (plan, restored_policies) = goal.plan(&state);
+        Self { goal, state, plan, restored_policies }
+    }
+
+    /// Plans the same goal for another state.
+    pub(super) fn update(&mut self, state: ClusterState) {
+        (self.plan, self.restored_policies) = self.goal.plan(&state);
+        self.state = state;
+    }
+
+    /// Whether the run holds the Lease, and keeps or reads journals.
+    pub(super) fn needs_lock(&self, run: &SwitchRun<'_>) -> bool {
+        run.is_restore() || self.plan.has_writes() && run.settings.keep_journal
+    }
+
+    /// The ports that the proof tests in `snapshot`: of the named Services, or of all.
+    pub(super) fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
+        let named = self.goal.services();
+        let targets: Vec<probe::Target> =
+            named.iter().map(|service| probe::Target { service: service.clone(), port: None, path: None }).collect();
+        probe::cases(snapshot, &targets).map(|(cases, _)| cases)
+    }
+}
+
+/// The plan that undoes `runs`, and the policies as it leaves them.
+pub(super) fn restoration(state: &ClusterState, runs: &[Run]) -> (Plan, Policies) {
+    let steps = journal::undo(runs, |kind, name| state.find(kind, name).map(text::live_object));
+    let after = policies_after(state, &steps);
+    (plan::restoration(&state.snapshot, after.clone(), &steps), after)
+}
+
+fn policies_after(state: &ClusterState, steps: &[Undo]) -> Policies {
+    let mut policies = state.snapshot.policies.clone();
+    let namespace = &state.snapshot.namespace;
+    for step in steps.iter().filter(|step| step.kind == ObjectKind::Policy && step.step != UndoStep::Nothing) {
+        policies.peer.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
+        policies.legacy.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
+        let (UndoStep::PutBack(spec), Some(object)) = (&step.step, state.find(ObjectKind::Policy, &step.name)) else {
+            continue;
+        };
+        let object = change::with_spec(object, spec);
+        if policies.legacy_only {
+            policies.legacy.push(read::legacy_policy(&object));
+        } else {
+            policies.peer.push(read::peer_authentication(&object));
+        }
+    }
+    policies
+}
+
+/// The journals of a namespace, divided for a restore.
+pub(super) struct ChosenJournals {
+    /// The journals to undo, the oldest first.
+    pub(super) to_undo: Vec<StoredJournal>,
+    /// The journals of closed sessions.
+    pub(super) closed: Vec<StoredJournal>,
+}
+
+/// Chooses the journals to undo for the state before `run`, or before the present session. A journal that cannot be read
+/// is an error, because what it would undo is unknown.
+pub(super) fn choose_journals(
+    namespace: &str,
+    stored: Vec<StoredJournal>,
+    run: Option<&str>,
+) -> error::Result<ChosenJournals> {
+    let mut stored: Vec<StoredJournal> = stored.into_iter().filter(|journal| !journal.is_void).collect();
+    let mut runs = Vec::new();
+    for journal in &stored {
+        runs.push(journal.run.clone().map_err(|message| {
+            let hint = format!(
+                "to do without it: kubectl delete configmap -l app.kubernetes.io/instance={} -n {namespace}",
+                journal.id
+            );
+            ClusterError::new(message, hint)
+        })?);
+    }
+    let Some(chosen) = journal::runs_to_undo(&runs, run) else {
+        let known = |run: &Run| format!("{} ({} by {}, {})", run.id, run.command, run.started_by, run.started_at);
+        let known: Vec<String> = runs.iter().map(known).collect();
+        let hint =
+            if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join("; ")) };
+        let message = format!("no journal of a run {:?} in namespace {namespace}", run.unwrap_or_default());
+        return Err(UsageError { message, hint: Some(hint) }.into());
+    };
+    let to_undo = stored.split_off(runs.len() - chosen.len());
+    stored.truncate(journal::session_start(&runs));
+    Ok(ChosenJournals { to_undo, closed: stored })
+}

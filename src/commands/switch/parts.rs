@@ -1,0 +1,48 @@
+//! The parts of a run that write or have pods.
+
+use super::goal::Planned;
+use super::journal::RunJournal;
+use super::mesh_calls::MeshCalls;
+use super::{SwitchRun, unanswered};
+use crate::cluster::apply::Writer;
+use crate::cluster::lease::WriteGuard;
+use crate::curl_pod::probe_pod::Removal;
+use crate::exit::ExitStatus;
+
+/// The started parts, which the phases and a roll-back work with.
+pub(super) struct Parts<'a> {
+    pub(super) writer: Writer<'a>,
+    pub(super) journal: RunJournal,
+    pub(super) calls: MeshCalls,
+    /// Removals of pods, in progress.
+    pub(super) removals: Vec<Removal>,
+}
+
+impl<'a> Parts<'a> {
+    /// Starts the parts: nothing is written, and the pod of the mesh-traffic monitor begins to start.
+    pub(super) fn start(run: &SwitchRun<'a>, planned: &Planned, guard: &WriteGuard) -> Self {
+        Self {
+            writer: Writer::start(run.requests(), guard.clone()),
+            journal: RunJournal::start(run, guard.clone()),
+            calls: MeshCalls::start(run, planned),
+            removals: Vec::new(),
+        }
+    }
+
+    /// Waits for the last answers, looks up unanswered writes, and writes into the journal what was created and whether
+    /// every change is made.
+    pub(super) async fn finish_writing(&mut self, run: &SwitchRun<'_>, planned: &Planned, is_done: bool) {
+        unanswered::recheck(run, planned, &self.writer).await;
+        self.journal.finish(run, &self.writer, is_done).await;
+    }
+
+    /// Waits until every pod of the run is deleted, and reports those that are left.
+    pub(super) async fn finish(mut self, run: &SwitchRun<'_>) -> ExitStatus {
+        self.removals.extend(self.calls.finish().await);
+        let mut left_behind = Vec::new();
+        for removal in self.removals {
+            left_behind.extend(removal.confirmed().await);
+        }
+        run.context.report_left_behind(&left_behind)
+    }
+}
