@@ -8,6 +8,7 @@ use secure_traffic::domain::findings::Code;
 use secure_traffic::domain::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use syn::{ImplItem, Item, Type};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -190,4 +191,84 @@ fn links_lead_somewhere() {
             }
         }
     }
+}
+
+/// What a page puts in backquotes, without its blocks of code.
+fn code_spans(page: &str) -> Vec<&str> {
+    let text = page.split("```").step_by(2);
+    text.flat_map(|text| text.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Every module, item, method and variant of the crate, as a path without `crate`.
+fn names_of_crate(files: &source::Files) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for module in source::modules(files) {
+        let at = |name: &str| [&module.path[..], &[name.to_owned()]].concat().join("::");
+        names.insert(module.path.join("::"));
+        for item in &module.items {
+            names.extend(source::name(item).map(|name| at(&name)));
+            match item {
+                Item::Enum(item) => {
+                    names.extend(item.variants.iter().map(|variant| at(&format!("{}::{}", item.ident, variant.ident))));
+                }
+                Item::Impl(block) => {
+                    let Type::Path(of) = &*block.self_ty else { continue };
+                    let Some(of) = of.path.segments.last() else { continue };
+                    names.extend(block.items.iter().filter_map(|item| match item {
+                        ImplItem::Fn(function) => Some(at(&format!("{}::{}", of.ident, function.sig.ident))),
+                        _ => None,
+                    }));
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+/// What a page names and the project does not have: a path of a file, a path of an item, or a type.
+fn unknown_names<'a>(page: &'a str, names: &BTreeSet<String>, manifest: &str) -> Vec<&'a str> {
+    let is_identifier = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let is_known = |span: &str| {
+        let path = span.trim_end_matches("()");
+        if span.split_once('/').is_some_and(|(first, _)| root().join(first).is_dir()) {
+            return root().join(span).exists();
+        }
+        if !path.split("::").all(is_identifier) {
+            return true;
+        }
+        match path.split_once("::") {
+            Some((first, _)) if names.contains(first) => names.contains(path),
+            Some((other, _)) => {
+                manifest.lines().any(|line| line.starts_with(&format!("{} = ", other.replace('_', "-"))))
+            }
+            // A type has a small letter after its capital; STRICT and the like are values of Istio.
+            None if path.starts_with(char::is_uppercase) && path.contains(char::is_lowercase) => {
+                names.iter().any(|name| name.ends_with(&format!("::{path}")))
+            }
+            None => !span.ends_with("()") || names.iter().any(|name| name.ends_with(&format!("::{path}"))),
+        }
+    };
+    code_spans(page).into_iter().filter(|span| !is_known(span)).collect()
+}
+
+#[test]
+fn every_path_and_name_in_the_architecture_exists() {
+    let page = text("docs/architecture.md");
+    let names = names_of_crate(&source::read_files("src"));
+    let functions = code_spans(&page).into_iter().filter(|span| span.contains("::")).count();
+    assert!(functions > 30, "only {functions} names: the walk through the code is missing");
+    assert_eq!(unknown_names(&page, &names, &text("Cargo.toml")), Vec::<&str>::new());
+}
+
+#[test]
+fn names_that_do_not_exist_are_found() {
+    let library = "pub mod a; pub mod b { pub enum Shape { Round } impl Shape { pub fn area(&self) {} } }";
+    let files = [("lib.rs", library), ("a.rs", "pub fn f() {} pub struct Plan;")];
+    let names = names_of_crate(&files.map(|(file, text)| (file.to_owned(), text.to_owned())).into());
+    let unknown = |page: &str| unknown_names(page, &names, "kube = \"5\"\n").join(" ");
+    assert_eq!(unknown("`a::f` `a::f()` `b::Shape::area` `b::Shape::Round` `b` `Plan` `Round` `f()` `kube::Api`"), "");
+    assert_eq!(unknown("`src/lib.rs` `tests/` `STRICT` `--flag` `GET /x`\n```text\n`a::gone`\n```\n"), "");
+    assert_eq!(unknown("`a::gone` `b::Shape::gone` `Gone` `gone()`"), "a::gone b::Shape::gone Gone gone()");
+    assert_eq!(unknown("`src/gone.rs` `tests/gone/` `other::Api`"), "src/gone.rs tests/gone/ other::Api");
 }

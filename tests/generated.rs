@@ -92,7 +92,7 @@ fn manifests_are_what_the_tool_renders() {
 }
 
 #[test]
-fn manifests_hold_no_other_yaml_than_what_is_rendered() {
+fn manifests_hold_only_what_the_tool_renders() {
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         return;
     }

@@ -9,7 +9,7 @@ fn probe(stub: &Stub) -> crate::helpers::Run {
 }
 
 #[test]
-fn silence_has_its_limit() {
+fn a_silent_server_ends_in_a_timeout() {
     let stub = Stub::new(|_, _| None);
     let begin = Instant::now();
     shows!(run(&format!("probe boards --request-timeout 1s --server {}", stub.url)), @r#"
@@ -22,7 +22,7 @@ fn silence_has_its_limit() {
 }
 
 #[test]
-fn refusals_in_the_servers_words() {
+fn refusals_quote_the_server() {
     shows!(probe(&Stub::new(|_, _| Some(Answer::status(401, "Unauthorized", "Unauthorized")))), @r#"
     exit 4
     --- stderr
@@ -43,7 +43,7 @@ fn refusals_in_the_servers_words() {
 }
 
 #[test]
-fn what_is_no_api_server() {
+fn a_url_without_an_api_server_is_an_error() {
     let html = "<!DOCTYPE html><html><body><h1>Sign in to the proxy</h1></body></html>";
     let page = |status| move |_: &str, _| Some(Answer { status, kind: "text/html", body: html.to_owned() });
     shows!(probe(&Stub::new(page(200))), @r#"
@@ -98,7 +98,7 @@ fn a_cluster_without_a_mesh() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again() {
+fn a_throttled_request_is_repeated() {
     let stub = Stub::new(|_, before| {
         Some(match before {
             0 | 1 => Answer::status(429, "TooManyRequests", "Too many requests, please try again later."),

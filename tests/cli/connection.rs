@@ -26,7 +26,7 @@ fn without_any_kubeconfig() {
 }
 
 #[test]
-fn a_kubeconfig_that_says_nothing_or_nonsense() {
+fn an_empty_or_invalid_kubeconfig() {
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in [
         ("empty", ""),
@@ -74,7 +74,7 @@ fn a_kubeconfig_that_is_a_directory() {
 }
 
 #[test]
-fn a_context_that_is_not_there_is_named() {
+fn an_unknown_context_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let config = "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n";
     let path = write(directory.path(), "config", config);
@@ -84,7 +84,7 @@ fn a_context_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_quickly() {
+fn an_unreachable_server_is_reported_quickly() {
     let begin = Instant::now();
     shows!(run(&format!("enable-mtls --yes --server http://127.0.0.1:{}", dead_port())), @r#"
     exit 4
@@ -98,7 +98,7 @@ fn a_server_that_is_not_there_is_told_quickly() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for() {
+fn an_untrusted_certificate_is_refused() {
     let stage = crate::helpers::Stage::new(secure_traffic::sandbox::State::Permissive, &[]);
     let config = std::fs::read_to_string(stage.kubeconfig()).unwrap();
     let kept: Vec<&str> = config.lines().filter(|line| !line.contains("certificate-authority-data")).collect();

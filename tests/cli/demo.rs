@@ -1,7 +1,7 @@
 use crate::helpers::{command, finish, run, shows};
 
 #[test]
-fn the_whole_story() {
+fn the_whole_demo() {
     let run = run("demo");
     assert!(!run.all().contains('\u{1b}'), "no colour where nobody looks");
     shows!(run, @r#"
@@ -122,7 +122,7 @@ fn the_whole_story() {
 }
 
 #[test]
-fn colour_where_it_is_asked_for() {
+fn colour_follows_the_flag_and_the_environment() {
     let always = run("demo --color always --target userprofile:8080/");
     assert_eq!(always.code, Some(0), "{always}");
     assert!(always.stdout.contains("\u{1b}["), "{always}");
@@ -135,7 +135,7 @@ fn colour_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_target_that_is_not_there_is_found_out_before_the_story() {
+fn an_unknown_target_stops_the_demo_before_it_starts() {
     shows!(run("demo --target nosuch:8080/"), @r#"
     exit 2
     --- stderr

@@ -1,4 +1,4 @@
-//! `--check-url`: a front door that is asked through a switch.
+//! `--check-url`: a URL that is polled during a switch.
 
 use crate::helpers::{Answer, Run, Stage, Stub, assert_harmless, assert_keeps_to_schema, dead_port, run, shows};
 use secure_traffic::sandbox::State;
@@ -8,14 +8,14 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// A door that answers by how often it was asked before.
-fn door(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Stub {
+/// A server whose status depends on the number of earlier requests.
+fn server(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Stub {
     Stub::new(move |_, before| Some(Answer { status: status(before), kind: "text/plain", body: "hello".to_owned() }))
 }
 
-/// A switch of one Service, which keeps the story short.
-fn switch(stage: &Stage, command: &str, door: &str, options: &str) -> Run {
-    stage.run(&format!("{command} --yes --settle 0 boards --check-url {door} {options}"))
+/// A switch of one Service.
+fn switch(stage: &Stage, command: &str, server: &str, options: &str) -> Run {
+    stage.run(&format!("{command} --yes --settle 0 boards --check-url {server} {options}"))
 }
 
 /// Names of the objects that a switch writes, and of its journals.
@@ -27,10 +27,10 @@ fn written(stage: &Stage) -> String {
 
 const UNTOUCHED: &str = "1 true";
 
-/// Takes out of a line how often a door was asked and for how long it failed: both depend on the machine.
-fn line(run: &Run, door: &str) -> String {
-    let line = run.stderr.lines().find(|line| line.contains(&format!("{door}: "))).unwrap_or_else(|| panic!("{run}"));
-    line.replace(door, "DOOR")
+/// Takes out of a line the number of requests and the length of a failure: both depend on the machine.
+fn line(run: &Run, server: &str) -> String {
+    let line = run.stderr.lines().find(|line| line.contains(&format!("{server}: "))).unwrap_or_else(|| panic!("{run}"));
+    line.replace(server, "URL")
         .split(' ')
         .map(|word| if word.parse::<f64>().is_ok() { "N" } else { word })
         .collect::<Vec<_>>()
@@ -38,33 +38,33 @@ fn line(run: &Run, door: &str) -> String {
 }
 
 #[test]
-fn a_door_that_answers_throughout() {
+fn a_check_url_that_answers_throughout() {
     let stage = Stage::new(State::Permissive, &[]);
-    let (door, second) = (door(|_| 200), door(|_| 404));
-    let run = switch(&stage, "enable-mtls", &format!("{}/page", door.url), &format!("--check-url {}", second.url));
+    let (server, second) = (server(|_| 200), server(|_| 404));
+    let run = switch(&stage, "enable-mtls", &format!("{}/page", server.url), &format!("--check-url {}", second.url));
     assert_eq!(run.code, Some(0), "{run}");
-    assert_eq!(line(&run, &format!("{}/page", door.url)), "DOOR: answered N of N times", "{run}");
-    assert_eq!(line(&run, &format!("{}/", second.url)), "DOOR: answered N of N times", "404 is an answer: {run}");
-    assert!(door.requests() >= 4, "{run}");
-    assert!(door.seen.lock().unwrap().iter().all(|line| line == "GET /page"), "{run}");
+    assert_eq!(line(&run, &format!("{}/page", server.url)), "URL: answered N of N times", "{run}");
+    assert_eq!(line(&run, &format!("{}/", second.url)), "URL: answered N of N times", "404 is an answer: {run}");
+    assert!(server.requests() >= 4, "{run}");
+    assert!(server.seen.lock().unwrap().iter().all(|line| line == "GET /page"), "{run}");
 }
 
 #[test]
-fn an_outage_that_passes_is_told_and_fails_nothing() {
+fn a_short_outage_is_reported_without_failure() {
     let stage = Stage::new(State::Permissive, &[]);
-    let door = door(|before| if (2..4).contains(&before) { 503 } else { 200 });
-    let run = switch(&stage, "enable-mtls", &door.url, "--rollback-on-failure");
+    let server = server(|before| if (2..4).contains(&before) { 503 } else { 200 });
+    let run = switch(&stage, "enable-mtls", &server.url, "--rollback-on-failure");
     assert_eq!(run.code, Some(0), "{run}");
-    let words = "warning: DOOR: failed N of N times, for N s at the longest: HTTP N";
-    assert_eq!(line(&run, &format!("{}/", door.url)), words, "{run}");
+    let words = "warning: URL: failed N of N times, for N s at the longest: HTTP N";
+    assert_eq!(line(&run, &format!("{}/", server.url)), words, "{run}");
     assert!(run.stderr.contains("failed 2 of "), "{run}");
 }
 
 #[test]
-fn a_door_that_is_dead_before_stops_the_way_in() {
+fn a_failing_check_url_blocks_enable() {
     let stage = Stage::new(State::Permissive, &[]);
-    let door = door(|_| 503);
-    shows!(switch(&stage, "enable-mtls", &format!("{}/page?token=secret", door.url), ""), @r"
+    let server = server(|_| 503);
+    shows!(switch(&stage, "enable-mtls", &format!("{}/page?token=secret", server.url), ""), @r"
     exit 1
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
@@ -76,7 +76,7 @@ fn a_door_that_is_dead_before_stops_the_way_in() {
     error: http://127.0.0.1:[port]/page does not answer before the change: HTTP 503; nothing was written
     hint: --force goes on all the same
     ");
-    assert_eq!((written(&stage).as_str(), door.requests()), (UNTOUCHED, 1));
+    assert_eq!((written(&stage).as_str(), server.requests()), (UNTOUCHED, 1));
     let nobody = format!("http://127.0.0.1:{}", dead_port());
     let run = switch(&stage, "enable-mtls", &nobody, "");
     assert_eq!((run.code, written(&stage).as_str()), (Some(1), UNTOUCHED), "{run}");
@@ -84,10 +84,10 @@ fn a_door_that_is_dead_before_stops_the_way_in() {
 }
 
 #[test]
-fn forced_it_goes_on_and_a_door_that_was_dead_before_rolls_nothing_back() {
+fn force_ignores_a_failing_check_url_and_does_not_roll_back() {
     let stage = Stage::new(State::Permissive, &[]);
-    let door = door(|_| 503);
-    let run = switch(&stage, "enable-mtls", &door.url, "--force --rollback-on-failure");
+    let server = server(|_| 503);
+    let run = switch(&stage, "enable-mtls", &server.url, "--force --rollback-on-failure");
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("/ does not answer before the change: HTTP 503\n"), "{run}");
     assert!(run.stderr.contains("; still down at the end\n") && !run.stderr.contains("rolling back"), "{run}");
@@ -95,11 +95,11 @@ fn forced_it_goes_on_and_a_door_that_was_dead_before_rolls_nothing_back() {
 }
 
 #[test]
-fn the_way_out_only_warns() {
+fn a_failing_check_url_is_a_warning_for_disable() {
     let stage = Stage::new(State::Strict, &[]);
-    // It comes back with the switch, as a door does that STRICT has shut.
-    let door = door(|before| if before < 2 { 503 } else { 200 });
-    let run = switch(&stage, "disable-mtls", &door.url, "");
+    // It comes back with the switch, as a server does that STRICT has failing.
+    let server = server(|before| if before < 2 { 503 } else { 200 });
+    let run = switch(&stage, "disable-mtls", &server.url, "");
     assert_eq!(run.code, Some(0), "{run}");
     assert!(run.stderr.contains("warning: ") && run.stderr.contains("before the change: HTTP 503\n"), "{run}");
     let run = stage.run(&format!("disable-mtls --restore --yes --check-url http://127.0.0.1:{}", dead_port()));
@@ -108,48 +108,48 @@ fn the_way_out_only_warns() {
 }
 
 #[test]
-fn a_door_that_stays_down_undoes_the_run_where_that_was_asked_for() {
+fn a_lasting_outage_rolls_back_on_request() {
     let stage = Stage::new(State::Permissive, &[]);
-    let shut = || door(|before| if before < 3 { 200 } else { 503 });
-    let (door, directory) = (shut(), tempfile::tempdir().unwrap());
+    let failing = || server(|before| if before < 3 { 200 } else { 503 });
+    let (server, directory) = (failing(), tempfile::tempdir().unwrap());
     let report = directory.path().join("report.json");
     let options = format!("--rollback-on-failure --report json={}", report.display());
-    let run = switch(&stage, "enable-mtls", &format!("{}/?token=secret", door.url), &options);
+    let run = switch(&stage, "enable-mtls", &format!("{}/?token=secret", server.url), &options);
     assert_eq!(run.code, Some(1), "{run}");
-    let words = "warning: DOOR: failed N of N times, for N s at the longest: HTTP 503; still down at the end";
-    assert_eq!(line(&run, &format!("{}/", door.url)), words, "{run}");
+    let words = "warning: URL: failed N of N times, for N s at the longest: HTTP 503; still down at the end";
+    assert_eq!(line(&run, &format!("{}/", server.url)), words, "{run}");
     assert!(run.stderr.contains("rolled back: everything is as it was before"), "{run}");
     assert_eq!(written(&stage), UNTOUCHED);
 
     let text = std::fs::read_to_string(report).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_keeps_to_schema(&report);
-    let told = &report["frontDoors"][0];
-    assert_eq!(told["url"], format!("{}/", door.url));
-    assert_eq!((&told["lastFailure"], &told["stillDown"]), (&"HTTP 503".into(), &true.into()));
-    let (asked, answered) = (told["asked"].as_u64().unwrap(), told["answered"].as_u64().unwrap());
+    let entry = &report["frontDoors"][0];
+    assert_eq!(entry["url"], format!("{}/", server.url));
+    assert_eq!((&entry["lastFailure"], &entry["stillDown"]), (&"HTTP 503".into(), &true.into()));
+    let (asked, answered) = (entry["asked"].as_u64().unwrap(), entry["answered"].as_u64().unwrap());
     // The first of the three answers was before the watch.
-    assert!(asked >= 5 && answered == 2 && told["longestOutageSeconds"].as_f64().unwrap() > 0.4, "{told}");
+    assert!(asked >= 5 && answered == 2 && entry["longestOutageSeconds"].as_f64().unwrap() > 0.4, "{entry}");
     assert!(!text.contains("secret") && !run.all().contains("secret"), "{run}");
 
     // Without it the changes stay, and the exit code says the same.
-    let run = switch(&stage, "enable-mtls", &shut().url, "");
+    let run = switch(&stage, "enable-mtls", &failing().url, "");
     assert_eq!(run.code, Some(1), "{run}");
     assert!(!run.stderr.contains("roll") && run.stderr.contains("--restore puts it back"), "{run}");
 }
 
 #[test]
-fn a_run_that_writes_without_proof_still_asks_often_enough() {
+fn a_run_without_proof_polls_often_enough() {
     let stage = Stage::new(State::Permissive, &[]);
-    let door = door(|before| if before < 1 { 200 } else { 500 });
-    let run = switch(&stage, "enable-mtls", &door.url, "--verify=false --rollback-on-failure");
+    let server = server(|before| if before < 1 { 200 } else { 500 });
+    let run = switch(&stage, "enable-mtls", &server.url, "--verify=false --rollback-on-failure");
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("HTTP 500; still down at the end") && run.stderr.contains("rolled back"), "{run}");
     assert_eq!(written(&stage), UNTOUCHED);
 }
 
 #[test]
-fn every_ask_is_a_connection_of_its_own_and_follows_no_redirect() {
+fn every_request_opens_a_connection_and_follows_no_redirect() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let clients: Arc<Mutex<BTreeSet<u16>>> = Arc::default();
@@ -176,7 +176,7 @@ fn every_ask_is_a_connection_of_its_own_and_follows_no_redirect() {
 }
 
 #[test]
-fn what_a_door_says_is_shown_but_harmless() {
+fn an_answer_is_shown_without_control_characters() {
     let stage = Stage::new(State::Permissive, &[]);
     // No HTTP at all, and an answer that hides a command in its status.
     for answer in ["\u{1b}[2K\r\n::error::x\r\n\r\n", "HTTP/1.1 599 \u{1b}[2K::error::x\r\ncontent-length: 0\r\n\r\n"] {
@@ -196,17 +196,17 @@ fn what_a_door_says_is_shown_but_harmless() {
 }
 
 #[test]
-fn an_interrupted_run_says_what_it_has_seen() {
+fn an_interrupted_run_reports_its_requests() {
     let stage = Stage::new(State::Legacy, &[]);
-    let door = door(|_| 200);
-    let run = stage.run(&format!("enable-mtls --yes --settle 30s --timeout 4s --check-url {}", door.url));
+    let server = server(|_| 200);
+    let run = stage.run(&format!("enable-mtls --yes --settle 30s --timeout 4s --check-url {}", server.url));
     assert_eq!(run.code, Some(4), "{run}");
     assert!(run.stderr.contains("ended early: "), "{run}");
-    assert!(line(&run, &format!("{}/", door.url)).starts_with("DOOR: answered N of N time"), "{run}");
+    assert!(line(&run, &format!("{}/", server.url)).starts_with("URL: answered N of N time"), "{run}");
 }
 
 #[test]
-fn addresses_that_are_none_are_refused_without_repeating_them() {
+fn invalid_urls_are_refused_without_repeating_them() {
     for url in ["shop.example", "ftp://shop.example", "https://", "https://me:secret@shop.example", "htp://x/?secret"] {
         let run = run(&format!("enable-mtls --sandbox --yes --check-url {url}"));
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run}");

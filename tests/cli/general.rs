@@ -131,7 +131,7 @@ fn into_head(arguments: &str) -> Run {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     for arguments in ["completions bash", "man", "--help", "probe --sandbox -o json"] {
         let run = into_head(arguments);
         assert_eq!(run.code, Some(0), "{arguments}: {run}");

@@ -49,6 +49,30 @@ impl Run {
     }
 }
 
+/// The Services of the sandbox, in the order of a report.
+const SERVICES: [&str; 5] = ["app-ui", "boards", "boards-mongodb", "context-scraper", "userprofile"];
+
+/// Asserts that the table on stdout has a row for a port of each Service, with this verdict and mode.
+#[track_caller]
+pub(crate) fn assert_verdicts(run: &Run, verdict: &str, mode: &str) {
+    for service in SERVICES {
+        let row = run.stdout.lines().find(|line| line.starts_with(&format!("{service}:")));
+        let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().skip(1).take(2).collect();
+        assert_eq!(cells, [verdict, mode], "{service}: {run}");
+    }
+}
+
+/// Asserts that stdout reports a result, such as `created`, of the policy and of the rule of each Service, each once.
+/// An empty result stands for the names alone.
+#[track_caller]
+pub(crate) fn assert_objects(run: &Run, result: &str) {
+    let rules = SERVICES.map(|service| format!("destinationrule.networking.istio.io/{service}"));
+    for object in rules.into_iter().chain(["peerauthentication.security.istio.io/default".to_owned()]) {
+        let line = format!("{object} {result}");
+        assert_eq!(run.stdout.lines().filter(|written| *written == line.trim_end()).count(), 1, "{line}: {run}");
+    }
+}
+
 /// Asks a validator of JSON Schema whether a report is what `docs/schema` says.
 #[track_caller]
 pub(crate) fn assert_keeps_to_schema(report: &serde_json::Value) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "x\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}y";
 
-fn assert_shown_but_harmless(run: &Run) {
+fn assert_shown_without_control_characters(run: &Run) {
     assert_harmless(&run.stdout);
     assert_harmless(&run.stderr);
     assert!(run.all().contains("\\u{1b}[2K") || run.all().contains("\\u001b[2K"), "shown, not dropped: {run}");
@@ -17,14 +17,14 @@ fn a_status_message() {
         let stub = Stub::new(move |_, _| Some(Answer::status(code, HOSTILE, HOSTILE)));
         let run = run(&format!("probe boards --server {} -v", stub.url));
         assert_eq!(run.code, Some(4), "{run}");
-        assert_shown_but_harmless(&run);
+        assert_shown_without_control_characters(&run);
     }
 }
 
 #[test]
 fn a_page_instead_of_an_answer() {
     let stub = Stub::new(|_, _| Some(Answer { status: 500, kind: "text/html", body: HOSTILE.to_owned() }));
-    assert_shown_but_harmless(&run(&format!("probe boards --server {}", stub.url)));
+    assert_shown_without_control_characters(&run(&format!("probe boards --server {}", stub.url)));
 }
 
 /// A cluster with one Service, whose every name is hostile, and which makes no pods.
@@ -95,6 +95,6 @@ fn names_of_services_and_objects() {
     ] {
         let run = run(&format!("{arguments} --server {} -n shop -i istio-system", stub.url));
         assert!(run.code.is_some_and(|code| code < 5), "{arguments}: {run}");
-        assert_shown_but_harmless(&run);
+        assert_shown_without_control_characters(&run);
     }
 }

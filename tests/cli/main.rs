@@ -1,23 +1,23 @@
-//! The tool as a person or a script meets it: exit code, stdout and stderr of every command, on the sandbox or at an
+//! The tool as a person or a script runs it: exit code, stdout and stderr of every command, on the sandbox or at an
 //! API server that misbehaves.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::too_many_lines, reason = "what the tool shows is long")]
 
 mod bad_servers;
-mod bad_way;
 mod connection;
-mod control;
 mod demo;
 mod front_door;
 mod general;
-mod given;
 mod helpers;
 mod hostile;
+mod mesh_client;
 mod probe;
 mod reports;
 mod restore;
 mod sandbox;
 mod signals;
+mod slow_link;
 mod status;
 mod switch;
+mod user_manifests;
 mod watch;

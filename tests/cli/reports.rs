@@ -136,7 +136,7 @@ fn tap(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_reader_agrees_on_what_failed() {
+fn all_formats_agree_on_what_failed() {
     let stage = Stage::new(State::Strict, &[Lookalike::Empty, Lookalike::Excluded]);
     // Arguments, exit code, failures, errors.
     let rows: [(&str, i32, &[&str], &[&str]); 7] = [
@@ -160,7 +160,7 @@ fn every_reader_agrees_on_what_failed() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_an_error_in_every_report() {
+fn an_unreachable_cluster_is_an_error_in_every_report() {
     let stub = Stub::new(|_, _| Some(crate::helpers::Answer::status(503, "ServiceUnavailable", "gone <&> \u{1b}[31m")));
     let report = reported(command(), &format!("probe --server {} --request-timeout 2s boards", stub.url));
     assert_eq!(report.run.code, Some(4), "{}", report.run);
@@ -199,7 +199,7 @@ fn a_demo_reports_each_of_its_probes() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_stops_the_run_before_the_cluster_is_asked() {
+fn an_unwritable_report_stops_the_run_before_any_request() {
     let stub = Stub::new(|_, _| None);
     for place in ["/no/such/directory/a.xml", "/"] {
         let run = run(&format!("probe --server {} --report junit={place} boards", stub.url));
@@ -223,7 +223,7 @@ fn a_report_that_cannot_be_written_stops_the_run_before_the_cluster_is_asked() {
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_no_success_behind() {
+fn a_killed_run_leaves_no_passing_report() {
     let stub = Stub::new(|_, _| None);
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
@@ -246,7 +246,7 @@ fn a_run_that_is_killed_leaves_no_success_behind() {
 }
 
 #[test]
-fn tap_on_stdout_is_alone_there() {
+fn tap_is_the_only_output_on_stdout() {
     shows!(run("probe --sandbox=strict --attempts 1 --expect accepted --report tap=- -q boards"), @r#"
     exit 1
     --- stdout

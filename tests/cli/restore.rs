@@ -79,7 +79,7 @@ impl Stage {
     }
 
     /// Rules and a policy as people write them.
-    fn furnish(&self) {
+    fn populate(&self) {
         self.make(POLICY, "of-the-house", &json!({"team": "shop"}), &json!({"mtls": {"mode": "PERMISSIVE"}}));
         let spec = json!({
             "host": "boards",
@@ -107,9 +107,9 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn what_was_there_is_put_back_to_the_letter() {
+fn restore_brings_back_the_former_objects_exactly() {
     let stage = Stage::new(State::Permissive, &[]);
-    stage.furnish();
+    stage.populate();
     let before = stage.content(&[POLICY, RULE]);
     assert_eq!(stage.run("enable-mtls --yes --settle 0").code, Some(0));
     assert_ne!(stage.content(&[POLICY, RULE]), before);
@@ -182,11 +182,11 @@ fn a_journal_of_release_0_1_0_is_restored() {
 }
 
 #[test]
-fn on_and_off_leads_back_to_the_state_before_both() {
+fn restore_after_enable_and_disable_brings_back_the_first_state() {
     for (state, kinds) in [(State::Permissive, [POLICY, RULE]), (State::Legacy, [LEGACY, RULE])] {
         let stage = Stage::new(state, &[]);
         if state == State::Permissive {
-            stage.furnish();
+            stage.populate();
         }
         let before = stage.content(&kinds);
         for command in ["enable-mtls", "disable-mtls", "disable-mtls --restore"] {
@@ -199,9 +199,9 @@ fn on_and_off_leads_back_to_the_state_before_both() {
 }
 
 #[test]
-fn a_new_story_begins_after_a_way_back() {
+fn a_new_session_begins_after_a_disable() {
     let stage = Stage::new(State::Permissive, &[]);
-    stage.furnish();
+    stage.populate();
     for command in ["enable-mtls", "disable-mtls"] {
         assert_eq!(stage.run(&format!("{command} --yes --verify=false")).code, Some(0));
     }
@@ -216,9 +216,9 @@ fn a_new_story_begins_after_a_way_back() {
 }
 
 #[test]
-fn what_others_changed_since_is_left_and_named() {
+fn objects_changed_since_are_left_and_named() {
     let stage = Stage::new(State::Permissive, &[]);
-    stage.furnish();
+    stage.populate();
     assert_eq!(stage.run("enable-mtls --yes --verify=false").code, Some(0));
     stage.change(RULE, "ours", &json!({"spec": {"trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 9}}}}}));
     stage.change(POLICY, "of-the-house", &json!({"metadata": {"labels": {"seen": "yes"}}}));
@@ -254,7 +254,7 @@ fn what_others_changed_since_is_left_and_named() {
 }
 
 #[test]
-fn one_of_two_runs_at_once_is_told_who_is_at_work() {
+fn the_second_of_two_runs_names_the_holder_of_the_lease() {
     let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
     let mut first = stage.start("enable-mtls --yes --settle 0 --wait-timeout 30s");
     until("the first holds the Lease", || !stage.names(LEASE).is_empty());
@@ -272,9 +272,9 @@ fn one_of_two_runs_at_once_is_told_who_is_at_work() {
 }
 
 #[test]
-fn an_abandoned_run_is_taken_over_and_undone() {
+fn an_abandoned_run_can_be_restored() {
     let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
-    stage.furnish();
+    stage.populate();
     let before = stage.content(&[POLICY, RULE]);
     let mut killed = stage.start("enable-mtls --yes --settle 0 --wait-timeout 30s");
     until("it has written", || stage.names(RULE).len() > 1);
@@ -291,7 +291,7 @@ fn an_abandoned_run_is_taken_over_and_undone() {
 #[test]
 fn an_interrupted_run_is_rolled_back_on_request() {
     let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
-    stage.furnish();
+    stage.populate();
     let before = stage.content(&[POLICY, RULE]);
     let run = stage.start("enable-mtls --yes --settle 0 --wait-timeout 30s --rollback-on-failure");
     until("it has written", || stage.names(RULE).len() > 1);

@@ -84,7 +84,7 @@ fn the_state_can_be_chosen() {
 }
 
 #[test]
-fn nobodys_kubeconfig_is_overwritten() {
+fn an_existing_kubeconfig_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let mine = write(directory.path(), "config", "precious");
     let run = run_with(["sandbox", "--write-kubeconfig", mine.to_str().unwrap()]);
@@ -94,7 +94,7 @@ fn nobodys_kubeconfig_is_overwritten() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error_that_names_it() {
+fn a_used_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let run = run_with(["sandbox", "--port", &port]);

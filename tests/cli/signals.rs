@@ -53,7 +53,7 @@ fn an_interrupted_probe_leaves_nothing() {
 }
 
 #[test]
-fn the_commands_own_time_ends_it_too() {
+fn the_timeout_of_the_command_ends_it() {
     let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
     let run = stage.run("probe silent --max-time 60s --timeout 2s");
     assert_eq!(run.code, Some(4), "{run}");
@@ -62,7 +62,7 @@ fn the_commands_own_time_ends_it_too() {
 }
 
 #[test]
-fn a_server_that_is_silent_does_not_keep_us() {
+fn a_silent_server_does_not_delay_the_end() {
     let stub = Stub::new(|_, _| None);
     let begin = Instant::now();
     let probe = start(command(), &format!("probe --server {}", stub.url));

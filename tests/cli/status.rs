@@ -46,7 +46,7 @@ fn every_port_has_its_mode_and_the_object_that_decides() {
 }
 
 #[test]
-fn who_breaks_is_named_with_the_rule_that_breaks_it() {
+fn broken_calls_are_named_with_their_rule() {
     let stage = Stage::new(State::Permissive, &[]);
     create(&stage, &rule("boards", "DISABLE"));
     create(
@@ -81,7 +81,7 @@ fn who_breaks_is_named_with_the_rule_that_breaks_it() {
 }
 
 #[test]
-fn what_nobody_enforces_is_an_error_under_strict() {
+fn an_unenforced_port_is_an_error_under_strict() {
     let stage = Stage::new(State::Strict, &[Lookalike::HalfMeshed, Lookalike::Excluded]);
     let report = stage.run("status -o json").json();
     assert_eq!(report["exitCode"], 1);
@@ -97,7 +97,7 @@ fn what_nobody_enforces_is_an_error_under_strict() {
 }
 
 #[test]
-fn a_report_for_machines_has_the_same_in_it() {
+fn the_json_report_has_the_same_content() {
     let report = run("status --sandbox=strict -o json boards").json();
     assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("secure-traffic/v1alpha1"), &json!("StatusReport")));
     let port = &report["namespaces"][0]["ports"][0];
@@ -112,7 +112,7 @@ fn a_report_for_machines_has_the_same_in_it() {
 }
 
 #[test]
-fn the_whole_mesh_is_looked_at_namespace_by_namespace() {
+fn all_namespaces_are_reported_one_by_one() {
     let report = run("status --sandbox=strict -A -o json").json();
     let names: Vec<&str> =
         report["namespaces"].as_array().unwrap().iter().map(|it| it["namespace"].as_str().unwrap()).collect();

@@ -1,4 +1,4 @@
-use crate::helpers::{Stage, run, shows};
+use crate::helpers::{Stage, assert_objects, assert_verdicts, run, shows};
 use secure_traffic::istio::yaml;
 use secure_traffic::sandbox::State;
 
@@ -26,7 +26,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
 }
 
 #[test]
-fn on_again_and_off() {
+fn enable_twice_and_disable() {
     let stage = Stage::new(State::Permissive, &[]);
     shows!(stage.run("enable-mtls --yes"), @r"
     exit 0
@@ -58,18 +58,9 @@ fn on_again_and_off() {
     calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
-    shows!(stage.run("enable-mtls --yes --verify=false"), @r#"
-    exit 0
-    --- stdout
-    destinationrule.networking.istio.io/app-ui unchanged
-    destinationrule.networking.istio.io/boards unchanged
-    destinationrule.networking.istio.io/boards-mongodb unchanged
-    destinationrule.networking.istio.io/context-scraper unchanged
-    destinationrule.networking.istio.io/userprofile unchanged
-    peerauthentication.security.istio.io/default unchanged
-    --- stderr
-    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    "#);
+    let again = stage.run("enable-mtls --yes --verify=false");
+    assert_eq!(again.code, Some(0), "{again}");
+    assert_objects(&again, "unchanged");
     let unchanged = stage.run("enable-mtls --diff");
     assert_eq!((unchanged.code, unchanged.stdout.as_str()), (Some(0), ""), "{unchanged}");
     // Nothing to ask about: no terminal is needed.
@@ -102,18 +93,9 @@ fn on_again_and_off() {
     proven: plaintext is accepted at 5 targets
     calls in the mesh: [all] got through while it changed, at 5 targets
     "#);
-    shows!(stage.run("disable-mtls --yes --verify=false -o name"), @r#"
-    exit 0
-    --- stdout
-    peerauthentication.security.istio.io/default
-    destinationrule.networking.istio.io/app-ui
-    destinationrule.networking.istio.io/boards
-    destinationrule.networking.istio.io/boards-mongodb
-    destinationrule.networking.istio.io/context-scraper
-    destinationrule.networking.istio.io/userprofile
-    --- stderr
-    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    "#);
+    let names = stage.run("disable-mtls --yes --verify=false -o name");
+    assert_eq!(names.code, Some(0), "{names}");
+    assert_objects(&names, "");
     assert_eq!(stage.run("probe --expect accepted -q").code, Some(0));
     assert!(stage.probe_pods().is_empty());
 }
@@ -379,7 +361,7 @@ fn applied_without_proof() {
 }
 
 #[test]
-fn objects_on_stdout_and_the_proof_beside_them() {
+fn objects_on_stdout_and_the_proof_on_stderr() {
     let run = run("enable-mtls --sandbox --yes -o json --color always boards");
     assert_eq!(run.code, Some(0), "{run}");
     assert_eq!(run.json()["kind"], "List");
@@ -388,7 +370,7 @@ fn objects_on_stdout_and_the_proof_beside_them() {
 }
 
 #[test]
-fn the_legacy_policy_is_written_where_there_is_no_other() {
+fn a_legacy_cluster_gets_a_legacy_policy() {
     shows!(run("enable-mtls --sandbox=legacy --yes --verify=false -q --destination-rules=never --force"), @r#"
     exit 0
     --- stdout
@@ -400,7 +382,7 @@ fn the_legacy_policy_is_written_where_there_is_no_other() {
 }
 
 #[test]
-fn what_is_not_there_stops_the_run_before_it_begins() {
+fn unknown_names_stop_the_run_before_any_write() {
     shows!(run("enable-mtls --sandbox --yes nosuch"), @r#"
     exit 2
     --- stderr
@@ -418,61 +400,26 @@ fn what_is_not_there_stops_the_run_before_it_begins() {
 }
 
 #[test]
-fn off_can_mean_plaintext_only() {
+fn disable_can_require_plaintext() {
     let run = run("disable-mtls --sandbox --yes --mode=disable --settle 0 boards");
     assert_eq!(run.code, Some(0), "{run}");
     assert!(run.stderr.contains("(mode PERMISSIVE → DISABLE)"), "{run}");
 }
 
 #[test]
-fn plaintext_only_passes_permissive_and_is_told_once_an_object() {
+fn mode_disable_goes_through_permissive_and_lists_each_object_once() {
     let stage = Stage::new(State::Strict, &[]);
-    shows!(stage.run("disable-mtls --mode=disable --yes --settle 100ms"), @r"
-    exit 0
-    --- stdout
-    peerauthentication.security.istio.io/default configured
-    destinationrule.networking.istio.io/app-ui configured
-    destinationrule.networking.istio.io/boards configured
-    destinationrule.networking.istio.io/boards-mongodb configured
-    destinationrule.networking.istio.io/context-scraper configured
-    destinationrule.networking.istio.io/userprofile configured
-    TARGET                 VERDICT    MODE      SEEN
-    app-ui:8080            accepted   DISABLE   HTTP 200
-    boards:8080            accepted   DISABLE   HTTP 200
-    boards-mongodb:27017   accepted   DISABLE   bytes came back, not HTTP
-    context-scraper:9100   accepted   DISABLE   HTTP 200
-    userprofile:8080       accepted   DISABLE   HTTP 200
-    --- stderr
-    namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    changes in namespace microservices-demo:
-      peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)
-      destinationrule.networking.istio.io/app-ui configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/boards configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
-      peerauthentication.security.istio.io/default configured (mode PERMISSIVE → DISABLE)
-    in force after [seconds] s at 5 endpoints
-    settled for 0.1 s, because sidecars could not be asked
-    proven: plaintext is accepted at 5 targets
-    calls in the mesh: [all] got through while it changed, at 5 targets
-    ");
-    shows!(stage.run("enable-mtls --yes --settle 100ms -q"), @r"
-    exit 0
-    --- stdout
-    peerauthentication.security.istio.io/default configured
-    destinationrule.networking.istio.io/app-ui configured
-    destinationrule.networking.istio.io/boards configured
-    destinationrule.networking.istio.io/boards-mongodb configured
-    destinationrule.networking.istio.io/context-scraper configured
-    destinationrule.networking.istio.io/userprofile configured
-    TARGET                 VERDICT    MODE     SEEN
-    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    ");
+    let disable = stage.run("disable-mtls --mode=disable --yes --settle 100ms");
+    assert_eq!(disable.code, Some(0), "{disable}");
+    assert_objects(&disable, "configured");
+    assert_verdicts(&disable, "accepted", "DISABLE");
+    let phases = ["(mode STRICT → PERMISSIVE)", "(tls ISTIO_MUTUAL → none)", "(mode PERMISSIVE → DISABLE)"];
+    let places = phases.map(|phase| disable.stderr.find(phase));
+    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{disable}");
+    let enable = stage.run("enable-mtls --yes --settle 100ms -q");
+    assert_eq!((enable.code, enable.stderr.as_str()), (Some(0), ""), "{enable}");
+    assert_objects(&enable, "configured");
+    assert_verdicts(&enable, "rejected", "STRICT");
 }
 
 #[test]

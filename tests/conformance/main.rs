@@ -17,7 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 #[tokio::test]
-async fn the_sandbox_behaves() {
+async fn the_sandbox_passes() {
     let sandbox = Sandbox::start(State::Permissive).await.unwrap();
     let served = sandbox.serve(0).await.unwrap();
     let client = connect(Kubeconfig::from_yaml(&served.kubeconfig).unwrap()).await;
@@ -25,7 +25,7 @@ async fn the_sandbox_behaves() {
 }
 
 #[tokio::test]
-async fn the_cluster_behaves() {
+async fn the_cluster_passes() {
     let Some(path) = std::env::var_os("SECURE_TRAFFIC_E2E_KUBECONFIG") else {
         let required = std::env::var("SECURE_TRAFFIC_E2E_REQUIRED").is_ok_and(|value| value == "1");
         assert!(!required, "SECURE_TRAFFIC_E2E_REQUIRED is set, and SECURE_TRAFFIC_E2E_KUBECONFIG names no cluster");

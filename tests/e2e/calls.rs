@@ -14,7 +14,7 @@ async fn set_up(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switch_that_cuts_calls_in_the_mesh_off_is_undone_by_itself() {
+async fn a_switch_that_breaks_mesh_calls_is_rolled_back() {
     with_namespace(async |stage| {
         set_up(stage).await;
         let host = format!("web.{}.svc.cluster.local", stage.name);
@@ -28,30 +28,30 @@ async fn a_switch_that_cuts_calls_in_the_mesh_off_is_undone_by_itself() {
         let before = stage.mesh_objects().await;
         let run = stage.tool.run(&["enable-mtls", "--yes", "--force", "--destination-rules=never", "web"]).await;
         let run = run.expect_code(1);
-        run.says("calls in the mesh got through before the change, and do not any more: web:8080");
-        run.says("rolled back: everything is as it was before");
-        run.says("calls in the mesh get through again");
+        run.shows("calls in the mesh got through before the change, and do not any more: web:8080");
+        run.shows("rolled back: everything is as it was before");
+        run.shows("calls in the mesh get through again");
         assert_eq!(stage.mesh_objects().await, before);
         assert_eq!(stage.probe_pods().await, [""; 0]);
 
         // Left to do it well, it asks the sidecars instead of taking its time.
         let run = stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
-        run.says("settled: loaded after");
-        run.says("got through while it changed, at 1 target");
+        run.shows("settled: loaded after");
+        run.shows("got through while it changed, at 1 target");
     })
     .await;
 }
 
 /// A TCP client outside the mesh that keeps its connection, and writes down what comes back.
-fn keeper() -> Value {
+fn connection_holder() -> Value {
     let talk = "while sleep 0.2; do echo still here; done | curl -sN telnet://echo:8087";
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "keeper", "labels": {"sidecar.istio.io/inject": "false"}},
+        "metadata": {"name": "connection-holder", "labels": {"sidecar.istio.io/inject": "false"}},
         "spec": {
             "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
             "containers": [{
-                "name": "keeper", "image": DEFAULT_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", talk],
+                "name": "connection-holder", "image": DEFAULT_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", talk],
             }],
         },
     })
@@ -59,7 +59,7 @@ fn keeper() -> Value {
 
 /// Lines that have come back to it.
 async fn echoes(stage: &Stage) -> usize {
-    stage.pods().logs("keeper", &LogParams::default()).await.unwrap().lines().count()
+    stage.pods().logs("connection-holder", &LogParams::default()).await.unwrap().lines().count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +69,7 @@ async fn old_connections_are_waited_for_until_the_sidecar_has_none() {
         service(stage, "echo", "echo", ("tcp", 8087, 8087)).await;
         Workload::new("echo", &["-echo", ":8087"]).start(stage).await;
         stage.ready().await;
-        stage.create(&keeper()).await;
+        stage.create(&connection_holder()).await;
         let flows = async || {
             let before = echoes(stage).await;
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -79,7 +79,7 @@ async fn old_connections_are_waited_for_until_the_sidecar_has_none() {
         assert!(flows().await, "the client is not served in the first place");
         stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
         assert!(flows().await, "the old connection is gone already: there is nothing to wait for");
-        stage.tool.run(&["enable-mtls", "--yes", "--wait-drain"]).await.expect_code(0).says("drained after");
+        stage.tool.run(&["enable-mtls", "--yes", "--wait-drain"]).await.expect_code(0).shows("drained after");
         assert!(!flows().await, "the old connection is served still");
     })
     .await;

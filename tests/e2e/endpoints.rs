@@ -1,7 +1,7 @@
 //! Services with several endpoints, with one that differs, and with none.
 
 use crate::namespace::with_namespace;
-use crate::tool::word;
+use crate::tool::verdict_or_reason;
 use crate::workload::{Workload, service, service_with};
 use serde_json::json;
 
@@ -20,10 +20,10 @@ async fn one_open_endpoint_among_six_makes_the_service_accepted() {
         let endpoints = report.result("web")["endpoints"].as_array().unwrap();
         let open: Vec<&str> = endpoints
             .iter()
-            .filter(|endpoint| word(endpoint) == "accepted")
+            .filter(|endpoint| verdict_or_reason(endpoint) == "accepted")
             .map(|endpoint| endpoint["pod"].as_str().unwrap())
             .collect();
-        let closed = endpoints.iter().filter(|endpoint| word(endpoint) == "rejected").count();
+        let closed = endpoints.iter().filter(|endpoint| verdict_or_reason(endpoint) == "rejected").count();
         assert_eq!((open, closed), (vec!["open"], 5), "{report}");
 
         let run = stage.tool.run(&["probe", "--per-endpoint", "web:8080"]).await.expect_code(0);

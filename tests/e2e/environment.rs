@@ -15,7 +15,7 @@ pub(crate) struct Environment {
     pub(crate) app_image: String,
     required: bool,
     pub(crate) kills: usize,
-    pub(crate) flips: usize,
+    pub(crate) switches: usize,
     pub(crate) links: u64,
     pub(crate) seed: Option<u64>,
 }
@@ -30,7 +30,7 @@ pub(crate) fn environment() -> &'static Environment {
         app_image: read("SECURE_TRAFFIC_E2E_APP_IMAGE").unwrap_or_default(),
         required: read("SECURE_TRAFFIC_E2E_REQUIRED").is_some_and(|value| value == "1"),
         kills: read("SECURE_TRAFFIC_E2E_KILLS").and_then(|value| value.parse().ok()).unwrap_or(12),
-        flips: read("SECURE_TRAFFIC_E2E_FLIPS").and_then(|value| value.parse().ok()).unwrap_or(4),
+        switches: read("SECURE_TRAFFIC_E2E_FLIPS").and_then(|value| value.parse().ok()).unwrap_or(4),
         links: read("SECURE_TRAFFIC_E2E_LINKS").and_then(|value| value.parse().ok()).unwrap_or(6),
         seed: read("SECURE_TRAFFIC_E2E_SEED").and_then(|value| value.parse().ok()),
     })

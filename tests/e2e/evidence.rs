@@ -46,7 +46,7 @@ fn disabling_rule(stage: &Stage, service: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sidecars_own_word_is_evidence_by_itself_and_beside_the_network() {
+async fn the_sidecars_filter_chains_are_evidence_alone_and_with_the_network() {
     with_namespace(async |stage| {
         service(stage, "web", "app", ("http", 8080, 8080)).await;
         service(stage, "dead", "app", ("tcp-dead", 9001, 9001)).await;
@@ -68,7 +68,7 @@ async fn the_sidecars_own_word_is_evidence_by_itself_and_beside_the_network() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_right_to_port_forward_the_network_stands_alone() {
+async fn without_the_right_to_port_forward_only_the_network_is_evidence() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -79,7 +79,7 @@ async fn without_the_right_to_port_forward_the_network_stands_alone() {
         report.expect_rejected(&stage.name, "web", "app");
         assert!(proxy_refuses(&report, "web").is_null(), "{report}");
         let run = stage.tool.run(&["--token", &prober, "probe", "--evidence", "proxy", "web"]).await.expect_code(4);
-        run.says("pods/portforward");
+        run.shows("pods/portforward");
         assert_eq!(stage.probe_pods().await, Vec::<String>::new());
 
         // The other way round: no certificate can be checked without the mesh's root, but the sidecar may be asked.
@@ -119,7 +119,7 @@ async fn with_rights_in_the_root(stage: &Stage, account: &str, rules: Value, bod
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_no_other_evidence_can_be_had_a_client_in_the_mesh_is_the_last_resort() {
+async fn without_other_evidence_a_mesh_client_runs() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -149,7 +149,7 @@ async fn where_no_other_evidence_can_be_had_a_client_in_the_mesh_is_the_last_res
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_meshed_clients_do_not_get_through_either_it_is_not_called_rejected() {
+async fn failing_mesh_clients_make_a_rejection_inconclusive() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -174,7 +174,7 @@ async fn where_meshed_clients_do_not_get_through_either_it_is_not_called_rejecte
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_control_that_is_not_admitted_is_named_and_leaves_its_question_open() {
+async fn a_refused_mesh_client_is_named_and_has_no_answer() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -186,13 +186,13 @@ async fn a_control_that_is_not_admitted_is_named_and_leaves_its_question_open() 
         let report = stage.tool.probe(&["--control", "web"]).await;
         report.expect_rejected(&stage.name, "web", "app");
         assert_eq!(report.run.code, 3, "{report}");
-        report.run.says("no client could be sent in the mesh").says("pod-security");
+        report.run.shows("no client could be sent in the mesh").shows("pod-security");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_policies_say_is_held_port_by_port() {
+async fn policies_apply_port_by_port() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "closed", "app", ("http", 8080, 8080)).await;
@@ -200,13 +200,13 @@ async fn what_the_policies_say_is_held_port_by_port() {
         stage.create(&policy("app", Some("app"), "STRICT", json!({"9000": {"mode": "PERMISSIVE"}}))).await;
         Workload::new("app", &["-http", ":8080", "-echo", ":9000"]).start(stage).await;
         stage.ready().await;
-        stage.tool.run(&["probe", "--expect", "policy"]).await.expect_code(0).says("as the policies say");
-        stage.tool.run(&["probe", "--expect", "rejected"]).await.expect_code(1).says("open:9000");
+        stage.tool.run(&["probe", "--expect", "policy"]).await.expect_code(0).shows("as the policies say");
+        stage.tool.run(&["probe", "--expect", "rejected"]).await.expect_code(1).shows("open:9000");
         // One replica without a sidecar disobeys the policy that is meant for it.
         Workload::new("naked", &["-http", ":8080", "-echo", ":9000"]).like("app").outside().start(stage).await;
         stage.ready().await;
         let run = stage.tool.run(&["probe", "--expect", "policy", "--per-endpoint"]).await.expect_code(1);
-        run.says("closed:8080 (rejected by its policy)").says("naked has no sidecar");
+        run.shows("closed:8080 (rejected by its policy)").shows("naked has no sidecar");
     })
     .await;
 }

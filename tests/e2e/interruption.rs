@@ -25,12 +25,12 @@ fn outcome(run: &Run, right: &str) -> Result<String, String> {
     let report: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.to_string())?;
     let result = &report["results"][0];
     assert_evidence(result);
-    if word(result) == right && run.code == 0 { Ok(right.to_owned()) } else { Err(run.to_string()) }
+    if verdict_or_reason(result) == right && run.code == 0 { Ok(right.to_owned()) } else { Err(run.to_string()) }
 }
 
 #[expect(clippy::print_stderr, reason = "the numbers are a result")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probes_that_are_interrupted_leave_no_pod_and_say_nothing_wrong() {
+async fn interrupted_probes_leave_no_pod_and_no_wrong_verdict() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -82,13 +82,13 @@ async fn enable_and_interrupt(stage: &Stage, after: u64, signal: &'static str) {
     let codes = [0, 130, 143].contains(&run.code) || (run.code == -1 && there.is_empty());
     assert!(codes, "after {after} ms: {run}");
     if run.code != 0 && there.len() < 4 && !there.is_empty() {
-        run.says("ended early");
+        run.shows("ended early");
     }
     assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "after {after} ms: {run}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_interrupted_switch_says_what_it_has_written() {
+async fn an_interrupted_switch_reports_what_it_wrote() {
     with_namespace(async |stage| {
         for name in ["web", "web-2", "web-3"] {
             service(stage, name, "app", ("http", 8080, 8080)).await;

@@ -3,7 +3,7 @@
 use crate::environment::environment;
 use crate::interruption::said;
 use crate::namespace::{Stage, with_namespace};
-use crate::restore::{content, furnish, kept};
+use crate::restore::{content, journals, populate};
 use crate::tool::Run;
 use crate::workload::service;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -152,37 +152,38 @@ fn changed(before: &[String], now: &[String]) -> Vec<String> {
     names
 }
 
-/// The account of a run is true: what has changed is told as done or as without an answer, and the way on is shown.
-fn assert_told(run: &Run, changed: &[String]) {
-    let told: Vec<String> = said(run);
+/// Asserts that a run reports each changed object as written or as without an answer, no other one as written, and how
+/// to restore.
+fn assert_reported(run: &Run, changed: &[String]) {
+    let reported: Vec<String> = said(run);
     let unanswered: String = run.stderr.lines().filter(|line| line.contains("got no answer")).collect();
     for name in changed {
-        let ends = |title: &str| title.rsplit('/').next().is_some_and(|it| it.trim_end_matches(',') == name);
-        let is_told = told.iter().any(|title| ends(title)) || unanswered.split(' ').any(ends);
-        assert!(is_told, "{name} is changed, and not told: {run}");
+        let ends = |title: &str| title.rsplit('/').next().is_some_and(|last| last.trim_end_matches(',') == name);
+        let is_reported = reported.iter().any(|title| ends(title)) || unanswered.split(' ').any(ends);
+        assert!(is_reported, "{name} has changed and is not reported: {run}");
     }
-    for title in &told {
-        assert!(changed.iter().any(|name| title.ends_with(&format!("/{name}"))), "{title} is not changed: {run}");
+    for title in &reported {
+        assert!(changed.iter().any(|name| title.ends_with(&format!("/{name}"))), "{title} has not changed: {run}");
     }
     if !changed.is_empty() {
-        run.says(" --restore");
+        run.shows(" --restore");
     }
     assert!([1, 3, 4, 5].contains(&run.code), "{run}");
 }
 
-/// One run on a bad way, sometimes a restore on it too, and then a restore on a good one.
+/// One run over a failing connection, sometimes a restore over it too, and then a restore over a good one.
 async fn switch_and_restore(stage: &Stage, number: u64, seed: u64, before: &[String]) -> &'static str {
     let link = Link::new(seed).await;
     let run = link.run(stage, &["enable-mtls", "--yes"]).await;
-    let story = format!("seed {seed}, {} connections went wrong: {run}", link.struck.load(Ordering::Relaxed));
-    assert!(run.took < BOUND, "{story}");
+    let log = format!("seed {seed}, {} connections went wrong: {run}", link.struck.load(Ordering::Relaxed));
+    assert!(run.took < BOUND, "{log}");
     let changed = changed(before, &content(stage).await);
     if run.code == 0 {
         let on: usize =
             content(stage).await.iter().filter(|line| line.contains("ISTIO_MUTUAL") || line.contains("STRICT")).count();
-        assert_eq!(on, before.len() + ALONE + 1, "{story}");
+        assert_eq!(on, before.len() + ALONE + 1, "{log}");
     } else {
-        assert_told(&run, &changed);
+        assert_reported(&run, &changed);
     }
     if number % 3 == 2 {
         let link = Link::new(seed + 1).await;
@@ -190,12 +191,12 @@ async fn switch_and_restore(stage: &Stage, number: u64, seed: u64, before: &[Str
         assert!(run.took < BOUND, "seed {}: {run}", seed + 1);
     }
     let last = stage.tool.run(&["disable-mtls", "--restore", "--yes", "--settle", "300ms"]).await;
-    assert_eq!(last.code, 0, "{story}\n{last}");
-    assert_eq!(content(stage).await, before, "{story}\n{last}");
+    assert_eq!(last.code, 0, "{log}\n{last}");
+    assert_eq!(content(stage).await, before, "{log}\n{last}");
     // What could not be removed on the bad way.
     stage.tool.run(&["cleanup"]).await.expect_code(0);
-    assert_eq!(kept(stage).await, Vec::<String>::new(), "{story}\n{last}");
-    assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "{story}\n{last}");
+    assert_eq!(journals(stage).await, Vec::<String>::new(), "{log}\n{last}");
+    assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "{log}\n{last}");
     match (run.code, changed.is_empty()) {
         (0, _) => "done",
         (_, true) => "ended early, nothing changed",
@@ -208,9 +209,9 @@ const ALONE: usize = 20;
 
 #[expect(clippy::print_stderr, reason = "the seed and the numbers are a result")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_bad_way_a_switch_is_done_or_told_truthfully() {
+async fn a_switch_over_a_failing_connection_succeeds_or_reports_what_it_wrote() {
     with_namespace(async |stage| {
-        furnish(stage).await;
+        populate(stage).await;
         for number in 0..ALONE {
             service(stage, &format!("alone-{number}"), "nobody", ("http", 8080, 8080)).await;
         }

@@ -46,13 +46,13 @@ fn lost(counts: &[(u64, u64, Value)]) -> u64 {
 
 #[expect(clippy::print_stderr, reason = "the numbers are a result")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flips_lose_no_call_that_is_not_lost_without_them() {
+async fn switches_lose_no_call_that_is_not_lost_without_them() {
     with_namespace(async |stage| {
         set_up(stage).await;
         let begin = Instant::now();
-        let flips = environment().flips;
+        let switches = environment().switches;
         let with = during(stage, async {
-            for number in 0..flips {
+            for number in 0..switches {
                 let arguments: &[&str] = match number % 4 {
                     0 | 2 => &["enable-mtls", "--yes", "web"],
                     1 => &["disable-mtls", "--yes", "web"],
@@ -65,9 +65,9 @@ async fn flips_lose_no_call_that_is_not_lost_without_them() {
         .await;
         let took = begin.elapsed();
         let without = during(stage, tokio::time::sleep(took)).await;
-        eprintln!("{flips} flips in {took:?}: {with:?}\nas long without: {without:?}");
+        eprintln!("{switches} switches in {took:?}: {with:?}\nas long without: {without:?}");
         assert!(with.iter().all(|(through, ..)| *through > 100), "no load: {with:?}");
-        assert!(lost(&with) <= lost(&without), "{with:?}\nwithout flips: {without:?}");
+        assert!(lost(&with) <= lost(&without), "{with:?}\nwithout switches: {without:?}");
     })
     .await;
 }
@@ -87,7 +87,7 @@ async fn a_rule_that_would_break_everything_is_repaired_before_the_policy() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let counts = during(stage, async {
             let run = stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
-            run.says("tls DISABLE → ISTIO_MUTUAL");
+            run.shows("tls DISABLE → ISTIO_MUTUAL");
             tokio::time::sleep(Duration::from_secs(5)).await;
         })
         .await;

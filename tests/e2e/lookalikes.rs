@@ -1,4 +1,4 @@
-//! What answers like a STRICT sidecar and is none: never called rejected.
+//! Servers that refuse like a STRICT sidecar and are none: their verdict is never `rejected`.
 
 use crate::namespace::{Stage, denial, policy, with_namespace};
 use crate::tool::Report;
@@ -12,6 +12,17 @@ const IMPATIENT: [&str; 4] = ["--max-time", "1s", "--attempts", "2"];
 const SERVERS: [&str; 16] = [
     "-reset", ":8081", "-close", ":8082", "-banner", ":8083", "-silent", ":8084", "-tls", ":8085", "-mtls", ":8086",
     "-echo", ":8087", "-http", ":8080",
+];
+
+/// What a probe reports of each server, except `reset`, if no mesh refuses plaintext.
+const OPEN: [(&str, &str); 7] = [
+    ("http", "accepted"),
+    ("close", "closed-not-reset"),
+    ("banner", "accepted"),
+    ("silent", "read-timeout"),
+    ("tls", "accepted"),
+    ("mtls", "accepted"),
+    ("echo", "accepted"),
 ];
 
 /// A Service named after the workload and the server, for each server; TCP ports, so that the sidecar passes bytes on.
@@ -29,6 +40,15 @@ fn imitator(stage: &Stage, name: &str) -> Workload {
     Workload::new(name, &[&SERVERS[..], &own].concat())
 }
 
+/// Starts the Services of `app` and its workload, as `shape` changes it, and probes them.
+async fn probe_imitator(stage: &Stage, shape: impl FnOnce(Workload) -> Workload) -> Report {
+    services(stage, "app").await;
+    shape(imitator(stage, "app")).start(stage).await;
+    stage.ready().await;
+    stage.tool.probe(&IMPATIENT).await
+}
+
+/// Asserts the verdict, or the reason of an inconclusive one, of these servers of a workload.
 fn expect(report: &Report, workload: &str, answers: &[(&str, &str)]) {
     let names: Vec<String> = answers.iter().map(|(server, _)| format!("{workload}-{server}")).collect();
     let expected: Vec<(&str, &str)> =
@@ -39,23 +59,8 @@ fn expect(report: &Report, workload: &str, answers: &[(&str, &str)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn applications_that_refuse_by_themselves_behind_a_permissive_sidecar_are_not_called_rejected() {
     with_namespace(async |stage| {
-        services(stage, "app").await;
-        imitator(stage, "app").start(stage).await;
-        stage.ready().await;
-        let report = stage.tool.probe(&IMPATIENT).await;
-        expect(
-            &report,
-            "app",
-            &[
-                ("http", "accepted"),
-                ("close", "closed-not-reset"),
-                ("banner", "accepted"),
-                ("silent", "read-timeout"),
-                ("tls", "accepted"),
-                ("mtls", "accepted"),
-                ("echo", "accepted"),
-            ],
-        );
+        let report = probe_imitator(stage, |app| app).await;
+        expect(&report, "app", &OPEN);
         // The sidecar passes a reset on as a reset or as a close.
         let reset = report.answer("app-reset");
         assert!(["reset-without-evidence", "closed-not-reset"].contains(&reset), "{report}");
@@ -91,14 +96,14 @@ async fn a_dead_application_and_a_denial_behind_a_permissive_sidecar_are_not_cal
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_application_does_not_bar_the_way_back() {
+async fn a_dead_application_does_not_block_disable() {
     with_namespace(async |stage| {
         service(stage, "dead", "app", ("tcp", 8081, 8081)).await;
         Workload::new("app", &["-http", ":9999"]).start(stage).await;
         stage.ready().await;
-        stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0).says("rejected");
+        stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0).shows("rejected");
         let run = stage.tool.run(&["disable-mtls", "--yes", "--wait-timeout", "5s"]).await.expect_code(3);
-        run.says("reset-without-evidence");
+        run.shows("reset-without-evidence");
         let rule = stage.rules().get("dead").await.unwrap().data["spec"].clone();
         assert!(rule["trafficPolicy"]["tls"].is_null(), "{rule:#}\n{run}");
     })
@@ -109,23 +114,8 @@ async fn a_dead_application_does_not_bar_the_way_back() {
 async fn applications_without_a_sidecar_in_a_strict_namespace_are_not_called_rejected() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
-        services(stage, "app").await;
-        imitator(stage, "app").outside().start(stage).await;
-        stage.ready().await;
-        let report = stage.tool.probe(&IMPATIENT).await;
-        expect(
-            &report,
-            "app",
-            &[
-                ("http", "accepted"),
-                ("close", "closed-not-reset"),
-                ("banner", "accepted"),
-                ("silent", "read-timeout"),
-                ("tls", "accepted"),
-                ("mtls", "accepted"),
-                ("echo", "accepted"),
-            ],
-        );
+        let report = probe_imitator(stage, Workload::outside).await;
+        expect(&report, "app", &OPEN);
         let reset = report.answer("app-reset");
         assert!(["target-not-meshed", "closed-not-reset", "refused"].contains(&reset), "{report}");
     })
@@ -136,25 +126,10 @@ async fn applications_without_a_sidecar_in_a_strict_namespace_are_not_called_rej
 async fn ports_excluded_from_capture_in_a_strict_namespace_are_not_called_rejected() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
-        services(stage, "app").await;
         let excluded = "8080,8081,8082,8083,8084,8085,8086,8087";
-        let app = imitator(stage, "app").annotate("traffic.sidecar.istio.io/excludeInboundPorts", excluded);
-        app.start(stage).await;
-        stage.ready().await;
-        let report = stage.tool.probe(&IMPATIENT).await;
-        expect(
-            &report,
-            "app",
-            &[
-                ("http", "accepted"),
-                ("close", "closed-not-reset"),
-                ("banner", "accepted"),
-                ("silent", "read-timeout"),
-                ("tls", "accepted"),
-                ("mtls", "accepted"),
-                ("echo", "accepted"),
-            ],
-        );
+        let annotation = "traffic.sidecar.istio.io/excludeInboundPorts";
+        let report = probe_imitator(stage, |app| app.annotate(annotation, excluded)).await;
+        expect(&report, "app", &OPEN);
         let reset = report.answer("app-reset");
         assert!(["reset-without-evidence", "closed-not-reset", "refused"].contains(&reset), "{report}");
     })
@@ -165,11 +140,8 @@ async fn ports_excluded_from_capture_in_a_strict_namespace_are_not_called_reject
 async fn ports_that_no_capture_includes_are_not_called_rejected() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
-        services(stage, "app").await;
-        let app = imitator(stage, "app").annotate("traffic.sidecar.istio.io/includeInboundPorts", "8080");
-        app.start(stage).await;
-        stage.ready().await;
-        let report = stage.tool.probe(&IMPATIENT).await;
+        let annotation = "traffic.sidecar.istio.io/includeInboundPorts";
+        let report = probe_imitator(stage, |app| app.annotate(annotation, "8080")).await;
         report.expect_rejected(&stage.name, "app-http", "app");
         expect(
             &report,
@@ -206,7 +178,7 @@ async fn an_application_with_the_certificate_of_its_own_sidecar_is_not_called_re
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             report = stage.tool.probe(&[]).await;
         }
-        // With the sidecar's own word and without it.
+        // With the sidecar's filter chains as evidence, and without.
         for report in [report, stage.tool.probe(&["--evidence", "network"]).await] {
             report.expect(&[("permissive", "accepted"), ("excluded", "accepted")]);
             report.expect_rejected(&stage.name, "strict", "app");
@@ -219,10 +191,7 @@ async fn an_application_with_the_certificate_of_its_own_sidecar_is_not_called_re
 async fn a_port_in_mode_disable_is_not_called_rejected() {
     with_namespace(async |stage| {
         stage.set_mode("DISABLE").await;
-        services(stage, "app").await;
-        imitator(stage, "app").start(stage).await;
-        stage.ready().await;
-        let report = stage.tool.probe(&IMPATIENT).await;
+        let report = probe_imitator(stage, |app| app).await;
         expect(&report, "app", &[("http", "accepted"), ("close", "closed-not-reset"), ("tls", "accepted")]);
         for server in ["reset", "mtls", "silent"] {
             assert_ne!(report.answer(&format!("app-{server}")), "rejected", "{report}");
@@ -232,7 +201,7 @@ async fn a_port_in_mode_disable_is_not_called_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_status_of_the_application_is_not_taken_for_the_word_of_the_mesh() {
+async fn a_status_of_the_application_is_not_taken_for_one_of_the_mesh() {
     with_namespace(async |stage| {
         service(stage, "web", "app", ("http", 8080, 8080)).await;
         Workload::new("app", &["-http", ":8080"]).start(stage).await;

@@ -85,7 +85,7 @@ fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_probe_that_admission_brings_into_the_mesh_says_so() {
+async fn a_probe_that_admission_brings_into_the_mesh_is_reported() {
     const INJECT: &str = r#"[
         JSONPatch{op: "replace", path: "/metadata/labels/sidecar.istio.io~1inject", value: "true"},
         JSONPatch{op: "remove", path: "/metadata/annotations/sidecar.istio.io~1inject"}
@@ -111,7 +111,7 @@ async fn a_probe_that_admission_brings_into_the_mesh_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_probe_that_admission_puts_behind_its_own_target_says_so() {
+async fn a_probe_that_admission_puts_behind_its_target_is_reported() {
     const SELECT: &str = r#"[JSONPatch{op: "add", path: "/metadata/labels/app", value: "app"}]"#;
     with_namespace(async |stage| {
         service(stage, "web", "app", ("http", 8080, 8080)).await;
@@ -123,7 +123,7 @@ async fn a_probe_that_admission_puts_behind_its_own_target_says_so() {
             report.expect(&[("web", "probe-selected")]);
             assert_eq!(report.run.code, 3, "{report}");
             let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(3);
-            run.says("probe-selected").says("nothing was written");
+            run.shows("probe-selected").shows("nothing was written");
             assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
             assert_eq!(stage.probe_pods().await, Vec::<String>::new());
         })

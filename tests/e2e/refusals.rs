@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_names_are_told_with_the_known_ones() {
+async fn unknown_names_are_reported_with_the_known_ones() {
     with_namespace(async |stage| {
         service(stage, "boards", "nobody", ("http", 8080, 8080)).await;
         service(stage, "shop", "nobody", ("tcp", 27017, 27017)).await;
         let run = stage.tool.run(&["probe", "board"]).await.expect_code(2);
-        run.says("service \"board\" not found").says("boards, shop");
+        run.shows("service \"board\" not found").shows("boards, shop");
         let run = stage.tool.run(&["probe", "boards:8081"]).await.expect_code(2);
-        run.says("no TCP port \"8081\"").says("8080 (http)");
+        run.shows("no TCP port \"8081\"").shows("8080 (http)");
         let run = stage.tool.run(&["enable-mtls", "--yes", "board"]).await.expect_code(2);
-        run.says("board").says("boards");
+        run.shows("board").shows("boards");
         assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
         let nowhere = crate::tool::Tool::new("st-e2e-is-not-there");
-        nowhere.run(&["probe"]).await.expect_code(4).says("st-e2e-is-not-there");
-        nowhere.run(&["enable-mtls", "--yes"]).await.expect_code(4).says("st-e2e-is-not-there");
+        nowhere.run(&["probe"]).await.expect_code(4).shows("st-e2e-is-not-there");
+        nowhere.run(&["enable-mtls", "--yes"]).await.expect_code(4).shows("st-e2e-is-not-there");
     })
     .await;
 }
@@ -89,7 +89,7 @@ async fn a_quota_is_named_and_nothing_is_written() {
         report.expect(&[("web", "quota")]);
         assert_eq!(report.run.code, 3, "{report}");
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(3);
-        run.says("quota").says("nothing was written");
+        run.shows("quota").shows("nothing was written");
         assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
     })
     .await;
@@ -222,26 +222,26 @@ async fn missing_rights_are_named_and_nothing_is_written() {
         let nobody = token(stage, "nobody", json!([])).await;
         for command in [&["probe", "web"][..], &["enable-mtls", "--yes"]] {
             let run = stage.tool.run(&[&["--token", &nobody], command].concat()).await.expect_code(4);
-            run.says("could not list ").says("cannot list resource").says(&stage.name);
+            run.shows("could not list ").shows("cannot list resource").shows(&stage.name);
             assert!(!run.stderr.contains(&nobody), "the token is printed");
         }
         let reader = token(stage, "reader", with(&[])).await;
         let run = stage.tool.run(&["--token", &reader, "probe", "web"]).await.expect_code(4);
-        run.says("create pods");
+        run.shows("create pods");
         let run = stage.tool.run(&["--token", &reader, "enable-mtls", "--yes"]).await.expect_code(4);
-        run.says("create pods").says("nothing was written");
+        run.shows("create pods").shows("nothing was written");
         let prober = token(stage, "prober", with(&[&run_pods])).await;
         // Policies of the root namespace cannot be read by it: a namespace without a policy has an unknown mode.
         let report = stage.tool.probe(&["--token", &prober, "web"]).await;
         report.expect(&[("web", "accepted")]);
         let run = stage.tool.run(&["--token", &prober, "enable-mtls", "--yes"]).await.expect_code(4);
-        run.says("create leases.coordination.k8s.io").says("--no-journal").says("nothing was written");
+        run.shows("create leases.coordination.k8s.io").shows("--no-journal").shows("nothing was written");
         let run = stage.tool.run(&["--token", &prober, "enable-mtls", "--yes", "--no-journal"]).await.expect_code(4);
-        run.says("cannot patch resource").says("nothing was written");
+        run.shows("cannot patch resource").shows("nothing was written");
         // Half of the rights must not make half of the changes.
         let half = token(stage, "half", with(&[&run_pods, &write_rules])).await;
         let run = stage.tool.run(&["--token", &half, "enable-mtls", "--yes", "--no-journal"]).await.expect_code(4);
-        run.says("cannot patch resource \"peerauthentications\"").says("nothing was written");
+        run.shows("cannot patch resource \"peerauthentications\"").shows("nothing was written");
         assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
         assert_eq!(stage.probe_pods().await, Vec::<String>::new());
 

@@ -28,7 +28,7 @@ pub(crate) async fn content(stage: &Stage) -> Vec<String> {
 }
 
 /// What a run keeps in the cluster: journals, and the Lease.
-pub(crate) async fn kept(stage: &Stage) -> Vec<String> {
+pub(crate) async fn journals(stage: &Stage) -> Vec<String> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=secure-traffic");
     let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), &stage.name);
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), &stage.name);
@@ -42,7 +42,7 @@ fn rule(name: &str, spec: &Value) -> Value {
 
 /// A policy and rules of several owners: pools, circuit breakers, subsets, and ports with settings of their own. The
 /// third Service has no rule.
-pub(crate) async fn furnish(stage: &Stage) {
+pub(crate) async fn populate(stage: &Stage) {
     for name in ["web", "web-2", "web-3"] {
         service(stage, name, "app", ("http", 8080, 8080)).await;
     }
@@ -88,7 +88,7 @@ fn kill(number: usize, within: u64) -> Kill {
 
 /// Interrupts a run, and sometimes the restore too; then restores. Returns what was met, in a word.
 async fn interrupt_and_restore(stage: &Stage, number: usize, before: &[String]) -> String {
-    let mut story = Vec::new();
+    let mut log = Vec::new();
     let mut enable = vec!["enable-mtls", "--yes", "--settle", "500ms"];
     if number % 5 == 4 {
         enable.push("--rollback-on-failure");
@@ -102,27 +102,27 @@ async fn interrupt_and_restore(stage: &Stage, number: usize, before: &[String]) 
     };
     let first = kill(number, within);
     let run = stage.tool.run_and_kill(&enable, Some(first)).await;
-    story.push(format!("{first:?} {run}"));
+    log.push(format!("{first:?} {run}"));
     let changed = content(stage).await != before;
     if changed && run.code > 0 && first.signal != "KILL" {
         // Told truthfully, with the way back.
-        run.says("ended early").says("--restore` puts back");
+        run.shows("ended early").shows("--restore` puts back");
     }
     let restore = ["disable-mtls", "--restore", "--yes", "--settle", "500ms"];
     if number % 4 == 3 {
         let second = kill(number / 4, 1500);
         let run = stage.tool.run_and_kill(&restore, Some(second)).await;
-        story.push(format!("{second:?} {run}"));
+        log.push(format!("{second:?} {run}"));
     }
     let last = stage.tool.run(&restore).await;
-    story.push(last.to_string());
-    let story = story.join("\n");
-    assert_eq!(last.code, 0, "{story}");
-    assert_eq!(content(stage).await, before, "{story}");
+    log.push(last.to_string());
+    let log = log.join("\n");
+    assert_eq!(last.code, 0, "{log}");
+    assert_eq!(content(stage).await, before, "{log}");
     // What a run that was killed at once leaves stays until its time is over, or until it is asked away.
     stage.tool.run(&["cleanup"]).await.expect_code(0);
-    assert_eq!(kept(stage).await, Vec::<String>::new(), "{story}");
-    assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "{story}");
+    assert_eq!(journals(stage).await, Vec::<String>::new(), "{log}");
+    assert_eq!(stage.probe_pods().await, Vec::<String>::new(), "{log}");
     let word = match (run.killed, changed) {
         (false, _) => "done before the signal",
         (true, true) => "cut short with changes made",
@@ -133,23 +133,23 @@ async fn interrupt_and_restore(stage: &Stage, number: usize, before: &[String]) 
 
 #[expect(clippy::print_stderr, reason = "the numbers are a result")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runs_that_are_killed_are_restored_to_the_letter() {
+async fn killed_runs_are_restored_exactly() {
     with_namespace(async |stage| {
-        furnish(stage).await;
+        populate(stage).await;
         let before = content(stage).await;
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for number in 0..environment().kills {
             *counts.entry(interrupt_and_restore(stage, number, &before).await).or_default() += 1;
         }
-        eprintln!("{} runs, each restored to the letter: {counts:#?}", environment().kills);
+        eprintln!("{} runs, each restored exactly: {counts:#?}", environment().kills);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_but_tls_and_mode_is_untouched_and_then_that_is_put_back() {
+async fn only_tls_and_mode_change_and_are_restored() {
     with_namespace(async |stage| {
-        furnish(stage).await;
+        populate(stage).await;
         let before = content(stage).await;
         stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
         let on = content(stage).await;
@@ -167,7 +167,7 @@ async fn everything_but_tls_and_mode_is_untouched_and_then_that_is_put_back() {
         stage.tool.run(&["disable-mtls", "--yes"]).await.expect_code(0);
         let run = stage.tool.run(&["disable-mtls", "--restore", "--yes"]).await.expect_code(0);
         assert_eq!(content(stage).await, before, "{run}");
-        assert_eq!(kept(stage).await, Vec::<String>::new());
+        assert_eq!(journals(stage).await, Vec::<String>::new());
     })
     .await;
 }
@@ -175,7 +175,7 @@ async fn everything_but_tls_and_mode_is_untouched_and_then_that_is_put_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_runs_at_once_one_wins() {
     with_namespace(async |stage| {
-        furnish(stage).await;
+        populate(stage).await;
         let before = content(stage).await;
         let (left, right) =
             futures::join!(stage.tool.run(&["enable-mtls", "--yes"]), stage.tool.run(&["enable-mtls", "--yes"]));
@@ -184,7 +184,7 @@ async fn of_two_runs_at_once_one_wins() {
         // The second may also have come so late that everything was done.
         assert!(codes.contains(&0) && codes.iter().all(|code| [0, 4].contains(code)), "{left}\n{right}");
         if loser.code == 4 {
-            loser.says("another run works on namespace").says("kubectl delete lease secure-traffic");
+            loser.shows("another run works on namespace").shows("kubectl delete lease secure-traffic");
         }
         stage.tool.run(&["disable-mtls", "--restore", "--yes"]).await.expect_code(0);
         assert_eq!(content(stage).await, before);
@@ -193,9 +193,9 @@ async fn of_two_runs_at_once_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_role_that_is_shipped_is_enough_there_and_back() {
+async fn the_shipped_role_suffices_for_enable_and_restore() {
     with_namespace(async |stage| {
-        furnish(stage).await;
+        populate(stage).await;
         let before = content(stage).await;
         let text = include_str!("../../manifests/rbac/switch.yaml");
         let objects = secure_traffic::istio::yaml::read_all(text).unwrap();
@@ -203,10 +203,10 @@ async fn the_role_that_is_shipped_is_enough_there_and_back() {
         let token = token(stage, "switch", role["rules"].clone()).await;
         // The namespace's own modes are known without the root namespace's; what else is unknown may not stop this.
         let on = stage.tool.run(&["--token", &token, "enable-mtls", "--yes", "--force"]).await.expect_code(0);
-        on.says("proven: plaintext is rejected");
+        on.shows("proven: plaintext is rejected");
         stage.tool.run(&["--token", &token, "disable-mtls", "--restore", "--yes"]).await.expect_code(0);
         assert_eq!(content(stage).await, before);
-        assert_eq!(kept(stage).await, Vec::<String>::new());
+        assert_eq!(journals(stage).await, Vec::<String>::new());
     })
     .await;
 }

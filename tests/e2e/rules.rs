@@ -44,7 +44,7 @@ async fn one_service(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rule_of_a_person_changes_in_nothing_but_tls() {
+async fn only_tls_changes_in_a_rule_of_a_user() {
     with_namespace(async |stage| {
         one_service(stage).await;
         let before = team_rule(stage);
@@ -56,8 +56,8 @@ async fn a_rule_of_a_person_changes_in_nothing_but_tls() {
         stage.create(&applied).await;
 
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
-        run.says("destinationrule.networking.istio.io/team-web configured")
-            .says("peerauthentication.security.istio.io/default configured");
+        run.shows("destinationrule.networking.istio.io/team-web configured")
+            .shows("peerauthentication.security.istio.io/default configured");
         assert_eq!(
             stage.mesh_objects().await,
             ["destinationrule.networking.istio.io/team-web", "peerauthentication.security.istio.io/default"]
@@ -70,7 +70,7 @@ async fn a_rule_of_a_person_changes_in_nothing_but_tls() {
         assert_eq!(spec["subsets"][1]["trafficPolicy"]["tls"], mutual, "{spec:#}");
         let changed = stage.policies().get("default").await.unwrap();
         assert_eq!(changed.data["spec"], json!({"mtls": {"mode": "STRICT"}}));
-        stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0).says("team-web unchanged");
+        stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0).shows("team-web unchanged");
 
         stage.tool.run(&["disable-mtls", "--yes"]).await.expect_code(0);
         let spec = stage.rules().get("team-web").await.unwrap().data["spec"].clone();
@@ -91,7 +91,7 @@ async fn a_rule_of_a_controller_is_refused_and_nothing_is_written() {
         stage.apply_as("flux", &rule).await;
         let before = stage.rules().get("team-web").await.unwrap();
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(4);
-        run.says("Apply failed with ").says("conflict").says("\"flux\"").says(".spec.trafficPolicy.tls");
+        run.shows("Apply failed with ").shows("conflict").shows("\"flux\"").shows(".spec.trafficPolicy.tls");
         assert_eq!(stage.mesh_objects().await, ["destinationrule.networking.istio.io/team-web"]);
         let after = stage.rules().get("team-web").await.unwrap();
         assert_eq!(before.metadata.resource_version, after.metadata.resource_version);
@@ -107,7 +107,7 @@ async fn a_policy_of_a_controller_is_refused_and_nothing_is_written() {
         one_service(stage).await;
         stage.apply_as("argocd-controller", &policy("default", None, "PERMISSIVE", json!({}))).await;
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(4);
-        run.says("conflict with \"argocd-controller\": .spec.mtls.mode");
+        run.shows("conflict with \"argocd-controller\": .spec.mtls.mode");
         assert_eq!(stage.mesh_objects().await, ["peerauthentication.security.istio.io/default"]);
         assert_eq!(stage.policies().get("default").await.unwrap().data["spec"]["mtls"]["mode"], "PERMISSIVE");
     })

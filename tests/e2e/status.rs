@@ -31,9 +31,9 @@ const LINES: [Line; 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_line_is_what_curl_and_the_sidecar_say() {
+async fn every_line_agrees_with_curl_and_the_sidecar() {
     with_namespace(async |stage| {
-        stand(stage).await;
+        set_up(stage).await;
         let run = stage.tool.run(&["status", "-o", "json"]).await.expect_code(1);
         let report: Value = serde_json::from_str(&run.stdout).unwrap();
         let namespace = &report["namespaces"][0];
@@ -75,7 +75,7 @@ async fn every_line_is_what_curl_and_the_sidecar_say() {
 
 /// A STRICT namespace with a younger policy, a port exception, an excluded port, a workload without a sidecar, and a rule
 /// that makes clients send plaintext.
-async fn stand(stage: &Stage) {
+async fn set_up(stage: &Stage) {
     stage.create(&policy("default", None, "STRICT", json!({}))).await;
     for (name, app, target) in [
         ("closed", "app", 8080),

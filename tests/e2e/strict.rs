@@ -62,7 +62,7 @@ async fn a_strict_namespace_is_called_rejected_whatever_the_port_and_the_applica
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn narrower_policies_are_told_as_the_mesh_obeys_them() {
+async fn narrower_policies_are_reported_as_the_mesh_applies_them() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         // A workload that opens all, one that opens one port, one that says nothing, one that only closes a port.
@@ -106,7 +106,7 @@ async fn narrower_policies_are_told_as_the_mesh_obeys_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_policies_the_older_one_or_else_the_first_by_name_is_told_as_the_mesh_obeys_it() {
+async fn of_two_policies_the_one_that_the_mesh_applies_is_reported() {
     with_namespace(async |stage| {
         stage.create(&policy("z-older", None, "STRICT", json!({}))).await;
         stage.create(&policy("z-older-open", Some("open"), "PERMISSIVE", json!({}))).await;
@@ -150,14 +150,14 @@ async fn an_open_workload_in_a_namespace_turned_strict_is_not_called_proven() {
         stage.ready().await;
         let run = stage.tool.run(&["enable-mtls", "--yes", "--wait-timeout", "10s"]).await.expect_code(1);
         assert!(!run.stderr.contains("proven"), "{run}");
-        run.says("accepted").says("rejected").says("hole");
+        run.shows("accepted").shows("rejected").shows("hole");
     })
     .await;
 }
 
 /// The policy is written while the probe is at work: whatever it says must be what its samples say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_probe_beside_a_switch_says_only_what_it_saw() {
+async fn a_probe_during_a_switch_reports_only_its_samples() {
     with_namespace(async |stage| {
         service(stage, "web", "app", ("http", 8080, 8080)).await;
         Workload::new("app", &["-http", ":8080"]).start(stage).await;
@@ -181,7 +181,7 @@ async fn a_probe_beside_a_switch_says_only_what_it_saw() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rogue_can_stand_elsewhere() {
+async fn the_probe_can_run_in_another_namespace() {
     with_namespace(async |stage| {
         stage.set_mode("STRICT").await;
         service(stage, "web", "app", ("http", 8080, 8080)).await;

@@ -91,7 +91,7 @@ impl Run {
 
     /// Fails unless stdout and stderr together hold these words.
     #[track_caller]
-    pub(crate) fn says(&self, words: &str) -> &Self {
+    pub(crate) fn shows(&self, words: &str) -> &Self {
         assert!(self.stdout.contains(words) || self.stderr.contains(words), "{words:?} is not in\n{self}");
         self
     }
@@ -126,7 +126,7 @@ impl Report {
     /// `accepted`, `rejected` or the reason why it is inconclusive.
     #[track_caller]
     pub(crate) fn answer(&self, service: &str) -> &str {
-        word(self.result(service))
+        verdict_or_reason(self.result(service))
     }
 
     /// Fails unless the answers for these Services are these words.
@@ -141,7 +141,7 @@ impl Report {
     #[track_caller]
     pub(crate) fn expect_rejected(&self, namespace: &str, service: &str, account: &str) -> &Self {
         let result = self.result(service);
-        assert_eq!(word(result), "rejected", "{self}");
+        assert_eq!(verdict_or_reason(result), "rejected", "{self}");
         assert_evidence(result);
         let name = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
         for endpoint in result["endpoints"].as_array().unwrap() {
@@ -158,7 +158,7 @@ impl std::fmt::Display for Report {
 }
 
 /// The verdict of a result or an endpoint, or the reason of an inconclusive one.
-pub(crate) fn word(answer: &Value) -> &str {
+pub(crate) fn verdict_or_reason(answer: &Value) -> &str {
     answer["reason"].as_str().or_else(|| answer["verdict"].as_str()).unwrap()
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn assert_evidence(result: &Value) {
     let endpoints = result["endpoints"].as_array().unwrap();
     let all = || endpoints.iter().chain([result]);
     let samples = || all().flat_map(|way| way["samples"].as_array().unwrap());
-    match word(result) {
+    match verdict_or_reason(result) {
         "rejected" => {
             assert!(!endpoints.is_empty() && all().all(|way| !way["samples"].as_array().unwrap().is_empty()));
             let silent = |sample: &Value| sample["bytes"] == 0 && sample["connected"] == true;

@@ -27,15 +27,15 @@ async fn probe(stage: &Stage) -> Report {
     report
 }
 
-async fn told(stage: &Stage) {
+async fn walk_through(stage: &Stage) {
     let report = probe(stage).await;
     report.expect(&[("boards", "accepted")]);
     let run = stage.tool.run(&["probe", "boards:8080/shareditems"]).await.expect_code(0);
-    run.says("accepted").says("this is good");
+    run.shows("accepted").shows("this is good");
     let lost_before = lost(stage).await;
 
     let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
-    run.says("rejected").says("in force after");
+    run.shows("rejected").shows("in force after");
     let objects: Vec<String> = SERVICES
         .iter()
         .map(|service| format!("destinationrule.networking.istio.io/{service}"))
@@ -43,7 +43,7 @@ async fn told(stage: &Stage) {
         .collect();
     assert_eq!(stage.mesh_objects().await, objects);
     for object in &objects {
-        run.says(&format!("{object} created"));
+        run.shows(&format!("{object} created"));
     }
     let spec = |object: kube::api::DynamicObject| object.data["spec"].clone();
     assert_eq!(spec(stage.policies().get("default").await.unwrap())["mtls"]["mode"], "STRICT");
@@ -53,31 +53,31 @@ async fn told(stage: &Stage) {
         assert_eq!(spec["trafficPolicy"]["tls"]["mode"], "ISTIO_MUTUAL");
     }
     probe(stage).await.expect_rejected(DEMO, "boards", "boards");
-    let told = stage.tool.run(&["probe", "boards:8080/shareditems"]).await.expect_code(0);
-    told.says("rejected").says(&format!("spiffe://cluster.local/ns/{DEMO}/sa/boards"));
+    let run = stage.tool.run(&["probe", "boards:8080/shareditems"]).await.expect_code(0);
+    run.shows("rejected").shows(&format!("spiffe://cluster.local/ns/{DEMO}/sa/boards"));
     let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
     for object in &objects {
-        run.says(&format!("{object} unchanged"));
+        run.shows(&format!("{object} unchanged"));
     }
 
     let run = stage.tool.run(&["disable-mtls", "--yes"]).await.expect_code(0);
-    run.says("peerauthentication.security.istio.io/default configured").says("accepted");
+    run.shows("peerauthentication.security.istio.io/default configured").shows("accepted");
     assert_eq!(spec(stage.policies().get("default").await.unwrap())["mtls"]["mode"], "PERMISSIVE");
     assert_eq!(lost(stage).await, lost_before, "calls within the mesh were lost");
     probe(stage).await.expect(&[("boards", "accepted")]);
     let run = stage.tool.run(&["disable-mtls", "--yes"]).await.expect_code(0);
     for object in &objects {
-        run.says(&format!("{object} unchanged"));
+        run.shows(&format!("{object} unchanged"));
     }
     // And to the state before it all, of which nothing is kept.
     let run = stage.tool.run(&["disable-mtls", "--restore", "--yes"]).await.expect_code(0);
-    run.says("everything is as it was before");
+    run.shows("everything is as it was before");
     assert_eq!(stage.mesh_objects().await, Vec::<String>::new());
     assert_eq!(stage.probe_pods().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_walk_through_turns_mutual_tls_on_and_off_and_loses_no_call() {
+async fn the_walk_through_enables_and_disables_mutual_tls_and_loses_no_call() {
     let Some(lease) = lease().await else { return };
     let namespaces: Api<Namespace> = Api::all(lease.client.clone());
     if namespaces.get_opt(DEMO).await.unwrap().is_none() {
@@ -85,7 +85,7 @@ async fn the_walk_through_turns_mutual_tls_on_and_off_and_loses_no_call() {
     }
     let stage = Stage::new(lease.client.clone(), DEMO);
     assert_eq!(stage.mesh_objects().await, Vec::<String>::new(), "the demo must begin without policies and rules");
-    let outcome = AssertUnwindSafe(told(&stage)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(walk_through(&stage)).catch_unwind().await;
     stage.delete_mesh_objects().await;
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);

@@ -122,7 +122,7 @@ async fn a_workload_policy_holds_for_its_port_alone() {
 }
 
 #[tokio::test]
-async fn the_legacy_policy_is_obeyed() {
+async fn the_legacy_policy_applies() {
     let sandbox = Sandbox::start(State::Legacy).await.unwrap();
     let client = sandbox.client();
     assert_eq!(curl(&client, "open", &["-o", "/dev/null", "http://boards:8080/"]).await.code, 0);

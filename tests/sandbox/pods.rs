@@ -190,7 +190,7 @@ async fn a_deadline_ends_a_pod() {
 }
 
 #[tokio::test]
-async fn a_pod_is_injected_unless_it_says_no_and_then_gets_through() {
+async fn a_pod_is_injected_unless_its_labels_exclude_it() {
     let sandbox = Sandbox::start(State::Strict).await.unwrap();
     let client = sandbox.client();
     let mut control = pod("control", &["-sS", "-o", "/dev/null", "-w", "%{http_code}", BOARDS]);

@@ -1,4 +1,4 @@
-//! A client in the mesh beside the rogue outside of it.
+//! A client in the mesh, beside the probe outside of it.
 
 use crate::helpers::{Stage, run, shows};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -20,12 +20,12 @@ fn disable_for_clients(stage: &Stage, service: &str) {
     });
     let params = PatchParams::apply("somebody").force();
     stage.runtime.block_on(rules.patch(service, &params, &Patch::Apply(&rule))).unwrap();
-    // As long as the sandbox takes to bring it into force, and more.
+    // Longer than the sandbox takes until the rule is in force.
     std::thread::sleep(std::time::Duration::from_millis(600));
 }
 
 #[test]
-fn a_client_in_the_mesh_gets_through() {
+fn a_mesh_client_succeeds() {
     shows!(run("probe --sandbox=strict --control boards"), @r#"
     exit 0
     --- stdout
@@ -41,7 +41,7 @@ fn a_client_in_the_mesh_gets_through() {
 }
 
 #[test]
-fn where_nobody_gets_through_plaintext_is_not_called_rejected() {
+fn a_failing_mesh_client_makes_a_rejection_inconclusive() {
     let stage = Stage::new(State::Strict, &[]);
     disable_for_clients(&stage, "boards");
     shows!(stage.run("probe --control --expect rejected boards"), @r#"
@@ -63,7 +63,7 @@ fn where_nobody_gets_through_plaintext_is_not_called_rejected() {
 }
 
 #[test]
-fn a_silent_application_leaves_the_controls_question_open() {
+fn a_silent_application_leaves_the_mesh_client_without_an_answer() {
     let stage = Stage::new(State::Strict, &[Lookalike::Silent]);
     let run = stage.run("probe --control --max-time 1s --attempts 1 -o json silent");
     assert_eq!(run.code, Some(0), "{run}");
@@ -79,7 +79,7 @@ fn ports(stage: &Stage) -> serde_json::Value {
 }
 
 #[test]
-fn a_switch_after_which_nobody_gets_through_is_undone_by_itself() {
+fn a_switch_that_breaks_calls_is_rolled_back() {
     let stage = Stage::new(State::Permissive, &[]);
     disable_for_clients(&stage, "boards");
     let before = ports(&stage);
@@ -99,7 +99,7 @@ fn a_switch_after_which_nobody_gets_through_is_undone_by_itself() {
 }
 
 #[test]
-fn it_is_left_as_it_is_where_that_was_asked_for() {
+fn a_switch_that_breaks_calls_stays_without_rollback() {
     let stage = Stage::new(State::Permissive, &[]);
     disable_for_clients(&stage, "boards");
     let before = ports(&stage);
@@ -111,7 +111,7 @@ fn it_is_left_as_it_is_where_that_was_asked_for() {
 }
 
 #[test]
-fn the_way_out_tells_of_lost_calls_and_stays_open() {
+fn disable_reports_lost_calls_without_rollback() {
     let stage = Stage::new(State::Strict, &[]);
     let run = stage.run("disable-mtls --yes --settle 0 --mode=disable --destination-rules=never");
     assert_eq!(run.code, Some(1), "{run}");
@@ -122,7 +122,7 @@ fn the_way_out_tells_of_lost_calls_and_stays_open() {
 }
 
 #[test]
-fn a_rule_that_is_repaired_is_told_by_the_control() {
+fn a_repaired_rule_is_reported_by_the_mesh_client() {
     let stage = Stage::new(State::Strict, &[]);
     disable_for_clients(&stage, "boards");
     let run = stage.run("enable-mtls --yes --settle 500ms --force-conflicts");
@@ -132,7 +132,7 @@ fn a_rule_that_is_repaired_is_told_by_the_control() {
 }
 
 #[test]
-fn where_no_control_is_admitted_the_switch_says_so_and_goes_on() {
+fn a_refused_mesh_client_is_a_warning() {
     let stage = Stage::new(State::Permissive, &[]);
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = {
         let _inside = stage.runtime.enter();

@@ -1,4 +1,4 @@
-//! A server that throttles, and a way to it that loses answers: what is written is told, whatever becomes of its answer.
+//! A server that throttles, and a connection that loses answers: each write is reported, also if its answer is lost.
 
 use crate::helpers::{Run, Stage, command, finish, shows};
 use bytes::Bytes;
@@ -13,16 +13,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What becomes of a request on the way.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// It is answered.
+    /// The server answers it.
     Answered,
-    /// The server asks to come again after so many seconds, in plain text, as its filter for fairness does.
+    /// The server answers 429 with this `retry-after` in seconds, as its fairness filter does.
     Throttled(u32),
-    /// It is done, and the connection ends without an answer.
+    /// The server handles it, and the connection ends without an answer.
     Lost,
-    /// It is done, and the answer stops after its head.
+    /// The server handles it, and the answer stops after its head.
     Stalled,
 }
 
@@ -30,7 +30,7 @@ type Answer = Response<UnsyncBoxBody<Bytes, Failure>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves the sandbox over plain HTTP with these fates; `fate` gets the request, and how often it was made before.
-fn way(stage: &Stage, fate: impl Fn(&Method, &str, usize) -> Fate + Send + Sync + 'static) -> String {
+fn serve(stage: &Stage, fate: impl Fn(&Method, &str, usize) -> Fate + Send + Sync + 'static) -> String {
     let client = {
         let _inside = stage.runtime.enter();
         stage.sandbox.client()
@@ -84,27 +84,27 @@ fn run(stage: &Stage, url: &str, arguments: &str) -> Run {
     finish(command)
 }
 
-/// Whether a request writes one of the mesh's objects, and not for trial.
+/// Whether a request writes one of the mesh's objects, and is no dry run.
 fn writes(method: &Method, path: &str) -> bool {
     matches!(*method, Method::PATCH | Method::DELETE) && path.contains(".istio.io/") && !path.contains("dryRun")
 }
 
-const ON: &str = "enable-mtls boards userprofile --yes --verify=false";
+const ENABLE_TWO: &str = "enable-mtls boards userprofile --yes --verify=false";
 
-const ONE: &str = "enable-mtls boards --yes --verify=false";
+const ENABLE_ONE: &str = "enable-mtls boards --yes --verify=false";
 
-const BACK: &str = "disable-mtls --restore --yes --verify=false";
+const RESTORE: &str = "disable-mtls --restore --yes --verify=false";
 
-/// A restore on a good way puts everything back.
+/// A restore over a good connection brings the former objects back.
 #[track_caller]
 fn assert_restorable(stage: &Stage, before: &str) {
-    let restored = stage.run(BACK);
+    let restored = stage.run(RESTORE);
     assert_eq!(restored.code, Some(0), "{restored}");
-    assert_eq!(there(stage), before);
+    assert_eq!(object_names(stage), before);
 }
 
-/// The mesh's objects and what is kept beside them, by their names.
-fn there(stage: &Stage) -> String {
+/// Kinds and names of the mesh's objects, the journals and the Lease.
+fn object_names(stage: &Stage) -> String {
     use kube::ResourceExt;
     use kube::api::{Api, ApiResource, DynamicObject, ListParams};
     use kube::core::GroupVersionKind;
@@ -128,14 +128,14 @@ fn there(stage: &Stage) -> String {
 }
 
 #[test]
-fn a_server_that_throttles_is_waited_for_as_long_as_it_asks() {
+fn a_throttled_request_waits_for_retry_after() {
     let stage = Stage::new(State::Permissive, &[]);
-    let url = way(&stage, |method, path, before| {
+    let url = serve(&stage, |method, path, before| {
         let is_asked = writes(method, path) || *method == Method::GET && path.contains("/services?");
         if is_asked && before == 0 { Fate::Throttled(1) } else { Fate::Answered }
     });
     let begin = Instant::now();
-    shows!(run(&stage, &url, ON), @r#"
+    shows!(run(&stage, &url, ENABLE_TWO), @r#"
     exit 0
     --- stdout
     destinationrule.networking.istio.io/boards created
@@ -157,12 +157,12 @@ fn a_server_that_throttles_is_waited_for_as_long_as_it_asks() {
 }
 
 #[test]
-fn a_server_that_throttles_for_long_is_told() {
+fn a_long_retry_after_is_reported() {
     let stage = Stage::new(State::Permissive, &[]);
-    let before = there(&stage);
-    let url = way(&stage, |method, path, _| if writes(method, path) { Fate::Throttled(60) } else { Fate::Answered });
+    let before = object_names(&stage);
+    let url = serve(&stage, |method, path, _| if writes(method, path) { Fate::Throttled(60) } else { Fate::Answered });
     let begin = Instant::now();
-    shows!(run(&stage, &url, ONE), @r#"
+    shows!(run(&stage, &url, ENABLE_ONE), @r#"
     exit 4
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
@@ -176,21 +176,21 @@ fn a_server_that_throttles_for_long_is_told() {
     hint: the API server throttles: try again in 60 s
     "#);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert_eq!(there(&stage), before);
+    assert_eq!(object_names(&stage), before);
 }
 
 #[test]
-fn a_write_whose_answer_is_lost_is_asked_after() {
+fn a_write_with_a_lost_answer_is_checked() {
     let stage = Stage::new(State::Permissive, &[]);
-    let before = there(&stage);
+    let before = object_names(&stage);
     let url =
-        way(
+        serve(
             &stage,
             |method, path, _| {
                 if writes(method, path) && path.contains("/userprofile?") { Fate::Lost } else { Fate::Answered }
             },
         );
-    shows!(run(&stage, &url, ON), @r#"
+    shows!(run(&stage, &url, ENABLE_TWO), @r#"
     exit 4
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
@@ -210,11 +210,11 @@ fn a_write_whose_answer_is_lost_is_asked_after() {
 }
 
 #[test]
-fn a_write_of_which_nothing_is_known_is_never_told_as_not_made() {
+fn a_write_with_an_unknown_result_is_reported_as_unknown() {
     let stage = Stage::new(State::Permissive, &[]);
-    let before = there(&stage);
+    let before = object_names(&stage);
     // From the write on every answer of the mesh's kinds stalls.
-    let url = way(&stage, {
+    let url = serve(&stage, {
         let is_bad = std::sync::atomic::AtomicBool::new(false);
         move |method, path, _| {
             let is_bad = is_bad.fetch_or(writes(method, path), std::sync::atomic::Ordering::Relaxed);
@@ -222,7 +222,7 @@ fn a_write_of_which_nothing_is_known_is_never_told_as_not_made() {
         }
     });
     let begin = Instant::now();
-    shows!(run(&stage, &url, &format!("{ONE} --request-timeout 1s")), @r#"
+    shows!(run(&stage, &url, &format!("{ENABLE_ONE} --request-timeout 1s")), @r#"
     exit 4
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
@@ -243,13 +243,13 @@ fn a_write_of_which_nothing_is_known_is_never_told_as_not_made() {
 }
 
 #[test]
-fn a_lease_whose_answer_is_lost_is_held_all_the_same() {
+fn a_lease_with_a_lost_answer_is_held() {
     let stage = Stage::new(State::Permissive, &[]);
-    let url = way(&stage, |method, path, before| {
+    let url = serve(&stage, |method, path, before| {
         let is_lost = *method != Method::GET && (path.contains("/leases") || path.contains("/configmaps"));
         if is_lost && before == 0 { Fate::Lost } else { Fate::Answered }
     });
-    let run = run(&stage, &url, ON);
+    let run = run(&stage, &url, ENABLE_TWO);
     assert_eq!(run.code, Some(0), "{run}");
-    assert!(!there(&stage).contains("Lease"), "{}", there(&stage));
+    assert!(!object_names(&stage).contains("Lease"), "{}", object_names(&stage));
 }
