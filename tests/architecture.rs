@@ -360,10 +360,10 @@ impl Crate {
         let mut found: BTreeMap<Vec<String>, Dependencies> = BTreeMap::new();
         for (module, reference, target) in self.references().filter(|(_, reference, _)| !reference.is_test) {
             let Target::Own(path) = target else { continue };
-            let used = self.definition(&path, 0);
+            let definition = self.definition(&path, 0);
             let user = &module.path;
-            let common = user.iter().zip(&used).take_while(|(left, right)| left == right).count();
-            if let (Some(from), Some(to)) = (user.get(common), used.get(common)) {
+            let common = user.iter().zip(&definition).take_while(|(left, right)| left == right).count();
+            if let (Some(from), Some(to)) = (user.get(common), definition.get(common)) {
                 let places = found.entry(user[..common].to_vec()).or_default();
                 let place = format!("{}:{}", module.file, reference.line);
                 places.entry((from.clone(), to.clone())).or_default().insert(place);
@@ -573,7 +573,8 @@ fn files(given: &[(&str, &str)]) -> Files {
     for (parent, children) in children {
         let as_file = parent.replace("/mod.rs", ".rs");
         if !files.contains_key(&parent) && !files.contains_key(&as_file) {
-            files.insert(parent, children.iter().map(|child| format!("pub mod {child};\n")).collect());
+            let declarations: Vec<String> = children.iter().map(|child| format!("pub mod {child};\n")).collect();
+            files.insert(parent, declarations.concat());
         }
     }
     files
