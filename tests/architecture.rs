@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "domain::findings::Code",
             "domain::mesh::MtlsMode",
             "domain::plan",
+            "domain::mesh::PortRef",
             "domain::probe",
             "domain::selector",
             "istio::kinds",
