@@ -171,7 +171,7 @@ impl ProbeRun<'_> {
     ) -> error::Result<ExitStatus> {
         let needs_mesh_client = |case: &Case, observation: &Observation| {
             let without_answer = Observation { mesh_client: None, ..observation.clone() };
-            verdict::needs_mesh_client(case, &without_answer, report_context.terms())
+            verdict::needs_mesh_client(case, &without_answer, report_context.judge_params())
         };
         let (open_cases, mut open): (Vec<Case>, Vec<&mut Observation>) = cases
             .iter()
@@ -233,6 +233,6 @@ pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) 
 /// Prints how the answers compare with the expected one. A run without targets has printed that already.
 pub fn print_expectation(context: &Context, report: &ProbeReport, expected: Expectation) {
     if !report.results.is_empty() {
-        context.printer.say(&human::expectation(report, expected.as_str()));
+        context.printer.say(&human::expectation(report, expected.into()));
     }
 }

@@ -33,6 +33,15 @@ impl fmt::Display for Expectation {
     }
 }
 
+/// The verdict that is expected of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedVerdict {
+    /// Plaintext is rejected.
+    Rejected,
+    /// Plaintext is accepted.
+    Accepted,
+}
+
 /// How a verdict compares with what was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -47,14 +56,16 @@ pub enum Comparison {
 impl Expectation {
     /// The verdict that is expected of a target; `None` where it depends on policies that could not be read, or where
     /// there is no endpoint.
-    pub fn of(self, case: &Case) -> Option<&'static str> {
+    pub fn of(self, case: &Case) -> Option<ExpectedVerdict> {
         match self {
-            Self::Rejected | Self::Accepted => Some(self.as_str()),
+            Self::Rejected => Some(ExpectedVerdict::Rejected),
+            Self::Accepted => Some(ExpectedVerdict::Accepted),
             Self::Policy => {
-                let wanted: Option<Vec<&str>> = case.endpoints.iter().map(of_endpoint).collect();
+                let wanted: Option<Vec<ExpectedVerdict>> = case.endpoints.iter().map(of_endpoint).collect();
                 let wanted = wanted.filter(|wanted| !wanted.is_empty())?;
                 // As with verdicts: one endpoint that is meant to let plaintext in makes the target accepted.
-                Some(if wanted.iter().all(|word| *word == "rejected") { "rejected" } else { "accepted" })
+                let all_rejected = wanted.iter().all(|expected| *expected == ExpectedVerdict::Rejected);
+                Some(if all_rejected { ExpectedVerdict::Rejected } else { ExpectedVerdict::Accepted })
             }
         }
     }
@@ -63,7 +74,7 @@ impl Expectation {
     /// disobeys does not hide behind another that is meant to be open.
     pub fn compare(self, case: &Case, judgement: &Judgement) -> Comparison {
         match self {
-            Self::Rejected | Self::Accepted => compare_verdict(Some(self.as_str()), &judgement.verdict),
+            Self::Rejected | Self::Accepted => compare_verdict(self.of(case), &judgement.verdict),
             Self::Policy => {
                 let endpoints = case.endpoints.iter().zip(&judgement.endpoints);
                 let comparisons: Vec<Comparison> =
@@ -82,15 +93,19 @@ impl Expectation {
     }
 }
 
-fn of_endpoint(endpoint: &EndpointCase) -> Option<&'static str> {
-    endpoint.mode.mode.map(|mode| if mode == MtlsMode::Strict { "rejected" } else { "accepted" })
+fn of_endpoint(endpoint: &EndpointCase) -> Option<ExpectedVerdict> {
+    endpoint.mode.mode.map(|mode| match mode {
+        MtlsMode::Strict => ExpectedVerdict::Rejected,
+        MtlsMode::Permissive | MtlsMode::Disable => ExpectedVerdict::Accepted,
+    })
 }
 
-fn compare_verdict(expected: Option<&str>, verdict: &Verdict) -> Comparison {
+fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comparison {
+    use ExpectedVerdict::{Accepted, Rejected};
     match (expected, verdict) {
         (_, Verdict::Inconclusive(..)) | (None, _) => Comparison::Inconclusive,
-        (Some(expected), verdict) if expected == verdict.as_str() => Comparison::AsExpected,
-        _ => Comparison::Unexpected,
+        (Some(Rejected), Verdict::Rejected(_)) | (Some(Accepted), Verdict::Accepted(_)) => Comparison::AsExpected,
+        (Some(Rejected), Verdict::Accepted(_)) | (Some(Accepted), Verdict::Rejected(_)) => Comparison::Unexpected,
     }
 }
 
@@ -140,24 +155,25 @@ mod tests {
     #[test]
     fn the_policy_is_held_endpoint_by_endpoint() {
         use Comparison::{AsExpected, Inconclusive, Unexpected};
+        use ExpectedVerdict::{Accepted, Rejected};
         use MtlsMode::{Disable, Permissive, Strict};
-        type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<&'a str>, Comparison);
+        type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<ExpectedVerdict>, Comparison);
         let rows: [Row<'_>; 11] = [
-            (&[Some(Strict)], &["rejected"], "rejected", Some("rejected"), AsExpected),
-            (&[Some(Strict)], &["accepted"], "accepted", Some("rejected"), Unexpected),
-            (&[Some(Permissive)], &["accepted"], "accepted", Some("accepted"), AsExpected),
-            (&[Some(Disable)], &["accepted"], "accepted", Some("accepted"), AsExpected),
-            (&[Some(Permissive)], &["inconclusive"], "inconclusive", Some("accepted"), Inconclusive),
-            (&[Some(Strict), Some(Permissive)], &["rejected", "accepted"], "accepted", Some("accepted"), AsExpected),
-            (&[Some(Strict), Some(Permissive)], &["accepted", "accepted"], "accepted", Some("accepted"), Unexpected),
+            (&[Some(Strict)], &["rejected"], "rejected", Some(Rejected), AsExpected),
+            (&[Some(Strict)], &["accepted"], "accepted", Some(Rejected), Unexpected),
+            (&[Some(Permissive)], &["accepted"], "accepted", Some(Accepted), AsExpected),
+            (&[Some(Disable)], &["accepted"], "accepted", Some(Accepted), AsExpected),
+            (&[Some(Permissive)], &["inconclusive"], "inconclusive", Some(Accepted), Inconclusive),
+            (&[Some(Strict), Some(Permissive)], &["rejected", "accepted"], "accepted", Some(Accepted), AsExpected),
+            (&[Some(Strict), Some(Permissive)], &["accepted", "accepted"], "accepted", Some(Accepted), Unexpected),
             (
                 &[Some(Strict), Some(Permissive)],
                 &["inconclusive", "accepted"],
                 "accepted",
-                Some("accepted"),
+                Some(Accepted),
                 Inconclusive,
             ),
-            (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some("rejected"), Unexpected),
+            (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some(Rejected), Unexpected),
             (&[None], &["accepted"], "accepted", None, Inconclusive),
             (&[], &[], "inconclusive", None, Inconclusive),
         ];

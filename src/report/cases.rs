@@ -60,14 +60,16 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     let expected = match (outcome, result.expected) {
         (CaseResult::Passed, _) | (_, None) => String::new(),
         // Of several endpoints each is held against its own policy.
-        (_, Some(expected)) if expected == answer.verdict => "an endpoint does not do as its policy says; ".to_owned(),
+        (_, Some(expected)) if expected.verdict() == answer.verdict => {
+            "an endpoint does not do as its policy says; ".to_owned()
+        }
         (_, Some(expected)) => format!("expected {expected}, "),
     };
     let samples = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&result.samples);
     TestCase {
         name: result.target.clone(),
         outcome,
-        kind: answer.reason.unwrap_or(answer.verdict).to_owned(),
+        kind: answer.reason.unwrap_or(answer.verdict.as_str()).to_owned(),
         message: format!("{expected}{}: {}", explain::verdict_word(answer), answer.message),
         details: explain::target(report, result),
         seconds: samples.map(|sample| sample.seconds).sum(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::front_door::FrontDoorSummary;
 use crate::report::human::tests::{assert_harmless, hostile_report};
+use crate::report::kinds::VerdictKind;
 use crate::report::model::RunError;
 use crate::report::{github, junit, tap};
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn a_run_passes_only_if_it_ended_well() {
 
 #[test]
 fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
-    let mut report = hostile_report("inconclusive");
+    let mut report = hostile_report(VerdictKind::Inconclusive);
     report.exit_code = Some(3);
     assert_eq!(cases(&report).last().unwrap().outcome, CaseResult::Passed);
     report.exit_code = Some(5);
@@ -72,7 +73,9 @@ fn a_front_door_is_a_case_of_its_own_and_explains_the_exit_code() {
 
 #[test]
 fn nothing_hostile_reaches_a_report() {
-    for (verdict, as_expected) in [("accepted", Some(false)), ("rejected", None), ("inconclusive", None)] {
+    for (verdict, as_expected) in
+        [(VerdictKind::Accepted, Some(false)), (VerdictKind::Rejected, None), (VerdictKind::Inconclusive, None)]
+    {
         let mut report = hostile_report(verdict);
         report.results.iter_mut().for_each(|result| result.as_expected = as_expected);
         report.results[0].target = "a,b:c%\n::error::forged # skip \"x\\ |<b>`".to_owned();
@@ -95,7 +98,7 @@ fn nothing_hostile_reaches_a_report() {
 
 #[test]
 fn what_xml_forbids_is_shown_instead() {
-    let mut report = hostile_report("accepted");
+    let mut report = hostile_report(VerdictKind::Accepted);
     report.results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
     let xml = junit::junit(&report).unwrap();
     assert!(xml.contains("a\\u{fffe}\\u{ffff}\\u{0}]]&gt;"), "{xml}");
@@ -103,7 +106,7 @@ fn what_xml_forbids_is_shown_instead() {
 
 #[test]
 fn more_annotations_than_a_step_shows_are_counted_in_the_last() {
-    let mut report = hostile_report("inconclusive");
+    let mut report = hostile_report(VerdictKind::Inconclusive);
     let one = report.results[0].clone();
     report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..one.clone() }).collect();
     let text = github::annotations(&report);

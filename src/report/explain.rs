@@ -1,17 +1,18 @@
 //! Why a verdict is what it is, in sentences: what was asked, what each endpoint answered, which object decides the
 //! mode, which certificate proved it, and what would change it.
 
-use super::human::count;
+use super::kinds::{ModeKind, VerdictKind};
 use super::model::{
-    Answer, ControlReport, EndpointReport, HelloReport, PolicyReport, ProbeReport, ProxyEvidence, SampleReport,
-    TargetReport,
+    ControlReport, EndpointReport, HelloReport, PolicyReport, ProbeReport, ProxyEvidence, SampleReport, TargetReport,
+    VerdictReport,
 };
+use super::plural::count;
 
 /// `accepted`, or `inconclusive (dns)`.
-pub fn verdict_word(answer: &Answer) -> String {
+pub fn verdict_word(answer: &VerdictReport) -> String {
     match answer.reason {
         Some(reason) => format!("{} ({reason})", answer.verdict),
-        None => answer.verdict.to_owned(),
+        None => answer.verdict.to_string(),
     }
 }
 
@@ -157,11 +158,11 @@ fn control(control: &ControlReport) -> String {
 fn therefore(result: &TargetReport) -> String {
     let answer = &result.answer;
     match answer.verdict {
-        "accepted" => format!("Something without a certificate was heard: accepted ({}).", answer.message),
-        "rejected" => {
+        VerdictKind::Accepted => format!("Something without a certificate was heard: accepted ({}).", answer.message),
+        VerdictKind::Rejected => {
             format!("At no way in was a byte answered, and it was the mesh that refused: {}.", answer.message)
         }
-        _ => format!("It cannot be told: {}: {}.", verdict_word(answer), answer.message),
+        VerdictKind::Inconclusive => format!("It cannot be told: {}: {}.", verdict_word(answer), answer.message),
     }
 }
 
@@ -170,7 +171,7 @@ fn what_would_change_it(report: &ProbeReport, result: &TargetReport) -> Option<S
     if let Some(remedy) = result.answer.remedy {
         return Some(format!("To find out: {remedy}."));
     }
-    if result.answer.verdict == "rejected" {
+    if result.answer.verdict == VerdictKind::Rejected {
         return Some(format!(
             "A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again \
              (`secure-traffic disable-mtls -n {namespace}`)."
@@ -180,7 +181,7 @@ fn what_would_change_it(report: &ProbeReport, result: &TargetReport) -> Option<S
         let pod = endpoint.pod.as_deref().unwrap_or(&endpoint.address);
         return Some(format!("No policy changes that: {pod} needs a sidecar that captures the port."));
     }
-    let open = result.endpoints.iter().find(|endpoint| endpoint.mode.is_some_and(|mode| mode != "STRICT"))?;
+    let open = result.endpoints.iter().find(|endpoint| endpoint.mode.is_some_and(|mode| mode != ModeKind::Strict))?;
     let exception = open.policies.iter().rev().find(|policy| policy.mode.is_some());
     Some(match exception.filter(|policy| matches!(policy.level.as_str(), "workload" | "port")) {
         Some(policy) => format!("Mode STRICT in {}, which makes the exception, would close it.", policy_name(policy)),

@@ -15,16 +15,16 @@ fn sample(exit_code: i32, http_status: Option<u16>) -> SampleReport {
     }
 }
 
-fn policy(level: &str, name: &str, mode: Option<&'static str>) -> PolicyReport {
+fn policy(level: &str, name: &str, mode: Option<ModeKind>) -> PolicyReport {
     let namespace = if level == "mesh" { "istio-system" } else { "shop" };
     PolicyReport { level: level.to_owned(), namespace: namespace.to_owned(), name: name.to_owned(), mode }
 }
 
-fn answer(verdict: &'static str, reason: Option<&'static str>, message: &str) -> Answer {
-    Answer { verdict, reason, message: message.to_owned(), remedy: reason.map(|_| "look at the application") }
+fn answer(verdict: VerdictKind, reason: Option<&'static str>, message: &str) -> VerdictReport {
+    VerdictReport { verdict, reason, message: message.to_owned(), remedy: reason.map(|_| "look at the application") }
 }
 
-fn endpoint(mode: Option<&'static str>, policies: Vec<PolicyReport>, samples: Vec<SampleReport>) -> EndpointReport {
+fn endpoint(mode: Option<ModeKind>, policies: Vec<PolicyReport>, samples: Vec<SampleReport>) -> EndpointReport {
     EndpointReport {
         address: "10.0.0.1:8080".to_owned(),
         pod: Some("web-1".to_owned()),
@@ -32,14 +32,14 @@ fn endpoint(mode: Option<&'static str>, policies: Vec<PolicyReport>, samples: Ve
         mode,
         policies,
         unguarded: None,
-        answer: answer("accepted", None, "HTTP 200"),
+        answer: answer(VerdictKind::Accepted, None, "HTTP 200"),
         samples,
         hello: None,
         proxy: None,
     }
 }
 
-fn explained(answer: Answer, endpoints: Vec<EndpointReport>) -> String {
+fn explained(answer: VerdictReport, endpoints: Vec<EndpointReport>) -> String {
     let report =
         ProbeReport { namespace: "shop".to_owned(), ..ProbeReport::empty("probe", "2026-01-01T00:00:00Z".to_owned()) };
     let samples = endpoints.first().map(|endpoint| endpoint.samples.clone()).unwrap_or_default();
@@ -62,12 +62,12 @@ fn explained(answer: Answer, endpoints: Vec<EndpointReport>) -> String {
 #[test]
 fn an_acceptance_names_the_exception_that_lets_plaintext_in() {
     let policies = vec![
-        policy("mesh", "default", Some("PERMISSIVE")),
-        policy("namespace", "default", Some("STRICT")),
-        policy("port", "web-open", Some("PERMISSIVE")),
+        policy("mesh", "default", Some(ModeKind::Permissive)),
+        policy("namespace", "default", Some(ModeKind::Strict)),
+        policy("port", "web-open", Some(ModeKind::Permissive)),
     ];
-    let open = endpoint(Some("PERMISSIVE"), policies, vec![sample(0, Some(200)), sample(0, Some(503))]);
-    insta::assert_snapshot!(explained(answer("accepted", None, "HTTP 200"), vec![open]), @r"
+    let open = endpoint(Some(ModeKind::Permissive), policies, vec![sample(0, Some(200)), sample(0, Some(503))]);
+    insta::assert_snapshot!(explained(answer(VerdictKind::Accepted, None, "HTTP 200"), vec![open]), @r"
     A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 1 ready endpoint, each on a connection of its own.
     10.0.0.1:8080 (pod web-1, sidecar): 1 of 2 answered with HTTP 200; 1 of 2 answered with HTTP 503 by the sidecar itself.
     Its mode is PERMISSIVE, which shop/web-open decides for the port, over istio-system/default (PERMISSIVE) and shop/default (STRICT).
@@ -90,9 +90,9 @@ fn a_rejection_names_the_certificate_that_proves_it() {
             expires: Some("2026-01-02T00:00:00Z".to_owned()),
             refused: None,
         }),
-        ..endpoint(Some("STRICT"), vec![policy("namespace", "default", Some("STRICT"))], resets)
+        ..endpoint(Some(ModeKind::Strict), vec![policy("namespace", "default", Some(ModeKind::Strict))], resets)
     };
-    insta::assert_snapshot!(explained(answer("rejected", None, "every connection was reset"), vec![closed]), @r"
+    insta::assert_snapshot!(explained(answer(VerdictKind::Rejected, None, "every connection was reset"), vec![closed]), @r"
     A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 1 ready endpoint, each on a connection of its own.
     10.0.0.1:8080 (pod web-1, sidecar): 2 of 2 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
     Its mode is STRICT, which shop/default decides for the namespace.
@@ -116,11 +116,11 @@ fn what_cannot_be_told_ends_with_how_to_find_out() {
             expires: None,
             refused: Some("is signed by somebody else".to_owned()),
         }),
-        ..endpoint(Some("STRICT"), vec![], vec![sample(7, None), sample(56, None)])
+        ..endpoint(Some(ModeKind::Strict), vec![], vec![sample(7, None), sample(56, None)])
     };
     let unknown = endpoint(None, vec![], vec![]);
     let reason = Some("reset-without-evidence");
-    insta::assert_snapshot!(explained(answer("inconclusive", reason, "reset"), vec![unguarded, unknown]), @r"
+    insta::assert_snapshot!(explained(answer(VerdictKind::Inconclusive, reason, "reset"), vec![unguarded, unknown]), @r"
     A throwaway pod without the mesh's certificates, in namespace shop, sent plaintext to web:80: 2 requests through the Service's address, 2 straight to 2 ready endpoints, each on a connection of its own.
     10.0.0.1:8080 (pod web-1, sidecar): 1 of 2 did not connect (curl 7); 1 of 2 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
     Its mode is STRICT, the mesh's default: no policy says otherwise.
@@ -132,7 +132,7 @@ fn what_cannot_be_told_ends_with_how_to_find_out() {
     It cannot be told: inconclusive (reset-without-evidence): reset.
     To find out: look at the application.
     ");
-    insta::assert_snapshot!(explained(answer("inconclusive", Some("image-pull"), "no image"), vec![]), @r"
+    insta::assert_snapshot!(explained(answer(VerdictKind::Inconclusive, Some("image-pull"), "no image"), vec![]), @r"
     web:80 was not asked: no probe pod came to work in namespace shop.
     Not ready, so it was not asked and does not count: 10.0.0.9.
     It cannot be told: inconclusive (image-pull): no image.
@@ -144,8 +144,12 @@ fn what_cannot_be_told_ends_with_how_to_find_out() {
 fn no_policy_closes_what_nothing_guards() {
     let open = EndpointReport {
         unguarded: Some("web-1 has no sidecar, so nothing there obeys the policy".to_owned()),
-        ..endpoint(Some("STRICT"), vec![policy("namespace", "default", Some("STRICT"))], vec![sample(0, Some(200))])
+        ..endpoint(
+            Some(ModeKind::Strict),
+            vec![policy("namespace", "default", Some(ModeKind::Strict))],
+            vec![sample(0, Some(200))],
+        )
     };
-    let text = explained(answer("accepted", None, "HTTP 200"), vec![open]);
+    let text = explained(answer(VerdictKind::Accepted, None, "HTTP 200"), vec![open]);
     assert!(text.ends_with("No policy changes that: web-1 needs a sidecar that captures the port."), "{text}");
 }

@@ -1,8 +1,8 @@
 //! GitHub Actions: annotations by workflow commands, and a table for the summary of the job.
 
 use super::cases::{CaseResult, TestCase, cases};
-use super::human::count;
 use super::model::ProbeReport;
+use super::plural::count;
 use crate::sanitize::line;
 use std::fmt::Write as _;
 

@@ -1,9 +1,11 @@
 //! Reports for people. Every value that came from the cluster is escaped here, before colour is put on.
 
 use super::explain::{self, verdict_word};
+use super::kinds::{ExpectationKind, ModeKind, VerdictKind};
 use super::model::{EndpointReport, ProbeReport, SampleReport, TargetReport};
+use super::plural::count;
 use super::table;
-use crate::sanitize::{line, text};
+use crate::sanitize::{self, line};
 use colored::{Color, Colorize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,11 +22,6 @@ pub struct Style {
     pub per_endpoint: bool,
     /// `--explain`.
     pub explain: bool,
-}
-
-/// A number with its noun: `1 endpoint`, `2 endpoints`.
-pub fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The whole report.
@@ -59,20 +56,20 @@ pub fn names(report: &ProbeReport) -> String {
 }
 
 /// One sentence on how the answers compare with what was expected.
-pub fn expectation(report: &ProbeReport, expected: &str) -> String {
+pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
     let not_so: Vec<String> = report
         .results
         .iter()
         .filter(|result| result.as_expected != Some(true))
         .map(|result| match (expected, result.expected) {
-            ("policy", Some(wanted)) => format!("{} ({wanted} by its policy)", result.target),
-            ("policy", None) => format!("{} (its policy is not known)", result.target),
-            _ => result.target.clone(),
+            (ExpectationKind::Policy, Some(wanted)) => format!("{} ({wanted} by its policy)", result.target),
+            (ExpectationKind::Policy, None) => format!("{} (its policy is not known)", result.target),
+            (ExpectationKind::Rejected | ExpectationKind::Accepted, _) => result.target.clone(),
         })
         .collect();
     let (so, what) = match expected {
-        "policy" => ("as the policies say", "what the policies say"),
-        _ => (expected, expected),
+        ExpectationKind::Policy => ("as the policies say", "what the policies say"),
+        ExpectationKind::Rejected | ExpectationKind::Accepted => (expected.as_str(), expected.as_str()),
     };
     if not_so.is_empty() {
         format!("as expected: {} {}", count(report.results.len(), "target"), so)
@@ -81,11 +78,11 @@ pub fn expectation(report: &ProbeReport, expected: &str) -> String {
     }
 }
 
-fn color(verdict: &str) -> Color {
+fn color(verdict: VerdictKind) -> Color {
     match verdict {
-        "rejected" => Color::Green,
-        "accepted" => Color::Yellow,
-        _ => Color::Magenta,
+        VerdictKind::Rejected => Color::Green,
+        VerdictKind::Accepted => Color::Yellow,
+        VerdictKind::Inconclusive => Color::Magenta,
     }
 }
 
@@ -143,7 +140,7 @@ fn paragraph(out: &mut String, result: &TargetReport) {
     if let Some(remedy) = result.answer.remedy {
         fact("remedy", remedy);
     }
-    if let Some(body) = result.body.as_deref().filter(|_| result.answer.verdict == "accepted") {
+    if let Some(body) = result.body.as_deref().filter(|_| result.answer.verdict == VerdictKind::Accepted) {
         fact("body", "");
         out.push_str(&body_head(body));
     }
@@ -154,7 +151,7 @@ fn body_head(body: &str) -> String {
     const LIMIT: usize = 2048;
     let end = (0..=LIMIT.min(body.len())).rev().find(|end| body.is_char_boundary(*end)).unwrap_or_default();
     let mut out = String::new();
-    for row in text(&body[..end]).lines() {
+    for row in sanitize::text(&body[..end]).lines() {
         let _ = writeln!(out, "    {row}");
     }
     if end < body.len() {
@@ -188,7 +185,7 @@ fn proxy_word(endpoint: &EndpointReport) -> Option<String> {
 }
 
 fn mode(endpoint: &EndpointReport) -> String {
-    let mode = endpoint.mode.unwrap_or("unknown");
+    let mode = endpoint.mode.map_or("unknown", ModeKind::as_str);
     let decided = endpoint.policies.iter().rev().find(|policy| policy.mode.is_some());
     match decided {
         Some(policy) if policy.namespace.is_empty() => format!("{mode}, by {} ({})", policy.name, policy.level),
@@ -210,7 +207,8 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     let mut cells: Vec<Vec<String>> = Vec::new();
     let mut colors = Vec::new();
     for result in &report.results {
-        let mut modes: Vec<&str> = result.endpoints.iter().map(|endpoint| endpoint.mode.unwrap_or("unknown")).collect();
+        let mut modes: Vec<&str> =
+            result.endpoints.iter().map(|endpoint| endpoint.mode.map_or("unknown", ModeKind::as_str)).collect();
         modes.sort_unstable();
         modes.dedup();
         let mut row = vec![result.target.clone()];
@@ -236,7 +234,7 @@ fn rows(report: &ProbeReport, style: Style) -> String {
             let mut row = vec![result.target.clone(), endpoint.address.clone(), pod, verdict_word(&endpoint.answer)];
             let seen = [Some(endpoint.answer.message.as_str()), endpoint.unguarded.as_deref()];
             let seen = seen.into_iter().flatten().collect::<Vec<_>>().join("; ");
-            row.extend([endpoint.mode.unwrap_or("unknown").to_owned(), seen]);
+            row.extend([endpoint.mode.map_or("unknown", ModeKind::as_str).to_owned(), seen]);
             if style.wide {
                 let identity = spiffe(endpoint).unwrap_or_default().to_owned();
                 row.extend([samples(&endpoint.samples), mode(endpoint), identity]);

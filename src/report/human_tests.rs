@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::report::model::{
-    Answer, ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyEvidence, SampleReport,
+    ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyEvidence, SampleReport, VerdictReport,
 };
 
 /// Everything that a terminal could act upon, with a word in it that would be a lie.
 const HOSTILE: &str = "a\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{8}\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}b";
 
 /// A report in which every text that is the cluster's is hostile.
-pub(crate) fn hostile_report(verdict: &'static str) -> ProbeReport {
+pub(crate) fn hostile_report(verdict: VerdictKind) -> ProbeReport {
     let hostile = || HOSTILE.to_owned();
-    let answer = |reason| Answer { verdict, reason, message: hostile(), remedy: None };
+    let answer = |reason| VerdictReport { verdict, reason, message: hostile(), remedy: None };
     let sample = || SampleReport {
         exit_code: 56,
         message: Some(hostile()),
@@ -26,13 +26,13 @@ pub(crate) fn hostile_report(verdict: &'static str) -> ProbeReport {
         address: hostile(),
         pod: Some(hostile()),
         data_plane: "sidecar".to_owned(),
-        mode: Some("STRICT"),
+        mode: Some(ModeKind::Strict),
         unguarded: None,
         policies: vec![PolicyReport {
             level: "namespace".to_owned(),
             namespace: hostile(),
             name: hostile(),
-            mode: Some("STRICT"),
+            mode: Some(ModeKind::Strict),
         }],
         answer: answer(None),
         samples: vec![sample()],
@@ -92,7 +92,7 @@ pub(crate) fn assert_harmless(shown: &str) {
 
 #[test]
 fn nothing_hostile_reaches_a_terminal() {
-    for verdict in ["accepted", "rejected", "inconclusive"] {
+    for verdict in [VerdictKind::Accepted, VerdictKind::Rejected, VerdictKind::Inconclusive] {
         let report = hostile_report(verdict);
         for (wide, per_endpoint) in [(false, false), (true, false), (false, true), (true, true)] {
             let shown = probe(&report, Style { wide, per_endpoint, explain: false });

@@ -3,6 +3,7 @@
 
 use super::RenderError;
 use super::cases::{CaseResult, TestCase, cases};
+use super::kinds::ExpectationKind;
 use super::model::ProbeReport;
 use crate::sanitize;
 use quick_junit::{NonSuccessKind, Report, TestCase as Junit, TestCaseStatus, TestSuite};
@@ -48,7 +49,7 @@ fn properties(report: &ProbeReport) -> impl Iterator<Item = (&'static str, &str)
         ("version", Some(report.version)),
         ("kubernetesVersion", report.kubernetes_version.as_deref()),
         ("istioVersion", report.istio_version.as_deref()),
-        ("expected", report.expected),
+        ("expected", report.expected.map(ExpectationKind::as_str)),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))

@@ -1,11 +1,12 @@
 //! The report of a probe: versioned, and apart from the domain's types, which may change freely.
 
 use super::front_door::FrontDoorReport;
+use super::kinds::{ExpectationKind, ExpectedKind, ModeKind, VerdictKind};
+use super::plural::count;
 use crate::domain::effective::Effective;
 use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::{Comparison, Expectation};
-use crate::domain::mesh::MtlsMode;
 use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation};
 use crate::domain::proxy::{ProxyReport, Weight};
@@ -53,7 +54,7 @@ pub struct ProbeReport {
     pub istio_version: Option<String>,
     /// What was expected, where it was said: `rejected`, `accepted` or `policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<&'static str>,
+    pub expected: Option<ExpectationKind>,
     /// Exit code of the run; absent in a report whose run never came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
@@ -119,10 +120,10 @@ pub struct TargetReport {
     pub port: u16,
     /// The answer.
     #[serde(flatten)]
-    pub answer: Answer,
+    pub answer: VerdictReport,
     /// The verdict that was expected, where anything was; absent where that depends on a policy that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<&'static str>,
+    pub expected: Option<ExpectedKind>,
     /// Whether it came so; absent where nothing was expected, or where it cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_expected: Option<bool>,
@@ -144,10 +145,9 @@ pub struct TargetReport {
 /// An answer with its reason.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct VerdictReport {
     /// `accepted`, `rejected` or `inconclusive`.
-    #[schemars(extend("enum" = ["accepted", "rejected", "inconclusive"]))]
-    pub verdict: &'static str,
+    pub verdict: VerdictKind,
     /// The reason of an inconclusive answer: a word of `docs/verdicts.md`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
@@ -171,8 +171,7 @@ pub struct EndpointReport {
     /// How the pod takes part in the mesh, in words.
     pub data_plane: String,
     /// The mode that the API's objects ask for; `null` where it cannot be known.
-    #[schemars(extend("enum" = ["STRICT", "PERMISSIVE", "DISABLE", null]))]
-    pub mode: Option<&'static str>,
+    pub mode: Option<ModeKind>,
     /// The objects that had a say, the widest first.
     pub policies: Vec<PolicyReport>,
     /// Why nothing enforces the STRICT that is asked for.
@@ -180,7 +179,7 @@ pub struct EndpointReport {
     pub unguarded: Option<String>,
     /// The answer.
     #[serde(flatten)]
-    pub answer: Answer,
+    pub answer: VerdictReport,
     /// Plaintext samples.
     pub samples: Vec<SampleReport>,
     /// The TLS hello.
@@ -226,8 +225,7 @@ pub struct PolicyReport {
     /// Its name.
     pub name: String,
     /// What it says; `null` is UNSET.
-    #[schemars(extend("enum" = ["STRICT", "PERMISSIVE", "DISABLE", null]))]
-    pub mode: Option<&'static str>,
+    pub mode: Option<ModeKind>,
 }
 
 /// One plaintext sample.
@@ -309,7 +307,7 @@ pub struct ReportContext {
 
 impl ReportContext {
     /// What verdicts are held against.
-    pub fn terms(&self) -> JudgeParams<'_> {
+    pub fn judge_params(&self) -> JudgeParams<'_> {
         JudgeParams {
             attempts: self.attempts,
             trust_domain: &self.trust_domain,
@@ -321,7 +319,7 @@ impl ReportContext {
 
 /// Makes the report: judges every case, or says of every case why it could not be asked.
 pub fn probe_report(
-    frame: &ReportContext,
+    context: &ReportContext,
     cases: &[Case],
     seen: &Result<Vec<Observation>, (Reason, String)>,
     changed: &[bool],
@@ -334,26 +332,26 @@ pub fn probe_report(
         .map(|(index, case)| match seen {
             Ok(observations) => {
                 let changed = changed.get(index).copied().unwrap_or_default();
-                judged(frame, case, observations.get(index).unwrap_or(&nothing), changed)
+                judged(context, case, observations.get(index).unwrap_or(&nothing), changed)
             }
-            Err((reason, words)) => unasked(frame, case, *reason, words),
+            Err((reason, message)) => unasked(context, case, *reason, message),
         })
         .collect();
-    let exit = overall(&results, frame.expected.is_some());
+    let exit = overall(&results, context.expected.is_some());
     ProbeReport {
-        cluster: frame.cluster.clone(),
-        namespace: frame.namespace.clone(),
-        probe_namespace: frame.probe_namespace.clone(),
-        kubernetes_version: frame.kubernetes_version.clone(),
-        istio_version: frame.istio_version.clone(),
-        expected: frame.expected.map(Expectation::as_str),
+        cluster: context.cluster.clone(),
+        namespace: context.namespace.clone(),
+        probe_namespace: context.probe_namespace.clone(),
+        kubernetes_version: context.kubernetes_version.clone(),
+        istio_version: context.istio_version.clone(),
+        expected: context.expected.map(ExpectationKind::from),
         exit_code: Some(exit.code()),
         results,
         not_probed: not_probed
             .into_iter()
             .map(|left| NotProbedReport { name: left.name, reason: left.reason })
             .collect(),
-        ..ProbeReport::empty(frame.command, frame.started_at.clone())
+        ..ProbeReport::empty(context.command, context.started_at.clone())
     }
 }
 
@@ -399,14 +397,14 @@ impl TargetReport {
     pub fn exit_status(&self, expected: bool) -> ExitStatus {
         match self.as_expected {
             Some(false) => ExitStatus::Unexpected,
-            None if expected || self.answer.verdict == "inconclusive" => ExitStatus::Inconclusive,
+            None if expected || self.answer.verdict == VerdictKind::Inconclusive => ExitStatus::Inconclusive,
             Some(true) | None => ExitStatus::Success,
         }
     }
 }
 
-fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
-    let mut judgement = verdict::judge(case, seen, frame.terms());
+fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: bool) -> TargetReport {
+    let mut judgement = verdict::judge(case, seen, context.judge_params());
     if changed {
         judgement.mark_unstable();
     }
@@ -417,13 +415,13 @@ fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool)
             address: format!("{}:{}", endpoint.address, endpoint.port),
             pod: endpoint.pod.clone(),
             data_plane: endpoint.data_plane.to_string(),
-            mode: endpoint.mode.mode.map(MtlsMode::as_str),
+            mode: endpoint.mode.mode.map(ModeKind::from),
             policies: policies(&endpoint.mode),
             unguarded: endpoint.unguarded(),
             answer: answer(verdict),
             samples: seen.samples.iter().map(sample).collect(),
             hello: seen.hello.as_ref().map(hello),
-            proxy: seen.proxy.as_ref().map(|word| proxy(word, seen.samples.len())),
+            proxy: seen.proxy.as_ref().map(|report| proxy(report, seen.samples.len())),
         }
     });
     TargetReport {
@@ -431,8 +429,8 @@ fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool)
         service: case.service.clone(),
         port: case.port,
         answer: answer(&judgement.verdict),
-        expected: frame.expected.and_then(|expected| expected.of(case)),
-        as_expected: frame.expected.and_then(|expected| match expected.compare(case, &judgement) {
+        expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
+        as_expected: context.expected.and_then(|expected| match expected.compare(case, &judgement) {
             Comparison::AsExpected => Some(true),
             Comparison::Unexpected => Some(false),
             Comparison::Inconclusive => None,
@@ -445,13 +443,13 @@ fn judged(frame: &ReportContext, case: &Case, seen: &Observation, changed: bool)
     }
 }
 
-fn unasked(frame: &ReportContext, case: &Case, reason: Reason, words: &str) -> TargetReport {
+fn unasked(context: &ReportContext, case: &Case, reason: Reason, message: &str) -> TargetReport {
     TargetReport {
         target: case.name(),
         service: case.service.clone(),
         port: case.port,
-        answer: answer(&Verdict::Inconclusive(reason, words.to_owned())),
-        expected: frame.expected.and_then(|expected| expected.of(case)),
+        answer: answer(&Verdict::Inconclusive(reason, message.to_owned())),
+        expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
         as_expected: None,
         endpoints: Vec::new(),
         samples: Vec::new(),
@@ -468,20 +466,20 @@ fn policies(mode: &Effective) -> Vec<PolicyReport> {
             level: step.level.to_string(),
             namespace: step.namespace.clone(),
             name: step.name.clone(),
-            mode: step.mode.map(MtlsMode::as_str),
+            mode: step.mode.map(ModeKind::from),
         })
         .collect()
 }
 
-fn answer(verdict: &Verdict) -> Answer {
+fn answer(verdict: &Verdict) -> VerdictReport {
     match verdict {
-        Verdict::Accepted(how) => {
-            Answer { verdict: verdict.as_str(), reason: None, message: how.to_string(), remedy: None }
+        Verdict::Accepted(accepted_by) => {
+            VerdictReport { verdict: verdict.into(), reason: None, message: accepted_by.to_string(), remedy: None }
         }
         Verdict::Rejected(evidence) => {
-            let refused: usize = evidence.iter().map(|one| one.refused).sum();
-            let endpoints = crate::report::human::count(evidence.len(), "endpoint");
-            let last_resort = evidence.iter().any(|one| one.identity.is_none() && one.proxy.is_none());
+            let refused: usize = evidence.iter().map(|evidence| evidence.refused).sum();
+            let endpoints = count(evidence.len(), "endpoint");
+            let last_resort = evidence.iter().any(|evidence| evidence.identity.is_none() && evidence.proxy.is_none());
             let message = if last_resort {
                 format!(
                     "every plaintext connection was refused ({refused} of {refused}) at {endpoints}, and a client in \
@@ -490,12 +488,12 @@ fn answer(verdict: &Verdict) -> Answer {
             } else {
                 format!("every plaintext connection was reset ({refused} of {refused}) by the mesh at {endpoints}")
             };
-            Answer { verdict: verdict.as_str(), reason: None, message, remedy: None }
+            VerdictReport { verdict: verdict.into(), reason: None, message, remedy: None }
         }
-        Verdict::Inconclusive(reason, words) => Answer {
-            verdict: verdict.as_str(),
+        Verdict::Inconclusive(reason, message) => VerdictReport {
+            verdict: verdict.into(),
             reason: Some(reason.as_str()),
-            message: words.clone(),
+            message: message.clone(),
             remedy: Some(reason.remedy()),
         },
     }
@@ -516,24 +514,24 @@ fn sample(sample: &Sample) -> SampleReport {
 
 fn control(control: &MeshClientAnswer) -> ControlReport {
     let (got_through, message) = match control {
-        MeshClientAnswer::Reached(words) => (Some(true), words),
-        MeshClientAnswer::Unreachable(words) => (Some(false), words),
-        MeshClientAnswer::Unclear(words) => (None, words),
+        MeshClientAnswer::Reached(message) => (Some(true), message),
+        MeshClientAnswer::Unreachable(message) => (Some(false), message),
+        MeshClientAnswer::Unclear(message) => (None, message),
     };
     ControlReport { got_through, message: message.clone() }
 }
 
-fn proxy(word: &Result<ProxyReport, String>, refused: usize) -> ProxyEvidence {
-    match word {
-        Ok(word) => ProxyEvidence {
-            refuses_plaintext: match word.weight(refused) {
+fn proxy(report: &Result<ProxyReport, String>, refused: usize) -> ProxyEvidence {
+    match report {
+        Ok(report) => ProxyEvidence {
+            refuses_plaintext: match report.weight(refused) {
                 Weight::Supports => Some(true),
                 Weight::Contradicts => Some(false),
                 Weight::Silent => None,
             },
-            message: word.to_string(),
+            message: report.to_string(),
         },
-        Err(why) => ProxyEvidence { refuses_plaintext: None, message: why.clone() },
+        Err(message) => ProxyEvidence { refuses_plaintext: None, message: message.clone() },
     }
 }
 

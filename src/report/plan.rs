@@ -97,7 +97,7 @@ pub fn without_managed_fields(object: &Value) -> Value {
 
 /// The last line of a run whose proof shows what was requested. `verdict` is `rejected` or `accepted`.
 pub fn closing(verdict: &str, targets: usize) -> String {
-    let targets = super::human::count(targets, "target");
+    let targets = super::plural::count(targets, "target");
     if verdict == "rejected" {
         format!(
             "proven: plaintext is rejected at {targets}. This speaks of new connections: plaintext connections opened \

@@ -2,10 +2,11 @@
 
 mod human;
 
+use super::kinds::{ModeKind, SeverityKind};
 use super::model::{API_VERSION, PolicyReport};
 use crate::domain::client_tls::{Server, WireProtocol};
-use crate::domain::findings::{Finding, Severity};
-use crate::domain::mesh::{MtlsMode, ServiceKind, Snapshot};
+use crate::domain::findings::Finding;
+use crate::domain::mesh::{ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
 pub use human::{paragraphs, text};
@@ -81,12 +82,12 @@ pub struct WorkloadPortReport {
     /// `sidecar`, `ambient`, `none` or `pending`.
     pub data_plane: String,
     /// The mode that is enforced; `null` where none is, or where it is not known.
-    pub mode: Option<&'static str>,
+    pub mode: Option<ModeKind>,
     /// Why no mode is enforced or known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unguarded: Option<String>,
     /// The mode that the policies ask for; `null` where it is not known.
-    pub wanted: Option<&'static str>,
+    pub wanted: Option<ModeKind>,
     /// The policies that had a say, the widest first; the last with a mode decides.
     pub policies: Vec<PolicyReport>,
     /// The pods.
@@ -121,7 +122,7 @@ pub struct ClientReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct FindingReport {
     /// `error`, `warning` or `info`.
-    pub severity: &'static str,
+    pub severity: SeverityKind,
     /// Its code.
     pub code: &'static str,
     /// What was found.
@@ -150,7 +151,7 @@ impl StatusReport {
     /// A finding that is an error is the contrary of what everybody expects.
     pub fn exit_status(&self) -> ExitStatus {
         let mut findings = self.namespaces.iter().flat_map(|namespace| &namespace.findings);
-        let broken = findings.any(|finding| finding.severity == Severity::Error.as_str());
+        let broken = findings.any(|finding| finding.severity == SeverityKind::Error);
         if broken { ExitStatus::Unexpected } else { ExitStatus::Success }
     }
 }
@@ -184,13 +185,15 @@ fn workload_port(workload_port: &WorkloadPort) -> WorkloadPortReport {
         level: step.level.to_string(),
         namespace: step.namespace.clone(),
         name: step.name.clone(),
-        mode: step.mode.map(MtlsMode::as_str),
+        mode: step.mode.map(ModeKind::from),
     });
     let (mode, unguarded) = match workload_port.server {
-        Server::Mode(mode) => (Some(mode.as_str()), None),
+        Server::Mode(mode) => (Some(mode.into()), None),
         Server::NoProxy => (None, workload_port.bypass.map(|bypass| bypass.to_string())),
         Server::Gateway => (None, Some("gateway".to_owned())),
-        Server::Unknown => (None, Some(workload_port.bypass.map_or_else(|| "unknown".to_owned(), |it| it.to_string()))),
+        Server::Unknown => {
+            (None, Some(workload_port.bypass.map_or_else(|| "unknown".to_owned(), |bypass| bypass.to_string())))
+        }
     };
     WorkloadPortReport {
         workload: workload_port.workload.clone(),
@@ -198,7 +201,7 @@ fn workload_port(workload_port: &WorkloadPort) -> WorkloadPortReport {
         data_plane: workload_port.data_plane.to_string(),
         mode,
         unguarded,
-        wanted: workload_port.wanted.map(MtlsMode::as_str),
+        wanted: workload_port.wanted.map(ModeKind::from),
         policies: policies.collect(),
         pods: workload_port.pods.clone(),
         ready: workload_port.ready,
@@ -224,7 +227,7 @@ fn client(view: &CallerView) -> ClientReport {
 /// The report of a finding.
 pub fn finding(finding: &Finding) -> FindingReport {
     FindingReport {
-        severity: finding.severity.as_str(),
+        severity: finding.severity.into(),
         code: finding.code.as_str(),
         message: finding.message.clone(),
         objects: finding.objects.clone(),

@@ -8,7 +8,7 @@ use crate::domain::evidence::Sources;
 use crate::domain::mesh::DataPlane;
 use crate::domain::plan::{Direction, ObjectKind, Phase};
 use crate::exit::ExitStatus;
-use crate::report::human::count;
+use crate::report::plural::count;
 use crate::signal::Signal;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -4,8 +4,8 @@ use super::{SwitchRun, goal::Planned};
 use crate::domain::plan::Change;
 use crate::error::{self, UsageError};
 use crate::istio::owners::{self, Class, Owner};
-use crate::report::human::count;
 use crate::report::plan as plan_report;
+use crate::report::plural::count;
 use crate::ui::confirm::{self, Confirmation};
 
 /// Prints every change and asks for confirmation; `false` where the answer is no. Without a terminal, `--yes` is

@@ -9,7 +9,7 @@ use crate::domain::mesh_traffic::{CallSummary, Health};
 use crate::domain::probe::Case;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::report::human::count;
+use crate::report::plural::count;
 use crate::signal::Signal;
 use std::time::Duration;
 

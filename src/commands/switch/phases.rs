@@ -15,7 +15,7 @@ use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
 use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
-use crate::report::human::count;
+use crate::report::plural::count;
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::time::Duration;

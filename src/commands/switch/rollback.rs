@@ -11,7 +11,7 @@ use crate::domain::journal::Run;
 use crate::domain::plan::{ObjectKind, Plan};
 use crate::error::Error;
 use crate::exit::ExitStatus;
-use crate::report::human::count;
+use crate::report::plural::count;
 use crate::settings::Rollback;
 
 /// Reports what was written before `error` ended the run, and rolls it back where the settings say so.

@@ -163,30 +163,31 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
 
 /// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
 fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let mut odd: BTreeMap<Code, BTreeSet<String>> = BTreeMap::new();
+    let mut odd: BTreeMap<(Code, Severity, &str), BTreeSet<String>> = BTreeMap::new();
+    let fails_open = (
+        Code::AmbientFailOpen,
+        Severity::Error,
+        "the policies ask for STRICT, and the ztunnel lets plaintext in all the same",
+    );
+    let undetermined = (
+        Code::AmbientUndetermined,
+        Severity::Warning,
+        "two policies of one level were made in the same second: which one the ztunnel obeys changes",
+    );
+    let disabled = (Code::AmbientDisable, Severity::Info, "DISABLE means PERMISSIVE to a ztunnel");
     let workload_ports = overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others);
     for workload_port in workload_ports.filter(|workload_port| workload_port.data_plane == DataPlane::Ambient) {
-        let code = match workload_port.ambient {
-            Some(Plaintext::Undetermined) => Code::AmbientUndetermined,
-            Some(Plaintext::FailsOpen) => Code::AmbientFailOpen,
+        let found = match workload_port.ambient {
+            Some(Plaintext::Undetermined) => undetermined,
+            Some(Plaintext::FailsOpen) => fails_open,
             // AM-5.4: a policy of the mesh with an empty selector is not fetched.
-            Some(Plaintext::Allowed) if workload_port.wanted == Some(MtlsMode::Strict) => Code::AmbientFailOpen,
-            _ if workload_port.wanted == Some(MtlsMode::Disable) => Code::AmbientDisable,
+            Some(Plaintext::Allowed) if workload_port.wanted == Some(MtlsMode::Strict) => fails_open,
+            _ if workload_port.wanted == Some(MtlsMode::Disable) => disabled,
             _ => continue,
         };
-        odd.entry(code).or_default().insert(workload_port.workload.clone());
+        odd.entry(found).or_default().insert(workload_port.workload.clone());
     }
-    for (code, objects) in odd {
-        let (severity, message) = match code {
-            Code::AmbientFailOpen => {
-                (Severity::Error, "the policies ask for STRICT, and the ztunnel lets plaintext in all the same")
-            }
-            Code::AmbientUndetermined => (
-                Severity::Warning,
-                "two policies of one level were made in the same second: which one the ztunnel obeys changes",
-            ),
-            _ => (Severity::Info, "DISABLE means PERMISSIVE to a ztunnel"),
-        };
+    for ((code, severity, message), objects) in odd {
         findings.push(Finding::new(severity, code, message).about(objects));
     }
     let has_tls = context.snapshot.rules.iter().filter(|rule| rule.places().iter().any(|(_, tls)| tls.is_some()));

@@ -7,10 +7,51 @@ use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Break, Bypass, Caller, CallerView, Overview, PortView};
 use std::collections::BTreeMap;
 
+/// How what clients send and what the port takes do not fit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mismatch {
+    AmbientToSidecar,
+    HeadlessMixed,
+    MtlsToDisable,
+    MtlsToNoProxy,
+    NotCaptured,
+    PlaintextToStrict,
+    StrictUnderDisable,
+    TlsModeLabel,
+    TlsToSidecar,
+}
+
+impl Mismatch {
+    /// The finding's code, and the end of its message.
+    const fn code_and_text(self) -> (Code, &'static str) {
+        match self {
+            Self::AmbientToSidecar => (Code::AmbientToSidecar, "mode STRICT refuses it"),
+            Self::HeadlessMixed => (
+                Code::HeadlessMixed,
+                "the headless Service has pods with and without a sidecar, and the former are STRICT",
+            ),
+            Self::MtlsToDisable => (Code::MtlsToDisable, "mode DISABLE does not terminate it"),
+            Self::MtlsToNoProxy => (Code::MtlsToNoProxy, "pods there have no proxy to take it"),
+            Self::NotCaptured => {
+                (Code::NotCaptured, "the sidecar there leaves the port alone, so that the application gets TLS")
+            }
+            Self::PlaintextToStrict => (Code::PlaintextToStrict, "mode STRICT refuses it"),
+            Self::StrictUnderDisable => {
+                (Code::StrictUnderDisable, "the workload is STRICT below a namespace or mesh in DISABLE")
+            }
+            Self::TlsModeLabel => (
+                Code::TlsModeLabel,
+                "the label security.istio.io/tlsMode of the pods there does not tell what they take",
+            ),
+            Self::TlsToSidecar => (Code::TlsToSidecar, "the sidecar there takes no TLS but the mesh's own"),
+        }
+    }
+}
+
 /// What makes calls fail in the same way.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
-    code: Code,
+    mismatch: Mismatch,
     sends: WireProtocol,
     /// The rules that say so, or none where auto mTLS does.
     rules: Vec<String>,
@@ -22,9 +63,9 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     for port in &overview.ports {
         for view in &port.callers {
             for broken in &view.breaks {
-                let Some(code) = code(context, port, view, broken) else { continue };
+                let Some(mismatch) = mismatch(context, port, view, broken) else { continue };
                 let rules = if view.explicit { view.rules.clone() } else { Vec::new() };
-                let cause = Cause { code, sends: broken.sends, rules, subset: view.subset.clone() };
+                let cause = Cause { mismatch, sends: broken.sends, rules, subset: view.subset.clone() };
                 let (objects, callers) = causes.entry(cause).or_default();
                 objects.push(port_name(&port.service, port.port.port));
                 objects.push(broken.workload.clone());
@@ -36,7 +77,9 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     }
     for (cause, (objects, callers)) in causes {
         let rules = cause.rules.iter().map(|rule| format!("destinationrule/{}", local(context, rule)));
-        findings.push(Finding::new(Severity::Error, cause.code, message(&cause, &callers)).about(rules.chain(objects)));
+        let (code, text) = cause.mismatch.code_and_text();
+        let message = message(&cause, text, &callers);
+        findings.push(Finding::new(Severity::Error, code, message).about(rules.chain(objects)));
     }
 }
 
@@ -48,7 +91,7 @@ fn local<'a>(context: &NamespaceContext, rule: &'a str) -> &'a str {
     }
 }
 
-fn code(context: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Code> {
+fn mismatch(context: &NamespaceContext, port: &PortView, view: &CallerView, broken: &Break) -> Option<Mismatch> {
     let workload_port = port
         .workload_ports
         .iter()
@@ -60,49 +103,39 @@ fn code(context: &NamespaceContext, port: &PortView, view: &CallerView, broken: 
                 .is_some_and(|workload_port| workload_port.chain.iter().take(2).any(|step| disabled(&step)));
             let mixed = port.workload_ports.iter().any(|workload_port| workload_port.server == Server::NoProxy);
             if view.caller == Caller::OwnAmbient {
-                Code::AmbientToSidecar
+                Mismatch::AmbientToSidecar
             } else if view.explicit || !context.snapshot.mesh.auto_mtls {
-                Code::PlaintextToStrict
+                Mismatch::PlaintextToStrict
             } else if !broken.says_tls {
-                Code::TlsModeLabel
+                Mismatch::TlsModeLabel
             } else if above {
-                Code::StrictUnderDisable
+                Mismatch::StrictUnderDisable
             } else if port.kind == ServiceKind::Headless && mixed {
-                Code::HeadlessMixed
+                Mismatch::HeadlessMixed
             } else {
-                Code::PlaintextToStrict
+                Mismatch::PlaintextToStrict
             }
         }
         // Clients go by the pod's label, which says nothing of ports that its sidecar leaves alone.
         (WireProtocol::Mtls, Server::NoProxy)
             if workload_port.is_some_and(|workload_port| workload_port.bypass == Some(Bypass::NotCaptured)) =>
         {
-            Code::NotCaptured
+            Mismatch::NotCaptured
         }
-        (WireProtocol::Mtls, Server::NoProxy) if view.explicit => Code::MtlsToNoProxy,
-        (WireProtocol::Mtls, Server::NoProxy) => Code::TlsModeLabel,
-        (WireProtocol::Mtls, Server::Mode(_)) => Code::MtlsToDisable,
-        (WireProtocol::Tls | WireProtocol::UserMtls, _) => Code::TlsToSidecar,
+        (WireProtocol::Mtls, Server::NoProxy) if view.explicit => Mismatch::MtlsToNoProxy,
+        (WireProtocol::Mtls, Server::NoProxy) => Mismatch::TlsModeLabel,
+        (WireProtocol::Mtls, Server::Mode(_)) => Mismatch::MtlsToDisable,
+        (WireProtocol::Tls | WireProtocol::UserMtls, _) => Mismatch::TlsToSidecar,
         _ => return None,
     })
 }
 
-fn message(cause: &Cause, callers: &[&Caller]) -> String {
+fn message(cause: &Cause, text: &str, callers: &[&Caller]) -> String {
     let who: Vec<String> = callers.iter().map(ToString::to_string).collect();
     let by = match (&cause.rules[..], &cause.subset) {
         ([], _) => "auto mTLS".to_owned(),
         (rules, None) => format!("the rule {}", rules.join(" with ")),
         (rules, Some(subset)) => format!("subset {subset} of the rule {}", rules.join(" with ")),
     };
-    let what = match cause.code {
-        Code::NotCaptured => "the sidecar there leaves the port alone, so that the application gets TLS",
-        Code::MtlsToNoProxy => "pods there have no proxy to take it",
-        Code::MtlsToDisable => "mode DISABLE does not terminate it",
-        Code::TlsToSidecar => "the sidecar there takes no TLS but the mesh's own",
-        Code::TlsModeLabel => "the label security.istio.io/tlsMode of the pods there does not tell what they take",
-        Code::StrictUnderDisable => "the workload is STRICT below a namespace or mesh in DISABLE",
-        Code::HeadlessMixed => "the headless Service has pods with and without a sidecar, and the former are STRICT",
-        _ => "mode STRICT refuses it",
-    };
-    format!("{} makes clients send {}, and {what}; callers: {}", by, cause.sends, who.join(", "))
+    format!("{} makes clients send {}, and {text}; callers: {}", by, cause.sends, who.join(", "))
 }

@@ -1,7 +1,8 @@
 //! The status for people: a line a port, like lines put together where there are many, and the findings below.
 
 use super::{ClientReport, FindingReport, NamespaceReport, PortReport, StatusReport, WorkloadPortReport};
-use crate::report::human::count;
+use crate::report::kinds::SeverityKind;
+use crate::report::plural::count;
 use crate::report::table;
 use crate::sanitize::line;
 use colored::{Color, Colorize};
@@ -104,7 +105,7 @@ fn row(
     rules: String,
 ) -> Row {
     let mode = match (workload_port.mode, &workload_port.unguarded) {
-        (Some(mode), _) => mode.to_owned(),
+        (Some(mode), _) => mode.to_string(),
         (None, Some(why)) if why == "gateway" || why == "unknown" => why.clone(),
         (None, why) => format!("none ({})", why.as_deref().unwrap_or("unknown")),
     };
@@ -249,10 +250,16 @@ fn paint(is_mode: bool, is_clients: bool, cell: &str) -> String {
 /// Findings with their number.
 fn findings(findings: &[FindingReport], all: bool) -> String {
     let mut out = paragraphs(findings, all);
-    let number = |severity: &str, noun: &str| {
+    let number = |severity: SeverityKind, noun: &str| {
         count(findings.iter().filter(|finding| finding.severity == severity).count(), noun)
     };
-    let _ = writeln!(out, "{}, {}, {}", number("error", "error"), number("warning", "warning"), number("info", "note"));
+    let _ = writeln!(
+        out,
+        "{}, {}, {}",
+        number(SeverityKind::Error, "error"),
+        number(SeverityKind::Warning, "warning"),
+        number(SeverityKind::Info, "note")
+    );
     out
 }
 
@@ -261,11 +268,11 @@ pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
     let mut out = String::new();
     for finding in findings {
         let color = match finding.severity {
-            "error" => Color::Red,
-            "warning" => Color::Yellow,
-            _ => Color::Cyan,
+            SeverityKind::Error => Color::Red,
+            SeverityKind::Warning => Color::Yellow,
+            SeverityKind::Info => Color::Cyan,
         };
-        let _ = writeln!(out, "{}  {}", finding.severity.color(color).bold(), finding.code.bold());
+        let _ = writeln!(out, "{}  {}", finding.severity.as_str().color(color).bold(), finding.code.bold());
         let _ = writeln!(out, "  {:<7} {}", "found", line(&finding.message));
         if !finding.objects.is_empty() {
             let shown = if all { finding.objects.len() } else { NAMED.min(finding.objects.len()) };
