@@ -2,7 +2,7 @@
 
 use crate::environment::environment;
 use crate::namespace::{Stage, with_namespace};
-use crate::tool::{Kill, Run, assert_evidence, word};
+use crate::tool::{Kill, Run, assert_evidence, verdict_or_reason};
 use crate::workload::{Workload, service};
 use futures::StreamExt;
 use rand::Rng;
