@@ -99,7 +99,7 @@ const RESTRICTED_PATHS: &[(&str, &[&str])] = &[
     ("kube", &["cluster/", "curl_pod/", "sandbox/"]),
     ("k8s_openapi", &["cluster/", "curl_pod/", "sandbox/"]),
     ("reqwest", &["http_client/"]),
-    ("rcgen", &["domain/identity_tests.rs", "sandbox/"]),
+    ("rcgen", &["domain/identity/tests.rs", "sandbox/"]),
     ("hyper", &["cluster/deadline.rs", "cluster/error.rs", "curl_pod/proxy.rs", "sandbox/"]),
     ("std::process::exit", &["signal.rs"]),
     ("std::env", &["env.rs", "main.rs"]),

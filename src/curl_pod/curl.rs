@@ -378,5 +378,4 @@ fn hello(result: &str, trace: &HelloTrace) -> Option<Hello> {
 }
 
 #[cfg(test)]
-#[path = "curl_tests.rs"]
 mod tests;

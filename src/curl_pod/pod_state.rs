@@ -223,5 +223,4 @@ pub fn classify_refusal(status: &kube::core::Status) -> Option<(Reason, String)>
 }
 
 #[cfg(test)]
-#[path = "pod_state_tests.rs"]
 mod tests;

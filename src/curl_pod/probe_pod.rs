@@ -520,5 +520,4 @@ fn abandoned(pod: &Pod, now: i64) -> bool {
 }
 
 #[cfg(test)]
-#[path = "probe_pod_tests.rs"]
 mod tests;

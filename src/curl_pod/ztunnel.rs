@@ -103,5 +103,4 @@ async fn log(control_plane: &Cluster, ztunnel: &str, since: Duration) -> Result<
 }
 
 #[cfg(test)]
-#[path = "ztunnel_tests.rs"]
 mod tests;

@@ -227,5 +227,4 @@ fn certificate(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -
 }
 
 #[cfg(test)]
-#[path = "evidence_tests.rs"]
 mod tests;

@@ -78,5 +78,4 @@ fn describe(leaf: &[u8]) -> Result<PeerIdentity, String> {
 }
 
 #[cfg(test)]
-#[path = "identity_tests.rs"]
 mod tests;

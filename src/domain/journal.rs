@@ -232,5 +232,4 @@ fn undo_entry(
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
 mod tests;

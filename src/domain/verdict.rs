@@ -185,5 +185,4 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
 mod tests;

@@ -192,5 +192,4 @@ pub fn pieces(text: &str, limit: usize) -> Vec<&str> {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
 mod tests;

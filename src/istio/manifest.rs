@@ -180,5 +180,4 @@ fn merge(value: &mut Value, other: &Value) {
 }
 
 #[cfg(test)]
-#[path = "manifest_tests.rs"]
 mod tests;

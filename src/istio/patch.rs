@@ -254,5 +254,4 @@ fn expect(holds: bool, what: &str) -> Result<(), Stale> {
 }
 
 #[cfg(test)]
-#[path = "patch_tests.rs"]
 mod tests;

@@ -130,5 +130,4 @@ const fn code_words(code: u8) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "cases_tests.rs"]
 mod tests;

@@ -190,5 +190,4 @@ fn what_would_change_it(report: &ProbeReport, result: &TargetReport) -> Option<S
 }
 
 #[cfg(test)]
-#[path = "explain_tests.rs"]
 mod tests;

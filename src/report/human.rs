@@ -278,5 +278,4 @@ fn remedies(out: &mut String, report: &ProbeReport) {
 }
 
 #[cfg(test)]
-#[path = "human_tests.rs"]
 pub(crate) mod tests;

@@ -184,5 +184,4 @@ fn audience(rule: &DestinationRule) -> BTreeSet<&str> {
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

@@ -317,5 +317,4 @@ fn disable(snapshot: &Snapshot, request: &SwitchRequest, services: &[&Service], 
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;
