@@ -4,6 +4,18 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+/// The most that is shown of an error text of a cluster or of another program, in bytes.
+const MAX_ERROR_TEXT: usize = 4 << 10;
+
+/// An error text of a cluster or of another program, cut at 4 KiB. A mark says how much is missing.
+pub fn excerpt(raw: &str) -> Cow<'_, str> {
+    if raw.len() <= MAX_ERROR_TEXT {
+        return Cow::Borrowed(raw);
+    }
+    let end = raw.floor_char_boundary(MAX_ERROR_TEXT);
+    Cow::Owned(format!("{} … ({} more bytes are not shown)", &raw[..end], raw.len() - end))
+}
+
 /// Escapes characters that control a terminal, commands to the runner of a CI job, and invisible characters; newlines
 /// and tabs stay.
 pub fn text(raw: &str) -> Cow<'_, str> {
@@ -99,6 +111,14 @@ mod tests {
         ] {
             assert_eq!(text(raw), shown);
         }
+    }
+
+    #[test]
+    fn a_long_error_text_is_cut_with_a_mark() {
+        assert_eq!(excerpt(&"x".repeat(4096)), "x".repeat(4096));
+        let cut = excerpt(&"ü".repeat(5_000_000)).into_owned();
+        assert_eq!(cut, format!("{} … (9995904 more bytes are not shown)", "ü".repeat(2048)));
+        assert_eq!(excerpt(&format!("x{}", "ü".repeat(3000))).chars().filter(|c| *c == 'ü').count(), 2047);
     }
 
     #[test]

@@ -155,14 +155,31 @@ fn label(text: &str) -> Result<&str, String> {
 /// The longest duration that an option accepts.
 const LONGEST_DURATION: Duration = Duration::from_hours(7 * 24);
 
-/// A duration in jiff's friendly format: `30s`, `1m30s`, `500ms`, `2h`. A bare number is seconds. A negative duration and
-/// one of more than seven days are errors.
+/// A duration as kubectl writes it: parts of a number and a unit, such as `30s`, `1m30s`, `1.5h30m` or `500ms`, in any
+/// order. A bare number is seconds. A negative duration and one of more than seven days are errors.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
     seconds
-        .or_else(|| SpanParser::new().parse_unsigned_duration(text).ok())
+        .or_else(|| sum_of_parts(text))
         .filter(|duration| *duration <= LONGEST_DURATION)
-        .ok_or_else(|| format!("{text:?} is no duration: write 30s, 1m30s, 500ms or 2h"))
+        .ok_or_else(|| format!("{text:?} is no duration of at most 7 days: write 30s, 1m30s, 500ms or 2h"))
+}
+
+/// The sum of the parts of a duration. jiff's friendly format reads each part, because in the whole it allows a fraction
+/// only in the last part and the units only from the largest to the smallest.
+fn sum_of_parts(text: &str) -> Option<Duration> {
+    let parser = SpanParser::new();
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    loop {
+        let unit = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let next = rest[unit..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |length| unit + length);
+        total = total.checked_add(parser.parse_unsigned_duration(&rest[..next]).ok()?)?;
+        rest = &rest[next..];
+        if rest.is_empty() {
+            return Some(total);
+        }
+    }
 }
 
 /// The URL of an HTTP server.
@@ -363,10 +380,33 @@ mod tests {
             ("0.001h", 3600),
             ("168h", 604_800_000),
             ("604800", 604_800_000),
+            ("30s1m", 90_000),
+            ("1.5h30m", 7_200_000),
+            ("1.5s500ms", 2000),
+            ("30s30s", 60_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "5x", "1m30", "-1", "-1s", "9999h", "168h1ms", "604801", "1e9s", "1d ago"] {
+        for text in [
+            "",
+            "s",
+            "5x",
+            "1m30",
+            "-1",
+            "-1s",
+            "9999h",
+            "168h1ms",
+            "604801",
+            "167h60m1s",
+            "18446744073709551615",
+            "18446744073709551615s",
+            "18446744073709551615h1s",
+            "1e9s",
+            "1d ago",
+            "1h-30m",
+            "x5s",
+            "1h30",
+        ] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

@@ -1,15 +1,19 @@
-//! Sets a deadline for the whole response of every request, body included, because a server can stall in the middle of it.
+//! Sets a deadline and a limit of size for the whole response of every request, body included, because a server can stall
+//! in the middle of it or send without end.
 //!
 //! Watches, followed logs and upgraded connections are silent while nothing happens, so the deadline applies only to their
-//! head; their readers have limits of their own.
+//! head, and the limit of size to each line.
 
+use super::error::LimitExceeded;
 use crate::signal::Shutdown;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::response::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full};
-use std::task::{Context, Poll};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Frame};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, Layer, Service};
@@ -17,7 +21,13 @@ use tower::{BoxError, Layer, Service};
 /// Time for each request after a signal: only cleaning up is left, and a dead connection must not delay it.
 const LIMIT_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 
-/// A layer that sets a deadline for every request.
+/// Largest response that is read, in bytes: one page of a list, one object, one log.
+pub const MAX_RESPONSE: usize = 32 << 20;
+
+/// Longest line of a watch or of a followed log, in bytes. An API server stores objects of up to 1.5 MiB.
+const MAX_LINE: usize = 4 << 20;
+
+/// A layer that sets a deadline and a limit of size for every response.
 #[derive(Debug, Clone)]
 pub struct Deadline {
     /// `--request-timeout`; `None` is no limit.
@@ -49,7 +59,7 @@ where
     R: BodyExt<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    type Response = Response<Either<Full<Bytes>, R>>;
+    type Response = Response<Either<Full<Bytes>, LimitedLines<R>>>;
     type Error = BoxError;
     type Future = futures::future::BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -63,10 +73,10 @@ where
         let answer = async move {
             let answer = head.await.map_err(Into::into)?;
             if is_stream || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(answer.map(Either::Right));
+                return Ok(answer.map(|body| Either::Right(LimitedLines::new(body))));
             }
             let (parts, body) = answer.into_parts();
-            let bytes = body.collect().await.map_err(Into::into)?.to_bytes();
+            let bytes = Limited::new(body, MAX_RESPONSE).collect().await.map_err(too_large)?.to_bytes();
             let bytes = throttled(&parts).unwrap_or(bytes);
             Ok(Response::from_parts(parts, Either::Left(Full::new(bytes))))
         };
@@ -78,6 +88,57 @@ where
                 () = too_late(limit, &shutdown) => Err(Elapsed::new().into()),
             }
         })
+    }
+}
+
+/// The error of [`Limited`], with the limit's name.
+fn too_large(error: BoxError) -> BoxError {
+    if error.is::<LengthLimitError>() {
+        return LimitExceeded::new("the response is larger than 32 MiB").into();
+    }
+    error
+}
+
+/// A body without an end, of which no line may be longer than [`MAX_LINE`].
+#[derive(Debug)]
+pub struct LimitedLines<R> {
+    body: Pin<Box<R>>,
+    /// Bytes since the last line break.
+    line: usize,
+}
+
+impl<R> LimitedLines<R> {
+    fn new(body: R) -> Self {
+        Self { body: Box::pin(body), line: 0 }
+    }
+}
+
+impl<R> Body for LimitedLines<R>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(frame) = ready!(self.body.as_mut().poll_frame(context)) else { return Poll::Ready(None) };
+        let frame = frame.map_err(Into::into)?;
+        let mut lines = frame.data_ref().into_iter().flat_map(|data| data.split(|byte| *byte == b'\n'));
+        // The first piece continues the line that is open, and the last piece is open.
+        let mut longest = self.line;
+        if let Some(first) = lines.next() {
+            longest += first.len();
+            self.line = longest;
+        }
+        for line in lines {
+            longest = longest.max(line.len());
+            self.line = line.len();
+        }
+        if longest > MAX_LINE {
+            return Poll::Ready(Some(Err(LimitExceeded::new("a line of the stream is longer than 4 MiB").into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -138,6 +199,44 @@ mod tests {
         // These are silent by their nature.
         ask(&deadline, "/api/v1/pods?watch=true&timeoutSeconds=290").await.unwrap();
         ask(&deadline, "/api/v1/namespaces/a/pods/b/log?&container=c&follow=true").await.unwrap();
+    }
+
+    /// Answers with `count` chunks of 1 MiB, none of which ends a line; returns how many bytes of the body arrive.
+    async fn read_endless(uri: &str, count: usize) -> Result<usize, BoxError> {
+        let endless = tower::service_fn(move |_: Request<()>| async move {
+            let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+            let chunks = std::iter::repeat_n(chunk, count).map(|chunk| Ok::<_, std::io::Error>(Frame::data(chunk)));
+            Ok::<_, BoxError>(Response::new(StreamBody::new(futures::stream::iter(chunks))))
+        });
+        let mut timed = Deadline { limit: None, shutdown: Shutdown::never() }.layer(endless);
+        let answer = timed.call(Request::get(uri).body(()).unwrap()).await?;
+        Ok(answer.into_body().collect().await?.to_bytes().len())
+    }
+
+    #[tokio::test]
+    async fn a_response_without_end_is_given_up_at_its_limit() {
+        for (uri, allowed, limit) in [
+            ("/api/v1/pods?limit=500", 32, "the response is larger than 32 MiB"),
+            ("/api/v1/pods?watch=true", 4, "a line of the stream is longer than 4 MiB"),
+            ("/api/v1/namespaces/a/pods/b/log?follow=true", 4, "a line of the stream is longer than 4 MiB"),
+        ] {
+            assert_eq!(read_endless(uri, allowed).await.unwrap(), allowed << 20, "{uri}");
+            let error = read_endless(uri, allowed + 1).await.unwrap_err();
+            assert!(error.is::<LimitExceeded>() && error.to_string() == limit, "{uri}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_of_a_stream_are_counted_across_chunks() {
+        let chunk = [vec![b'x'; 3 << 20], b"\n".to_vec(), vec![b'y'; 1 << 20]].concat();
+        let chunks = [chunk.clone(), chunk.clone(), vec![b'z'; 4 << 20]];
+        let frames = chunks.map(|chunk| Ok::<_, std::io::Error>(Frame::data(Bytes::from(chunk))));
+        let mut body = LimitedLines::new(StreamBody::new(futures::stream::iter(frames)));
+        let mut accepted = Vec::new();
+        while let Some(frame) = body.frame().await {
+            accepted.push(frame.is_ok());
+        }
+        assert_eq!(accepted, [true, true, false], "4 MiB, 4 MiB, 5 MiB");
     }
 
     #[tokio::test(start_paused = true)]

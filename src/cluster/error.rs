@@ -1,5 +1,6 @@
 //! Turns errors of the client into a message that names the object and a hint, for all users of the API.
 
+use crate::sanitize::excerpt;
 use kube::core::Status;
 use std::error::Error as _;
 use std::fmt;
@@ -31,6 +32,24 @@ impl fmt::Display for ClusterError {
 }
 
 impl std::error::Error for ClusterError {}
+
+/// A response exceeds a limit of this tool. The message names the limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LimitExceeded(String);
+
+impl LimitExceeded {
+    /// An error about one limit: `the response is larger than 32 MiB`.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl From<LimitExceeded> for kube::Error {
+    fn from(error: LimitExceeded) -> Self {
+        Self::Service(error.into())
+    }
+}
 
 /// The verb and the object of a request, for messages and for the right that it needs.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +143,7 @@ fn explain_as(attempted: &str, access: Access<'_>, error: &kube::Error) -> Clust
         kube::Error::Api(status) => (status_text(status), api_hint(access, status)),
         other => (root_cause(other), Some(transport_hint(other))),
     };
-    ClusterError { message: format!("{attempted}: {reason}"), hint }
+    ClusterError { message: format!("{attempted}: {}", excerpt(&reason)), hint }
 }
 
 fn status_text(status: &Status) -> String {
@@ -156,6 +175,11 @@ fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
 }
 
 fn transport_hint(error: &kube::Error) -> String {
+    if causes(error).any(|cause| cause.is::<LimitExceeded>()) {
+        return "this tool reads no more of a server: check that the address is that of an API server, or narrow the command \
+                to one namespace (-n)"
+            .to_owned();
+    }
     if is_timeout(error) {
         return "the API server is slow or stalls: raise --request-timeout, or check the way to it".to_owned();
     }

@@ -72,7 +72,11 @@ pub async fn acquire(
     progress: &dyn Progress,
 ) -> Result<Lease, LeaseError> {
     let request = LeaseRequest { api: Api::namespaced(cluster.client.clone(), &cluster.namespace), cluster, holder };
+    let mut pause = Duration::ZERO;
     loop {
+        // A server may answer that the Lease exists and that it does not, without end.
+        shutdown.race(tokio::time::sleep(pause)).await.map_err(LeaseError::Interrupted)?;
+        pause = (2 * pause).clamp(POLL, 8 * POLL);
         if let Some(lease) = request.create().await? {
             return Ok(request.held(lease, None));
         }
@@ -442,5 +446,32 @@ mod tests {
     async fn without_a_lock_every_request_is_sent() {
         let answer = WriteGuard::without_lock().send(access("patch", "shop"), || async { Ok(7) }).await;
         assert_eq!(answer, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_exists_and_does_not_exist_is_asked_for_with_pauses_until_a_signal() {
+        let requests = std::sync::Arc::new(AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&requests);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let (code, reason) =
+                if request.method() == http::Method::POST { (409, "AlreadyExists") } else { (404, "NotFound") };
+            let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""});
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
+        });
+        let client = kube::Client::new(service, "shop");
+        let cluster = Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() };
+        let (sender, receiver) = watch::channel(None);
+        let shutdown = Shutdown::from_channel(receiver);
+        let signal = async {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            sender.send_replace(Some(Signal::Deadline));
+        };
+        let acquiring = acquire(&cluster, "test", &shutdown, &crate::progress::Silent);
+        let (acquired, ()) = tokio::join!(acquiring, signal);
+        assert!(matches!(acquired, Err(LeaseError::Interrupted(Signal::Deadline))));
+        let requests = requests.load(Ordering::Relaxed);
+        assert!((20..50).contains(&requests), "{requests}");
     }
 }

@@ -2,15 +2,28 @@
 //! ten thousand pods needs the memory of one page.
 
 use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain};
+use super::error::{Access, ClusterError, LimitExceeded, code, explain};
 use super::request::attempt;
 use kube::api::{ListParams, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Objects per page, as kubectl requests them.
 const PAGE: u32 = 500;
+
+/// Most objects of one kind.
+const MAX_OBJECTS: usize = 100_000;
+
+/// Most pages of one list. A server may return pages that are smaller than requested, but not without end.
+const MAX_PAGES: usize = 1000;
+
+/// How often a list that expired while it was read (410) is read again from its beginning.
+const RESTARTS: u32 = 3;
+
+/// Pause before the first restart; each further one is twice as long.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 /// A resource that can be listed.
 #[derive(Debug, Clone, Copy)]
@@ -154,28 +167,109 @@ async fn attempt_list<T, U>(
 where
     T: DeserializeOwned,
 {
+    let mut pause = RESTART_PAUSE;
+    for _ in 0..RESTARTS {
+        match read_pages(cluster, resource, namespace, &mut convert).await {
+            Err(error) if code(&error) == 410 => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+        pause *= 2;
+    }
+    read_pages(cluster, resource, namespace, &mut convert).await
+}
+
+/// Reads a list from its first page to its last.
+async fn read_pages<T, U>(
+    cluster: &Cluster,
+    resource: Resource,
+    namespace: &str,
+    convert: &mut impl FnMut(T) -> Option<U>,
+) -> Result<Vec<U>, kube::Error>
+where
+    T: DeserializeOwned,
+{
     let path = resource.path(namespace);
     let access = Access::new("list", resource.group, resource.plural, namespace);
     let mut params = ListParams::default().limit(PAGE);
-    let mut converted = Vec::new();
-    loop {
+    let (mut converted, mut objects) = (Vec::new(), 0);
+    for _ in 0..MAX_PAGES {
         let mut request_page = || {
             let request = Request::new(path.as_str()).list(&params).map_err(kube::Error::BuildRequest);
             async { cluster.client.request::<Page<T>>(request?).await }
         };
-        let page = match attempt(access, &mut request_page).await {
-            // The list has expired while it was read: read it again in one page.
-            Err(error) if code(&error) == 410 && params.continue_token.is_some() => {
-                converted.clear();
-                params = ListParams::default();
-                continue;
-            }
-            other => other?,
-        };
-        converted.extend(page.items.into_iter().filter_map(&mut convert));
+        let page = attempt(access, &mut request_page).await?;
+        objects += page.items.len();
+        if objects > MAX_OBJECTS {
+            return Err(LimitExceeded::new(format!("there are more than {MAX_OBJECTS} objects of this kind")).into());
+        }
+        converted.extend(page.items.into_iter().filter_map(&mut *convert));
         match page.metadata.more.filter(|token| !token.is_empty()) {
             Some(token) => params = ListParams { limit: Some(PAGE), ..ListParams::default() }.continue_token(&token),
             None => return Ok(converted),
         }
+    }
+    Err(LimitExceeded::new(format!("the list has more than {MAX_PAGES} pages")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A cluster that answers request number N with `page(N)`, and the number of its requests.
+    fn cluster(page: impl Fn(usize) -> (u16, Value) + Send + Sync + 'static) -> (Cluster, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (counter, page) = (Arc::clone(&requests), Arc::new(page));
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let (status, body) = page(counter.fetch_add(1, Ordering::Relaxed));
+            async move {
+                let body = Body::from(body.to_string().into_bytes());
+                let status = StatusCode::from_u16(status).unwrap();
+                Ok::<_, std::convert::Infallible>(Response::builder().status(status).body(body).unwrap())
+            }
+        });
+        let client = kube::Client::new(service, "shop");
+        (Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() }, requests)
+    }
+
+    async fn list_pods(cluster: &Cluster) -> Result<usize, String> {
+        let listed = list(cluster, Resource::core("pods"), "shop", |pod: Value| Some(pod)).await;
+        listed.map(|pods| pods.len()).map_err(|error| error.message)
+    }
+
+    fn page(objects: usize, more: &str) -> (u16, Value) {
+        (200, json!({"metadata": {"continue": more}, "items": vec![json!({}); objects]}))
+    }
+
+    fn expired() -> (u16, Value) {
+        (410, json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_end_is_given_up_at_its_limits() {
+        let (endless, requests) = cluster(|_| page(500, "again"));
+        let error = list_pods(&endless).await.unwrap_err();
+        assert!(error.ends_with("there are more than 100000 objects of this kind"), "{error}");
+        assert_eq!(requests.load(Ordering::Relaxed), 201);
+        let (empty, requests) = cluster(|_| page(0, "again"));
+        let error = list_pods(&empty).await.unwrap_err();
+        assert!(error.ends_with("the list has more than 1000 pages"), "{error}");
+        assert_eq!(requests.load(Ordering::Relaxed), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_expires_is_read_again_a_few_times_with_pauses() {
+        let start = tokio::time::Instant::now();
+        let (expiring, requests) = cluster(|number| if number % 2 == 0 { page(500, "more") } else { expired() });
+        let error = list_pods(&expiring).await.unwrap_err();
+        assert!(error.contains("Expired: too old"), "{error}");
+        assert_eq!((requests.load(Ordering::Relaxed), start.elapsed()), (8, Duration::from_millis(3500)));
+        let (recovering, _) =
+            cluster(|number| if number == 1 { expired() } else { page(2, if number == 0 { "more" } else { "" }) });
+        assert_eq!(list_pods(&recovering).await, Ok(2));
     }
 }

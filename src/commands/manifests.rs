@@ -3,7 +3,8 @@
 use crate::error::UsageError;
 use crate::istio::yaml;
 use serde_json::Value;
-use std::io::Read as _;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// One object of the user's manifests.
@@ -16,12 +17,13 @@ pub struct Manifest {
 }
 
 /// Reads every object of these files, of directories (files that end with `.yaml`, `.yml` or `.json`, in subdirectories
-/// too where `recursive`) and, for `-`, of stdin. The items of a List are objects of their own.
+/// too where `recursive`) and, for `-`, of stdin. The items of a List are objects of their own. Blocks while a pipe has no
+/// writer, or stdin has no end.
 pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, UsageError> {
     let mut manifests = Vec::new();
     for source in sources {
         if source.as_os_str() == "-" {
-            manifests.extend(parse("stdin", &text_of_stdin()?)?);
+            manifests.extend(parse("stdin", &text_of(std::io::stdin().lock(), Path::new("stdin"))?)?);
             continue;
         }
         let files = if source.is_dir() { files(source, recursive)? } else { vec![source.clone()] };
@@ -29,9 +31,8 @@ pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, Usage
             return Err(failed(source, "it holds no .yaml, .yml or .json file"));
         }
         for file in files {
-            let text = std::fs::read(&file).map_err(|error| failed(&file, &error.to_string()))?;
-            let text = String::from_utf8(text).map_err(|_| failed(&file, "it is no UTF-8 text"))?;
-            manifests.extend(parse(&file.display().to_string(), &text)?);
+            let opened = File::open(&file).map_err(|error| failed(&file, &error.to_string()))?;
+            manifests.extend(parse(&file.display().to_string(), &text_of(opened, &file)?)?);
         }
     }
     if manifests.is_empty() {
@@ -44,13 +45,16 @@ fn failed(path: &Path, reason: &str) -> UsageError {
     UsageError { message: format!("{}: {reason}", path.display()), hint: None }
 }
 
-fn text_of_stdin() -> Result<String, UsageError> {
-    let mut text = String::new();
+/// The text of a file, a pipe or a device, with the limit of [`yaml::MAX_BYTES`].
+fn text_of(source: impl Read, path: &Path) -> Result<String, UsageError> {
+    let mut text = Vec::new();
     // One byte more than is accepted, which shows a text that is too long.
     let limit = yaml::MAX_BYTES as u64 + 1;
-    let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
-    read.map_err(|error| UsageError { message: format!("stdin: {error}"), hint: None })?;
-    Ok(text)
+    source.take(limit).read_to_end(&mut text).map_err(|error| failed(path, &error.to_string()))?;
+    if text.len() > yaml::MAX_BYTES {
+        return Err(failed(path, "it is larger than 16 MiB, which is the limit for a file of -f"));
+    }
+    String::from_utf8(text).map_err(|_| failed(path, "it is no UTF-8 text"))
 }
 
 /// The files of a directory, by name.
@@ -92,4 +96,21 @@ fn parse(place: &str, text: &str) -> Result<Vec<Manifest>, UsageError> {
         }
     }
     Ok(manifests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_or_device_without_end_is_refused() {
+        for endless in [Box::new(std::io::repeat(0)) as Box<dyn Read>, Box::new(std::io::repeat(0xff))] {
+            let error = text_of(endless, Path::new("stdin")).unwrap_err();
+            assert_eq!(error.message, "stdin: it is larger than 16 MiB, which is the limit for a file of -f");
+        }
+        let error = read(&[PathBuf::from("/dev/zero")], false).unwrap_err();
+        assert_eq!(error.message, "/dev/zero: it is larger than 16 MiB, which is the limit for a file of -f");
+        let largest = "#".repeat(yaml::MAX_BYTES);
+        assert_eq!(text_of(largest.as_bytes(), Path::new("f")).unwrap().len(), yaml::MAX_BYTES);
+    }
 }

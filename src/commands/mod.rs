@@ -22,7 +22,7 @@ use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
 use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::mesh::MeshSettings;
-use crate::error::{self, Error};
+use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::progress::Progress;
 use crate::sandbox::{Sandbox, State};
@@ -69,6 +69,15 @@ impl Context {
     /// Waits for reads. A signal ends them at once, because they have no effect.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> error::Result<T> {
         Ok(self.shutdown.race(work).await??)
+    }
+
+    /// Waits for local files, which may be pipes without a writer. A signal ends the wait at once.
+    pub async fn read_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, UsageError> + Send + 'static,
+    ) -> error::Result<T> {
+        let read = self.shutdown.race(tokio::task::spawn_blocking(work)).await?;
+        Ok(read.map_err(|error| Error::local_io("could not read the files", error.into()))??)
     }
 
     /// Warns that Istio's defaults are assumed, if the mesh's settings cannot be read.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Largest log that is read: a server's headers must not fill the memory.
-const LIMIT_BYTES: i64 = 64 * 1024 * 1024;
+const LIMIT_BYTES: i64 = 32 * 1024 * 1024;
 
 /// Complete lines of a log, without line breaks.
 pub type Lines = BoxStream<'static, String>;

@@ -3,6 +3,7 @@
 
 use crate::domain::mesh::{DataPlane, Service};
 use crate::domain::reason::Reason;
+use crate::sanitize::excerpt;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition, PodStatus};
 
 /// Name of the container whose curl sends plaintext requests.
@@ -31,10 +32,15 @@ pub fn progress(pod: &Pod) -> PodProgress {
     let has_hello =
         pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|container| container.name == HELLO));
     let first = container_progress(PROBE, pod);
-    if !has_hello {
-        return first;
+    let progress = if has_hello { least_advanced(first, container_progress(HELLO, pod)) } else { first };
+    match progress {
+        PodProgress::Stuck(reason, message) => PodProgress::Stuck(reason, excerpt(&message).into_owned()),
+        other => other,
     }
-    match (first, container_progress(HELLO, pod)) {
+}
+
+fn least_advanced(first: PodProgress, second: PodProgress) -> PodProgress {
+    match (first, second) {
         (stuck @ PodProgress::Stuck(..), _) | (_, stuck @ PodProgress::Stuck(..)) => stuck,
         (PodProgress::Waiting, _) | (_, PodProgress::Waiting) => PodProgress::Waiting,
         (PodProgress::Running, _) | (_, PodProgress::Running) => PodProgress::Running,
@@ -219,7 +225,7 @@ pub fn classify_refusal(status: &kube::core::Status) -> Option<(Reason, String)>
         },
         _ => return None,
     };
-    Some((reason, message.to_owned()))
+    Some((reason, excerpt(message).into_owned()))
 }
 
 #[cfg(test)]

@@ -429,7 +429,8 @@ impl ProbePod {
         let of_pod = ListParams::default().fields(&format!("involvedObject.name={},type=Warning", self.name));
         let events = tokio::time::timeout(LAST_ANSWER, api.list(&of_pod)).await.ok()?.ok()?;
         let last = events.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
-        Some(format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default()))
+        let text = format!("{}: {}", last.reason.unwrap_or_default(), last.message.unwrap_or_default());
+        Some(crate::sanitize::excerpt(&text).into_owned())
     }
 
     /// Deletes the pod and waits until it is gone. The error is [`Self::reference`] of a pod that is left.
@@ -516,7 +517,8 @@ fn abandoned(pod: &Pod, now: i64) -> bool {
     const MARGIN: i64 = 120;
     let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.as_second());
     let deadline = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).unwrap_or_default();
-    created + deadline + MARGIN < now
+    // A pod of another tool may carry the label, and any deadline.
+    created.saturating_add(deadline).saturating_add(MARGIN) < now
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::time::Duration;
 const LAG: Duration = Duration::from_millis(500);
 
 /// Largest log that is read: a minute of a busy node.
-const LARGEST_LOG: i64 = 64 * 1024 * 1024;
+const LARGEST_LOG: i64 = 32 * 1024 * 1024;
 
 /// The probe pod as ztunnels log it: its address, and since when it sent requests.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 use crate::cluster::error::ClusterError;
 use crate::domain::namespace_context::Observed;
+use crate::sanitize::excerpt;
 use reqwest::Client;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -157,7 +158,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 
 fn query_error(url: &Url, reason: &str) -> ClusterError {
     ClusterError::new(
-        format!("Prometheus at {} could not be asked: {reason}", shown(url)),
+        format!("Prometheus at {} could not be asked: {}", shown(url), excerpt(reason)),
         "see --prometheus; kubectl port-forward makes one of the cluster reachable",
     )
 }

@@ -2,8 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a pipe whose reader reads nothing is waited for.
+const READER_PAUSE: Duration = Duration::from_secs(10);
 
 /// A report file.
 #[derive(Debug)]
@@ -19,9 +24,8 @@ impl ReportFile {
     /// no report nor the report of an earlier run.
     pub fn open(path: &Path, until_then: &str) -> io::Result<Self> {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-        if is_special {
-            let stream = File::options().write(true).open(&path)?;
+        if is_special(&path) {
+            let stream = open_special(&path)?;
             return Ok(Self { path, stream: Some(stream) });
         }
         let file = Self { path, stream: None };
@@ -31,9 +35,8 @@ impl ReportFile {
 
     /// Replaces the content. A reader sees either the old text or the new one.
     pub fn write(&self, text: &str) -> io::Result<()> {
-        if let Some(mut stream) = self.stream.as_ref() {
-            stream.write_all(text.as_bytes())?;
-            return stream.flush();
+        if let Some(stream) = &self.stream {
+            return write_special(stream, text.as_bytes());
         }
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         // The umask applies, as to any new file: other users of a CI machine read reports, too.
@@ -50,7 +53,47 @@ impl ReportFile {
 
 /// Appends to a file that other processes also write to.
 pub fn append(path: &Path, text: &str) -> io::Result<()> {
+    if is_special(path) {
+        return write_special(&open_special(path)?, text.as_bytes());
+    }
     File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// Whether the path is a pipe, a socket or a device.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Opens a pipe or device without blocking: a named pipe without a reader is an error.
+fn open_special(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    File::options().write(true).custom_flags(flags).open(path).map_err(|error| {
+        let no_reader = error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+        if no_reader { io::Error::new(error.kind(), "no process reads this pipe") } else { error }
+    })
+}
+
+/// Writes to a pipe or device that does not block. A reader that reads nothing for [`READER_PAUSE`] is an error.
+fn write_special(mut stream: &File, mut text: &[u8]) -> io::Result<()> {
+    let mut progress = Instant::now();
+    while !text.is_empty() {
+        match stream.write(text) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                text = &text[written..];
+                progress = Instant::now();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if progress.elapsed() > READER_PAUSE {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "its reader does not read"));
+                }
+                sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,6 +119,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(ReportFile::open(&directory.path().join("no/such/directory"), "").is_err());
         assert!(ReportFile::open(directory.path(), "").is_err());
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(ReportFile::open(&pipe, "").unwrap_err().to_string(), "no process reads this pipe");
+        assert_eq!(append(&pipe, "x").unwrap_err().to_string(), "no process reads this pipe");
+        let reader = File::options().read(true).write(true).open(&pipe).unwrap();
+        // More than a pipe holds, so that the writer has to wait for the reader.
+        let text = "x".repeat(200_000);
+        let report = ReportFile::open(&pipe, "").unwrap();
+        let read = std::thread::spawn(move || {
+            let mut content = vec![0; 200_000];
+            std::io::Read::read_exact(&mut &reader, &mut content).map(|()| content)
+        });
+        report.write(&text).unwrap();
+        assert_eq!(read.join().unwrap().unwrap(), text.as_bytes());
     }
 
     #[test]

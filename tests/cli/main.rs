@@ -10,6 +10,7 @@ mod front_door;
 mod general;
 mod helpers;
 mod hostile;
+mod limits;
 mod mesh_client;
 mod probe;
 mod reports;

@@ -7,7 +7,16 @@ use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::report::diff;
+use crate::sanitize;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io;
 use std::path::Path;
+use std::process::{ExitStatus as ProgramStatus, Stdio};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+/// Most bytes of each stream that `KUBECTL_EXTERNAL_DIFF` may write.
+const MAX_OUTPUT: usize = 32 << 20;
 
 /// An object before and after.
 struct Pair {
@@ -20,11 +29,12 @@ struct Pair {
 pub(super) async fn show(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
     let pairs: Vec<Pair> = pairs(run, planned).await?.into_iter().filter(|pair| pair.before != pair.after).collect();
     let text = match &run.context.settings.external_diff {
-        Some(command) if !pairs.is_empty() => external(command, &pairs)?,
+        Some(command) if !pairs.is_empty() => external(run, command, &pairs).await?,
         _ => pairs.iter().map(|pair| diff::unified(&pair.name, &pair.before, &pair.after)).collect(),
     };
     run.context.printer.result(&text)?;
-    Ok(if text.is_empty() { ExitStatus::Success } else { ExitStatus::Unexpected })
+    // The pairs decide: an external program may report a difference by its exit code alone, or not at all.
+    Ok(if pairs.is_empty() { ExitStatus::Success } else { ExitStatus::Unexpected })
 }
 
 /// Every object that would be written, in the order of the phases. A policy that passes PERMISSIVE appears once.
@@ -51,8 +61,8 @@ async fn pairs(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<Vec<Pair
 }
 
 /// The output of `KUBECTL_EXTERNAL_DIFF` for two directories: the objects as they are, and as they would be. As in
-/// kubectl, any exit code other than 0 and 1 is a failure.
-fn external(command: &str, pairs: &[Pair]) -> error::Result<String> {
+/// kubectl, any exit code other than 0 and 1 is a failure. A signal ends the program and its children.
+async fn external(run: &SwitchRun<'_>, command: &str, pairs: &[Pair]) -> error::Result<String> {
     let directory = |prefix: &str| {
         let created = tempfile::Builder::new().prefix(prefix).tempdir();
         created.map_err(|error| Error::local_io("a directory for --diff", error))
@@ -67,18 +77,60 @@ fn external(command: &str, pairs: &[Pair]) -> error::Result<String> {
     }
     let mut arguments = command.split_whitespace();
     let program = arguments.next().unwrap_or("diff");
+    let mut command = Command::new(program);
+    command.args(arguments).args([live.path(), merged.path()]);
     let failed = |reason: String| UsageError {
         message: format!("KUBECTL_EXTERNAL_DIFF: {program} {reason}"),
         hint: Some("unset it to see the difference as diff -u shows it".to_owned()),
     };
-    let output = std::process::Command::new(program)
-        .args(arguments)
-        .args([live.path(), merged.path()])
-        .stdin(std::process::Stdio::null())
-        .output()
-        .map_err(|error| failed(format!("could not be run: {error}")))?;
+    let output = run.context.shutdown.race(output_of(command)).await?;
+    let output = output.map_err(|error| failed(format!("could not be run: {error}")))?;
     if !matches!(output.status.code(), Some(0 | 1)) {
-        return Err(failed(format!("failed: {}", String::from_utf8_lossy(&output.stderr).trim())).into());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(failed(format!("failed: {}", sanitize::excerpt(message.trim()))).into());
     }
-    Ok(crate::sanitize::text(&String::from_utf8_lossy(&output.stdout)).into_owned())
+    Ok(sanitize::text(&String::from_utf8_lossy(&output.stdout)).into_owned())
+}
+
+/// What a program wrote, and how it ended.
+struct ProgramOutput {
+    status: ProgramStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Runs a program to its end, in a process group of its own. Its whole group is ended where the future is dropped.
+async fn output_of(mut command: Command) -> io::Result<ProgramOutput> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn()?;
+    let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(read_limited(stdout), read_limited(stderr))?;
+    let status = child.wait().await?;
+    // Its identifier may soon belong to another process.
+    group.0 = None;
+    Ok(ProgramOutput { status, stdout, stderr })
+}
+
+async fn read_limited(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(MAX_OUTPUT as u64 + 1).read_to_end(&mut content).await?;
+    }
+    if content.len() > MAX_OUTPUT {
+        return Err(io::Error::other("it writes more than 32 MiB"));
+    }
+    Ok(content)
+}
+
+/// A process group that is ended with this value.
+struct ProcessGroup(Option<Pid>);
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // An error means that no process of the group is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }

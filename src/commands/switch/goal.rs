@@ -86,7 +86,8 @@ impl Goal {
         match &run.settings.goal {
             SwitchGoal::Render(request) => Ok(Some(Self::Switch(request.clone()))),
             SwitchGoal::Manifests { request, files, recursive } => {
-                let read = manifests::read(files, *recursive)?;
+                let (files, recursive) = (files.clone(), *recursive);
+                let read = run.context.read_files(move || manifests::read(&files, recursive)).await?;
                 Ok(Some(Self::Manifests(UserManifests::check(read, request, run.apis(), namespace)?)))
             }
             SwitchGoal::Restore { run: wanted } => {
