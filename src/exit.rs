@@ -35,7 +35,7 @@ impl ExitStatus {
         }
     }
 
-    /// The more severe of two: 130 and 143 before 2, 4, 1, 3, 5, 0.
+    /// The more severe of two: 129, 130 and 143 before 2, 4, 1, 3, 5, 0.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         const fn rank(status: ExitStatus) -> u8 {

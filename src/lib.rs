@@ -34,6 +34,7 @@ use cli::{Cli, Command};
 use commands::Context;
 use commands::reports::Reports;
 use exit::ExitStatus;
+use signal::Signal;
 use std::ffi::OsString;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -88,21 +89,20 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> error::Result<ExitStatus> {
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
     let command = cli.command;
-    // `sandbox`, `demo` and a watch without `--until` have no time limit.
-    let endless = match &command {
-        Command::Sandbox(_) | Command::Demo(_) => true,
+    let is_watch = match &command {
         Command::Status(args) => args.watch,
         Command::Probe(args) => args.watch && args.until.is_none(),
         _ => false,
     };
+    // `sandbox`, `demo` and a watch without `--until` have no time limit.
+    let endless = is_watch || matches!(command, Command::Sandbox(_) | Command::Demo(_));
     let default = (!endless).then_some(Duration::from_mins(10));
     let limit = settings.timeout.or(default).filter(|limit| !limit.is_zero());
-    let shutdown = signal::listen(limit, move |_| {
-        printer.warn(
-            "left at once: a probe pod may still be there (remove it with `secure-traffic cleanup`), and what was changed is \
-             not told (`secure-traffic disable-mtls --restore` puts back what was there)",
-        );
-    })?;
+    // Every other command goes on to its end: its exit code says more than its output.
+    let output_closed =
+        async move { if is_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
+    let writes = matches!(command, Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_));
+    let shutdown = signal::listen(limit, output_closed, move |_| printer.warn(last_words(writes)))?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new() };
     let work = async {
@@ -119,6 +119,19 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::Sandbox(args) => commands::sandbox::run(&context, &args).await,
         }
     };
-    let result = work.await;
+    let result = match work.await {
+        Err(error::Error::Interrupted(Signal::OutputClosed)) => Ok(ExitStatus::Success),
+        result => result,
+    };
     context.reports.close(printer, result)
+}
+
+/// What a second signal leaves.
+const fn last_words(writes: bool) -> &'static str {
+    if writes {
+        "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`), and the changes are unknown \
+         (undo them with `secure-traffic disable-mtls --restore`)"
+    } else {
+        "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`)"
+    }
 }

@@ -1,27 +1,40 @@
-//! Signals: the first one starts the clean-up, the second one ends the process at once.
+//! Signals, and the other reasons to stop early: the first one starts the clean-up, a later one ends the process at once.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Signals within this time of the first one are the same one: `timeout` and a closed terminal send it both to the
+/// process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Why a run must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP: the terminal was closed.
+    Hangup,
     /// SIGINT (Ctrl-C).
     Interrupt,
     /// SIGTERM, as CI systems and `timeout` send it.
     Terminate,
     /// `--timeout` is over.
     Deadline,
+    /// Nobody reads the output of a watch any more.
+    OutputClosed,
 }
 
 impl Signal {
-    /// The exit code: 128 plus the number of the signal; 4 for `--timeout`, because the cluster did not answer in time.
+    /// The exit code: 128 plus the number of the signal; 4 for `--timeout`, because the cluster did not answer in time; 0
+    /// for a watch whose reader has seen enough.
     pub const fn exit_code(self) -> u8 {
         match self {
+            Self::Hangup => 129,
             Self::Interrupt => 130,
             Self::Terminate => 143,
             Self::Deadline => 4,
+            Self::OutputClosed => 0,
         }
     }
 }
@@ -29,9 +42,11 @@ impl Signal {
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Hangup => "the terminal was closed",
             Self::Interrupt => "interrupted",
             Self::Terminate => "terminated",
             Self::Deadline => "the command did not end in time (--timeout)",
+            Self::OutputClosed => "the output is not read any more",
         })
     }
 }
@@ -40,17 +55,36 @@ impl fmt::Display for Signal {
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     receiver: watch::Receiver<Option<Signal>>,
+    /// The number of open prompts: `--timeout` counts only while there is none.
+    prompts: Arc<watch::Sender<usize>>,
+}
+
+/// `--timeout` does not count while this value lives.
+#[derive(Debug)]
+pub struct PausedLimit(Arc<watch::Sender<usize>>);
+
+impl Drop for PausedLimit {
+    fn drop(&mut self) {
+        self.0.send_modify(|prompts| *prompts = prompts.saturating_sub(1));
+    }
 }
 
 impl Shutdown {
     /// A shutdown that is never requested, for tests.
     pub fn never() -> Self {
-        Self { receiver: watch::channel(None).1 }
+        Self::from_channel(watch::channel(None).1)
     }
 
     /// A shutdown that is requested through a channel.
     pub fn from_channel(receiver: watch::Receiver<Option<Signal>>) -> Self {
-        Self { receiver }
+        Self { receiver, prompts: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Stops the clock of `--timeout` until the returned value is dropped, for the time in which a person reads and
+    /// answers.
+    pub fn pause_limit(&self) -> PausedLimit {
+        self.prompts.send_modify(|prompts| *prompts += 1);
+        PausedLimit(Arc::clone(&self.prompts))
     }
 
     /// Waits for the first signal; returns at once if it has already arrived.
@@ -74,28 +108,56 @@ impl Shutdown {
     }
 }
 
-/// Listens for SIGINT and SIGTERM, and for the end of the command's time. On the second signal, `last_words` is
-/// called and the process ends.
-pub fn listen(limit: Option<Duration>, last_words: impl Fn(Signal) + Send + 'static) -> std::io::Result<Shutdown> {
+/// Listens for SIGHUP, SIGINT and SIGTERM, for the end of the command's time, and for `output_closed`. On a second signal,
+/// `last_words` is called and the process ends.
+pub fn listen(
+    limit: Option<Duration>,
+    output_closed: impl Future<Output = ()> + Send + 'static,
+    last_words: impl Fn(Signal) + Send + 'static,
+) -> std::io::Result<Shutdown> {
     let (sender, receiver) = watch::channel(None);
+    let shutdown = Shutdown::from_channel(receiver);
     let mut signals = Signals::new()?;
+    let prompts = shutdown.prompts.subscribe();
     tokio::spawn(async move {
-        let time_is_over = async {
-            match limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
         let first = tokio::select! {
             signal = signals.next() => signal,
-            () = time_is_over => Signal::Deadline,
+            () = time_is_over(limit, prompts) => Signal::Deadline,
+            () = output_closed => Signal::OutputClosed,
         };
+        let same_until = Instant::now() + SAME_SIGNAL;
         sender.send_replace(Some(first));
-        let second = signals.next().await;
+        let second = loop {
+            let signal = signals.next().await;
+            if Instant::now() >= same_until {
+                break signal;
+            }
+        };
         last_words(second);
         leave(second);
     });
-    Ok(Shutdown { receiver })
+    Ok(shutdown)
+}
+
+/// Waits until `limit` is over, not counting the time in which a prompt is open. Without a limit it waits for ever.
+async fn time_is_over(limit: Option<Duration>, mut prompts: watch::Receiver<usize>) {
+    let Some(mut remaining) = limit else { return std::future::pending().await };
+    loop {
+        // The sender lives as long as the run.
+        if prompts.wait_for(|prompts| *prompts == 0).await.is_err() {
+            return std::future::pending().await;
+        }
+        let began = Instant::now();
+        tokio::select! {
+            () = tokio::time::sleep(remaining) => return,
+            is_over = async { prompts.wait_for(|prompts| *prompts > 0).await.is_err() } => {
+                if is_over {
+                    return std::future::pending().await;
+                }
+                remaining = remaining.saturating_sub(began.elapsed());
+            }
+        }
+    }
 }
 
 #[expect(clippy::exit, reason = "the second signal leaves at once, whatever the work is doing")]
@@ -106,6 +168,8 @@ fn leave(signal: Signal) -> ! {
 
 #[cfg(unix)]
 struct Signals {
+    /// `None` where SIGHUP is ignored.
+    hangup: Option<tokio::signal::unix::Signal>,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -114,15 +178,33 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        // `nohup` ignores SIGHUP for its command, which must stay so.
+        let is_ignored = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
+        let hangup = if is_ignored { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { hangup, interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) -> Signal {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            _ = hangup => Signal::Hangup,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
         }
     }
+}
+
+/// Whether the process ignores SIGHUP, from Linux's `/proc/self/status`: the lowest bit of the mask `SigIgn` is signal 1
+/// (man 5 `proc_pid_status`). Systems without that file have no safe way to ask.
+#[cfg(unix)]
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(not(unix))]
@@ -137,5 +219,39 @@ impl Signals {
     async fn next(&mut self) -> Signal {
         let _ = tokio::signal::ctrl_c().await;
         Signal::Interrupt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_does_not_count_while_a_prompt_is_open() {
+        let shutdown = Shutdown::never();
+        let began = Instant::now();
+        let limit = tokio::spawn(time_is_over(Some(Duration::from_secs(3)), shutdown.prompts.subscribe()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..2 {
+            let paused = shutdown.pause_limit();
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            drop(paused);
+        }
+        limit.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 123);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_ignored_hangup_is_seen() {
+        for (status, is_ignored) in [
+            ("Name:\tx\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000000\n", true),
+            ("SigIgn:\t0000000000001003\n", true),
+            ("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n", false),
+            ("SigIgn:\tnonsense\n", false),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(status), is_ignored, "{status:?}");
+        }
     }
 }

@@ -20,7 +20,7 @@ Exit codes:
   3  inconclusive; or not in force within --wait-timeout
   4  cluster, API, permission, field conflict; or a local file or stream could not be read or written
   5  done, but something could not be removed or restored
-  130, 143  interrupted";
+  129, 130, 143  stopped by SIGHUP (a closed terminal), Ctrl-C or SIGTERM";
 
 /// Turn Istio's strict mutual TLS on and off in a namespace, and prove from outside the mesh whether plaintext still
 /// gets in.

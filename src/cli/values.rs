@@ -242,13 +242,18 @@ impl FromStr for Target {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         };
-        // Of a full name the first label is the Service; the namespace is -n's.
-        let service = host.split('.').next().unwrap_or_default();
-        label(service).map_err(|error| format!("{service:?}: {error}"))?;
+        // The namespace in a full name is checked once it is known which one the command has.
+        let (service, domain) = match host.split_once('.') {
+            Some((service, domain)) => (service, Some(domain.strip_suffix('.').unwrap_or(domain))),
+            None => (host, None),
+        };
+        for name in std::iter::once(service).chain(domain.into_iter().flat_map(|domain| domain.split('.'))) {
+            label(name).map_err(|error| format!("{name:?}: {error}"))?;
+        }
         let port = port.map(port_ref).transpose()?;
         let port = if text.contains("://") { port.or(Some(PortRef::Number(80))) } else { port };
         let path = path.map(checked_path).transpose()?;
-        Ok(Self { service: service.to_owned(), port, path })
+        Ok(Self { service: service.to_owned(), domain: domain.map(str::to_owned), port, path })
     }
 }
 
@@ -291,7 +296,7 @@ mod tests {
     #[test]
     fn targets_as_people_write_them() {
         let number = |port| Some(PortRef::Number(port));
-        let rows: [(&str, &str, Option<PortRef>, Option<&str>); 8] = [
+        let rows: [(&str, &str, Option<PortRef>, Option<&str>); 7] = [
             ("boards", "boards", None, None),
             ("boards:8080", "boards", number(8080), None),
             ("boards:http", "boards", Some(PortRef::Name("http".into())), None),
@@ -299,11 +304,20 @@ mod tests {
             ("boards/x?y=1&z=%20", "boards", None, Some("/x?y=1&z=%20")),
             ("http://boards:8080/shareditems", "boards", number(8080), Some("/shareditems")),
             ("http://boards", "boards", number(80), None),
-            ("http://boards.demo.svc:8080/", "boards", number(8080), Some("/")),
         ];
         for (text, service, port, path) in rows {
             let target: Target = text.parse().unwrap();
-            assert_eq!(target, Target { service: service.into(), port, path: path.map(str::to_owned) }, "{text}");
+            let path = path.map(str::to_owned);
+            assert_eq!(target, Target { service: service.into(), domain: None, port, path }, "{text}");
+        }
+        for (text, domain) in [
+            ("http://boards.demo.svc:8080/", "demo.svc"),
+            ("boards.demo:8080/", "demo"),
+            ("boards.demo.svc.cluster.local.:8080/", "demo.svc.cluster.local"),
+        ] {
+            let target: Target = text.parse().unwrap();
+            let (domain, path) = (Some(domain.to_owned()), Some("/".to_owned()));
+            assert_eq!(target, Target { service: "boards".into(), domain, port: number(8080), path }, "{text}");
         }
     }
 
@@ -321,6 +335,10 @@ mod tests {
             "-x",
             "a_b",
             "boards:\n",
+            "boards.",
+            "boards..svc",
+            "boards.Demo",
+            "boards.demo.svc..",
             "boards/\u{1b}[31m",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");

@@ -175,7 +175,7 @@ fn api_hint(access: Access<'_>, status: &Status) -> Option<String> {
 }
 
 fn transport_hint(error: &kube::Error) -> String {
-    if causes(error).any(|cause| cause.is::<LimitExceeded>()) {
+    if causes(error).any(<dyn std::error::Error + 'static>::is::<LimitExceeded>) {
         return "this tool reads no more of a server: check that the address is that of an API server, or narrow the command \
                 to one namespace (-n)"
             .to_owned();

@@ -43,7 +43,26 @@ pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<Ex
     let needs = if settings.goal.is_enabling() { SandboxState::Permissive } else { SandboxState::Strict };
     let cluster = context.cluster(needs).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
-    switch(context, settings, &cluster, api_versions).await
+    Ok(switch(context, settings, &cluster, api_versions).await?.status())
+}
+
+/// How a switch ended that was not stopped by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchEnd {
+    /// The answer to the confirmation was no.
+    Declined,
+    /// It ran to its end.
+    Ended(ExitStatus),
+}
+
+impl SwitchEnd {
+    /// The exit status of the run.
+    pub fn status(self) -> ExitStatus {
+        match self {
+            Self::Declined => ExitStatus::Unexpected,
+            Self::Ended(status) => status,
+        }
+    }
 }
 
 /// Changes a namespace: reads, plans, checks, confirms, starts the parts, writes the phases, proves, finishes the parts
@@ -53,22 +72,22 @@ pub async fn switch(
     settings: &SwitchSettings,
     cluster: &Cluster,
     api_versions: ApiVersions,
-) -> error::Result<ExitStatus> {
+) -> error::Result<SwitchEnd> {
     let run = &SwitchRun { context, settings, cluster, api_versions, id: random_word(5) };
     // Read and plan.
-    let Some(goal) = Goal::read(run).await? else { return Ok(ExitStatus::Success) };
+    let Some(goal) = Goal::read(run).await? else { return Ok(SwitchEnd::Ended(ExitStatus::Success)) };
     let planned = Planned::new(goal, run.read_state().await?);
     // Check.
     checks::report_surroundings(run, &planned);
     checks::check_plan(run, &planned)?;
     match settings.mode {
-        RunMode::Diff => return difference::show(run, &planned).await,
-        RunMode::ServerDryRun => return results::dry_run(run, &planned).await,
+        RunMode::Diff => return difference::show(run, &planned).await.map(SwitchEnd::Ended),
+        RunMode::ServerDryRun => return results::dry_run(run, &planned).await.map(SwitchEnd::Ended),
         RunMode::Write => checks::check_before_writing(run, &planned).await?,
     }
     // Confirm.
-    if !confirm::confirm(run, &planned)? {
-        return Ok(ExitStatus::Unexpected);
+    if !confirm::confirm(run, &planned).await? {
+        return Ok(SwitchEnd::Declined);
     }
     // Start the parts.
     run.delete_abandoned_pods().await;
@@ -107,7 +126,7 @@ pub async fn switch(
     // Finish the parts and report.
     let left_behind = parts.finish(run).await;
     let released = lock.finish(run).await;
-    Ok(outcome?.and(left_behind).and(released))
+    Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released)))
 }
 
 /// What stays the same for a whole run.

@@ -18,6 +18,7 @@ use crate::report::plural::count;
 use crate::report::watch as lines;
 use crate::settings::{ProbeAction, ProbeSettings};
 use crate::signal::Signal;
+use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -36,15 +37,26 @@ enum RoundEnd {
     AsAwaited,
     /// A new pod is needed; the reason.
     Restart(&'static str),
+    /// A change could not be printed.
+    NotPrinted(io::Error),
 }
 
 /// Watches the targets until the run is ended, or with `--until` until a probe proves that every target answers so.
 pub async fn run(probe_run: &ProbeRun<'_>, settings: &ProbeSettings, snapshot: Snapshot) -> error::Result<ExitStatus> {
-    let mut watcher = Watcher { probe_run, settings, snapshot, began: Instant::now(), changes: 0, last: String::new() };
-    match watcher.rounds().await {
-        Err(error) => watcher.interrupted_by(error),
-        done => done,
-    }
+    let mut watcher = Watcher {
+        probe_run,
+        settings,
+        snapshot,
+        began: Instant::now(),
+        changes: 0,
+        last: String::new(),
+        left_behind: ExitStatus::Success,
+    };
+    let status = match watcher.rounds().await {
+        Err(error) => watcher.interrupted_by(error)?,
+        Ok(status) => status,
+    };
+    Ok(status.and(watcher.left_behind))
 }
 
 struct Watcher<'a> {
@@ -55,6 +67,8 @@ struct Watcher<'a> {
     changes: usize,
     /// The last answers, as text for the message at the end.
     last: String,
+    /// Whether a pod of an earlier round could not be removed.
+    left_behind: ExitStatus,
 }
 
 impl Watcher<'_> {
@@ -74,6 +88,7 @@ impl Watcher<'_> {
             let state = snapshot::read(self.probe_run.cluster, self.probe_run.api_versions, &context.settings.mesh);
             self.snapshot = context.read(state).await?.snapshot;
             match end {
+                RoundEnd::NotPrinted(error) => return Err(Error::local_io("could not write to stdout", error)),
                 RoundEnd::Restart(reason) => context.printer.say(&format!("watching anew: {reason}")),
                 RoundEnd::AsAwaited => {
                     if let Some(status) = self.prove().await? {
@@ -110,7 +125,7 @@ impl Watcher<'_> {
         })
         .await;
         let left: Vec<String> = run.removal.confirmed().await.into_iter().collect();
-        probe_run.context.report_left_behind(&left);
+        self.left_behind = self.left_behind.and(probe_run.context.report_left_behind(&left));
         match run.result {
             Ok(end) => Ok(end),
             Err(failure) => {
@@ -141,7 +156,9 @@ impl Watcher<'_> {
                     let changes = watch.record(endpoint, &sample, began.elapsed());
                     for change in &changes {
                         self.changes += usize::from(change.before.is_some());
-                        self.show(&cases[change.target].name(), change);
+                        if let Err(error) = self.show(&cases[change.target].name(), change) {
+                            return Ok(RoundEnd::NotPrinted(error));
+                        }
                     }
                     if !changes.is_empty() {
                         self.last = answers(cases, &watch);
@@ -163,14 +180,13 @@ impl Watcher<'_> {
         }
     }
 
-    fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) {
+    fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) -> io::Result<()> {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let text = match self.settings.output {
             Some(OutputFormat::Json | OutputFormat::Yaml) => lines::json(&time, target, change),
             _ => lines::text(&time, target, change),
         };
-        // If nobody reads the output, a signal ends this process.
-        let _ = self.probe_run.context.printer.result(&text);
+        self.probe_run.context.printer.result(&text)
     }
 
     fn is_awaited(&self, watch: &TargetWatch) -> bool {
@@ -208,7 +224,7 @@ impl Watcher<'_> {
                 let seconds = self.began.elapsed().as_secs();
                 Err(Error::Inconclusive(format!("not {expected} within {seconds} s (--timeout): {}", self.last)))
             }
-            (Signal::Deadline, None) => Ok(ExitStatus::Success),
+            (Signal::Deadline | Signal::OutputClosed, None) => Ok(ExitStatus::Success),
             _ => Err(error),
         }
     }

@@ -8,10 +8,13 @@ use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
 
 /// What a person asks for: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// The Service.
     pub service: String,
+    /// What follows the Service in its DNS name, such as `shop.svc`, where the target is one. [`cases`] compares it with
+    /// the namespace and the cluster's domain.
+    pub domain: Option<String>,
     /// Its port; none means every TCP port.
     pub port: Option<PortRef>,
     /// The path, with its leading slash, where one was given.
@@ -41,6 +44,24 @@ pub enum TargetError {
         /// Its TCP ports.
         known: Vec<String>,
     },
+    /// A Service of another namespace than the one of the run.
+    #[error("{host:?} is in namespace {namespace:?}, but the namespace of this command is {current:?}")]
+    OtherNamespace {
+        /// As it was asked for.
+        host: String,
+        /// The namespace that it names.
+        namespace: String,
+        /// The namespace of the run.
+        current: String,
+    },
+    /// A DNS name that no Service of this cluster has.
+    #[error("{host:?} is not the name of a Service in the cluster domain {cluster_domain:?}")]
+    NotAService {
+        /// As it was asked for.
+        host: String,
+        /// DNS domain of the cluster.
+        cluster_domain: String,
+    },
     /// An alias of a name outside the cluster.
     #[error("service {service:?} is an ExternalName: an alias, with no endpoints of its own to protect")]
     ExternalName {
@@ -57,8 +78,43 @@ impl TargetError {
             Self::UnknownService { known, .. } => Some(format!("its Services are: {}", known.join(", "))),
             Self::UnknownPort { known, .. } if known.is_empty() => Some("it has no TCP port at all".to_owned()),
             Self::UnknownPort { known, .. } => Some(format!("its TCP ports are: {}", known.join(", "))),
+            Self::OtherNamespace { namespace, .. } => Some(format!("pass the namespace: -n {namespace}")),
+            Self::NotAService { .. } => Some(
+                "pass SERVICE, SERVICE:PORT or SERVICE:PORT/PATH; --cluster-domain sets the cluster's DNS domain"
+                    .to_owned(),
+            ),
             Self::ExternalName { .. } => None,
         }
+    }
+}
+
+impl Target {
+    /// All TCP ports of a Service.
+    pub fn service(name: &str) -> Self {
+        Self { service: name.to_owned(), ..Self::default() }
+    }
+
+    /// Checks that a DNS name (`SERVICE.NAMESPACE`, `SERVICE.NAMESPACE.svc` or `SERVICE.NAMESPACE.svc.CLUSTER-DOMAIN`) is
+    /// one of a Service in this namespace.
+    fn check_domain(&self, namespace: &str, cluster_domain: &str) -> Result<(), TargetError> {
+        let Some(domain) = &self.domain else { return Ok(()) };
+        let host = format!("{}.{domain}", self.service);
+        let (named, rest) = match domain.split_once('.') {
+            Some((named, rest)) => (named, Some(rest)),
+            None => (domain.as_str(), None),
+        };
+        let is_service = match rest {
+            None | Some("svc") => true,
+            Some(rest) => rest.strip_prefix("svc.").is_some_and(|rest| rest == cluster_domain),
+        };
+        if !is_service {
+            return Err(TargetError::NotAService { host, cluster_domain: cluster_domain.to_owned() });
+        }
+        if named != namespace {
+            let (namespace, current) = (named.to_owned(), namespace.to_owned());
+            return Err(TargetError::OtherNamespace { host, namespace, current });
+        }
+        Ok(())
     }
 }
 
@@ -184,6 +240,7 @@ pub fn cases_where(
         }
     }
     for target in targets {
+        target.check_domain(&snapshot.namespace, &snapshot.mesh.cluster_domain)?;
         let service = snapshot.service(&target.service).ok_or_else(|| TargetError::UnknownService {
             service: target.service.clone(),
             namespace: snapshot.namespace.clone(),
@@ -373,6 +430,28 @@ pub(crate) mod tests {
                 identity: None,
             }],
             unready: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_host_must_be_a_service_of_the_namespace() {
+        let snapshot = crate::domain::testing::shop(&["boards"]);
+        let ask = |domain: &str| {
+            let target = Target { domain: Some(domain.to_owned()), ..Target::service("boards") };
+            cases(&snapshot, &[target]).map(|(cases, _)| cases.len()).map_err(|error| (error.to_string(), error.hint()))
+        };
+        for own in ["shop", "shop.svc", "shop.svc.cluster.local"] {
+            assert_eq!(ask(own), Ok(1), "{own}");
+        }
+        for other in ["other", "default.svc", "other.svc.cluster.local"] {
+            let (message, hint) = ask(other).unwrap_err();
+            let namespace = other.split('.').next().unwrap();
+            assert!(message.contains(&format!("is in namespace {namespace:?}")), "{other}: {message}");
+            assert_eq!(hint, Some(format!("pass the namespace: -n {namespace}")));
+        }
+        for foreign in ["evil.example.com", "shop.example", "shop.svc.example.com", "shop.svc.cluster", "shop.svc.x"] {
+            let (message, _) = ask(foreign).unwrap_err();
+            assert!(message.contains("is not the name of a Service"), "{foreign}: {message}");
         }
     }
 

@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(all.len(), 3);
         let by_label = Selection { selector: Some("app=a".parse().unwrap()), ..Selection::default() };
         assert_eq!(names(&by_label).unwrap().0, all[..1]);
-        let target = |text: &str| Target { service: text.to_owned(), port: None, path: None };
+        let target = Target::service;
         let without = Selection { exclude: vec![target("b")], ..Selection::default() };
         assert_eq!(names(&without).unwrap(), (vec![all[0].clone(), all[2].clone()], vec![all[1].clone()]));
         let port = |name: &str| Target { port: Some(PortRef::Name(name.to_owned())), ..target("b") };

@@ -124,7 +124,7 @@ const fn code_words(code: u8) -> &'static str {
         1 => "a check stopped the run, or the answer was no",
         3 => "something could not be told: nothing to probe, no control client, or a change not in force in time",
         5 => "done, but something could not be removed or restored",
-        130 | 143 => "interrupted",
+        129 | 130 | 143 => "interrupted",
         _ => "the run failed",
     }
 }

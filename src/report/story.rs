@@ -66,6 +66,32 @@ pub fn steps(namespace: &str, target: &str, services: &[String]) -> [DemoStep; 5
     ]
 }
 
+/// The steps in a namespace that is STRICT already: probe, disable, probe, restore.
+pub fn steps_from_strict(target: &str) -> [DemoStep; 4] {
+    [
+        DemoStep {
+            title: "A rogue asks, and is refused",
+            text: format!("A pod without the mesh's certificates asks for {target}, in plaintext."),
+            commands: Vec::new(),
+        },
+        DemoStep {
+            title: "Turn strict mutual TLS off",
+            text: "First the policy lets plaintext in, then the rules of the clients change.".to_owned(),
+            commands: Vec::new(),
+        },
+        DemoStep {
+            title: "The same rogue asks again",
+            text: "Nothing about the rogue has changed. Now it is served.".to_owned(),
+            commands: Vec::new(),
+        },
+        DemoStep {
+            title: "Put things back the way they were",
+            text: "The policy and the rules get their former state, so that STRICT applies again.".to_owned(),
+            commands: Vec::new(),
+        },
+    ]
+}
+
 /// The end.
 pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
     let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());

@@ -2,7 +2,12 @@
 
 use crate::sanitize;
 use colored::Colorize;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+/// Pause between two looks at whether stdout is still read.
+const READER_POLL: Duration = Duration::from_millis(250);
 
 /// The streams of a run.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +86,21 @@ impl Printer {
     /// A failed write to stderr is ignored: there is no other stream to report it on.
     fn stderr(text: &str) {
         let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// Waits until the reader of stdout has closed it, also while nothing is printed; for ever where stdout has no reader.
+pub async fn stdout_closed() {
+    loop {
+        let stdout = io::stdout();
+        // Errors and hang-ups are reported without being asked for; a file or a device has neither.
+        let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
+        let is_closed = poll(&mut descriptors, Some(&Timespec::default())).is_ok()
+            && descriptors[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+        if is_closed {
+            return;
+        }
+        tokio::time::sleep(READER_POLL).await;
     }
 }
 

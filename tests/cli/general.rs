@@ -9,7 +9,7 @@ const COMMANDS: [&str; 8] =
 fn help_is_on_stdout_with_examples_and_exit_codes() {
     let main = run("--help");
     assert_eq!((main.code, main.stderr.as_str()), (Some(0), ""), "{main}");
-    assert!(main.stdout.contains("Exit codes:") && main.stdout.contains("130, 143  interrupted"), "{main}");
+    assert!(main.stdout.contains("Exit codes:") && main.stdout.contains("129, 130, 143  stopped by SIGHUP"), "{main}");
     for name in COMMANDS {
         assert!(main.stdout.contains(&format!("  {name} ")), "{name}");
         let help = run(&format!("{name} --help"));

@@ -20,5 +20,6 @@ mod signals;
 mod slow_link;
 mod status;
 mod switch;
+mod terminal;
 mod user_manifests;
 mod watch;

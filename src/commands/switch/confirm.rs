@@ -2,7 +2,7 @@
 
 use super::{SwitchRun, goal::Planned};
 use crate::domain::plan::Change;
-use crate::error::{self, UsageError};
+use crate::error::{self, Error, UsageError};
 use crate::istio::owners::{self, Class, Owner};
 use crate::report::plan as plan_report;
 use crate::report::plural::count;
@@ -10,7 +10,7 @@ use crate::ui::confirm::{self, Confirmation};
 
 /// Prints every change and asks for confirmation; `false` where the answer is no. Without a terminal, `--yes` is
 /// required. A plan without writes needs no confirmation.
-pub(super) fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<bool> {
+pub(super) async fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<bool> {
     if !planned.plan.has_writes() {
         return Ok(true);
     }
@@ -18,11 +18,17 @@ pub(super) fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<b
     if run.settings.assume_yes {
         return Ok(true);
     }
-    match confirm::ask("Go on?")? {
+    let (changes, namespace) = (count(planned.plan.writes().len(), "change"), &run.cluster.namespace);
+    let question = format!("Apply {changes} to namespace {namespace} on {}?", run.cluster.name);
+    match confirm::ask(&question, &run.context.shutdown).await? {
         Confirmation::Yes => Ok(true),
         Confirmation::No => {
             run.context.printer.say("nothing was changed");
             Ok(false)
+        }
+        Confirmation::Interrupted(signal) => {
+            run.context.printer.say("nothing was changed");
+            Err(Error::Interrupted(signal))
         }
         Confirmation::NoTerminal => Err(needs_yes(planned).into()),
     }
@@ -56,6 +62,6 @@ fn needs_yes(planned: &Planned) -> UsageError {
             "{} would change, and there is no terminal to ask on",
             count(planned.plan.writes().len(), "object")
         ),
-        hint: Some("say --yes to change them, or --dry-run=server to see what would happen".to_owned()),
+        hint: Some("pass --yes to apply the changes, or --dry-run=server to see what would happen".to_owned()),
     }
 }

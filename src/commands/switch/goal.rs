@@ -147,8 +147,7 @@ impl Planned {
     /// The ports that the proof tests in `snapshot`: of the named Services, or of all.
     pub(super) fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
         let named = self.goal.services();
-        let targets: Vec<probe::Target> =
-            named.iter().map(|service| probe::Target { service: service.clone(), port: None, path: None }).collect();
+        let targets: Vec<probe::Target> = named.iter().map(|service| probe::Target::service(service)).collect();
         probe::cases(snapshot, &targets).map(|(cases, _)| cases)
     }
 }

@@ -1,0 +1,219 @@
+//! The tool at a terminal: prompts, signals, closed terminals and closed pipes. `script` (util-linux) makes the terminal.
+
+use crate::helpers::{Run, Stage, command, signal};
+use crate::signals::{end, start, until_a_probe_runs};
+use assert_cmd::cargo::CommandCargoExt;
+use secure_traffic::sandbox::{Lookalike, State};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The tool in a terminal of its own.
+struct Terminal {
+    script: Child,
+    keyboard: ChildStdin,
+    screen: String,
+}
+
+impl Terminal {
+    /// Starts the tool. `None` where no `script` is installed, unless the environment forbids to skip.
+    #[expect(clippy::disallowed_methods, reason = "a test reads the environment itself")]
+    fn start(stage: &Stage, arguments: &str) -> Option<Self> {
+        let tool = Command::cargo_bin("secure-traffic").unwrap();
+        let line = format!("{} {arguments}", tool.get_program().to_str().unwrap());
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        command.env("KUBECONFIG", stage.kubeconfig()).env("HOME", "/nonexistent").env("TERM", "xterm");
+        command.env("SHELL", "/bin/sh").env_remove("CI");
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut script) = spawned else {
+            let required = std::env::var("SECURE_TRAFFIC_E2E_REQUIRED").is_ok_and(|value| value == "1");
+            assert!(
+                !required,
+                "script (util-linux) is not installed, and SECURE_TRAFFIC_E2E_REQUIRED=1 forbids to skip"
+            );
+            return None;
+        };
+        let keyboard = script.stdin.take().unwrap();
+        Some(Self { script, keyboard, screen: String::new() })
+    }
+
+    /// Reads the screen until it shows `text`.
+    fn until(&mut self, text: &str) {
+        let mut buffer = [0; 4096];
+        while !self.screen.contains(text) {
+            let read = self.script.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
+            assert!(read > 0, "{text:?} is not shown: {}", self.screen);
+            self.screen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// The process of the tool: the youngest descendant of `script`.
+    fn tool(&self) -> u32 {
+        let children = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let mut pid = self.script.id();
+        while let Some(child) = children(pid).split_whitespace().next() {
+            pid = child.parse().unwrap();
+        }
+        pid
+    }
+
+    /// Waits for the end: the exit code, and all that the screen showed.
+    fn end(mut self) -> Run {
+        let mut rest = Vec::new();
+        self.script.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+        self.screen.push_str(&String::from_utf8_lossy(&rest));
+        Run { code: self.script.wait().unwrap().code(), stdout: self.screen, stderr: String::new() }
+    }
+}
+
+/// What ends a prompt.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Press(&'static str),
+    Kill(&'static str),
+}
+
+#[test]
+fn a_prompt_ends_on_every_signal() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let rows = [
+        (Act::Press("\u{3}"), 130, "interrupted"),
+        (Act::Kill("TERM"), 143, "terminated"),
+        (Act::Kill("HUP"), 129, "the terminal was closed"),
+        (Act::Press("n\n"), 1, "nothing was changed"),
+        (Act::Press("\u{4}"), 1, "nothing was changed"),
+    ];
+    for (act, code, message) in rows {
+        let Some(mut terminal) = Terminal::start(&stage, "enable-mtls") else { return };
+        terminal.until("Apply 6 changes to namespace microservices-demo on ");
+        terminal.until("[y/N]");
+        let begin = Instant::now();
+        match act {
+            Act::Press(keys) => terminal.press(keys),
+            Act::Kill(name) => signal(terminal.tool(), name),
+        }
+        let run = terminal.end();
+        assert_eq!(run.code, Some(code), "{act:?}: {run}");
+        assert!(run.stdout.contains("nothing was changed") && run.stdout.contains(message), "{act:?}: {run}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{act:?}: {:?}", begin.elapsed());
+    }
+    let run = stage.run("enable-mtls --diff");
+    assert_eq!(run.code, Some(1), "nothing was written: {run}");
+}
+
+#[test]
+fn the_timeout_does_not_count_while_a_person_reads() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let Some(mut terminal) = Terminal::start(&stage, "enable-mtls --verify=false --timeout 5s") else { return };
+    terminal.until("[y/N]");
+    std::thread::sleep(Duration::from_secs(6));
+    terminal.press("y\n");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stdout.contains("peerauthentication.security.istio.io/default created"), "{run}");
+}
+
+#[test]
+fn the_pause_of_the_demo_ends_on_every_signal() {
+    let stage = Stage::new(State::Permissive, &[]);
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let Some(mut terminal) = Terminal::start(&stage, "demo --pause --sandbox=permissive") else { return };
+        terminal.until("Press Enter to continue");
+        signal(terminal.tool(), name);
+        let run = terminal.end();
+        assert_eq!(run.code, Some(code), "{run}");
+    }
+}
+
+#[test]
+fn a_demo_that_ends_early_says_what_it_leaves() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let arguments = format!("demo --pause --yes --kubeconfig {}", stage.kubeconfig().display());
+    let Some(mut terminal) = Terminal::start(&stage, &arguments) else { return };
+    for _ in 0..2 {
+        terminal.until("Press Enter to continue");
+        terminal.screen.clear();
+        terminal.press("\n");
+    }
+    terminal.until("calls in the mesh");
+    terminal.until("Press Enter to continue");
+    terminal.press("\u{3}");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(130), "{run}");
+    assert!(run.stdout.contains("STRICT stays on in namespace microservices-demo; undo it with"), "{run}");
+}
+
+#[test]
+fn a_closed_terminal_leaves_nothing_and_nohup_goes_on() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
+    let mut nohup = Command::new("sh");
+    let tool = command();
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(tool.get_program());
+    nohup.env("KUBECONFIG", stage.kubeconfig()).env("HOME", "/nonexistent").stdin(Stdio::null());
+    let probe = start(nohup, "probe silent --max-time 60s");
+    until_a_probe_runs(&stage);
+    signal(probe.id(), "HUP");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stage.probe_pods().len(), 1, "SIGHUP stays ignored");
+    signal(probe.id(), "TERM");
+    let run = end(probe);
+    assert_eq!(run.code, Some(143), "{run}");
+    assert!(stage.probe_pods().is_empty(), "{run}");
+}
+
+#[test]
+fn a_signal_that_arrives_twice_at_once_is_one_signal() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
+    let probe = start(stage.command(), "probe silent --max-time 60s");
+    until_a_probe_runs(&stage);
+    for pause in [0, 100, 0] {
+        signal(probe.id(), "TERM");
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    let run = end(probe);
+    assert_eq!(run.code, Some(143), "{run}");
+    assert!(!run.stderr.contains("stopped immediately"), "{run}");
+    assert!(stage.probe_pods().is_empty(), "{run}");
+}
+
+#[test]
+fn a_watch_ends_when_its_reader_has_seen_enough() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Silent]);
+    // `silent` is watched for its first answer longer than this test lasts: the pipe is closed while nothing is printed.
+    for (arguments, reads) in
+        [("probe --watch boards", true), ("probe --watch silent --max-time 60s", false), ("status --watch", true)]
+    {
+        let mut watch = start(stage.command(), arguments);
+        let mut stdout = watch.stdout.take().unwrap();
+        if reads {
+            assert!(stdout.read(&mut [0; 64]).unwrap() > 0, "{arguments}");
+        } else {
+            until_a_probe_runs(&stage);
+        }
+        let begin = Instant::now();
+        drop(stdout);
+        let run = end(watch);
+        assert_eq!(run.code, Some(0), "{arguments}: {run}");
+        assert!(!run.stderr.contains("error:"), "{arguments}: {run}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{arguments}: {:?}", begin.elapsed());
+        assert_eq!(stage.probe_pods(), [""; 0], "{arguments}: {run}");
+    }
+}
+
+#[test]
+fn a_watch_that_cannot_print_ends() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let mut command = stage.command();
+    command.args(["probe", "--watch", "boards"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = end(command.stdout(full).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(run.stderr.contains("could not write to stdout: No space left on device"), "{run}");
+    assert_eq!(stage.probe_pods(), [""; 0], "{run}");
+}
