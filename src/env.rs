@@ -1,5 +1,6 @@
-//! Reads the environment variables. (The parser reads `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
+//! Reads the environment variables, and how the process was started. (The parser reads `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
 
+use crate::signal::Hangup;
 use std::path::PathBuf;
 
 /// The values of the environment variables that concern output and identity.
@@ -52,4 +53,36 @@ fn holder() -> String {
     let host = kernel().or_else(|| text("HOSTNAME")).or_else(|| text("COMPUTERNAME"));
     let name = |known: Option<String>| known.map_or_else(|| "unknown".to_owned(), |known| known.trim().to_owned());
     format!("{}@{}, pid {}", name(user), name(host), std::process::id())
+}
+
+/// Whether the process was started with SIGHUP ignored. Systems without `/proc` have no safe way to ask.
+pub fn hangup() -> Hangup {
+    match std::fs::read_to_string("/proc/self/status") {
+        Ok(status) if ignores_hangup(&status) => Hangup::StaysIgnored,
+        _ => Hangup::Ends,
+    }
+}
+
+/// The lowest bit of the mask `SigIgn` is signal 1, SIGHUP (man 5 `proc_pid_status`).
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_hangup_is_seen() {
+        for (status, is_ignored) in [
+            ("Name:\tx\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000000\n", true),
+            ("SigIgn:\t0000000000001003\n", true),
+            ("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n", false),
+            ("SigIgn:\tnonsense\n", false),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(status), is_ignored, "{status:?}");
+        }
+    }
 }

@@ -102,7 +102,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let output_closed =
         async move { if is_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
     let writes = matches!(command, Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_));
-    let shutdown = signal::listen(limit, output_closed, move |_| printer.warn(last_words(writes)))?;
+    let shutdown = signal::listen(limit, env::hangup(), output_closed, move |_| printer.warn(last_words(writes)))?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new() };
     let work = async {

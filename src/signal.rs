@@ -25,6 +25,15 @@ pub enum Signal {
     OutputClosed,
 }
 
+/// What SIGHUP does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// It ends the run, as SIGTERM does.
+    Ends,
+    /// The run was started with SIGHUP ignored, as `nohup` does.
+    StaysIgnored,
+}
+
 impl Signal {
     /// The exit code: 128 plus the number of the signal; 4 for `--timeout`, because the cluster did not answer in time; 0
     /// for a watch whose reader has seen enough.
@@ -112,12 +121,13 @@ impl Shutdown {
 /// `last_words` is called and the process ends.
 pub fn listen(
     limit: Option<Duration>,
+    hangup: Hangup,
     output_closed: impl Future<Output = ()> + Send + 'static,
     last_words: impl Fn(Signal) + Send + 'static,
 ) -> std::io::Result<Shutdown> {
     let (sender, receiver) = watch::channel(None);
     let shutdown = Shutdown::from_channel(receiver);
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(hangup)?;
     let prompts = shutdown.prompts.subscribe();
     tokio::spawn(async move {
         let first = tokio::select! {
@@ -176,11 +186,12 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(hangup: Hangup) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        // `nohup` ignores SIGHUP for its command, which must stay so.
-        let is_ignored = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
-        let hangup = if is_ignored { None } else { Some(signal(SignalKind::hangup())?) };
+        let hangup = match hangup {
+            Hangup::Ends => Some(signal(SignalKind::hangup())?),
+            Hangup::StaysIgnored => None,
+        };
         Ok(Self { hangup, interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -199,20 +210,12 @@ impl Signals {
     }
 }
 
-/// Whether the process ignores SIGHUP, from Linux's `/proc/self/status`: the lowest bit of the mask `SigIgn` is signal 1
-/// (man 5 `proc_pid_status`). Systems without that file have no safe way to ask.
-#[cfg(unix)]
-fn ignores_hangup(status: &str) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
-}
-
 #[cfg(not(unix))]
 struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(_: Hangup) -> std::io::Result<Self> {
         Ok(Self)
     }
 
@@ -239,19 +242,5 @@ mod tests {
         }
         limit.await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 123);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn an_ignored_hangup_is_seen() {
-        for (status, is_ignored) in [
-            ("Name:\tx\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000000000\n", true),
-            ("SigIgn:\t0000000000001003\n", true),
-            ("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n", false),
-            ("SigIgn:\tnonsense\n", false),
-            ("", false),
-        ] {
-            assert_eq!(ignores_hangup(status), is_ignored, "{status:?}");
-        }
     }
 }
