@@ -424,7 +424,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;rbac' {
-            [CompletionResult]::new('--service-account', '--service-account', [CompletionResultType]::ParameterName, 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup')
+            [CompletionResult]::new('--service-account', '--service-account', [CompletionResultType]::ParameterName, 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup')
             [CompletionResult]::new('--from-namespace', '--from-namespace', [CompletionResultType]::ParameterName, 'Namespace that probes are made in (probe --from-namespace)')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Format of the result')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Format of the result')
@@ -452,6 +452,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour; NO_COLOR is honoured')
             [CompletionResult]::new('--port-forward', '--port-forward', [CompletionResultType]::ParameterName, 'Allow to ask the endpoints'' own proxies (--evidence): it opens their whole admin interface')
             [CompletionResult]::new('--control', '--control', [CompletionResultType]::ParameterName, 'Allow a client in the mesh where nothing else tells who refused (--control)')
+            [CompletionResult]::new('--ambient', '--ambient', [CompletionResultType]::ParameterName, 'Allow to read the logs of ztunnels: evidence for pods in ambient mode')
             [CompletionResult]::new('--legacy', '--legacy', [CompletionResultType]::ParameterName, 'For a cluster with only the legacy Policy API')
             [CompletionResult]::new('--insecure-skip-tls-verify', '--insecure-skip-tls-verify', [CompletionResultType]::ParameterName, 'Do not check the API server''s certificate')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results only')

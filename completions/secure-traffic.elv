@@ -413,7 +413,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --version 'Print version'
         }
         &'secure-traffic;rbac'= {
-            cand --service-account 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup'
+            cand --service-account 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup'
             cand --from-namespace 'Namespace that probes are made in (probe --from-namespace)'
             cand -o 'Format of the result'
             cand --output 'Format of the result'
@@ -441,6 +441,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --color 'When to use colour; NO_COLOR is honoured'
             cand --port-forward 'Allow to ask the endpoints'' own proxies (--evidence): it opens their whole admin interface'
             cand --control 'Allow a client in the mesh where nothing else tells who refused (--control)'
+            cand --ambient 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
             cand --legacy 'For a cluster with only the legacy Policy API'
             cand --insecure-skip-tls-verify 'Do not check the API server''s certificate'
             cand -q 'Print results only'

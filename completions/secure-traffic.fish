@@ -410,7 +410,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s V -l version -d 'Print version'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l service-account -d 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l service-account -d 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l from-namespace -d 'Namespace that probes are made in (probe --from-namespace)' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s o -l output -d 'Format of the result' -r -f -a "yaml\t'With the reason for each right'
 json\t'A List'"
@@ -439,6 +439,7 @@ always\t'Always'
 never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l port-forward -d 'Allow to ask the endpoints\' own proxies (--evidence): it opens their whole admin interface'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l control -d 'Allow a client in the mesh where nothing else tells who refused (--control)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l legacy -d 'For a cluster with only the legacy Policy API'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s q -l quiet -d 'Print results only'

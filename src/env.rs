@@ -1,7 +1,13 @@
-//! Reads the environment variables, and how the process was started. (The parser reads `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
+//! Reads the environment variables, how the process was started, and a limit of the process. (The parser reads
+//! `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
 
 use crate::signal::Hangup;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
+
+/// Files that every command must be able to open at the same time: the runtime's own, and a few connections.
+const OPEN_FILES: usize = 32;
 
 /// The values of the environment variables that concern output and identity.
 #[derive(Debug, Clone)]
@@ -23,6 +29,13 @@ pub struct Environment {
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Fails where the process may open too few files: the runtime would panic.
+pub fn check_open_files() -> io::Result<()> {
+    let opened: io::Result<Vec<File>> = (0..OPEN_FILES).map(|_| File::open("/dev/null")).collect();
+    let message = |error| format!("this process cannot open {OPEN_FILES} files, raise the limit (ulimit -n): {error}");
+    opened.map(|_| ()).map_err(|error| io::Error::new(error.kind(), message(error)))
 }
 
 /// Reads the environment.

@@ -66,17 +66,15 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     }
     // The only provider of cryptography; an error means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(error::Error::from)
-        .and_then(|runtime| {
-            let result = runtime.block_on(dispatch(cli, settings, printer));
-            // A request in progress must not delay the exit.
-            runtime.shutdown_background();
-            result
-        });
+    let runtime = env::check_open_files()
+        .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build())
+        .map_err(error::Error::from);
+    let result = runtime.and_then(|runtime| {
+        let result = runtime.block_on(dispatch(cli, settings, printer));
+        // A request in progress must not delay the exit.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(status) => status.code(),
         Err(error) => {
@@ -102,9 +100,14 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let output_closed =
         async move { if is_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
     let writes = matches!(command, Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_));
-    let shutdown = signal::listen(limit, env::hangup(), output_closed, move |_| printer.warn(last_words(writes)))?;
+    let temporary_paths = commands::TemporaryPaths::default();
+    let left = temporary_paths.clone();
+    let shutdown = signal::listen(limit, env::hangup(), output_closed, move |_| {
+        left.remove();
+        printer.warn(last_words(writes));
+    })?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
-    let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new() };
+    let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new(), temporary_paths };
     let work = async {
         match command {
             Command::EnableMtls(args) => commands::switch::run(&context, &settings::enable_settings(&args)).await,

@@ -37,10 +37,17 @@ pub fn text(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a command to GitHub's runner begins here: `::` at the beginning of a line, `##[` anywhere.
+/// Whether a command to the runner of a CI job begins here: `::` at the beginning of a line, `##[`, `##vso[` or
+/// `##teamcity[` anywhere.
 fn is_command(row: &str, at: usize) -> bool {
     let rest = &row.as_bytes()[at..];
-    rest.starts_with(b"##[") || rest.starts_with(b"::") && row.as_bytes()[..at].iter().all(u8::is_ascii_whitespace)
+    is_marker(rest) || rest.starts_with(b"::") && row.as_bytes()[..at].iter().all(u8::is_ascii_whitespace)
+}
+
+/// Whether `##`, letters and `[` begin here: a command of GitHub, Azure Pipelines or `TeamCity`.
+fn is_marker(rest: &[u8]) -> bool {
+    let Some(rest) = rest.strip_prefix(b"##") else { return false };
+    rest.iter().find(|byte| !byte.is_ascii_alphabetic()) == Some(&b'[')
 }
 
 /// Like [`text`], for a value on one line: newlines and tabs are escaped, too.
@@ -52,14 +59,16 @@ pub fn line(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Replaces hostile characters in a JSON document by `\uXXXX`; the document keeps its meaning.
+/// Replaces hostile characters, and the beginning of commands to the runner of a CI job, in a JSON document by `\uXXXX`;
+/// the document keeps its meaning.
 pub fn json(written: &str) -> Cow<'_, str> {
-    if !written.chars().any(is_hostile) {
+    let bytes = written.as_bytes();
+    if !written.chars().any(is_hostile) && !(0..bytes.len()).any(|at| is_marker(&bytes[at..])) {
         return Cow::Borrowed(written);
     }
     let mut text = String::with_capacity(written.len());
-    for c in written.chars() {
-        if is_hostile(c) {
+    for (at, c) in written.char_indices() {
+        if is_hostile(c) || is_marker(&bytes[at..]) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(text, "\\u{unit:04x}");
             }
@@ -68,6 +77,29 @@ pub fn json(written: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(text)
+}
+
+/// Text with hostile characters, or with a command to the runner of a CI job, as a double-quoted scalar of YAML; `None` for
+/// any other text.
+pub fn yaml(raw: &str) -> Option<String> {
+    if matches!(text(raw), Cow::Borrowed(_)) {
+        return None;
+    }
+    let mut quoted = String::from("\"");
+    for (at, c) in raw.char_indices() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if is_hostile(c) || is_marker(&raw.as_bytes()[at..]) => {
+                let code = u32::from(c);
+                let _ = if code > 0xffff { write!(quoted, "\\U{code:08x}") } else { write!(quoted, "\\u{code:04x}") };
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    Some(quoted)
 }
 
 /// Whether a character is a control (C0, C1, DEL), reverses or hides text, is invisible, or is for private use.
@@ -107,6 +139,9 @@ mod tests {
             ("ok\n  ::stop-commands::x\n", "ok\n  \\u{3a}:stop-commands::x\n"),
             ("::error::forged", "\\u{3a}:error::forged"),
             ("a ##[error]forged ##[x]", "a \\u{23}#[error]forged \\u{23}#[x]"),
+            ("##vso[task.setvariable variable=x]y", "\\u{23}#vso[task.setvariable variable=x]y"),
+            ("##teamcity[buildStatus text='x']", "\\u{23}#teamcity[buildStatus text='x']"),
+            ("## a heading [link]", "## a heading [link]"),
             ("fd00::1, std::fs", "fd00::1, std::fs"),
         ] {
             assert_eq!(text(raw), shown);
@@ -128,6 +163,11 @@ mod tests {
         let shown = json(&written);
         assert!(!shown.chars().any(is_hostile), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        let command = serde_json::json!({"##[error]": ["##vso[x]", "::error::y"]});
+        let written = serde_json::to_string(&command).unwrap();
+        let shown = json(&written);
+        assert!(!shown.contains("##"), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), command);
         assert_eq!(json("{\n  \"a\": \"世\"\n}"), "{\n  \"a\": \"世\"\n}");
     }
 }

@@ -15,9 +15,9 @@ use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, MetaList, UseTree}
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain/", &[]),
     ("istio/", &["domain"]),
-    ("cluster/", &["domain", "istio", "progress", "signal"]),
-    ("curl_pod/", &["cluster", "domain", "istio", "progress", "signal"]),
-    ("http_client/", &["cluster", "domain", "istio"]),
+    ("cluster/", &["domain", "istio", "progress", "sanitize::excerpt", "signal"]),
+    ("curl_pod/", &["cluster", "domain", "istio", "progress", "sanitize::excerpt", "signal"]),
+    ("http_client/", &["cluster", "domain", "istio", "sanitize::excerpt"]),
     ("sandbox/", &["domain", "env::program", "istio"]),
     ("report/", &["domain", "exit", "istio::yaml", "sanitize"]),
     ("ui/", &["progress", "sanitize", "signal"]),

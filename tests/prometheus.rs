@@ -114,7 +114,8 @@ fn who_sent_plaintext_is_named_and_stops_the_switch() {
     }
     let expected = [
         (
-            "a client without a proxy sent plaintext to boards (41 requests or connections in the last hours)"
+            "a client without a proxy sent plaintext to boards (41 requests or connections in the last hours); \
+             probes by this tool count too: pass a --since that begins after its last run"
                 .to_owned(),
             json!(["a client without a proxy", "boards", "service/boards"]),
         ),

@@ -13,6 +13,8 @@ pub enum Allowed {
     DisableMtls,
     /// `demo`.
     Demo,
+    /// `status`.
+    Status,
     /// `cleanup`.
     Cleanup,
 }
@@ -33,11 +35,12 @@ Examples:
   secure-traffic rbac probe -n shop | kubectl apply -f -
   secure-traffic rbac enable-mtls -n shop --port-forward
   secure-traffic rbac probe -n shop --from-namespace ci --service-account smoke-test")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RbacArgs {
     /// The command that is to be allowed
     #[arg(value_enum, value_name = "COMMAND")]
     pub command: Allowed,
-    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch or -cleanup
+    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup
     #[arg(long, value_name = "NAME", value_parser = super::values::namespace)]
     pub service_account: Option<String>,
     /// Namespace that probes are made in (probe --from-namespace)
@@ -49,6 +52,9 @@ pub struct RbacArgs {
     /// Allow a client in the mesh where nothing else tells who refused (--control)
     #[arg(long)]
     pub control: bool,
+    /// Allow to read the logs of ztunnels: evidence for pods in ambient mode
+    #[arg(long)]
+    pub ambient: bool,
     /// For a cluster with only the legacy Policy API
     #[arg(long)]
     pub legacy: bool,

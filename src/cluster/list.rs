@@ -105,8 +105,23 @@ pub async fn list<T, U>(
 where
     T: DeserializeOwned,
 {
+    list_labelled(cluster, resource, namespace, "", convert).await
+}
+
+/// As [`list`], for the objects that a label selector selects.
+pub async fn list_labelled<T, U>(
+    cluster: &Cluster,
+    resource: Resource,
+    namespace: &str,
+    labels: &str,
+    mut convert: impl FnMut(T) -> Option<U>,
+) -> Result<Vec<U>, ClusterError>
+where
+    T: DeserializeOwned,
+{
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    Box::pin(attempt_list(cluster, resource, namespace, convert)).await.map_err(|error| explain(access, &error))
+    let listed = Box::pin(attempt_list_labelled(cluster, resource, namespace, labels, &mut convert)).await;
+    listed.map_err(|error| explain(access, &error))
 }
 
 /// As [`list`], with `None` for the given status codes.
@@ -167,15 +182,32 @@ async fn attempt_list<T, U>(
 where
     T: DeserializeOwned,
 {
+    attempt_list_labelled(cluster, resource, namespace, "", &mut convert).await
+}
+
+async fn attempt_list_labelled<T, U>(
+    cluster: &Cluster,
+    resource: Resource,
+    namespace: &str,
+    labels: &str,
+    convert: &mut impl FnMut(T) -> Option<U>,
+) -> Result<Vec<U>, kube::Error>
+where
+    T: DeserializeOwned,
+{
+    let mut params = ListParams::default().limit(PAGE);
+    if !labels.is_empty() {
+        params = params.labels(labels);
+    }
     let mut pause = RESTART_PAUSE;
     for _ in 0..RESTARTS {
-        match read_pages(cluster, resource, namespace, &mut convert).await {
+        match read_pages(cluster, resource, namespace, params.clone(), convert).await {
             Err(error) if code(&error) == 410 => tokio::time::sleep(pause).await,
             other => return other,
         }
         pause *= 2;
     }
-    read_pages(cluster, resource, namespace, &mut convert).await
+    read_pages(cluster, resource, namespace, params, convert).await
 }
 
 /// Reads a list from its first page to its last.
@@ -183,6 +215,7 @@ async fn read_pages<T, U>(
     cluster: &Cluster,
     resource: Resource,
     namespace: &str,
+    mut params: ListParams,
     convert: &mut impl FnMut(T) -> Option<U>,
 ) -> Result<Vec<U>, kube::Error>
 where
@@ -190,7 +223,6 @@ where
 {
     let path = resource.path(namespace);
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    let mut params = ListParams::default().limit(PAGE);
     let (mut converted, mut objects) = (Vec::new(), 0);
     for _ in 0..MAX_PAGES {
         let mut request_page = || {
@@ -204,7 +236,7 @@ where
         }
         converted.extend(page.items.into_iter().filter_map(&mut *convert));
         match page.metadata.more.filter(|token| !token.is_empty()) {
-            Some(token) => params = ListParams { limit: Some(PAGE), ..ListParams::default() }.continue_token(&token),
+            Some(token) => params.continue_token = Some(token),
             None => return Ok(converted),
         }
     }

@@ -18,8 +18,10 @@ pub mod watch;
 
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::{Cluster, connect};
+use crate::cluster::deadline::Deadline;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
+use crate::cluster::trace::Trace;
 use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::mesh::MeshSettings;
 use crate::error::{self, Error, UsageError};
@@ -30,7 +32,28 @@ use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::ui::printer::Printer;
 use reports::Reports;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
+use tower::layer::util::Stack;
+
+/// Temporary files and folders that are removed where the process ends without unwinding, at a second signal.
+#[derive(Debug, Clone, Default)]
+pub struct TemporaryPaths(Arc<Mutex<Vec<PathBuf>>>);
+
+impl TemporaryPaths {
+    /// Adds a file or folder, which its owner may remove earlier.
+    pub fn add(&self, path: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+    }
+
+    /// Removes all of them. What is gone already is no error, and others cannot be reported any more.
+    pub fn remove(&self) {
+        for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        }
+    }
+}
 
 /// What every command needs.
 pub struct Context {
@@ -46,6 +69,8 @@ pub struct Context {
     pub reports: Reports,
     /// The sandbox of this run, once it is started.
     pub sandbox: OnceCell<Sandbox>,
+    /// What the second signal removes.
+    pub temporary_paths: TemporaryPaths,
 }
 
 impl Context {
@@ -58,9 +83,13 @@ impl Context {
         let state = if requested == SandboxState::Auto { needed } else { requested };
         let sandbox =
             self.sandbox.get_or_try_init(|| Sandbox::start(sandbox_state(state))).await.map_err(Error::Sandbox)?;
+        self.temporary_paths.add(sandbox.folder());
+        let connection = &self.settings.connection;
+        let deadline = Deadline { limit: connection.request_timeout, shutdown: self.shutdown.clone() };
+        let layers = Stack::new(Trace(connection.trace.clone()), deadline);
         let namespace = self.settings.connection.namespace.clone();
         Ok(Cluster {
-            client: sandbox.client(),
+            client: sandbox.client_through(&layers),
             namespace: namespace.unwrap_or_else(|| sandbox.namespace().to_owned()),
             name: "the sandbox".to_owned(),
         })

@@ -8,9 +8,10 @@ use crate::cluster::snapshot;
 use crate::domain::probe::Case;
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
-use crate::istio::yaml;
 use crate::report::RenderError;
 use crate::report::human::Style;
+use crate::report::yaml;
+use crate::sanitize;
 use crate::settings::{ProbeAction, ProbeSettings};
 
 /// Runs the command.
@@ -75,7 +76,7 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
 fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
     let pod = serde_json::to_value(run.probe_runner().render_pod(cases)?)?;
     Ok(match output {
-        Some(OutputFormat::Json) => serde_json::to_string_pretty(&pod)? + "\n",
-        _ => yaml::write(&pod)?,
+        Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(&pod)?).into_owned() + "\n",
+        _ => yaml::document(&pod)?,
     })
 }

@@ -18,10 +18,10 @@ use crate::domain::reason::Reason;
 use crate::domain::verdict;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::istio::yaml;
 use crate::report::RenderError;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, ProbeReport, ReportContext};
+use crate::report::yaml;
 use crate::sanitize;
 
 /// When a client in the mesh requests the same targets as the probe.
@@ -224,7 +224,7 @@ pub async fn sweep_abandoned(cluster: &Cluster) {
 pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> Result<String, RenderError> {
     Ok(match output {
         Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
-        Some(OutputFormat::Yaml) => yaml::write(&serde_json::to_value(report)?)?,
+        Some(OutputFormat::Yaml) => yaml::document(&serde_json::to_value(report)?)?,
         Some(OutputFormat::Name) => human::names(report),
         Some(OutputFormat::Wide) | None => human::probe(report, style),
     })

@@ -15,6 +15,7 @@ pub fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
     let (task, account) = match args.command {
         Allowed::Probe => (Task::Probe, "secure-traffic-probe"),
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => (Task::Switch, "secure-traffic-switch"),
+        Allowed::Status => (Task::Status, "secure-traffic-status"),
         Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
     };
     let namespace = context.settings.connection.namespace.as_deref().unwrap_or("default");
@@ -23,6 +24,7 @@ pub fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
         port_forward: args.port_forward,
         control: args.control,
         legacy: args.legacy,
+        ambient: args.ambient,
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
     };
     let subject = RoleSubject {

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 /// Runs the command.
 pub async fn run(context: &Context, args: &SandboxArgs) -> error::Result<ExitStatus> {
     let sandbox = Sandbox::start(sandbox_state(args.state)).await.map_err(Error::Sandbox)?;
+    context.temporary_paths.add(sandbox.folder());
     let served = sandbox.serve(args.port).await.map_err(Error::Sandbox)?;
-    let file = write_kubeconfig(args.write_kubeconfig.as_deref(), &served.kubeconfig)?;
+    let file = write_kubeconfig(args.write_kubeconfig.as_deref(), &served.kubeconfig, sandbox.folder())?;
+    context.temporary_paths.add(&file);
     context.printer.say(&format!("the sandbox is served at {}; stop it with Ctrl-C", served.url));
     context.printer.result(&format!("export KUBECONFIG={}\n", quoted(&file)))?;
     // An interruption is the normal end of this command.
@@ -23,9 +25,10 @@ pub async fn run(context: &Context, args: &SandboxArgs) -> error::Result<ExitSta
 }
 
 /// Writes the kubeconfig with mode 0600. It does not overwrite a file, which may be the kubeconfig of a real cluster.
-fn write_kubeconfig(path: Option<&Path>, text: &str) -> error::Result<PathBuf> {
+/// Without a path it goes into the sandbox's folder, which the next sandbox removes after a SIGKILL.
+fn write_kubeconfig(path: Option<&Path>, text: &str, folder: &Path) -> error::Result<PathBuf> {
     let Some(path) = path else {
-        let file = tempfile::Builder::new().prefix("secure-traffic-").suffix(".kubeconfig").tempfile()?;
+        let file = tempfile::Builder::new().prefix("secure-traffic-").suffix(".kubeconfig").tempfile_in(folder)?;
         file.as_file().write_all(text.as_bytes())?;
         let kept = file.into_temp_path().keep();
         return kept.map_err(|error| Error::local_io("failed to persist temporary file path", error.error));

@@ -14,9 +14,9 @@ use crate::domain::probe::TargetError;
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::http_client::prometheus;
-use crate::istio::yaml;
 use crate::report::RenderError;
 use crate::report::status::{self as report, StatusReport};
+use crate::report::yaml;
 use crate::sanitize;
 use crate::settings::{FindingSettings, StatusSettings};
 use std::collections::BTreeMap;
@@ -110,6 +110,6 @@ fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderE
         StatusFormat::Table => report::text(report, false),
         StatusFormat::Wide => report::text(report, true),
         StatusFormat::Json => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
-        StatusFormat::Yaml => yaml::write(&serde_json::to_value(report)?)?,
+        StatusFormat::Yaml => yaml::document(&serde_json::to_value(report)?)?,
     })
 }

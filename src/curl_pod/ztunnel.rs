@@ -3,14 +3,16 @@
 
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
-use crate::cluster::request::{attempt, send, send_optional};
+use crate::cluster::list::{Meta, Resource, list, list_labelled};
+use crate::cluster::request::attempt;
 use crate::domain::mesh::{DataPlane, socket_address};
-use crate::domain::probe::{Case, EndpointCase, Observation, refused_endpoints};
+use crate::domain::probe::{Case, Observation, refused_endpoints};
 use crate::domain::proxy::ProxyReport;
 use crate::istio::envoy;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{ListParams, LogParams};
+use kube::api::LogParams;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,16 +45,17 @@ pub async fn add_reports(
         return Ok(());
     }
     let control_plane = cluster.in_namespace(istio_namespace);
-    let ztunnels = ztunnels(&control_plane).await?;
+    let (ztunnels, nodes) = futures::try_join!(ztunnels(&control_plane), nodes(cluster))?;
     tokio::time::sleep(LAG).await;
     let mut logs: BTreeMap<String, Result<String, ClusterError>> = BTreeMap::new();
     for (case, observation) in &mut endpoints {
-        let Some(ztunnel) = ztunnel_of(cluster, case, &ztunnels).await? else {
+        let node = case.pod.as_ref().and_then(|pod| nodes.get(pod));
+        let Some(ztunnel) = node.and_then(|node| ztunnels.get(node)) else {
             observation.proxy = Some(Err(format!("no ztunnel was found on its node in {istio_namespace}")));
             continue;
         };
         if !logs.contains_key(ztunnel) {
-            logs.insert(ztunnel.to_owned(), log(&control_plane, ztunnel, source.since).await);
+            logs.insert(ztunnel.clone(), log(&control_plane, ztunnel, source.since).await);
         }
         let log = match &logs[ztunnel] {
             Ok(log) => log,
@@ -64,27 +67,30 @@ pub async fn add_reports(
     Ok(())
 }
 
-/// Names of ztunnel's pods, by node.
-async fn ztunnels(control_plane: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
-    let api: Api<Pod> = Api::namespaced(control_plane.client.clone(), &control_plane.namespace);
-    let access = Access::new("list", "", "pods", &control_plane.namespace);
-    let params = ListParams::default().labels("app=ztunnel");
-    let list = send(access, || api.list(&params)).await?;
-    let pods = list.items.into_iter().filter_map(|pod| Some((pod.spec?.node_name?, pod.metadata.name?)));
-    Ok(pods.collect())
+/// The name of a pod, and its node.
+#[derive(Deserialize)]
+struct PlacedPod {
+    metadata: Meta,
+    spec: Placement,
 }
 
-async fn ztunnel_of<'z>(
-    cluster: &Cluster,
-    case: &EndpointCase,
-    ztunnels: &'z BTreeMap<String, String>,
-) -> Result<Option<&'z str>, ClusterError> {
-    let Some(name) = &case.pod else { return Ok(None) };
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let access = Access::new("get", "", "pods", &cluster.namespace).named(name);
-    let pod = send_optional(access, &[404], || api.get(name)).await?;
-    let node = pod.and_then(|pod| pod.spec?.node_name);
-    Ok(node.and_then(|node| ztunnels.get(&node)).map(String::as_str))
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Placement {
+    node_name: Option<String>,
+}
+
+/// The ztunnel of each node, by the node's name.
+async fn ztunnels(control_plane: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
+    let by_node = |pod: PlacedPod| Some((pod.spec.node_name?, pod.metadata.name?));
+    let listed = list_labelled(control_plane, Resource::core("pods"), &control_plane.namespace, "app=ztunnel", by_node);
+    Ok(listed.await?.into_iter().collect())
+}
+
+/// The node of each pod of the namespace, by the pod's name: one list, however many endpoints there are.
+async fn nodes(cluster: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
+    let by_name = |pod: PlacedPod| Some((pod.metadata.name?, pod.spec.node_name?));
+    Ok(list(cluster, Resource::core("pods"), &cluster.namespace, by_name).await?.into_iter().collect())
 }
 
 async fn log(control_plane: &Cluster, ztunnel: &str, since: Duration) -> Result<String, ClusterError> {

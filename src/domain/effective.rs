@@ -2,7 +2,7 @@
 //!
 //! The rules are PA-1..PA-11 for PeerAuthentication and LP-2..LP-5 for the legacy Policy.
 
-use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies};
+use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, is_read_by_revision};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -115,7 +115,8 @@ impl<'a> PolicyIndex<'a> {
 
     /// What applies to a pod (PA-1..PA-3, PA-9).
     pub fn levels(&self, pod: &Pod) -> Levels<'a> {
-        let seen = |policy: &&PeerAuthentication| policy.revision.is_none() || policy.revision == pod.revision;
+        let proxy = pod.revision.as_deref();
+        let seen = |policy: &&PeerAuthentication| is_read_by_revision(policy.revision.as_deref(), proxy);
         let wide = |namespace: &str| self.wide.get(namespace).into_iter().flatten().copied().filter(seen).collect();
         let root = self.policies.root_namespace.as_str();
         let mut workload: Vec<&PeerAuthentication> = pod
@@ -161,7 +162,7 @@ impl<'a> PolicyIndex<'a> {
 
     /// What clients take for the mode of a namespace: workloads are not looked at (PA-8).
     pub fn namespace_mode(&self, namespace: &str, revision: Option<&str>) -> MtlsMode {
-        let seen = |policy: &&&PeerAuthentication| policy.revision.is_none() || policy.revision.as_deref() == revision;
+        let seen = |policy: &&&PeerAuthentication| is_read_by_revision(policy.revision.as_deref(), revision);
         let first = |namespace: &str| self.wide.get(namespace).and_then(|policies| policies.iter().find(seen));
         let mode = |namespace: &str| first(namespace).and_then(|policy| policy.mode);
         mode(namespace).or_else(|| mode(&self.policies.root_namespace)).unwrap_or(MtlsMode::Permissive)
@@ -215,5 +216,38 @@ pub fn legacy_server_mode(
             }],
         },
         None => Effective { mode: policies.root_readable.then_some(MtlsMode::Disable), chain: Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::policy;
+
+    #[test]
+    fn the_label_default_is_the_revision_of_pods_without_one() {
+        for (label, proxy, is_read) in [
+            (None, None, true),
+            (None, Some("canary"), true),
+            (Some("default"), None, true),
+            (Some("default"), Some("default"), true),
+            (Some("default"), Some("canary"), false),
+            (Some("canary"), None, false),
+            (Some("canary"), Some("canary"), true),
+        ] {
+            let mut strict = policy("default", 1, Some(MtlsMode::Strict));
+            strict.revision = label.map(str::to_owned);
+            let policies = Policies {
+                root_namespace: "istio-system".to_owned(),
+                root_readable: true,
+                peer: vec![strict.clone()],
+                ..Policies::default()
+            };
+            let expected = if is_read { MtlsMode::Strict } else { MtlsMode::Permissive };
+            let pod = Pod { namespace: strict.namespace.clone(), revision: proxy.map(str::to_owned), ..Pod::default() };
+            assert_eq!(server_mode(&policies, &pod, 80).mode, Some(expected), "{label:?} {proxy:?}");
+            let index = PolicyIndex::new(&policies);
+            assert_eq!(index.namespace_mode(&strict.namespace, proxy), expected, "{label:?} {proxy:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::effective::Effective;
 use super::identity::PeerIdentity;
-use super::mesh::{DataPlane, MtlsMode};
+use super::mesh::{DataPlane, MtlsMode, socket_address};
 use super::probe::{EndpointCase, EndpointObservation, Hello};
 use super::proxy::{ProxyReport, Weight};
 use super::reason::Reason;
@@ -116,7 +116,7 @@ pub fn weigh(
         }
     };
     let policy = deciding_policy(&case.mode);
-    Ok(Evidence { endpoint: format!("{}:{}", case.address, case.port), identity, proxy, policy, refused })
+    Ok(Evidence { endpoint: socket_address(&case.address, case.port), identity, proxy, policy, refused })
 }
 
 /// `namespace/name` of the policy that decides the mode; `None` if the mode is not known.

@@ -74,8 +74,10 @@ pub struct Observed {
     pub workload: String,
     /// The Service that it was sent to, where the proxy knew.
     pub service: String,
-    /// Requests or connections.
-    pub count: u64,
+    /// Requests or connections; `None` if the metrics do not give a number.
+    pub count: Option<u64>,
+    /// Whether the metrics name the client. One without a proxy has no name, as this tool's own probe pods.
+    pub is_named: bool,
 }
 
 /// What injection is told by a namespace's labels.

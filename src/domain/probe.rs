@@ -6,6 +6,7 @@ use super::mesh::{DataPlane, MtlsMode, Pod, PortRef, Protocol, Service, ServiceK
 use super::mesh_client::MeshClientAnswer;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
+use std::collections::HashSet;
 
 /// What a person asks for: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -210,7 +211,7 @@ pub struct NotProbed {
     pub reason: &'static str,
 }
 
-/// Turns targets into cases. No targets: every TCP port of every Service.
+/// Turns targets into cases, each once. No targets: every TCP port of every Service.
 pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
     cases_where(snapshot, targets, |_| true)
 }
@@ -266,8 +267,14 @@ pub fn cases_where(
         }
         cases.extend(wanted.into_iter().map(|port| case(snapshot, service, port, target.path.as_deref())));
     }
-    cases.dedup();
-    Ok((cases, left_out))
+    let mut unique: Vec<Case> = Vec::with_capacity(cases.len());
+    let mut seen = HashSet::new();
+    for case in cases {
+        if seen.insert((case.service.clone(), case.port, case.path.clone(), case.explicit_path)) {
+            unique.push(case);
+        }
+    }
+    Ok((unique, left_out))
 }
 
 /// Cases whose endpoints or modes are not any more what they were when the probe began: what it saw of them may not
@@ -453,6 +460,17 @@ pub(crate) mod tests {
             let (message, _) = ask(foreign).unwrap_err();
             assert!(message.contains("is not the name of a Service"), "{foreign}: {message}");
         }
+    }
+
+    #[test]
+    fn a_target_that_is_passed_twice_is_probed_once() {
+        let snapshot = crate::domain::testing::shop(&["api", "web"]);
+        let target =
+            |service: &str, path: Option<&str>| Target { path: path.map(str::to_owned), ..Target::service(service) };
+        let targets = [target("api", None), target("web", None), target("api", None), target("api", Some("/x"))];
+        let (cases, _) = cases(&snapshot, &targets).unwrap();
+        let named: Vec<_> = cases.iter().map(|case| (case.service.as_str(), case.path.as_str())).collect();
+        assert_eq!(named, [("api", "/"), ("web", "/"), ("api", "/x")]);
     }
 
     #[test]

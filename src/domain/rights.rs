@@ -102,6 +102,26 @@ const MESH_POLICY: Group = group(
     &[("list", "authentication.istio.io", "meshpolicies")],
 );
 
+const ZTUNNELS: Group = group(
+    "The logs of the nodes' ztunnels: who refused a call to a pod in ambient mode.",
+    &[("list", "", "pods"), ("get", "", "pods/log")],
+);
+/// Lists of all namespaces. Without them findings can be missing, and `not-read` says which.
+const SURROUNDINGS: Group = group(
+    "Rules and routes of all namespaces, and what calls from outside the mesh: without it findings may be missing.",
+    &[
+        ("list", "networking.istio.io", "destinationrules"),
+        ("list", "networking.istio.io", "virtualservices"),
+        ("list", "security.istio.io", "authorizationpolicies"),
+        ("list", "networking.k8s.io", "ingresses"),
+        ("list", "route.openshift.io", "routes"),
+        ("list", "batch", "cronjobs"),
+        ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("list", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+        ("list", "apiregistration.k8s.io", "apiservices"),
+    ],
+);
+
 /// What is to be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -109,6 +129,8 @@ pub enum Task {
     Probe,
     /// `enable-mtls`, `disable-mtls`, and `demo`, which is both.
     Switch,
+    /// `status`.
+    Status,
     /// `cleanup`.
     Cleanup,
 }
@@ -123,6 +145,8 @@ pub struct RbacOptions {
     pub control: bool,
     /// The cluster speaks the legacy API.
     pub legacy: bool,
+    /// The logs of ztunnels are read: evidence for pods in ambient mode.
+    pub ambient: bool,
     /// The probe pod stands in another namespace.
     pub probe_namespace: bool,
 }
@@ -147,17 +171,33 @@ pub fn rights(task: Task, ways: RbacOptions) -> Rights {
         return Rights { namespace: vec![cleanup], ..Rights::default() };
     }
     let mut needed = Rights {
-        namespace: vec![SERVICES, PODS, if ways.legacy { LEGACY_POLICIES } else { POLICIES }, MESH_ROOT],
+        namespace: vec![SERVICES, PODS, if ways.legacy { LEGACY_POLICIES } else { POLICIES }],
         root: vec![MESH_SETTINGS],
         ..Rights::default()
     };
+    if task == Task::Status {
+        needed.cluster.push(SURROUNDINGS);
+    } else {
+        add_probe(&mut needed, ways);
+    }
+    if task == Task::Switch {
+        needed.namespace.extend([if ways.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
+    }
+    if ways.legacy {
+        needed.cluster.push(MESH_POLICY);
+    } else {
+        needed.root.push(ROOT_POLICIES);
+    }
+    needed
+}
+
+/// What a probe needs besides reading the namespace.
+fn add_probe(needed: &mut Rights, ways: RbacOptions) {
+    needed.namespace.push(MESH_ROOT);
     if ways.probe_namespace {
         needed.probe_namespace = vec![SERVICES, PODS, THROWAWAY];
     } else {
         needed.namespace.push(THROWAWAY);
-    }
-    if task == Task::Switch {
-        needed.namespace.extend([if ways.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
     }
     if ways.port_forward {
         needed.namespace.push(PROXIES);
@@ -169,12 +209,9 @@ pub fn rights(task: Task, ways: RbacOptions) -> Rights {
             needed.namespace.push(THROWAWAY);
         }
     }
-    if ways.legacy {
-        needed.cluster.push(MESH_POLICY);
-    } else {
-        needed.root.push(ROOT_POLICIES);
+    if ways.ambient {
+        needed.root.push(ZTUNNELS);
     }
-    needed
 }
 
 #[cfg(test)]
@@ -191,12 +228,24 @@ mod tests {
         for (port_forward, control, legacy, probe_namespace) in
             [(false, false, false, false), (true, true, false, true), (true, true, true, false)]
         {
-            let rights = rights(Task::Probe, RbacOptions { port_forward, control, legacy, probe_namespace });
+            let rights =
+                rights(Task::Probe, RbacOptions { port_forward, control, legacy, ambient: true, probe_namespace });
             for (verb, _, resource) in all(&rights) {
                 let reads = matches!(verb, "get" | "list" | "watch");
                 assert!(reads || resource == "pods" || resource == "pods/portforward", "{verb} {resource}");
             }
             assert!(!probe_namespace || control || !rights.namespace.contains(&THROWAWAY));
+        }
+    }
+
+    #[test]
+    fn evidence_of_ztunnels_is_an_option_and_status_only_lists() {
+        let log = ("get", "", "pods/log");
+        let root = |ambient| rights(Task::Probe, RbacOptions { ambient, ..RbacOptions::default() }).root;
+        assert!(root(true).iter().any(|group| group.rights.contains(&log)));
+        assert!(!root(false).iter().any(|group| group.rights.contains(&log)));
+        for (verb, _, resource) in all(&rights(Task::Status, RbacOptions::default())) {
+            assert!(verb == "list" || (verb, resource) == ("get", "configmaps"), "{verb} {resource}");
         }
     }
 

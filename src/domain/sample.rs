@@ -58,7 +58,7 @@ impl fmt::Display for AcceptedBy {
             Self::ApplicationDown(status) => {
                 write!(f, "HTTP {status}: the sidecar let it in, the application is down")
             }
-            Self::ApplicationSpeaksTls => f.write_str("HTTP 400, as an application answers that speaks TLS itself"),
+            Self::ApplicationSpeaksTls => f.write_str("HTTP 400: the application speaks TLS itself"),
         }
     }
 }
@@ -82,7 +82,6 @@ pub fn classify(sample: &Sample) -> SampleOutcome {
         return SampleOutcome::Answered(match status {
             403 if sample.from_sidecar => AcceptedBy::DeniedByAuthorization,
             502..=504 if sample.from_sidecar => AcceptedBy::ApplicationDown(status),
-            400 => AcceptedBy::ApplicationSpeaksTls,
             _ => AcceptedBy::Http(status),
         });
     }

@@ -6,7 +6,7 @@
 
 use super::evidence::{Evidence, JudgeParams, RefusalKind, Sources, weigh};
 use super::mesh_client::MeshClientAnswer;
-use super::probe::{Case, EndpointCase, EndpointObservation, Observation};
+use super::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation};
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 
@@ -134,7 +134,29 @@ pub fn judge(case: &Case, seen: &Observation, params: JudgeParams<'_>) -> Judgem
         }
         (verdict, _) => verdict,
     };
-    Judgement { verdict, endpoints }
+    let mut judgement = Judgement { verdict, endpoints };
+    if speaks_tls(seen) {
+        for verdict in judgement.endpoints.iter_mut().chain([&mut judgement.verdict]) {
+            if *verdict == Verdict::Accepted(AcceptedBy::Http(400)) {
+                *verdict = Verdict::Accepted(AcceptedBy::ApplicationSpeaksTls);
+            }
+        }
+    }
+    judgement
+}
+
+/// Whether the application itself speaks TLS: it answers a TLS hello with a certificate that is not the mesh's, or says so
+/// in the body of its answer. An HTTP 400 alone shows nothing about TLS.
+fn speaks_tls(seen: &Observation) -> bool {
+    // As the servers of Go, nginx and Apache answer.
+    const TEXTS: [&str; 3] = [
+        "HTTP request to an HTTPS server",
+        "HTTP request was sent to HTTPS port",
+        "speaking plain HTTP to an SSL-enabled",
+    ];
+    let answers_hello = |hello: &Hello| !hello.chain.is_empty() && !matches!(hello.identity, Some(Ok(_)));
+    seen.endpoints.iter().filter_map(|endpoint| endpoint.hello.as_ref()).any(answers_hello)
+        || seen.body.as_deref().is_some_and(|body| TEXTS.iter().any(|text| body.contains(text)))
 }
 
 /// Whether only a client in the mesh can decide: every plaintext connection was refused, and neither network nor proxy

@@ -18,6 +18,9 @@ const MAX_RESPONSE: usize = 32 << 20;
 /// Istio's counters at the server's proxy: of HTTP requests, and of connections of other protocols.
 const COUNTERS: [&str; 2] = ["istio_requests_total", "istio_tcp_connections_opened_total"];
 
+/// Calls by client, workload and Service. A client without a proxy has no name; a count that is not a number is `None`.
+type Counts = BTreeMap<(Option<String>, String, String), Option<u64>>;
+
 /// Plaintext calls during the last `since`, by the namespace of the server. An empty `namespace` is all of them.
 pub async fn plaintext(
     url: &Url,
@@ -27,7 +30,7 @@ pub async fn plaintext(
     let client = Client::builder().timeout(TIMEOUT).build().map_err(|error| unreachable(url, &error))?;
     let [http, tcp] = COUNTERS.map(|counter| query(counter, namespace, since));
     let (http, tcp) = futures::try_join!(request(&client, url, &http), request(&client, url, &tcp))?;
-    let mut counts: BTreeMap<String, BTreeMap<(String, String, String), u64>> = BTreeMap::new();
+    let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
     for series in http.into_iter().chain(tcp) {
         let Labels { client, client_namespace, workload, namespace, service } = series.metric;
         // Probes of this tool are not clients.
@@ -35,15 +38,21 @@ pub async fn plaintext(
             continue;
         }
         let from = match client.as_str() {
-            "" | "unknown" => "a client without a proxy".to_owned(),
-            name => format!("{client_namespace}/{name}"),
+            "" | "unknown" => None,
+            name => Some(format!("{client_namespace}/{name}")),
         };
-        let count = counts.entry(namespace).or_default().entry((from, workload, service)).or_default();
-        *count += whole(&series.value.1);
+        let count = counts.entry(namespace).or_default().entry((from, workload, service)).or_insert(Some(0));
+        *count = count.zip(whole(&series.value.1)).map(|(sum, more)| sum.saturating_add(more));
     }
-    let observed = |calls: BTreeMap<(String, String, String), u64>| {
-        let call = |((client, workload, service), count)| Observed { client, workload, service, count };
-        calls.into_iter().map(call).filter(|seen| seen.count > 0).collect()
+    let observed = |calls: Counts| {
+        let calls = calls.into_iter().map(|((client, workload, service), count)| Observed {
+            is_named: client.is_some(),
+            client: client.unwrap_or_else(|| "a client without a proxy".to_owned()),
+            workload,
+            service,
+            count,
+        });
+        calls.collect()
     };
     Ok(counts.into_iter().map(|(namespace, calls)| (namespace, observed(calls))).collect())
 }
@@ -95,10 +104,11 @@ struct Labels {
     service: String,
 }
 
-/// An extrapolated count of Prometheus as whole calls, at least one.
-fn whole(value: &str) -> u64 {
-    let text = value.parse::<f64>().map(|number| format!("{:.0}", number.max(1.0))).unwrap_or_default();
-    text.parse().unwrap_or_default()
+/// An extrapolated count of Prometheus as whole calls, at least one; `None` if it is not a number that can be a count. The
+/// client has been seen all the same.
+fn whole(value: &str) -> Option<u64> {
+    let number = value.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    format!("{:.0}", number.max(1.0)).parse().ok()
 }
 
 async fn request(client: &Client, url: &Url, query: &str) -> Result<Vec<Series>, ClusterError> {
@@ -176,8 +186,47 @@ mod tests {
 
     #[test]
     fn counts_are_whole_and_at_least_one() {
-        for (text, expected) in [("41.7", 42), ("0.2", 1), ("4218", 4218), ("NaN", 1), ("x", 0)] {
-            assert_eq!(whole(text), expected, "{text}");
+        for (text, expected) in [("41.7", 42), ("0.2", 1), ("4218", 4218), ("-3", 1)] {
+            assert_eq!(whole(text), Some(expected), "{text}");
+        }
+        for text in ["NaN", "+Inf", "-Inf", "1e300", "", "x"] {
+            assert_eq!(whole(text), None, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_with_an_absurd_count_does_not_vanish() {
+        for value in ["+Inf", "1e300", "", "NaN"] {
+            let series = |value: &str| {
+                serde_json::json!({"value": [0, value], "metric": {
+                    "source_workload": "legacy", "source_workload_namespace": "outside",
+                    "destination_workload": "web", "destination_workload_namespace": "shop",
+                }})
+            };
+            let result = serde_json::json!({"status": "success", "data": {"result": [series("3"), series(value)]}});
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+            let server = tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let body = result.to_string();
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                    let mut seen = Vec::new();
+                    // The form is the last line of the request.
+                    while !seen.windows(6).any(|window| window == b"query=") {
+                        tokio::io::AsyncReadExt::read_buf(&mut stream, &mut seen).await.unwrap();
+                    }
+                    tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
+                    // A close with unread bytes would be a reset. The client closes after the answer.
+                    tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
+                    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen).await;
+                }
+            });
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let seen = plaintext(&url, "shop", Duration::from_hours(1)).await.unwrap();
+            let seen: Vec<_> = seen["shop"].iter().map(|seen| (seen.client.as_str(), seen.count)).collect();
+            assert_eq!(seen, [("outside/legacy", None)], "{value:?}");
+            server.abort();
         }
     }
 

@@ -18,6 +18,7 @@ pub mod story;
 pub mod table;
 pub mod tap;
 pub mod watch;
+pub mod yaml;
 
 /// Why a result could not be written in its format.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use crate::domain::effective::Effective;
 use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::{Comparison, Expectation};
+use crate::domain::mesh::socket_address;
 use crate::domain::mesh_client::MeshClientAnswer;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation};
 use crate::domain::proxy::{ProxyReport, Weight};
@@ -412,7 +413,7 @@ fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: boo
     let endpoints = case.endpoints.iter().zip(&judgement.endpoints).enumerate().map(|(index, (endpoint, verdict))| {
         let seen = seen.endpoints.get(index).unwrap_or(&nothing);
         EndpointReport {
-            address: format!("{}:{}", endpoint.address, endpoint.port),
+            address: socket_address(&endpoint.address, endpoint.port),
             pod: endpoint.pod.clone(),
             data_plane: endpoint.data_plane.to_string(),
             mode: endpoint.mode.mode.map(ModeKind::from),

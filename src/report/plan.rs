@@ -1,8 +1,7 @@
 //! Renders what a switch will do and has done, in kubectl's words.
 
-use super::RenderError;
+use super::{RenderError, yaml};
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
-use crate::istio::yaml;
 use crate::sanitize;
 use serde_json::{Value, json};
 
@@ -82,7 +81,7 @@ pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> 
     Ok(if as_json {
         sanitize::json(&serde_json::to_string_pretty(&value)?).into_owned() + "\n"
     } else {
-        yaml::write(&value)?
+        yaml::document(&value)?
     })
 }
 

@@ -24,7 +24,7 @@ const LONGEST_BODY: usize = 3 << 20;
 
 /// The API as a service.
 #[derive(Debug, Clone)]
-pub(super) struct Api(pub(super) Arc<ApiServer>);
+pub struct Api(pub(super) Arc<ApiServer>);
 
 impl<B> tower::Service<Request<B>> for Api
 where

@@ -1,6 +1,7 @@
 //! The applications behind the sidecars: the demo's services, and servers that resemble a STRICT sidecar.
 
 use super::clock::now;
+use super::tasks;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -11,6 +12,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +24,8 @@ pub(super) const SHARED_ITEMS: &str = r#"[
   {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
 ]
 "#;
+/// Time for the head of a request.
+const HEAD: Duration = Duration::from_mins(1);
 /// Envoy's response body if the application does not answer.
 const UPSTREAM_DOWN: &str = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused";
 
@@ -131,7 +135,7 @@ impl App {
             async move { Ok::<_, Infallible>(response) }
         });
         // A client may close the connection, or send something other than HTTP.
-        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+        let _ = tasks::http(HEAD).serve_connection(TokioIo::new(stream), answer).await;
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -2,7 +2,7 @@
 
 use super::app::{self, App, BoxStream};
 use super::policy::{Config, Place};
-use super::tasks::Tasks;
+use super::tasks::{self, Tasks};
 use crate::domain::mesh::MtlsMode;
 use anyhow::{Context, Result};
 use rustls::server::Acceptor;
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -19,6 +20,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const RECORD_HEADER: usize = 5;
 /// Larger than any `ClientHello` of curl and rustls.
 const LONGEST_HELLO: usize = 16 * 1024;
+
+/// Time for the first bytes, after which the connection is closed.
+const INSPECTION: Duration = Duration::from_secs(10);
 
 /// One port of one pod, with the application behind it.
 #[derive(Debug)]
@@ -67,8 +71,12 @@ impl PodPort {
     }
 }
 
-/// Peeks at the first bytes; `None` if the client closes the connection first.
+/// Peeks at the first bytes; `None` if the client closes the connection first, or does not send them within [`INSPECTION`].
 async fn inspect(stream: &TcpStream) -> Option<Opening> {
+    tokio::time::timeout(INSPECTION, first_bytes(stream)).await.ok().flatten()
+}
+
+async fn first_bytes(stream: &TcpStream) -> Option<Opening> {
     let mut bytes = vec![0; LONGEST_HELLO];
     loop {
         let seen = stream.peek(&mut bytes).await.ok().filter(|seen| *seen > 0)?;
@@ -79,6 +87,10 @@ async fn inspect(stream: &TcpStream) -> Option<Opening> {
             if let Some(opening) = hello(&bytes[..seen]) {
                 return Some(opening);
             }
+        }
+        if stream.ready(Interest::READABLE).await.ok()?.is_read_closed() {
+            // The client has closed its side: the rest will not arrive.
+            return None;
         }
         // `peek` returns at once while the rest is in transit.
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -161,7 +173,7 @@ impl Network {
         &mut self,
         address: (Ipv4Addr, u16),
         pod_ports: Vec<Arc<PodPort>>,
-        tasks: &Arc<Tasks>,
+        running: &Arc<Tasks>,
     ) -> Result<Sockets> {
         let direct = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let meshed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -169,16 +181,18 @@ impl Network {
         self.addresses.insert(address, sockets);
         let choose = move || Arc::clone(&pod_ports[rand::random_range(0..pod_ports.len())]);
 
-        let (in_force, connections, pick) = (self.in_force.clone(), Arc::clone(tasks), choose.clone());
-        tasks.spawn(async move {
-            while let Ok((stream, _)) = direct.accept().await {
+        let (in_force, connections, pick) = (self.in_force.clone(), Arc::clone(running), choose.clone());
+        running.spawn(async move {
+            loop {
+                let stream = tasks::accept(&direct).await;
                 let (pod_port, config) = (pick(), Arc::clone(&in_force.borrow()));
                 connections.spawn(async move { pod_port.serve(stream, &config).await });
             }
         });
-        let (outbound, connections) = (self.outbound.clone(), Arc::clone(tasks));
-        tasks.spawn(async move {
-            while let Ok((stream, _)) = meshed.accept().await {
+        let (outbound, connections) = (self.outbound.clone(), Arc::clone(running));
+        running.spawn(async move {
+            loop {
+                let stream = tasks::accept(&meshed).await;
                 let (outbound, pod_port) = (outbound.clone(), choose());
                 connections.spawn(async move { outbound.forward(stream, &pod_port).await });
             }
@@ -227,5 +241,36 @@ impl Outbound {
         }
         let name = rustls::pki_types::ServerName::try_from("mesh.invalid")?;
         Ok(Box::new(TlsConnector::from(Arc::clone(&self.identity)).connect(name, stream).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, tasks::accept(&listener).await)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_a_byte_and_closes_its_side_is_let_go() {
+        let (mut client, server) = pair().await;
+        client.write_all(b"G").await.unwrap();
+        client.shutdown().await.unwrap();
+        let start = std::time::Instant::now();
+        assert!(inspect(&server).await.is_none());
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_no_more_is_let_go() {
+        for sent in [&b""[..], b"G", b"\x16\x03\x01\x02\x00"] {
+            let (mut client, server) = pair().await;
+            client.write_all(sent).await.unwrap();
+            assert!(inspect(&server).await.is_none());
+        }
     }
 }

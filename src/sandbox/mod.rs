@@ -21,6 +21,7 @@ mod curl;
 mod discovery;
 mod fields;
 mod fixtures;
+mod folder;
 mod injection;
 mod log;
 mod mesh;
@@ -40,12 +41,12 @@ mod tls;
 mod verbs;
 mod write;
 
+pub use api::Api;
 pub use fixtures::Lookalike;
 pub use scenario::State;
 pub use serve::Served;
 
-use anyhow::{Context as _, Result, anyhow};
-use api::Api;
+use anyhow::{Result, anyhow};
 use app::Stats;
 use fixtures::{DEMO, Installer, Spec};
 use mesh::Network;
@@ -57,6 +58,7 @@ use schema::Schemas;
 use serde_json::{Value, json};
 use server::ApiServer;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -65,6 +67,7 @@ use tempfile::TempDir;
 use tls::Authority;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tower::{Layer, Service};
 use write::{PatchKind, Validation, WriteRequest, Writer};
 
 /// Interval between two calls of the demo's load client.
@@ -127,11 +130,10 @@ impl Builder {
 
         let network = Arc::new(network);
         tasks.spawn(load(Arc::clone(&store), Arc::clone(&network), stats));
-        let directory = tempfile::Builder::new().prefix("secure-traffic-sandbox-").tempdir();
-        let directory = directory.context("a directory for the sandbox's pods")?;
+        let directory = folder::make()?;
         let node = Arc::new(Node::new(Arc::clone(&store), network, Arc::clone(&tasks), directory.path().to_owned()));
         let api = Api(Arc::new(ApiServer { store, writer, node, catalogue }));
-        Ok(Sandbox { api, authority, tasks, _directory: directory })
+        Ok(Sandbox { api, authority, tasks, directory })
     }
 }
 
@@ -142,7 +144,7 @@ pub struct Sandbox {
     authority: Authority,
     tasks: Arc<Tasks>,
     /// Directory of the termination messages. The node does not own it, because tasks may hold the node longer.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Sandbox {
@@ -159,6 +161,24 @@ impl Sandbox {
     /// A client in this process. Must be called within the runtime.
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.api.clone(), NAMESPACE)
+    }
+
+    /// A client in this process, whose requests pass through layers.
+    pub fn client_through<L, B>(&self, layer: &L) -> kube::Client
+    where
+        L: Layer<Api>,
+        L::Service: Service<http::Request<kube::client::Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        <L::Service as Service<http::Request<kube::client::Body>>>::Future: Send + 'static,
+        <L::Service as Service<http::Request<kube::client::Body>>>::Error: Into<tower::BoxError>,
+        B: hyper::body::Body<Data = hyper::body::Bytes> + Send + 'static,
+        B::Error: Into<tower::BoxError>,
+    {
+        kube::Client::new(layer.layer(self.api.clone()), NAMESPACE)
+    }
+
+    /// The folder that must be removed where the process ends without dropping the sandbox.
+    pub fn folder(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Serves the API over HTTPS on `127.0.0.1:port`; 0 takes any free port.

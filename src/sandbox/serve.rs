@@ -4,7 +4,7 @@ use super::api::Api;
 use super::scenario::NAMESPACE;
 use super::server::status_response;
 use super::status::ApiStatus;
-use super::tasks::Tasks;
+use super::tasks::{self, Tasks};
 use super::tls::Authority;
 use crate::istio::yaml;
 use anyhow::{Context, Result};
@@ -18,12 +18,18 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 /// Time for a TLS handshake; then the connection is closed.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Time for the head of a request, and for an idle connection; then the connection is closed.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// Most connections at a time. A process may usually open 1,024 files, and each pod needs several.
+const MAX_CONNECTIONS: usize = 256;
 
 /// A sandbox that is served; dropping it stops the server.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ pub struct Served {
     _stop: watch::Sender<()>,
 }
 
-pub(super) async fn serve(api: Api, authority: &Authority, tasks: &Arc<Tasks>, port: u16) -> Result<Served> {
+pub(super) async fn serve(api: Api, authority: &Authority, running: &Arc<Tasks>, port: u16) -> Result<Served> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener = listener.with_context(|| format!("the sandbox cannot listen on 127.0.0.1:{port}"))?;
     let url = format!("https://{}", listener.local_addr()?);
@@ -43,14 +49,20 @@ pub(super) async fn serve(api: Api, authority: &Authority, tasks: &Arc<Tasks>, p
     let kubeconfig = kubeconfig(&url, &token, &authority.pem)?;
     let acceptor = TlsAcceptor::from(authority.api_server()?);
     let (stop, stopped) = watch::channel(());
-    let connections = Arc::clone(tasks);
+    let connections = Arc::clone(running);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accept = async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let stream = tasks::accept(&listener).await;
             let connection = connection(api.clone(), acceptor.clone(), Arc::clone(&token), stream);
-            connections.spawn(until(stopped.clone(), connection));
+            connections.spawn(until(stopped.clone(), async move {
+                connection.await;
+                drop(place);
+            }));
         }
     };
-    tasks.spawn(until(stop.subscribe(), accept));
+    running.spawn(until(stop.subscribe(), accept));
     Ok(Served { url, kubeconfig, _stop: stop })
 }
 
@@ -73,7 +85,7 @@ async fn connection(api: Api, acceptor: TlsAcceptor, token: Arc<str>, stream: Tc
         async move { if known { api.call(request).await } else { Ok(status_response(&ApiStatus::unauthorized())) } }
     });
     // A client may close the connection.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    let _ = tasks::http(HEAD).serve_connection(TokioIo::new(stream), answer).await;
 }
 
 fn kubeconfig(url: &str, token: &str, root: &str) -> Result<String> {

@@ -11,6 +11,12 @@ use rand::Rng;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// Most operations of a JSON patch, as on a real server.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// Most bytes that the `copy` operations of a JSON patch may copy in all.
+const MAX_COPIED: usize = 3 << 20;
+
 /// What happens to unknown fields (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Validation {
@@ -157,6 +163,7 @@ impl Writer {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiStatus> {
         check_shape(object)?;
+        check_pod(request, object)?;
         if let Some(former) = former {
             check_name(request, object)?;
             check_preconditions(request, former, object)?;
@@ -253,7 +260,36 @@ fn patched(object: &mut Value, kind: PatchKind, patch: &Value) -> Result<(), Api
     }
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| ApiStatus::bad_request(format!("error decoding patch: {error}")))?;
-    json_patch::patch(object, &patch).map_err(|_| ApiStatus::patch_failed())
+    if patch.0.len() > MAX_OPERATIONS {
+        return Err(ApiStatus::too_large());
+    }
+    let mut copied = 0;
+    for operation in patch.0 {
+        if let json_patch::PatchOperation::Copy(copy) = &operation {
+            // A copy can double the object. A real server limits the sum of all copies, too.
+            copied += object.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > MAX_COPIED {
+                return Err(ApiStatus::too_large());
+            }
+        }
+        json_patch::patch(object, std::slice::from_ref(&operation)).map_err(|_| ApiStatus::patch_failed())?;
+    }
+    Ok(())
+}
+
+/// Checks that the maps of a pod which the server and the node write to are maps.
+fn check_pod(request: &WriteRequest, object: &Value) -> Result<(), ApiStatus> {
+    if !request.resource.is_pod() {
+        return Ok(());
+    }
+    let is_status = object.get("status").is_none_or(|status| status.is_null() || status.is_object());
+    let field = match (object["spec"].is_object(), is_status) {
+        (true, true) => return Ok(()),
+        (false, _) => "spec",
+        (true, false) => "status",
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Err(ApiStatus::invalid(request.resource, name, &[Cause::invalid(field, "it must be an object".to_owned())]))
 }
 
 fn check_name(request: &WriteRequest, object: &Value) -> Result<(), ApiStatus> {

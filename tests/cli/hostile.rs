@@ -3,7 +3,7 @@
 use crate::helpers::{Answer, Run, Stub, assert_harmless, run};
 use serde_json::{Value, json};
 
-const HOSTILE: &str = "x\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}y";
+const HOSTILE: &str = "x\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}y##[error]z";
 
 fn assert_shown_without_control_characters(run: &Run) {
     assert_harmless(&run.stdout);
@@ -83,6 +83,9 @@ fn names_of_services_and_objects() {
         "probe",
         "probe -o name",
         "probe -o json",
+        "probe -o yaml",
+        "status -o yaml",
+        "status -o json",
         "probe -o wide",
         "probe --per-endpoint",
         "probe nosuch",

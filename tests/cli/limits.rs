@@ -136,3 +136,71 @@ fn a_response_of_more_than_its_limit_is_refused() {
     assert_eq!(run.code, Some(4), "{run}");
     assert!(run.stderr.contains("the response is larger than 32 MiB"), "{run}");
 }
+
+/// The tool in a folder for temporary files of its own.
+fn command_in(temporary: &Path) -> Command {
+    let mut command = crate::helpers::command();
+    command.env("TMPDIR", temporary);
+    command
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Starts `sandbox` and waits until it is served.
+fn served_sandbox(temporary: &Path) -> std::process::Child {
+    let mut child = command_in(temporary).arg("sandbox").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with("export KUBECONFIG="), "{line}");
+    child
+}
+
+#[test]
+fn a_killed_sandbox_is_swept_by_the_next_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = served_sandbox(temporary.path());
+    let folders = entries(temporary.path());
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(temporary.path().join(&folders[0])).unwrap());
+    assert_eq!(mode & 0o777, 0o700);
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    assert_eq!(entries(temporary.path()), folders);
+    let mut next = command_in(temporary.path());
+    next.args(["status", "--sandbox"]);
+    let run = finish(next);
+    assert!(entries(temporary.path()).is_empty(), "{run}");
+}
+
+#[test]
+fn a_second_signal_removes_the_folder_of_the_sandbox() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = served_sandbox(temporary.path());
+    // Both signals are there before the process runs again.
+    for name in ["STOP", "TERM", "INT", "CONT"] {
+        signal(child.id(), name);
+    }
+    child.wait().unwrap();
+    assert!(entries(temporary.path()).is_empty());
+}
+
+#[test]
+fn requests_to_the_sandbox_are_traced() {
+    let run = run("status --sandbox -v");
+    let traced = |path: &str| run.stderr.lines().any(|line| line.starts_with(path) && line.contains(" 200 OK in "));
+    assert!(traced("GET /apis") && traced("GET /api/v1/namespaces/microservices-demo/services?"), "{run}");
+}
+
+#[test]
+fn too_few_open_files_are_an_error_and_no_panic() {
+    let program = crate::helpers::command().get_program().to_owned();
+    for limit in [4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 36, 40, 48, 64] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(&program);
+        command.args(["status", "--sandbox"]).env("HOME", "/nonexistent").stdin(Stdio::null());
+        let run = soon(command);
+        assert!(matches!(run.code, Some(0 | 1 | 4 | 127)) && !run.stderr.contains("panicked"), "{limit}: {run}");
+    }
+}

@@ -64,10 +64,14 @@ async fn pairs(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<Vec<Pair
 /// kubectl, any exit code other than 0 and 1 is a failure. A signal ends the program and its children.
 async fn external(run: &SwitchRun<'_>, command: &str, pairs: &[Pair]) -> error::Result<String> {
     let directory = |prefix: &str| {
-        let created = tempfile::Builder::new().prefix(prefix).tempdir();
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let created = tempfile::Builder::new().prefix(prefix).permissions(owner_only).tempdir();
         created.map_err(|error| Error::local_io("a directory for --diff", error))
     };
     let (live, merged) = (directory("LIVE-")?, directory("MERGED-")?);
+    for folder in [&live, &merged] {
+        run.context.temporary_paths.add(folder.path());
+    }
     for pair in pairs {
         let file = pair.name.replace('/', ".");
         let write = |directory: &Path, text: &str| std::fs::write(directory.join(&file), text);

@@ -12,6 +12,7 @@ use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod}
 use crate::curl_pod::stream::{self, Stream};
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
+use crate::domain::mesh::socket_address;
 use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
@@ -312,7 +313,7 @@ impl<'a> EnforcementWatch<'a> {
             .lagging()
             .into_iter()
             .filter_map(|index| endpoints.get(index))
-            .map(|(ip, port)| format!("{ip}:{port}"))
+            .map(|(ip, port)| socket_address(ip, *port))
             .collect();
         if waited.is_none() {
             let limit = run.settings.wait_timeout.as_secs();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::effective::Effective;
+use crate::domain::probe::EndpointCase;
 use crate::domain::probe::EndpointObservation;
 use crate::domain::proxy::Connections;
 use crate::domain::sample::Sample;
@@ -23,7 +24,9 @@ fn cluster(log: Option<&'static str>) -> Cluster {
     tokio::spawn(async move {
         while let Some((request, respond)) = handle.next_request().await {
             let (status, body) = match request.uri().path() {
-                "/api/v1/namespaces/demo/pods/web-1" => (200, pod("web-1", "one").to_string()),
+                "/api/v1/namespaces/demo/pods" => {
+                    (200, json!({"metadata": {}, "items": [pod("other", "other"), pod("web-1", "one")]}).to_string())
+                }
                 "/api/v1/namespaces/istio-system/pods" => {
                     let items = [pod("ztunnel-a", "other"), pod("ztunnel-b", "one")];
                     (200, json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}).to_string())

@@ -1,8 +1,11 @@
 //! Which `DestinationRule` is in force for a client, out of the rules of three namespaces.
 
 use super::Client;
+use crate::domain::mesh::is_read_by_revision;
 use crate::domain::rule::{DestinationRule, RuleIndex, TlsPlace};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// A place in a rule.
 pub type Place<'a> = (&'a DestinationRule, TlsPlace);
@@ -10,13 +13,19 @@ pub type Place<'a> = (&'a DestinationRule, TlsPlace);
 /// Rules that act as one (DR-6), the oldest first; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce<'a> {
-    rules: Vec<&'a DestinationRule>,
+    rules: Rc<[&'a DestinationRule]>,
 }
 
 impl<'a> InForce<'a> {
     /// Every rule that was merged, the oldest first.
     pub fn rules(&self) -> &[&'a DestinationRule] {
         &self.rules
+    }
+
+    /// The rules that take effect: the one whose `trafficPolicy` counts, and those with subsets, which add up (DR-6).
+    pub fn effective_rules(&self) -> impl Iterator<Item = &'a DestinationRule> {
+        let policy = self.policy().unwrap_or(self.rules[0]);
+        self.rules.iter().copied().filter(move |rule| std::ptr::eq(*rule, policy) || !rule.subsets.is_empty())
     }
 
     /// The rule whose `trafficPolicy` counts, whole: the first that has one (DR-6).
@@ -54,6 +63,26 @@ pub struct VisibleRules<'a> {
     exported: HashMap<&'a str, RuleIndex<'a>>,
     /// What the root namespace keeps for itself.
     private_root: RuleIndex<'a>,
+    /// Rules that were merged before. Many Services share a wildcard rule, and are looked up for the same clients.
+    merged: RefCell<HashMap<MergeKey, Rc<[InForce<'a>]>>>,
+}
+
+/// What decides how rules are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct MergeKey {
+    source: Source,
+    /// The host or wildcard that the rules share.
+    pattern: String,
+    client_namespace: String,
+}
+
+/// Where the rules of a look-up come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Source {
+    /// What the clients of the namespace see first.
+    First,
+    /// What a namespace exports.
+    Exported(String),
 }
 
 /// What decides how rules are sorted.
@@ -77,7 +106,7 @@ impl<'a> VisibleRules<'a> {
         let mut shared: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
         let mut private_root = Vec::new();
         for rule in rules {
-            if rule.revision.is_some() && rule.revision.as_deref() != revision {
+            if !is_read_by_revision(rule.revision.as_deref(), revision) {
                 continue;
             }
             let private = is_private(rule, default_export);
@@ -100,6 +129,7 @@ impl<'a> VisibleRules<'a> {
             local: index(own),
             exported: index(shared),
             private_root: RuleIndex::new(private_root, cluster_domain),
+            merged: RefCell::default(),
         }
     }
 
@@ -108,16 +138,29 @@ impl<'a> VisibleRules<'a> {
         // DR-9: for clients in the root namespace its public rules do not come first.
         let first =
             if client.namespace == self.root { Some(&self.private_root) } else { self.local.get(client.namespace) };
-        if let Some((_, rules)) = first.and_then(|index| index.most_specific(host)) {
+        if let Some((pattern, rules)) = first.and_then(|index| index.most_specific(host)) {
             // DR-3, DR-5: one that does not speak for this client still ends the search.
-            return choose(rules, client);
+            return choose(&self.merged(Source::First, pattern, client, || rules.to_vec()), client);
         }
         [service, self.root].into_iter().find_map(|namespace| {
-            let (_, rules) = self.exported.get(namespace)?.most_specific(host)?;
-            let visible: Vec<&DestinationRule> =
-                rules.iter().copied().filter(|rule| exports(rule, self.default_export, client.namespace)).collect();
-            choose(&visible, client)
+            let (pattern, rules) = self.exported.get(namespace)?.most_specific(host)?;
+            let visible =
+                || rules.iter().copied().filter(|rule| exports(rule, self.default_export, client.namespace)).collect();
+            choose(&self.merged(Source::Exported(namespace.to_owned()), pattern, client, visible), client)
         })
+    }
+
+    /// The rules for a pattern, merged for the clients of a namespace.
+    fn merged(
+        &self,
+        source: Source,
+        pattern: String,
+        client: Client<'_>,
+        rules: impl FnOnce() -> Vec<&'a DestinationRule>,
+    ) -> Rc<[InForce<'a>]> {
+        let mut merged = self.merged.borrow_mut();
+        let entry = merged.entry(MergeKey { source, pattern, client_namespace: client.namespace.to_owned() });
+        Rc::clone(entry.or_insert_with(|| merge(&rules()).into()))
     }
 }
 
@@ -142,8 +185,7 @@ fn exports(rule: &DestinationRule, default_export: &[String], namespace: &str) -
 
 /// Of the rules for one host, the ones that speak for the client: those that select it, else the youngest of the
 /// others (DR-5, DR-7).
-fn choose<'a>(rules: &[&'a DestinationRule], client: Client<'_>) -> Option<InForce<'a>> {
-    let groups = merge(rules);
+fn choose<'a>(groups: &[InForce<'a>], client: Client<'_>) -> Option<InForce<'a>> {
     let selects = |group: &&InForce<'_>| {
         !group.selector().is_empty()
             && group.selector().iter().all(|(key, value)| client.labels.get(key) == Some(value))
@@ -157,26 +199,27 @@ fn choose<'a>(rules: &[&'a DestinationRule], client: Client<'_>) -> Option<InFor
 pub fn merge<'a>(rules: &[&'a DestinationRule]) -> Vec<InForce<'a>> {
     let mut sorted = rules.to_vec();
     sorted.sort_by_key(|rule| (!rule.selects_clients(), rule.created, rule.name.as_str(), rule.namespace.as_str()));
-    let mut groups: Vec<InForce<'a>> = Vec::new();
+    let mut groups: Vec<Vec<&'a DestinationRule>> = Vec::new();
     for rule in sorted {
         let special = rule.selects_clients();
         // DR-8: a private rule is merged into those for some clients, and does not stand for the others any more.
         let swallowed = !special && rule.export_to == ["."];
-        let joins = |group: &InForce<'_>| {
-            let same = group.selector() == &rule.client_selector;
-            let same_audience = special || audience(group.rules[0]) == audience(rule);
-            same && same_audience || swallowed && !group.selector().is_empty()
+        let joins = |group: &[&DestinationRule]| {
+            let first = group[0];
+            let same = first.client_selector == rule.client_selector;
+            let same_audience = special || audience(first) == audience(rule);
+            same && same_audience || swallowed && first.selects_clients()
         };
         let mut joined = false;
         for group in groups.iter_mut().filter(|group| joins(group)) {
-            group.rules.push(rule);
+            group.push(rule);
             joined = true;
         }
         if !joined {
-            groups.push(InForce { rules: vec![rule] });
+            groups.push(vec![rule]);
         }
     }
-    groups
+    groups.into_iter().map(|rules| InForce { rules: rules.into() }).collect()
 }
 
 fn audience(rule: &DestinationRule) -> BTreeSet<&str> {

@@ -4,7 +4,7 @@ use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
 use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
-use crate::domain::mesh::{DataPlane, MtlsMode, PeerAuthentication};
+use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, MtlsMode, PeerAuthentication};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +55,7 @@ fn ignored(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         .pods
         .values()
         .filter(|pod| pod.data_plane.is_meshed())
-        .filter_map(|pod| pod.revision.as_deref())
+        .map(|pod| pod.revision.as_deref().unwrap_or(DEFAULT_REVISION))
         .collect();
     if revisions.is_empty() {
         return;
@@ -133,10 +133,13 @@ fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
 /// F24: holes in a STRICT namespace.
 fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
-    let revision = snapshot.pods.values().find_map(|pod| pod.revision.as_deref());
     let index = PolicyIndex::new(&snapshot.policies);
-    let general = index.namespace_mode(&snapshot.namespace, revision);
-    if snapshot.policies.legacy_only || general != MtlsMode::Strict {
+    let meshed = snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed());
+    let revisions: BTreeSet<Option<&str>> = meshed.map(|pod| pod.revision.as_deref()).collect();
+    let is_strict = |revision| index.namespace_mode(&snapshot.namespace, revision) == MtlsMode::Strict;
+    // Pods of different revisions can follow different policies of the namespace.
+    let all_strict = if revisions.is_empty() { is_strict(None) } else { revisions.into_iter().all(is_strict) };
+    if snapshot.policies.legacy_only || !all_strict {
         return;
     }
     let mut holes: BTreeMap<AppliedPolicy, BTreeSet<String>> = BTreeMap::new();

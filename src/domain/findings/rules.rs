@@ -5,7 +5,7 @@ use crate::domain::mesh::{DestinationRule, Service, TlsPlace};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Caller, Overview};
 use crate::domain::rule::RuleIndex;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn object(context: &NamespaceContext, rule: &DestinationRule) -> String {
     if rule.namespace == context.snapshot.namespace {
@@ -21,7 +21,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         let message = "auto mTLS is off: clients send plaintext wherever no rule says otherwise";
         findings.push(Finding::new(Severity::Info, Code::AutoMtlsOff, message));
     }
-    let by_host: HashMap<String, &Service> = snapshot
+    let by_host: BTreeMap<String, &Service> = snapshot
         .services
         .iter()
         .map(|service| (service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain), service))
@@ -37,7 +37,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
 fn one(
     context: &NamespaceContext,
     rule: &DestinationRule,
-    by_host: &HashMap<String, &Service>,
+    by_host: &BTreeMap<String, &Service>,
     findings: &mut Vec<Finding>,
 ) {
     let domain = &context.snapshot.mesh.cluster_domain;
@@ -82,7 +82,7 @@ fn matches_nothing(
     context: &NamespaceContext,
     rule: &DestinationRule,
     host: &str,
-    by_host: &HashMap<String, &Service>,
+    by_host: &BTreeMap<String, &Service>,
 ) -> Option<&'static str> {
     let snapshot = &context.snapshot;
     if rule.is_wildcard() || by_host.contains_key(host) {
@@ -93,19 +93,21 @@ fn matches_nothing(
         return Some("is the name of no Service of the namespace");
     }
     // `web.shop` and `web.shop.svc` are the beginnings of names.
-    let partial = |full: &&String| full.strip_prefix(host).is_some_and(|rest| rest.starts_with('.'));
-    let is_name = host.contains('.') && by_host.keys().any(|full| partial(&full));
-    is_name.then_some("is not fully qualified, so it matches no Service")
+    let beginning = format!("{host}.");
+    let next = by_host.range(beginning.clone()..).next();
+    let is_partial = host.contains('.') && next.is_some_and(|(full, _)| full.starts_with(&beginning));
+    is_partial.then_some("is not fully qualified, so it matches no Service")
 }
 
 /// DR-6, DR-7: rules of the namespace that lose against another for the same host.
-fn not_in_force(context: &NamespaceContext, by_host: &HashMap<String, &Service>, findings: &mut Vec<Finding>) {
+fn not_in_force(context: &NamespaceContext, by_host: &BTreeMap<String, &Service>, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     let index = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
     let mut told: BTreeSet<Vec<String>> = BTreeSet::new();
-    let mut hosts: Vec<&String> = by_host.keys().collect();
-    hosts.sort_unstable();
-    for host in hosts {
+    let mut patterns = BTreeSet::new();
+    // Services with the same pattern have the same rules.
+    let is_first = |host: &&String| index.most_specific(host).is_some_and(|(pattern, _)| patterns.insert(pattern));
+    for host in by_host.keys().filter(is_first) {
         let Some(serving) = index.serving(host) else { continue };
         let lost: Vec<String> =
             serving.idle.iter().filter(|rule| rule.has_traffic_policy).map(|rule| object(context, rule)).collect();

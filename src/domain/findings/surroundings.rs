@@ -114,10 +114,14 @@ fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Fin
     };
     let severity = if purpose == Purpose::BeforeSwitch { Severity::Error } else { Severity::Warning };
     for seen in observed {
-        let message = format!(
-            "{} sent plaintext to {} ({} requests or connections in the last hours)",
-            seen.client, seen.workload, seen.count
+        let count = seen.count.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+        let mut message = format!(
+            "{} sent plaintext to {} ({count} requests or connections in the last hours)",
+            seen.client, seen.workload
         );
+        if !seen.is_named {
+            message += "; probes by this tool count too: pass a --since that begins after its last run";
+        }
         let service = (!seen.service.is_empty()).then(|| format!("service/{}", seen.service));
         let objects = [seen.client.clone(), seen.workload.clone()].into_iter().chain(service);
         findings.push(Finding::new(severity, Code::PlaintextSeen, message).about(objects));

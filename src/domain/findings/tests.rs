@@ -113,7 +113,8 @@ const ROWS: &[(Code, Severity, Change)] = &[
             client: "outside/legacy".into(),
             workload: "deployment/web".into(),
             service: "web".into(),
-            count: 7,
+            count: Some(7),
+            is_named: true,
         }]);
     }),
     (Code::ModeException, Severity::Warning, |context| {

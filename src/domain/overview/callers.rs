@@ -6,7 +6,7 @@ use crate::domain::client_tls::{
     Call, CallOutcome, Client, ClientKind, InForce, Mesh, VisibleRules, call_outcome, sends,
 };
 use crate::domain::effective::PolicyIndex;
-use crate::domain::mesh::{DataPlane, Service, ServiceKind, ServicePort};
+use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, Service, ServiceKind, ServicePort};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::rule::covers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Callers<'a> {
     context: &'a NamespaceContext,
     mesh: Mesh<'a>,
-    rules: VisibleRules<'a>,
+    /// The rules that the namespace's clients see, for each revision of their proxies.
+    rules: Vec<VisibleRules<'a>>,
     who: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
     /// Subsets by the host that they are routed for.
     routed: BTreeMap<&'a str, Vec<&'a str>>,
@@ -25,12 +26,18 @@ impl<'a> Callers<'a> {
     pub(super) fn new(context: &'a NamespaceContext, index: &'a PolicyIndex<'a>) -> Self {
         let snapshot = &context.snapshot;
         let meshed = || snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished);
-        let sorting = Sorting {
+        let sorting = |revision| Sorting {
             root: &snapshot.mesh.root_namespace,
             cluster_domain: &snapshot.mesh.cluster_domain,
             default_export: &snapshot.mesh.rule_export,
-            revision: meshed().find_map(|pod| pod.revision.as_deref()),
+            revision: Some(revision),
         };
+        let mut revisions: BTreeSet<&str> =
+            meshed().map(|pod| pod.revision.as_deref().unwrap_or(DEFAULT_REVISION)).collect();
+        if revisions.is_empty() {
+            revisions.insert(DEFAULT_REVISION);
+        }
+        let visible = |revision| VisibleRules::new(context.rules.iter(), sorting(revision));
         let (sidecars, ambient) = (
             meshed().any(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway),
             meshed().any(|pod| pod.data_plane == DataPlane::Ambient),
@@ -64,7 +71,7 @@ impl<'a> Callers<'a> {
         Self {
             context,
             mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
-            rules: VisibleRules::new(context.rules.iter(), sorting),
+            rules: revisions.into_iter().map(visible).collect(),
             who: callers,
             routed,
         }
@@ -91,12 +98,16 @@ impl<'a> Callers<'a> {
         let mut views = Vec::new();
         for (caller, namespace, kind, labels) in &self.who {
             let client = Client { namespace, labels, kind: *kind };
-            let rule = self.rules.in_force(client, &host, &snapshot.namespace);
-            views.push(self.view(caller, client, rule.as_ref(), call, endpoints, http));
-            let routed = self.routed.get(host.as_str()).into_iter().flatten();
-            for subset in routed.filter(|subset| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())) {
-                let call = Call { subset: Some(subset), ..call };
-                views.push(self.view(caller, client, rule.as_ref(), call, endpoints, http));
+            let first = views.len();
+            for rules in &self.rules {
+                let rule = rules.in_force(client, &host, &snapshot.namespace);
+                let view = self.view(caller, client, rule.as_ref(), call, endpoints, http);
+                add_view(&mut views, first, view);
+                let routed = self.routed.get(host.as_str()).into_iter().flatten();
+                for subset in routed.filter(|subset| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())) {
+                    let call = Call { subset: Some(subset), ..call };
+                    add_view(&mut views, first, self.view(caller, client, rule.as_ref(), call, endpoints, http));
+                }
             }
         }
         views
@@ -113,7 +124,7 @@ impl<'a> Callers<'a> {
     ) -> CallerView {
         let subset = call.subset.and_then(|name| rule?.subset(name)).map(|(rule, index)| &rule.subsets[index]);
         let rules = rule.map_or_else(Vec::new, |rule| {
-            rule.rules().iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
+            rule.effective_rules().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect()
         });
         let mut view = CallerView {
             caller: caller.clone(),
@@ -144,6 +155,26 @@ impl<'a> Callers<'a> {
         }
         view
     }
+}
+
+/// Adds a view, or adds what it shows to the view of the same caller and subset from `first` on: clients whose proxies have
+/// different revisions can send different things.
+fn add_view(views: &mut Vec<CallerView>, first: usize, view: CallerView) {
+    let Some(known) = views[first..].iter_mut().find(|known| known.subset == view.subset) else {
+        views.push(view);
+        return;
+    };
+    for rule in view.rules {
+        if !known.rules.contains(&rule) {
+            known.rules.push(rule);
+        }
+    }
+    known.explicit |= view.explicit;
+    known.outcome = known.outcome.max(view.outcome);
+    for (workload, sent) in view.sends {
+        known.sends.entry(workload).or_default().extend(sent);
+    }
+    known.breaks.extend(view.breaks);
 }
 
 /// Other namespaces whose rules cover, or could cover, a Service of this one: their clients may send something else.

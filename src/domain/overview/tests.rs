@@ -90,6 +90,25 @@ fn callers_are_told_apart_by_their_rules() {
     assert_eq!(of(&overview, &Caller::Elsewhere).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
+/// Clients of one namespace can belong to control planes of different revisions, whichever pod comes first.
+#[test]
+fn every_revision_of_the_clients_counts() {
+    for (first, second) in [("default", "canary"), ("canary", "default")] {
+        let mut canary = rule("plain", "web.shop.svc.cluster.local", Some(ClientTls::Disable));
+        canary.revision = Some("canary".into());
+        let mut context = with_rules(namespace_context(&["api", "web"]), vec![canary]);
+        context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+        for (pod, revision) in [("api-0", first), ("web-0", second)] {
+            context.snapshot.pods.get_mut(pod).expect("a pod").revision = Some(revision.into());
+        }
+        let overview = overview(&context);
+        let web = overview.ports.iter().find(|port| port.service == "web").expect("its port");
+        let own = web.callers.iter().find(|view| view.caller == Caller::Own).expect("its own clients");
+        assert_eq!(own.to("pod/web-0").0, [WireProtocol::Raw, WireProtocol::Mtls].into(), "{first}");
+        assert_eq!((own.outcome, &own.rules[..]), (CallOutcome::Breaks, &["shop/plain".to_owned()][..]), "{first}");
+    }
+}
+
 #[test]
 fn a_workload_without_a_service_has_its_mode_too() {
     let mut context = namespace_context(&["web"]);

@@ -4,6 +4,7 @@
 use super::{Plan, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace};
 use crate::domain::mesh::{DestinationRule, LegacyPolicy, MtlsMode, PeerAuthentication, Policies, Snapshot};
 use crate::domain::rule::ClientTls;
+use std::collections::HashMap;
 
 /// The snapshot with every change of the plan made.
 pub fn after(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
@@ -13,9 +14,24 @@ pub fn after(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
             after.policies = policies_after(&after.policies, policy, mode);
         }
     }
-    for rule in &plan.rules {
-        change_rule(&mut after.rules, rule);
+    after.rules = rules_after(after.rules, &plan.rules);
+    after
+}
+
+/// The rules with every change made.
+fn rules_after(rules: Vec<DestinationRule>, changes: &[RuleChange]) -> Vec<DestinationRule> {
+    let mut changes: HashMap<(String, String), &RuleChange> =
+        changes.iter().map(|change| ((change.namespace.clone(), change.name.clone()), change)).collect();
+    let mut after = Vec::with_capacity(rules.len() + changes.len());
+    for rule in rules {
+        match changes.remove(&(rule.namespace.clone(), rule.name.clone())) {
+            Some(change) => after.extend(change_rule(Some(rule), change)),
+            None => after.push(rule),
+        }
     }
+    let mut created: Vec<&RuleChange> = changes.into_values().collect();
+    created.sort_by_key(|change| (&change.namespace, &change.name));
+    after.extend(created.into_iter().filter_map(|change| change_rule(None, change)));
     after
 }
 
@@ -42,10 +58,10 @@ pub fn policies_after(policies: &Policies, change: &PolicyChange, mode: MtlsMode
     after
 }
 
-fn change_rule(rules: &mut Vec<DestinationRule>, change: &RuleChange) {
-    let is_changed = |rule: &DestinationRule| rule.namespace == change.namespace && rule.name == change.name;
+/// A rule as a change leaves it; `None` where it does not exist then.
+fn change_rule(rule: Option<DestinationRule>, change: &RuleChange) -> Option<DestinationRule> {
     match &change.action {
-        RuleAction::Create { host } => rules.push(DestinationRule {
+        RuleAction::Create { host } => Some(DestinationRule {
             namespace: change.namespace.clone(),
             name: change.name.clone(),
             created: i64::MAX,
@@ -54,23 +70,21 @@ fn change_rule(rules: &mut Vec<DestinationRule>, change: &RuleChange) {
             tls: Some(ClientTls::IstioMutual),
             ..DestinationRule::default()
         }),
-        RuleAction::Apply { rule, .. } | RuleAction::Merge { rule, .. } => {
-            rules.retain(|rule| !is_changed(rule));
-            rules.push((**rule).clone());
-        }
+        RuleAction::Apply { rule, .. } | RuleAction::Merge { rule, .. } => Some((**rule).clone()),
         RuleAction::Edit(edits) => {
-            let Some(rule) = rules.iter_mut().find(|rule| is_changed(rule)) else { return };
+            let mut rule = rule?;
             for edit in edits {
                 match edit {
-                    TlsEdit::Set { place, .. } => set_tls(rule, *place, Some(ClientTls::IstioMutual)),
-                    TlsEdit::Remove { place } => set_tls(rule, *place, None),
+                    TlsEdit::Set { place, .. } => set_tls(&mut rule, *place, Some(ClientTls::IstioMutual)),
+                    TlsEdit::Remove { place } => set_tls(&mut rule, *place, None),
                 }
             }
+            Some(rule)
         }
-        RuleAction::Delete => rules.retain(|rule| !is_changed(rule)),
+        RuleAction::Delete => None,
         // A spec that is put back is JSON, which this module does not read; no check needs it, because nothing is
         // checked before a restore.
-        RuleAction::PutBack { .. } | RuleAction::Unchanged => {}
+        RuleAction::PutBack { .. } | RuleAction::Unchanged => rule,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plans what servers accept: the change of the one policy without a selector that decides the namespace's mode.
 
 use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange, SwitchRequest, Warning};
-use crate::domain::mesh::{MtlsMode, PeerAuthentication, Snapshot};
+use crate::domain::mesh::{DEFAULT_REVISION, MtlsMode, PeerAuthentication, Snapshot, is_read_by_revision};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of a new policy; the legacy API accepts no other (LP-7).
@@ -82,9 +82,6 @@ pub(super) fn through_permissive(change: &PolicyChange) -> (PolicyChange, Policy
     )
 }
 
-/// The revision of an installation and of pods without the label `istio.io/rev`.
-const DEFAULT_REVISION: &str = "default";
-
 /// Revisions of the namespace's meshed pods; without such pods, the default one.
 pub(super) fn revisions(snapshot: &Snapshot) -> BTreeSet<String> {
     let meshed = snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed());
@@ -104,7 +101,7 @@ fn namespace_policies<'a>(snapshot: &'a Snapshot, plan: &mut Plan) -> Vec<Namesp
     // PA-9: a policy that no proxy of the namespace sees has no effect.
     let revisions = revisions(snapshot);
     let seen_by = |policy: &PeerAuthentication, revision: &String| {
-        policy.revision.as_ref().is_none_or(|labelled| labelled == revision)
+        is_read_by_revision(policy.revision.as_deref(), Some(revision.as_str()))
     };
     let (seen, unseen): (Vec<_>, Vec<_>) =
         policies.into_iter().partition(|policy| revisions.iter().any(|revision| seen_by(policy, revision)));

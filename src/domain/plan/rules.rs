@@ -7,7 +7,7 @@ use super::{
 use crate::domain::mesh::{MtlsMode, Service, ServiceKind, Snapshot};
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Name of the one rule of `RuleScope::Namespace`.
 const NAMESPACE_RULE: &str = "secure-traffic";
@@ -68,6 +68,7 @@ pub(super) fn free_name<T: Borrow<str> + Ord>(name: &str, taken: &BTreeSet<T>) -
 }
 
 /// To which clients of a Service a rule of the namespace applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
     /// To all.
     All,
@@ -86,6 +87,9 @@ struct Enable<'a> {
     /// Places to set, by the name of the rule; the set is empty for a rule that is as it should be.
     edits: BTreeMap<&'a str, Places>,
     rules: RuleIndex<'a>,
+    /// To which clients the rules for a host or a pattern apply, for those whose edits are collected. Many Services share a
+    /// pattern.
+    served: HashMap<String, Served>,
     /// Services that get a rule each.
     exact: Vec<&'a Service>,
     /// Services that one rule for the namespace covers.
@@ -101,7 +105,17 @@ impl<'a> Enable<'a> {
             RuleChoice::Never => false,
         };
         let rules = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
-        Self { snapshot, request, plan, explicit, edits: BTreeMap::new(), rules, exact: Vec::new(), wide: Vec::new() }
+        Self {
+            snapshot,
+            request,
+            plan,
+            explicit,
+            edits: BTreeMap::new(),
+            rules,
+            served: HashMap::new(),
+            exact: Vec::new(),
+            wide: Vec::new(),
+        }
     }
 
     fn run(mut self, services: &[&'a Service]) {
@@ -138,13 +152,24 @@ impl<'a> Enable<'a> {
         service.host(&self.snapshot.namespace, &self.snapshot.mesh.cluster_domain)
     }
 
-    fn serving(&self, service: &Service) -> Option<Serving<'a>> {
-        self.rules.serving(&self.host(service))
+    /// The host or pattern whose rules apply to a Service.
+    fn pattern(&self, service: &Service) -> Option<String> {
+        self.rules.most_specific(&self.host(service)).map(|(pattern, _)| pattern)
     }
 
     /// Collects the places that the rules which apply to a Service lack.
     fn collect_edits(&mut self, service: &Service) -> Served {
-        let Some(serving) = self.serving(service) else { return Served::None };
+        let Some(pattern) = self.pattern(service) else { return Served::None };
+        if let Some(served) = self.served.get(&pattern) {
+            return *served;
+        }
+        let Some(serving) = self.rules.serving(&self.host(service)) else { return Served::None };
+        let served = self.collect_edits_of(&serving);
+        self.served.insert(pattern, served);
+        served
+    }
+
+    fn collect_edits_of(&mut self, serving: &Serving<'a>) -> Served {
         let name = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
         if serving.in_force.len() + serving.idle.len() > 1 {
             self.plan.warnings.push(Warning::SeveralRules {
@@ -189,6 +214,7 @@ impl<'a> Enable<'a> {
             |rule: &&DestinationRule| self.edits.get(rule.name.as_str()).is_some_and(|edits| !edits.is_empty());
         let wildcards: Vec<_> =
             self.snapshot.rules.iter().filter(|rule| rule.is_wildcard()).filter(is_changed).collect();
+        let (reached, requested) = (self.reached(), names(services));
         for rule in wildcards {
             let namespace_suffix = format!(".{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
             if !rule.host.ends_with(&namespace_suffix) && !self.request.force {
@@ -196,16 +222,30 @@ impl<'a> Enable<'a> {
                     .blockers
                     .push(PlanBlocker::WildcardTooWide { rule: rule.name.clone(), host: rule.host.clone() });
             }
-            self.check_reach(&rule.name, Some(&rule.host), services);
+            self.check_reach(&rule.name, Some(&rule.host), &reached, &requested);
         }
+    }
+
+    /// The Services by the host or pattern whose rules apply to them.
+    fn reached(&self) -> HashMap<Option<String>, Vec<&'a Service>> {
+        let mut reached: HashMap<_, Vec<&Service>> = HashMap::new();
+        for service in &self.snapshot.services {
+            reached.entry(self.pattern(service)).or_default().push(service);
+        }
+        reached
     }
 
     /// What a wildcard rule does to Services without a rule of their own. `pattern` is its host; `None` is the rule that
     /// this plan creates.
-    fn check_reach(&mut self, rule: &str, pattern: Option<&str>, requested: &[&Service]) {
-        let reached = |service: &&Service| self.serving(service).map(|serving| serving.host).as_deref() == pattern;
-        let reached: Vec<&Service> = self.snapshot.services.iter().filter(reached).collect();
-        for service in &reached {
+    fn check_reach(
+        &mut self,
+        rule: &str,
+        pattern: Option<&str>,
+        reached: &HashMap<Option<String>, Vec<&Service>>,
+        requested: &BTreeSet<&str>,
+    ) {
+        let reached: &[&Service] = reached.get(&pattern.map(str::to_owned)).map_or(&[], Vec::as_slice);
+        for service in reached {
             if let Some(reason) = exclusion(self.snapshot, service).filter(|_| !self.request.force) {
                 self.plan.blockers.push(PlanBlocker::WildcardBreaks {
                     rule: rule.to_owned(),
@@ -214,7 +254,6 @@ impl<'a> Enable<'a> {
                 });
             }
         }
-        let requested: BTreeSet<&str> = requested.iter().map(|service| service.name.as_str()).collect();
         let others =
             reached.iter().map(|service| service.name.clone()).filter(|name| !requested.contains(name.as_str()));
         let mut others: Vec<String> = others.collect();
@@ -260,7 +299,8 @@ impl<'a> Enable<'a> {
         }
         if !self.wide.is_empty() {
             let covered = std::mem::take(&mut self.wide);
-            self.check_reach(&last, None, &covered);
+            let (reached, requested) = (self.reached(), names(&covered));
+            self.check_reach(&last, None, &reached, &requested);
         }
     }
 
@@ -270,6 +310,10 @@ impl<'a> Enable<'a> {
             || !self.snapshot.mesh.auto_mtls
             || super::namespace_mode(self.snapshot) == Some(MtlsMode::Disable)
     }
+}
+
+fn names<'a>(services: &[&'a Service]) -> BTreeSet<&'a str> {
+    services.iter().map(|service| service.name.as_str()).collect()
 }
 
 fn change(rule: &DestinationRule, edits: Vec<TlsEdit>) -> RuleChange {

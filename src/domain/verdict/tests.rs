@@ -123,7 +123,7 @@ fn judged(case: &Case, seen: &Observation) -> Verdict {
 
 const SIDECAR_403: &str = "accepted: HTTP 403: plaintext got in, denied by authorization";
 const SIDECAR_503: &str = "accepted: HTTP 503: the sidecar let it in, the application is down";
-const OWN_TLS_400: &str = "accepted: HTTP 400, as an application answers that speaks TLS itself";
+const OWN_TLS_400: &str = "accepted: HTTP 400: the application speaks TLS itself";
 const NOT_HTTP: &str = "accepted: bytes came back, not HTTP";
 
 /// One row a situation that was measured on a real mesh.
@@ -170,7 +170,9 @@ fn situations_as_measured() {
         ("application closes, no sidecar", &unmeshed, silent(52, true), no_hello(), "inconclusive: closed-not-reset"),
         ("nothing listens, no sidecar", &unmeshed, silent(7, false), no_hello(), "inconclusive: refused"),
         ("TCP echo or banner under PERMISSIVE", &permissive, silent(1, true), no_hello(), NOT_HTTP),
-        ("application speaks TLS itself and answers 400", &permissive, http(400), no_hello(), OWN_TLS_400),
+        ("application answers 400, and no TLS hello", &permissive, http(400), no_hello(), "accepted: HTTP 400"),
+        ("application answers 400, and the mesh a hello", &permissive, http(400), hello(), "accepted: HTTP 400"),
+        ("application speaks TLS itself and answers 400", &permissive, http(400), forged_hello(), OWN_TLS_400),
         (
             "application speaks TLS itself and hangs up",
             &permissive,
@@ -245,7 +247,7 @@ fn curls_codes_together_with_what_came_back() {
         ("0, 503 of the sidecar", from_sidecar(503), no_hello(), SIDECAR_503),
         ("22, 503 of the sidecar", Sample { exit: 22, ..from_sidecar(503) }, no_hello(), SIDECAR_503),
         ("0, the application's own 503", http(503), no_hello(), "accepted: HTTP 503"),
-        ("0, 400 of a TLS server", http(400), no_hello(), OWN_TLS_400),
+        ("0, 400", http(400), no_hello(), "accepted: HTTP 400"),
         ("1, bytes of no HTTP", Sample { bytes: 7, ..silent(1, true) }, no_hello(), NOT_HTTP),
         ("1, HTTP/0.9, nothing counted", silent(1, true), no_hello(), NOT_HTTP),
         ("8, weird reply", silent(8, true), no_hello(), NOT_HTTP),
@@ -582,4 +584,23 @@ proptest! {
         }
         prop_assert_ne!(judged(&case, &seen).as_str(), "rejected");
     }
+}
+
+#[test]
+fn a_400_that_asks_for_tls_in_its_body_comes_from_an_application_that_speaks_tls() {
+    for (body, expected) in [
+        ("Client sent an HTTP request to an HTTPS server.\n", OWN_TLS_400),
+        ("<center>The plain HTTP request was sent to HTTPS port</center>", OWN_TLS_400),
+        ("{\"error\": \"missing parameter\"}", "accepted: HTTP 400"),
+    ] {
+        let seen = Observation { body: Some(body.to_owned()), ..everywhere(&http(400), no_hello()) };
+        assert_eq!(word(&judged(&case(vec![endpoint()]), &seen)), expected, "{body}");
+    }
+}
+
+#[test]
+fn an_ipv6_endpoint_is_named_with_brackets() {
+    let endpoint = EndpointCase { address: "fd00::1".to_owned(), ..endpoint_in(MtlsMode::Strict) };
+    let verdict = judged(&case(vec![endpoint]), &everywhere(&reset(), hello()));
+    assert_eq!(verdict.evidence().map(|evidence| evidence[0].endpoint.as_str()), Some("[fd00::1]:8080"));
 }

@@ -275,3 +275,25 @@ fn disabling_one_service_keeps_the_wildcard() {
     assert_eq!(disabled.warnings, [Warning::WildcardKept { rule: "all".into(), host: ALL.into() }, policy]);
     assert_eq!(summary(&plan(&snapshot, &DISABLE)), ["all configured", "web configured"]);
 }
+
+/// Work that grows with the product of rules and Services takes minutes here.
+#[test]
+fn thousands_of_wildcard_rules_over_thousands_of_services_are_planned_and_examined_at_once() {
+    use crate::domain::findings::{Purpose, examine};
+    use crate::domain::overview::tests::{namespace_context, with_rules};
+    let names: Vec<String> = (0..1000).map(|number| format!("web-{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let shared = (0..3000).map(|number| rule(&format!("shared-{number}"), "*.local", Some(ClientTls::Disable)));
+    let suffixes = (0..1000).map(|number| {
+        rule(&format!("suffix-{number}"), &format!("*{number:03}.shop.svc.cluster.local"), Some(ClientTls::Disable))
+    });
+    let partial = (0..2000).map(|number| rule(&format!("partial-{number}"), &format!("a{number}.b"), None));
+    let rules: Vec<_> = shared.chain(suffixes).chain(partial).collect();
+    let start = std::time::Instant::now();
+    let context = with_rules(namespace_context(&names), rules);
+    let plan = plan(&context.snapshot, &ENABLE);
+    let after = crate::domain::plan::after::after(&context.snapshot, &plan);
+    assert!(plan.rules.len() >= 1000, "{}", plan.rules.len());
+    examine(&context.with(after), Purpose::BeforeSwitch);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
