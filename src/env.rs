@@ -1,5 +1,5 @@
 //! Reads the environment variables, how the process was started, and a limit of the process. (The parser reads
-//! `SECURE_TRAFFIC_IMAGE`, the client reads `KUBECONFIG`.)
+//! `SECURE_TRAFFIC_IMAGE`.)
 
 use crate::signal::Hangup;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Files that every command must be able to open at the same time: the runtime's own, and a few connections.
 const OPEN_FILES: usize = 32;
 
-/// The values of the environment variables that concern output and identity.
+/// The values of the environment variables that concern output, identity and connection.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// `NO_COLOR` is set and not empty: <https://no-color.org>.
@@ -22,6 +22,16 @@ pub struct Environment {
     pub holder: String,
     /// `KUBECTL_EXTERNAL_DIFF`: the program that shows differences, with its options.
     pub external_diff: Option<String>,
+    /// The files of `KUBECONFIG`.
+    pub kubeconfig: Vec<PathBuf>,
+    /// The home directory.
+    pub home: Option<PathBuf>,
+    /// `HTTPS_PROXY`, else `https_proxy`.
+    pub https_proxy: Option<String>,
+    /// `HTTP_PROXY`, else `http_proxy`.
+    pub http_proxy: Option<String>,
+    /// `NO_PROXY`, else `no_proxy`.
+    pub no_proxy: Option<String>,
 }
 
 /// The file of a program of the host, from `PATH`.
@@ -42,12 +52,21 @@ pub fn check_open_files() -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn read() -> Environment {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let either = |names: [&str; 2]| {
+        names.into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
+    let paths = std::env::var_os("KUBECONFIG").unwrap_or_default();
     Environment {
         no_color: set("NO_COLOR"),
         dumb: std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
         ci: set("CI"),
         holder: holder(),
         external_diff: std::env::var("KUBECTL_EXTERNAL_DIFF").ok().filter(|command| !command.trim().is_empty()),
+        kubeconfig: std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect(),
+        home: std::env::home_dir(),
+        https_proxy: either(["HTTPS_PROXY", "https_proxy"]),
+        http_proxy: either(["HTTP_PROXY", "http_proxy"]),
+        no_proxy: either(["NO_PROXY", "no_proxy"]),
     }
 }
 

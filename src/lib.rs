@@ -115,7 +115,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::Probe(args) => commands::probe::run(&context, &settings::probe_settings(&args)).await,
             Command::Status(args) => commands::status::run(&context, &settings::status_settings(&args)).await,
             Command::Cleanup => commands::cleanup::run(&context).await,
-            Command::Rbac(args) => commands::rbac::run(&context, &args),
+            Command::Rbac(args) => commands::rbac::run(&context, &args).await,
             Command::Completions { shell } => commands::generate::completions(&context, shell),
             Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),
             Command::Demo(args) => commands::demo::run(&context, &args).await,

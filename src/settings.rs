@@ -5,7 +5,9 @@ use crate::cli::probe::{PodArgs, ProbeArgs};
 use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
 use crate::cli::switch::{DisableArgs, DryRun, EnableArgs, SwitchArgs};
 use crate::cli::values::{ColorChoice, OutputFormat, SandboxState};
-use crate::cluster::connect::Connection;
+use crate::cluster::connection::Connection;
+use crate::cluster::http_proxy::ProxyVariables;
+use crate::cluster::kubeconfig;
 use crate::cluster::snapshot::MeshOptions;
 use crate::curl_pod::curl::CurlLimits;
 use crate::curl_pod::runner::PodOptions;
@@ -52,6 +54,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
     Settings {
         connection: Connection {
             kubeconfig: args.kubeconfig.clone(),
+            default_kubeconfigs: kubeconfig::default_files(&environment.kubeconfig, environment.home.as_deref()),
             context: args.context.clone(),
             cluster: args.cluster.clone(),
             user: args.user.clone(),
@@ -65,6 +68,11 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             impersonate_groups: args.impersonate_groups.clone(),
             impersonate_uid: args.impersonate_uid.clone(),
             request_timeout: limit(args.request_timeout),
+            proxies: ProxyVariables {
+                https: environment.https_proxy,
+                http: environment.http_proxy,
+                no_proxy: environment.no_proxy,
+            },
             trace: None,
         },
         mesh: MeshOptions {

@@ -24,7 +24,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub user: Option<String>,
     /// Address of the API server
-    #[arg(short, long, global = true, value_name = "URL", help_heading = "Cluster")]
+    #[arg(short, long, global = true, value_name = "URL", value_parser = super::values::server(), help_heading = "Cluster")]
     pub server: Option<String>,
     /// Bearer token
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Cluster")]

@@ -26,7 +26,7 @@ pub struct FindingArgs {
     #[arg(long, value_name = "CODE", help_heading = "Findings")]
     pub ignore: Vec<Code>,
     /// Prometheus to ask who has really sent plaintext
-    #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "Findings")]
+    #[arg(long, value_name = "URL", value_parser = http_url(), help_heading = "Findings")]
     pub prometheus: Option<Url>,
     /// How far back to ask it
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, help_heading = "Findings")]

@@ -3,7 +3,7 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{FrontDoorUrl, OutputFormat, duration, off_mode};
+use super::values::{OutputFormat, check_url, duration, off_mode};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -62,7 +62,7 @@ pub struct SwitchArgs {
     #[command(flatten)]
     pub findings: FindingArgs,
     /// Front door to keep asking through the switch, as users of the application do; can be repeated
-    #[arg(long = "check-url", value_name = "URL", value_parser = FrontDoorUrl)]
+    #[arg(long = "check-url", value_name = "URL", value_parser = check_url())]
     pub check_urls: Vec<Url>,
     /// Take fields over from other field managers
     #[arg(long)]

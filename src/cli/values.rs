@@ -1,5 +1,6 @@
 //! Values of the command line, parsed with their limits.
 
+use crate::domain::address::server_url;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::{MtlsMode, PortRef};
@@ -182,29 +183,43 @@ fn sum_of_parts(text: &str) -> Option<Duration> {
     }
 }
 
-/// The URL of an HTTP server.
-pub fn http_url(text: &str) -> Result<Url, String> {
+/// A parser of a value that may contain a password: its error does not repeat the value.
+#[derive(Debug, Clone, Copy)]
+pub struct Unechoed<T>(fn(&str) -> Result<T, &'static str>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unechoed<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        (self.0)(value.to_str().unwrap_or_default()).map_err(|reason| {
+            let option = arg.map(ToString::to_string).unwrap_or_default();
+            let message = format!("invalid value for '{option}': {reason}\n\nFor more information, try '--help'.\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
+}
+
+/// `--prometheus`: the URL of an HTTP server, which may contain a user and a password.
+pub fn http_url() -> Unechoed<Url> {
+    Unechoed(http_server)
+}
+
+fn http_server(text: &str) -> Result<Url, &'static str> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let is_plain = text.chars().all(|c| c.is_ascii_graphic());
     host.filter(|host| is_plain && !host.is_empty() && !host.starts_with('/'))
         .and_then(|_| Url::parse(text).ok())
-        .ok_or_else(|| "write http://HOST:PORT or https://HOST:PORT".to_owned())
+        .ok_or("write http://HOST:PORT or https://HOST:PORT")
 }
 
-/// The address of a front door. What is wrong with it is said without repeating it, since it may hold a password.
-#[derive(Debug, Clone, Copy)]
-pub struct FrontDoorUrl;
+/// `--server`: a URL, or `HOST[:PORT]`, whose scheme depends on the kubeconfig.
+pub fn server() -> Unechoed<String> {
+    Unechoed(|text| server_url(text, "https").map(|_| text.to_owned()))
+}
 
-impl TypedValueParser for FrontDoorUrl {
-    type Value = Url;
-
-    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Url, clap::Error> {
-        front_door(value.to_str().unwrap_or_default()).map_err(|why| {
-            let message =
-                format!("invalid value for '--check-url <URL>': {why}\n\nFor more information, try '--help'.\n");
-            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
-        })
-    }
+/// `--check-url`: the URL of a page that is polled during a change.
+pub fn check_url() -> Unechoed<Url> {
+    Unechoed(front_door)
 }
 
 fn front_door(text: &str) -> Result<Url, &'static str> {
@@ -377,10 +392,10 @@ mod tests {
     #[test]
     fn http_servers_have_an_http_url() {
         for text in ["http://127.0.0.1:9090", "https://me:secret@prometheus.example/path"] {
-            assert!(http_url(text).is_ok(), "{text}");
+            assert!(http_server(text).is_ok(), "{text}");
         }
         for text in ["", "prometheus:9090", "ftp://host", "http://", "http:///x", "http://ho st", "http://host:99999"] {
-            assert!(http_url(text).is_err(), "{text:?}");
+            assert!(http_server(text).is_err(), "{text:?}");
         }
     }
 

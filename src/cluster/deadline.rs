@@ -156,17 +156,19 @@ fn throttled(answer: &Parts) -> Option<Bytes> {
 }
 
 async fn too_late(limit: Option<Duration>, shutdown: &Shutdown) {
-    let ending = async {
-        shutdown.requested().await;
-        tokio::time::sleep(LIMIT_AFTER_SIGNAL).await;
-    };
     match limit {
         Some(limit) => tokio::select! {
             () = tokio::time::sleep(limit) => {}
-            () = ending => {}
+            () = after_signal(shutdown) => {}
         },
-        None => ending.await,
+        None => after_signal(shutdown).await,
     }
+}
+
+/// Waits for a signal, and then for the time that remains for a request.
+pub(super) async fn after_signal(shutdown: &Shutdown) {
+    shutdown.requested().await;
+    tokio::time::sleep(LIMIT_AFTER_SIGNAL).await;
 }
 
 /// Whether the response to a request with this query is a stream without an end.

@@ -139,6 +139,10 @@ pub fn explain_server(server: &str, error: &kube::Error) -> ClusterError {
 }
 
 fn explain_as(attempted: &str, access: Access<'_>, error: &kube::Error) -> ClusterError {
+    // The connection and the credentials have errors of their own.
+    if let Some(own) = causes(error).find_map(|cause| cause.downcast_ref::<ClusterError>()) {
+        return ClusterError { message: format!("{attempted}: {}", own.message), hint: own.hint.clone() };
+    }
     let (reason, hint) = match error {
         kube::Error::Api(status) => (status_text(status), api_hint(access, status)),
         other => (root_cause(other), Some(transport_hint(other))),

@@ -6,12 +6,18 @@
 pub mod access;
 pub mod apply;
 pub mod connect;
+pub mod connection;
+mod credentials;
 pub mod deadline;
 pub mod discover;
 pub mod error;
+mod exec_plugin;
+pub mod http_proxy;
 pub mod journal;
+pub mod kubeconfig;
 pub mod lease;
 pub mod list;
+mod local_file;
 pub mod namespace_context;
 pub mod request;
 pub mod snapshot;

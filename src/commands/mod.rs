@@ -17,7 +17,7 @@ pub mod switch;
 pub mod watch;
 
 use crate::cli::values::SandboxState;
-use crate::cluster::connect::{Cluster, connect};
+use crate::cluster::connect::{self, Cluster, connect};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
@@ -78,7 +78,7 @@ impl Context {
     /// passed, else in the state that the command needs.
     pub async fn cluster(&self, needed: SandboxState) -> error::Result<Cluster> {
         let Some(requested) = self.settings.sandbox else {
-            return Ok(connect(&self.settings.connection, &self.shutdown).await?);
+            return self.read(connect(&self.settings.connection, &self.shutdown)).await;
         };
         let state = if requested == SandboxState::Auto { needed } else { requested };
         let sandbox =
@@ -93,6 +93,15 @@ impl Context {
             namespace: namespace.unwrap_or_else(|| sandbox.namespace().to_owned()),
             name: "the sandbox".to_owned(),
         })
+    }
+
+    /// The namespace of the run, without contact to a cluster.
+    pub async fn namespace(&self) -> error::Result<String> {
+        let connection = &self.settings.connection;
+        match self.settings.sandbox {
+            Some(_) => Ok(connection.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+            None => self.read(connect::namespace(connection)).await,
+        }
     }
 
     /// Waits for reads. A signal ends them at once, because they have no effect.

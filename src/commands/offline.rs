@@ -13,7 +13,7 @@ use crate::report::plan::{objects, result_line};
 use crate::settings::{OfflineSettings, SwitchGoal};
 
 /// Prints the objects in the order in which they would be applied. Without a cluster, the Services have to be named.
-pub fn run(context: &Context, settings: &OfflineSettings) -> error::Result<ExitStatus> {
+pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result<ExitStatus> {
     let request = match &settings.goal {
         SwitchGoal::Render(request) => request,
         SwitchGoal::Manifests { .. } => {
@@ -36,8 +36,9 @@ pub fn run(context: &Context, settings: &OfflineSettings) -> error::Result<ExitS
     let with_rules = request.destination_rules == RuleChoice::Always;
     let policy = settings.policy_api.unwrap_or(PolicyApi::V1);
     let newest = if policy == PolicyApi::Legacy { RuleApi::V1alpha3 } else { RuleApi::V1 };
+    let namespace = context.namespace().await?;
     let what = Offline {
-        namespace: context.settings.connection.namespace.as_deref().unwrap_or("default"),
+        namespace: &namespace,
         services: if with_rules { services } else { &[] },
         cluster_domain: context.settings.mesh.cluster_domain.as_deref().unwrap_or("cluster.local"),
         policy: request.policy.as_deref().unwrap_or("default"),

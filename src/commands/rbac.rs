@@ -11,14 +11,15 @@ use crate::report::plan::objects;
 use clap::ValueEnum;
 
 /// Runs the command.
-pub fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
+pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus> {
     let (task, account) = match args.command {
         Allowed::Probe => (Task::Probe, "secure-traffic-probe"),
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => (Task::Switch, "secure-traffic-switch"),
         Allowed::Status => (Task::Status, "secure-traffic-status"),
         Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
     };
-    let namespace = context.settings.connection.namespace.as_deref().unwrap_or("default");
+    let namespace = context.namespace().await?;
+    let namespace = namespace.as_str();
     let probe_namespace = args.from_namespace.as_deref().filter(|probe_namespace| *probe_namespace != namespace);
     let options = RbacOptions {
         port_forward: args.port_forward,

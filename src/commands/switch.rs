@@ -37,7 +37,7 @@ use parts::Parts;
 /// Runs `enable-mtls` or `disable-mtls`.
 pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<ExitStatus> {
     let settings = match command {
-        SwitchCommand::Offline(settings) => return offline::run(context, settings),
+        SwitchCommand::Offline(settings) => return offline::run(context, settings).await,
         SwitchCommand::OnCluster(settings) => settings,
     };
     let needs = if settings.goal.is_enabling() { SandboxState::Permissive } else { SandboxState::Strict };

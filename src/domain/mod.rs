@@ -3,6 +3,7 @@
 //! A run makes its values here in one order: [`mesh::Snapshot`] → [`effective::Effective`] mode →
 //! [`plan::Plan`] → [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
 
+pub mod address;
 pub mod ambient;
 pub mod client_config;
 pub mod client_tls;

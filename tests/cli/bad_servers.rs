@@ -130,7 +130,7 @@ fn a_token_is_never_shown() {
         Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "APIGroupList", "groups": []})))),
     ];
     let dead = format!("http://127.0.0.1:{}", dead_port());
-    let urls = servers.iter().map(|stub| stub.url.as_str()).chain([dead.as_str(), "https://127.0.0.1:1", "no url"]);
+    let urls = servers.iter().map(|stub| stub.url.as_str()).chain([dead.as_str(), "https://127.0.0.1:1"]);
     for url in urls {
         for verbose in ["-q", "-v", "-vvv"] {
             let run = run_with(["probe", "boards", "--server", url, "--token", SECRET, verbose]);
@@ -138,6 +138,8 @@ fn a_token_is_never_shown() {
             assert!(!run.all().contains(SECRET), "{run}");
         }
     }
+    let no_url = run_with(["probe", "boards", "--server", "no url", "--token", SECRET, "-v"]);
+    assert!(no_url.code == Some(2) && !no_url.all().contains(SECRET), "{no_url}");
     for broken in [format!("{SECRET}\n"), format!("{SECRET}\u{1b}[31m"), format!("{SECRET} ü")] {
         let run = run_with(["probe", "boards", "--server", &dead, "--token", &broken, "-v"]);
         assert_eq!(run.code, Some(4), "{run}");

@@ -96,6 +96,12 @@ pub(crate) fn command() -> Command {
         "CLICOLOR_FORCE",
         "KUBERNETES_SERVICE_HOST",
         "KUBECTL_EXTERNAL_DIFF",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "NO_PROXY",
+        "no_proxy",
     ] {
         command.env_remove(name);
     }
@@ -191,6 +197,17 @@ impl Stage {
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("kubeconfig")
+    }
+
+    /// Writes a copy of its kubeconfig in which `edit` has changed the cluster and the user, and returns its path.
+    pub(crate) fn edited_kubeconfig(&self, edit: impl Fn(&mut serde_json::Value, &mut serde_json::Value)) -> PathBuf {
+        let text = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let mut config = secure_traffic::istio::yaml::read_one(&text).unwrap();
+        let (mut cluster, mut user) = (config["clusters"][0]["cluster"].take(), config["users"][0]["user"].take());
+        edit(&mut cluster, &mut user);
+        config["clusters"][0]["cluster"] = cluster;
+        config["users"][0]["user"] = user;
+        write(self.directory.path(), "edited-kubeconfig", &config.to_string())
     }
 
     pub(crate) fn command(&self) -> Command {

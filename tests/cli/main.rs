@@ -5,6 +5,7 @@
 
 mod bad_servers;
 mod connection;
+mod credential_plugins;
 mod demo;
 mod front_door;
 mod general;
@@ -13,6 +14,7 @@ mod hostile;
 mod limits;
 mod mesh_client;
 mod probe;
+mod proxies;
 mod reports;
 mod restore;
 mod sandbox;

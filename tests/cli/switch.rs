@@ -18,7 +18,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
     error: 6 objects would change, and there is no terminal to ask on
-    hint: say --yes to change them, or --dry-run=server to see what would happen
+    hint: pass --yes to apply the changes, or --dry-run=server to see what would happen
     "#);
     let policies = stage.run("enable-mtls --diff -q");
     assert_eq!(policies.code, Some(1), "everything is still to be done");
