@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("signal.rs", &[]),
     ("sanitize.rs", &[]),
     ("progress.rs", &[]),
-    ("env.rs", &[]),
+    ("env.rs", &["signal::Hangup"]),
     ("main.rs", &[]),
     (
         "commands/",

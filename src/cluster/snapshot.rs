@@ -139,7 +139,8 @@ pub async fn probe_namespace(cluster: &Cluster, namespace: &str) -> Result<Probe
     Ok(ProbeNamespace { services: services.remove(namespace).unwrap_or_default(), cluster })
 }
 
-async fn namespace_exists(cluster: &Cluster) -> Result<(), ClusterError> {
+/// Checks that the namespace exists, where it may be read.
+pub async fn namespace_exists(cluster: &Cluster) -> Result<(), ClusterError> {
     namespace_labels(cluster).await.map(|_| ())
 }
 
@@ -201,6 +202,9 @@ pub(super) async fn mesh_settings(
         _ => "istio".to_owned(),
     };
     let map = config_map(cluster, &istio_namespace, &name).await?;
+    if map.is_none() {
+        check_named(cluster, options, &istio_namespace, &name).await?;
+    }
     let text = map.and_then(|map| map.data?.remove("mesh"));
     let config = text.as_deref().and_then(|text| yaml::read_all(text).ok()?.into_iter().next());
     let text_of = |field: &str| config.as_ref().and_then(|config| config[field].as_str()).map(str::to_owned);
@@ -233,6 +237,37 @@ pub(super) async fn mesh_settings(
         Root { policies: objects(cluster, &kind, &settings.root_namespace).await?, mesh_policy: None }
     };
     Ok((settings, root))
+}
+
+/// `-i` and `--revision` name what must exist: with Istio's defaults in its place every answer could be wrong. What may not
+/// be read is not an error.
+async fn check_named(
+    cluster: &Cluster,
+    options: &MeshOptions,
+    istio_namespace: &str,
+    config_map: &str,
+) -> Result<(), ClusterError> {
+    if let Some(named) = &options.istio_namespace {
+        let api: Api<Namespace> = Api::all(cluster.client.clone());
+        let access = Access::new("get", "", "namespaces", "").named(named);
+        if matches!(send_optional(access, &[404], || api.get(named)).await, Ok(None)) {
+            return Err(ClusterError::new(
+                format!("namespace {named:?} of --istio-namespace not found"),
+                "pass the namespace of istiod, or leave the option out: istiod is found by its label",
+            ));
+        }
+    }
+    if let Some(revision) = &options.revision {
+        let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), istio_namespace);
+        let access = Access::new("get", "", "configmaps", istio_namespace).named(config_map);
+        if matches!(send_optional(access, &[404], || api.get(config_map)).await, Ok(None)) {
+            return Err(ClusterError::new(
+                format!("revision {revision:?} not found: namespace {istio_namespace} has no ConfigMap {config_map:?}"),
+                format!("list the revisions with: kubectl get configmaps -n {istio_namespace}"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// istiod's namespace by its label, where Services of the whole cluster may be listed, with the version that its

@@ -5,6 +5,7 @@ use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::lease::{self, LeaseError};
+use crate::cluster::snapshot;
 use crate::curl_pod::probe_pod::{Sweep, sweep};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -13,6 +14,7 @@ use crate::report::plan::result_line;
 /// Runs the command.
 pub async fn run(context: &Context) -> error::Result<ExitStatus> {
     let cluster = context.cluster(SandboxState::Permissive).await?;
+    context.read(snapshot::namespace_exists(&cluster)).await?;
     let removed = context.read(sweep(&cluster, Sweep::All)).await?;
     for name in &removed {
         context.printer.result(&result_line(&format!("pod/{name}"), "deleted", "", false))?;

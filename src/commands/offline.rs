@@ -31,6 +31,7 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
             .into());
         }
     };
+    context.reports.mark_dry_run();
     check(request)?;
     let services = request.services.as_deref().unwrap_or_default();
     let with_rules = request.destination_rules == RuleChoice::Always;

@@ -34,6 +34,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
         mesh_client: if settings.always_mesh_client { MeshClient::Always } else { MeshClient::OnDemand },
     };
     if settings.action == ProbeAction::PrintPod {
+        context.reports.mark_dry_run();
         context.printer.result(&render_pod(&probe_run, &cases, settings.output)?)?;
         return Ok(ExitStatus::Success);
     }

@@ -66,13 +66,16 @@ impl ProbeRun<'_> {
     ) -> error::Result<(ProbeReport, ExitStatus)> {
         let started_at = jiff::Timestamp::now();
         let runner = self.probe_runner();
-        let (probe, mesh_client, kubernetes_version) = tokio::join!(
+        let (probe, mut mesh_client, kubernetes_version) = tokio::join!(
             runner.run(snapshot, cases),
             self.run_mesh_client_always(&runner, snapshot, cases),
             discover::kubernetes_version(self.cluster),
         );
         let report_context = self.report_context(snapshot, started_at, kubernetes_version);
-        let mut status = self.context.report_left_behind(&probe.left_behind);
+        // Whatever became of the probe, the pods of both are counted.
+        let mut left_behind = probe.left_behind;
+        left_behind.extend(mesh_client.iter_mut().flat_map(|run| std::mem::take(&mut run.left_behind)));
+        let mut status = self.context.report_left_behind(&left_behind);
         let mut observations = match probe.result {
             Ok(observations) => Ok(observations),
             Err(failure) => Err(pod_failure(failure)?),

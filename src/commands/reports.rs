@@ -92,6 +92,11 @@ impl Reports {
         report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
     }
 
+    /// Marks the run as a dry run, whose reports must not pass for a proof.
+    pub fn mark_dry_run(&self) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).dry_run = true;
+    }
+
     /// Adds the results of `--check-url`.
     pub fn add_front_doors(&self, doors: &[FrontDoorReport]) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

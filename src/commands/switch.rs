@@ -33,6 +33,7 @@ use front_door::FrontDoorWatch;
 use goal::{Goal, Planned};
 use lock::Locked;
 use parts::Parts;
+use results::ResultOutput;
 
 /// Runs `enable-mtls` or `disable-mtls`.
 pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<ExitStatus> {
@@ -73,7 +74,8 @@ pub async fn switch(
     cluster: &Cluster,
     api_versions: ApiVersions,
 ) -> error::Result<SwitchEnd> {
-    let run = &SwitchRun { context, settings, cluster, api_versions, id: random_word(5) };
+    let output = ResultOutput::default();
+    let run = &SwitchRun { context, settings, cluster, api_versions, output, id: random_word(5) };
     // Read and plan.
     let Some(goal) = Goal::read(run).await? else { return Ok(SwitchEnd::Ended(ExitStatus::Success)) };
     let planned = Planned::new(goal, run.read_state().await?);
@@ -114,13 +116,13 @@ pub async fn switch(
         let doors = doors.finish(run).await;
         let mut status = calls.and(doors.status);
         if proof::is_proven(&proof) && !doors.is_broken && calls == ExitStatus::Success {
-            status = status.and(clients::drain(run, &planned).await?);
+            status = status.and(rollback::drain(run, &planned, &mut parts).await?);
         } else {
             rollback::not_proven(run, &planned, &mut parts, proof.is_err(), calls).await;
         }
-        Ok(proof?
-            .and(status)
-            .and(journal::conclude(run, &planned, &parts.journal, &closed_journals, &lock.guard()).await))
+        let status = proof?.and(status);
+        let concluded = journal::conclude(run, &planned, &parts.journal, &closed_journals, &lock.guard()).await;
+        run.output.error().map_or(Ok(status.and(concluded)), Err)
     }
     .await;
     // Finish the parts and report.
@@ -135,6 +137,8 @@ struct SwitchRun<'a> {
     settings: &'a SwitchSettings,
     cluster: &'a Cluster,
     api_versions: ApiVersions,
+    /// The results of a run that has written.
+    output: ResultOutput,
     /// Random identifier of the run.
     id: String,
 }

@@ -180,7 +180,10 @@ fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Ev
     match (case.mode.mode, certificate) {
         (Some(MtlsMode::Strict), result) => result,
         (Some(mode), For(_)) => {
-            let message = format!("the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}");
+            let message = format!(
+                "the endpoint answers a TLS hello like STRICT, but the mode that applies is {mode}: a change may not be in \
+                 force yet"
+            );
             Against(Reason::EvidenceDisagrees, message)
         }
         (Some(mode), _) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
@@ -190,7 +193,10 @@ fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Ev
 }
 
 fn not_by_the_mesh(mode: MtlsMode) -> String {
-    format!("the mode that applies is {mode}, so it was not the mesh that reset")
+    format!(
+        "the mode that applies is {mode}, under which the mesh does not reset: a change may not be in force yet, or \
+         something else reset"
+    )
 }
 
 /// What the endpoint's answer to an ordinary TLS hello proves, regardless of the mode.

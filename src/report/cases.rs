@@ -14,6 +14,8 @@ pub enum CaseResult {
     Failed,
     /// It could not be told.
     Unknown,
+    /// A dry run: there was nothing to see.
+    Skipped,
 }
 
 impl CaseResult {
@@ -101,6 +103,7 @@ fn of_run(report: &ProbeReport) -> TestCase {
     let (outcome, message) = match (&report.error, report.exit_code) {
         (Some(error), code) => (code.map_or(CaseResult::Unknown, CaseResult::of_code), error.message.clone()),
         (None, None) => (CaseResult::Unknown, "the run did not come to its end".to_owned()),
+        (None, Some(0)) if report.dry_run => (CaseResult::Skipped, "dry run: nothing was probed or changed".to_owned()),
         (None, Some(code)) if code == 0 || code == told => (CaseResult::Passed, "done".to_owned()),
         (None, Some(code)) => (CaseResult::of_code(code), code_words(code).to_owned()),
     };

@@ -43,6 +43,7 @@ pub fn summary(report: &ProbeReport) -> String {
             CaseResult::Passed => "✅",
             CaseResult::Failed => "❌",
             CaseResult::Unknown => "❔",
+            CaseResult::Skipped => "⏭️",
         };
         let _ = writeln!(out, "| {sign} | {} | {} |", markdown(&case.name), markdown(&case.message));
     }
@@ -61,6 +62,7 @@ fn headline(report: &ProbeReport, cases: &[TestCase]) -> String {
     let place = if report.namespace.is_empty() { String::new() } else { format!(" in {}", report.namespace) };
     let targets = count(report.results.len(), "target");
     match (of(CaseResult::Failed), of(CaseResult::Unknown)) {
+        (0, 0) if of(CaseResult::Skipped) > 0 => format!("dry run{place}: nothing was probed or changed"),
         (0, 0) => match report.expected {
             Some(expected) => format!("{targets}{place} as expected: {expected}"),
             None => format!("{targets}{place} answered"),

@@ -29,8 +29,11 @@ fn junit_case(report: &ProbeReport, case: &TestCase) -> Junit {
         CaseResult::Passed => TestCaseStatus::success(),
         CaseResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
         CaseResult::Unknown => TestCaseStatus::non_success(NonSuccessKind::Error),
+        CaseResult::Skipped => TestCaseStatus::skipped(),
     };
-    if case.outcome != CaseResult::Passed {
+    if case.outcome == CaseResult::Skipped {
+        status.set_message(clean(&case.message));
+    } else if case.outcome != CaseResult::Passed {
         status.set_message(clean(&case.message)).set_type(case.kind.as_str()).set_description(details.as_str());
     }
     let mut junit = Junit::new(clean(&case.name), status);

@@ -56,6 +56,9 @@ pub struct ProbeReport {
     /// What was expected, where it was said: `rejected`, `accepted` or `policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<ExpectationKind>,
+    /// Whether the run was a dry run: nothing was probed or changed, so its exit code says nothing about the mesh.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// Exit code of the run; absent in a report whose run never came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
@@ -346,6 +349,7 @@ pub fn probe_report(
         kubernetes_version: context.kubernetes_version.clone(),
         istio_version: context.istio_version.clone(),
         expected: context.expected.map(ExpectationKind::from),
+        dry_run: false,
         exit_code: Some(exit.code()),
         results,
         not_probed: not_probed
@@ -372,6 +376,7 @@ impl ProbeReport {
             kubernetes_version: None,
             istio_version: None,
             expected: None,
+            dry_run: false,
             exit_code: None,
             error: None,
             changes: Vec::new(),

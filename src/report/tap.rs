@@ -11,8 +11,12 @@ pub fn tap(report: &ProbeReport) -> String {
     let cases = cases(report);
     let mut out = format!("TAP version 13\n1..{}\n", cases.len());
     for (index, case) in cases.iter().enumerate() {
-        let word = if case.outcome == CaseResult::Passed { "ok" } else { "not ok" };
-        let _ = writeln!(out, "{word} {} - {}", index + 1, description(case));
+        let word = match case.outcome {
+            CaseResult::Passed | CaseResult::Skipped => "ok",
+            CaseResult::Failed | CaseResult::Unknown => "not ok",
+        };
+        let directive = if case.outcome == CaseResult::Skipped { " # SKIP dry run" } else { "" };
+        let _ = writeln!(out, "{word} {} - {}{directive}", index + 1, description(case));
         diagnosis(&mut out, case);
     }
     out
@@ -25,7 +29,7 @@ fn description(case: &TestCase) -> String {
 
 fn diagnosis(out: &mut String, case: &TestCase) {
     let severity = match case.outcome {
-        CaseResult::Passed => "comment",
+        CaseResult::Passed | CaseResult::Skipped => "comment",
         CaseResult::Failed => "fail",
         CaseResult::Unknown => "error",
     };

@@ -394,7 +394,7 @@ fn servers_that_imitate_the_mesh_are_not_believed() {
     exit 3
     --- stdout
     resetting:9000  inconclusive (reset-without-evidence)
-      seen       curl: (56) Recv failure: Connection reset by peer (3×); the mode that applies is PERMISSIVE, so it was not the mesh that reset
+      seen       curl: (56) Recv failure: Connection reset by peer (3×); the mode that applies is PERMISSIVE, under which the mesh does not reset: a change may not be in force yet, or something else reset
       curl       (56) Recv failure: Connection reset by peer
       policy     PERMISSIVE, the mesh's default: no policy says otherwise
       remedy     check that the application itself works; something other than the mesh may have reset
@@ -519,4 +519,36 @@ fn the_probe_can_run_in_another_namespace() {
     error: could not get namespaces "nosuch": NotFound: namespaces "nosuch" not found
     hint: see `kubectl get namespaces`, and name one with -n
     "#);
+}
+
+#[test]
+fn a_host_of_another_namespace_is_not_answered_with_a_service_of_this_one() {
+    for (target, hint) in [
+        ("http://boards.other.svc:8080", "-n other"),
+        ("boards.default:8080", "-n default"),
+        ("http://boards.evil.example.com:8080/", "--cluster-domain"),
+    ] {
+        for arguments in [format!("probe --sandbox {target}"), format!("demo --target {target}")] {
+            let run = run(&arguments);
+            assert_eq!(run.code, Some(2), "{arguments}: {run}");
+            assert!(run.stdout.is_empty() && run.stderr.contains(hint), "{arguments}: {run}");
+        }
+    }
+    let own = run("probe --sandbox --attempts 1 http://boards.microservices-demo.svc.cluster.local:8080/");
+    assert_eq!(own.code, Some(0), "{own}");
+}
+
+#[test]
+fn a_name_that_was_given_must_exist() {
+    for (arguments, message) in [
+        ("probe --sandbox -i nope boards", "namespace \"nope\" of --istio-namespace not found"),
+        ("status --sandbox -i nope", "namespace \"nope\" of --istio-namespace not found"),
+        ("status --sandbox --revision canary", "no ConfigMap \"istio-canary\""),
+        ("enable-mtls --sandbox --yes --revision canary", "revision \"canary\" not found"),
+        ("cleanup --sandbox -n typo", "typo"),
+    ] {
+        let run = run(arguments);
+        assert_eq!(run.code, Some(4), "{arguments}: {run}");
+        assert!(run.stdout.is_empty() && run.stderr.contains(message), "{arguments}: {run}");
+    }
 }

@@ -73,6 +73,7 @@ const JUNIT: &[Rule] = &[
     ),
     rule("failure", &[], &["message", "type"], &[]),
     rule("error", &[], &["message", "type"], &[]),
+    rule("skipped", &[], &["message"], &[]),
     rule("system-out", &[], &[], &[]),
 ];
 
@@ -273,6 +274,33 @@ fn tap_is_the_only_output_on_stdout() {
       kind: "run"
       ...
     "#);
+}
+
+#[test]
+fn a_dry_run_reports_no_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    for arguments in [
+        "probe --sandbox --dry-run boards",
+        "enable-mtls --sandbox --dry-run=server",
+        "enable-mtls --dry-run=client boards -n shop",
+    ] {
+        let reports = format!(
+            "--report junit={} --report tap={} --report json={}",
+            file("a.xml").display(),
+            file("a.tap").display(),
+            file("a.json").display()
+        );
+        let run = run(&format!("{arguments} {reports}"));
+        assert_eq!(run.code, Some(0), "{run}");
+        assert_eq!(junit(&file("a.xml")), (vec![], vec![]), "{arguments}");
+        let xml = std::fs::read_to_string(file("a.xml")).unwrap();
+        assert!(xml.contains("<skipped message=\"dry run: nothing was probed or changed\"/>"), "{arguments}: {xml}");
+        assert_eq!(tap(&file("a.tap")), [""; 0], "{arguments}");
+        let stream = std::fs::read_to_string(file("a.tap")).unwrap();
+        assert!(stream.contains("# SKIP dry run"), "{arguments}: {stream}");
+        assert_eq!(json(&file("a.json"))["dryRun"], true, "{arguments}");
+    }
 }
 
 #[test]

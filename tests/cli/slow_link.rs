@@ -89,6 +89,19 @@ fn writes(method: &Method, path: &str) -> bool {
     matches!(*method, Method::PATCH | Method::DELETE) && path.contains(".istio.io/") && !path.contains("dryRun")
 }
 
+#[test]
+fn the_pods_of_both_clients_are_named_where_the_probe_fails() {
+    let stage = Stage::new(State::Strict, &[]);
+    // Neither the logs of the pods nor their removal is answered.
+    let url = serve(&stage, |method, path, _| {
+        let is_barred = path.contains("/log") || *method == Method::DELETE;
+        if path.contains("/pods/") && is_barred { Fate::Throttled(0) } else { Fate::Answered }
+    });
+    let run = run(&stage, &url, "probe boards --control --attempts 1");
+    assert!(!matches!(run.code, Some(0 | 1)), "{run}");
+    assert_eq!(run.stderr.matches("a probe pod could not be removed: pod/").count(), 2, "{run}");
+}
+
 const ENABLE_TWO: &str = "enable-mtls boards userprofile --yes --verify=false";
 
 const ENABLE_ONE: &str = "enable-mtls boards --yes --verify=false";

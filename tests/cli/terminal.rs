@@ -217,3 +217,89 @@ fn a_watch_that_cannot_print_ends() {
     assert!(run.stderr.contains("could not write to stdout: No space left on device"), "{run}");
     assert_eq!(stage.probe_pods(), [""; 0], "{run}");
 }
+
+/// Starts a change that waits for old connections, and interrupts that wait.
+fn interrupted_drain(stage: &Stage, arguments: &str) -> Run {
+    let mut switch = start(stage.command(), arguments);
+    let mut said = String::new();
+    let mut stderr = switch.stderr.take().unwrap();
+    let mut buffer = [0; 4096];
+    // The last message before the wait.
+    while !said.contains("calls in the mesh: ") {
+        let read = stderr.read(&mut buffer).unwrap();
+        assert!(read > 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    signal(switch.id(), "INT");
+    stderr.read_to_string(&mut said).unwrap();
+    Run { stderr: said, ..end(switch) }
+}
+
+#[test]
+fn an_interrupted_wait_for_old_connections_is_rolled_back_or_told() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let run = interrupted_drain(&stage, "enable-mtls --yes --wait-drain");
+    assert_eq!(run.code, Some(130), "{run}");
+    assert!(run.stderr.contains("every change is made and proven, but connections from before may still be"), "{run}");
+    assert!(run.stderr.contains("disable-mtls -n microservices-demo --restore` puts back"), "{run}");
+
+    let stage = Stage::new(State::Permissive, &[]);
+    let run = interrupted_drain(&stage, "enable-mtls --yes --wait-drain --rollback-on-failure");
+    assert_eq!(run.code, Some(130), "{run}");
+    assert!(run.stderr.contains("rolled back: everything is as it was before"), "{run}");
+    let probe = stage.run("probe boards --expect accepted");
+    assert_eq!(probe.code, Some(0), "{probe}");
+}
+
+#[test]
+fn results_that_cannot_be_printed_do_not_end_a_change_before_its_proof() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let switch = |stdout: Stdio| {
+        let mut command = stage.command();
+        command.args(["enable-mtls", "--yes"]).stdout(stdout).stderr(Stdio::piped());
+        command
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = end(switch(full.into()).spawn().unwrap());
+    assert_eq!(run.code, Some(4), "{run}");
+    for said in [
+        "the results could not be written to stdout: No space left on device",
+        "peerauthentication.security.istio.io/default created",
+        "boards:8080            rejected   STRICT",
+        "proven: plaintext is rejected at 5 targets",
+        "disable-mtls -n microservices-demo --restore puts it back",
+    ] {
+        assert!(run.stderr.contains(said), "{said:?}: {run}");
+    }
+    assert_eq!(stage.run("disable-mtls --restore --yes").code, Some(0));
+    let mut closed = switch(Stdio::piped()).spawn().unwrap();
+    drop(closed.stdout.take());
+    let run = end(closed);
+    assert_eq!(run.code, Some(0), "a reader may stop reading: {run}");
+    assert!(run.stderr.contains("proven: plaintext is rejected at 5 targets"), "{run}");
+}
+
+#[test]
+fn a_demo_in_a_strict_namespace_restores_it() {
+    let stage = Stage::new(State::Strict, &[]);
+    let demo = format!("demo --kubeconfig {}", stage.kubeconfig().display());
+    let run = stage.run(&demo);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("is STRICT already, and there is no terminal to ask on"), "{run}");
+    let Some(mut terminal) = Terminal::start(&stage, &demo) else { return };
+    terminal.until("restore STRICT at the end? [y/N]");
+    terminal.press("y\n");
+    terminal.until("Apply ");
+    terminal.until(" on https");
+    terminal.press("n\n");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stdout.contains("PERMISSIVE was not applied: the answer was no"), "{run}");
+
+    let run = stage.run(&format!("{demo} --yes"));
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stdout.contains("STRICT, restored and proven"), "{run}");
+    let probe = stage.run("probe boards --expect rejected");
+    assert_eq!(probe.code, Some(0), "{probe}");
+}

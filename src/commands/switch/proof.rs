@@ -58,7 +58,7 @@ pub(super) async fn prove(
     if run.settings.output.is_some() {
         context.printer.say_report(&text);
     } else {
-        context.printer.result(&text)?;
+        run.output.print(context.printer, &text);
     }
     let verdict = report.exit_status();
     if verdict == ExitStatus::Success {

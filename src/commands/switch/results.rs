@@ -6,17 +6,49 @@ use super::goal::Planned;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Writer;
 use crate::domain::plan::Change;
-use crate::error;
+use crate::error::{self, Error};
 use crate::exit::ExitStatus;
+use crate::report::RenderError;
 use crate::report::plan as plan_report;
+use crate::ui::printer::Printer;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::OnceLock;
 
 /// Passes every write so far to the reports.
 pub(super) fn record_writes(run: &SwitchRun<'_>, writer: &Writer<'_>) {
     let written = writer.ledger().written();
     let named: Vec<_> = written.into_iter().map(|one| (one.title, one.word)).collect();
     run.context.reports.add_changes(&named);
+}
+
+/// The results of a run that has written. One that cannot be printed must not end the run before its proof: it goes to
+/// stderr, and the first error is kept for the end of the run.
+#[derive(Debug, Default)]
+pub(super) struct ResultOutput {
+    failure: OnceLock<io::Error>,
+}
+
+impl ResultOutput {
+    /// Prints a result on stdout.
+    pub(super) fn print(&self, printer: Printer, text: &str) {
+        if self.failure.get().is_none()
+            && let Err(error) = printer.result(text)
+        {
+            let _ = self.failure.set(error);
+        }
+        if self.failure.get().is_some() {
+            printer.say_report(text);
+        }
+    }
+
+    /// The error of the run, where a result could not be printed.
+    pub(super) fn error(&self) -> Option<Error> {
+        let failure = self.failure.get()?;
+        let failure = io::Error::new(failure.kind(), failure.to_string());
+        Some(Error::local_io("the results could not be written to stdout", failure))
+    }
 }
 
 /// Prints what was written and what needed no write.
@@ -28,34 +60,37 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
         words.entry(one.title).and_modify(|word| *word = later(word, one.word)).or_insert(one.word);
     }
     let object = |change: Change| planned.state.find(change.kind(), change.name()).cloned();
-    print(run, planned.plan.changes().filter_map(object), || {
+    let text = render(run, planned.plan.changes().filter_map(object), || {
         result_lines(run, planned, "", |name, planned_word| {
             // After a second plan, nothing may be left to do for an object that the first one wrote.
             words.get(name).copied().or((planned_word == "unchanged").then_some("unchanged"))
         })
-    })
+    })?;
+    run.output.print(run.context.printer, &text);
+    Ok(())
 }
 
 /// `--dry-run=server`: lets the API server validate every change, and prints the results.
 pub(super) async fn dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
+    run.context.reports.mark_dry_run();
     let applied = validate(run, planned, &planned.plan.writes()).await?;
     let objects = applied.into_iter().filter_map(|one| one.result.ok());
-    print(run, objects, || result_lines(run, planned, " (server dry run)", |_, planned_word| Some(planned_word)))?;
+    let lines = || result_lines(run, planned, " (server dry run)", |_, planned_word| Some(planned_word));
+    run.context.printer.result(&render(run, objects, lines)?)?;
     Ok(ExitStatus::Success)
 }
 
-/// Prints the objects for `-o json` and `-o yaml`, else the lines.
-fn print(
+/// The objects for `-o json` and `-o yaml`, else the lines.
+fn render(
     run: &SwitchRun<'_>,
     objects: impl Iterator<Item = Value>,
     lines: impl FnOnce() -> String,
-) -> error::Result<()> {
-    let text = match run.settings.output {
+) -> Result<String, RenderError> {
+    Ok(match run.settings.output {
         Some(OutputFormat::Json) => plan_report::objects(&objects.collect::<Vec<_>>(), true)?,
         Some(OutputFormat::Yaml) => plan_report::objects(&objects.collect::<Vec<_>>(), false)?,
         Some(OutputFormat::Name | OutputFormat::Wide) | None => lines(),
-    };
-    Ok(run.context.printer.result(&text)?)
+    })
 }
 
 /// One line for each object of the plan for which `word` has one, given its name and the word of its planned action.

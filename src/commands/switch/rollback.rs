@@ -3,7 +3,7 @@
 use super::goal::{Goal, Planned, restoration};
 use super::parts::Parts;
 use super::phases::update_state;
-use super::{SwitchRun, results};
+use super::{SwitchRun, clients, results};
 use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exit::ExitStatus;
 use crate::report::plural::count;
 use crate::settings::Rollback;
+use crate::signal::Signal;
 
 /// Reports what was written before `error` ended the run, and rolls it back where the settings say so.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
@@ -47,6 +48,28 @@ pub(super) async fn not_proven(
         Goal::Switch(_) | Goal::Manifests(_) => format!("`secure-traffic probe -n {namespace}` asks again"),
     };
     run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
+}
+
+/// `--wait-drain`, after the proof. Where the wait is cut short or old connections remain, the run is rolled back as after
+/// any other failure, or says what is in force.
+pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>) -> Result<ExitStatus, Signal> {
+    let drained = clients::drain(run, planned).await;
+    if matches!(drained, Ok(ExitStatus::Success)) {
+        return drained;
+    }
+    if needs_rollback(run, false) {
+        roll_back(run, parts).await;
+    } else if drained.is_err() && !parts.writer.ledger().written().is_empty() {
+        let undo = match &planned.goal {
+            Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
+                format!("; {}", undo_hint(run))
+            }
+            _ => String::new(),
+        };
+        let in_force = "every change is made and proven, but connections from before may still be open";
+        run.context.printer.warn(&format!("ended early: {in_force}{undo}"));
+    }
+    drained
 }
 
 const fn needs_rollback(run: &SwitchRun<'_>, calls_are_lost: bool) -> bool {

@@ -193,3 +193,15 @@ fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
         "the proxy is open"
     );
 }
+
+#[test]
+fn a_reset_under_permissive_may_be_a_change_that_is_not_in_force_yet() {
+    let case = case(Some(MtlsMode::Permissive));
+    for hello in [None, Some(no_certificate()), Some(shown(Some(Ok("boards"))))] {
+        let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy: None };
+        let sources = Sources::Auto;
+        let params = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources, mesh_client_counts: false };
+        let (_, message) = weigh(&case, &seen, RefusalKind::Reset, params).unwrap_err();
+        assert!(message.contains("a change may not be in force yet"), "{message}");
+    }
+}
