@@ -50,6 +50,9 @@ fn cluster(line: &str) -> Answer {
             200,
             &json!({"kind": "APIGroupList", "groups": [version("security.istio.io"), version("networking.istio.io")]}),
         ),
+        "/api/v1/namespaces/istio-system" => {
+            Answer::json(200, &json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "istio-system"}}))
+        }
         "/apis/security.istio.io/v1" => resources("security.istio.io", "peerauthentications", "PeerAuthentication"),
         "/apis/networking.istio.io/v1" => resources("networking.istio.io", "destinationrules", "DestinationRule"),
         path if path.ends_with("/services") => list(
