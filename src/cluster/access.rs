@@ -2,7 +2,9 @@
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError};
+use crate::domain::plan::Change;
 use crate::domain::rights::{JOURNAL, PROBE, Right};
+use crate::istio::kinds::Kind;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
@@ -10,20 +12,40 @@ use kube::api::PostParams;
 /// Rights that belong to one purpose, and the flag that makes them unnecessary.
 pub struct Need {
     /// The rights.
-    pub rights: &'static [Right],
+    pub rights: Vec<Right>,
     /// What they are for: `the probe`.
     pub purpose: &'static str,
-    /// How to run without them: `apply without proof: --verify=false`.
-    pub instead: &'static str,
+    /// How to run without them, if that is possible: `apply without proof: --verify=false`.
+    pub instead: Option<&'static str>,
 }
 
 /// The rights for the proof of a switch.
-pub const PROBE_NEED: Need =
-    Need { rights: PROBE, purpose: "the probe", instead: "apply without proof: --verify=false" };
+pub fn probe_need() -> Need {
+    Need { rights: PROBE.to_vec(), purpose: "the probe", instead: Some("apply without proof: --verify=false") }
+}
 
-/// The rights for the Lease and the journal of a switch.
-pub const JOURNAL_NEED: Need =
-    Need { rights: JOURNAL, purpose: "the journal", instead: "work without one, and without a way back: --no-journal" };
+/// The rights for the Lease and for the journal of a switch.
+pub fn journal_needs() -> [Need; 2] {
+    let (journal, lock) = JOURNAL.iter().partition(|(_, group, _)| group.is_empty());
+    let instead = Some("work without Lease and journal, so that nothing can be restored: --no-journal");
+    [Need { rights: lock, purpose: "the lock", instead }, Need { rights: journal, purpose: "the journal", instead }]
+}
+
+/// The rights for these changes of objects of one kind. Server-side apply of a new object needs `create` and `patch`.
+pub fn write_need<'a>(kind: Kind, purpose: &'static str, changes: impl Iterator<Item = &'a Change>) -> Need {
+    let mut rights: Vec<Right> = Vec::new();
+    for change in changes {
+        let verbs: &[&'static str] = match change {
+            change if change.is_creation() => &["create", "patch"],
+            change if change.is_deletion() => &["delete"],
+            _ => &["patch"],
+        };
+        rights.extend(verbs.iter().map(|verb| (*verb, kind.group, kind.plural)));
+    }
+    rights.sort_unstable();
+    rights.dedup();
+    Need { rights, purpose, instead: None }
+}
 
 /// Reviews every right at once. One error names all that are denied. A review that fails denies nothing: the request
 /// itself shows whether it is allowed.
@@ -41,15 +63,18 @@ pub async fn check(cluster: &Cluster, needs: &[Need]) -> Result<(), ClusterError
         (!names.is_empty()).then(|| format!("{} (for {})", names.join(", "), need.purpose))
     };
     let missing: Vec<String> = needs.iter().filter_map(missing).collect();
-    let instead = needs.iter().filter(|need| denied.iter().any(|(other, _)| std::ptr::eq(*other, *need)));
-    let instead: Vec<&str> = instead.map(|need| need.instead).collect();
+    // A flag helps only where no other right is missing.
+    let mut instead: Vec<Option<&str>> = denied.iter().map(|(need, _)| need.instead).collect();
+    instead.dedup();
+    let instead: Option<Vec<&str>> = instead.into_iter().collect();
+    let instead = instead.map_or_else(String::new, |flags| format!("; or {}", flags.join(", and ")));
     let grant = match &denied[..] {
         [_] => access(first).grant(),
         _ => "an administrator can grant it: `secure-traffic rbac enable-mtls` prints all that is needed".to_owned(),
     };
     Err(ClusterError::new(
         format!("you may not {} in namespace {:?}; nothing was written", missing.join(", nor "), cluster.namespace),
-        format!("{grant}; or {}", instead.join(", or ")),
+        format!("{grant}{instead}"),
     ))
 }
 

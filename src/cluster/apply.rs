@@ -66,6 +66,8 @@ pub struct Written {
     pub word: &'static str,
     /// The UID of an object that this run created; empty until the server answers.
     pub made: Option<String>,
+    /// The UID of an object that this run deleted.
+    pub deleted_uid: Option<String>,
 }
 
 /// Every write and its answer. It is kept apart from the work, so that an interruption cannot lose it.
@@ -245,10 +247,18 @@ impl ChangeRequests<'_> {
             }
         };
         match answer {
-            // An answer that makes no sense still means that the change was made.
+            // An answer without the object does not show that the change was made: it is looked up.
+            Ok(Some(object)) if !dry_run && object.metadata.uid.is_none() => {
+                let message = format!("could not {access}: the server's answer has no object");
+                let error = WriteError::Error(ClusterError { message, hint: None });
+                Err(Failed { error, is_unanswered: true })
+            }
             Ok(Some(object)) => whole(&object).map_err(|error| Failed { error, is_unanswered: true }),
             Ok(None) => Ok(Value::Null),
             Err(GuardedError::LockLost(error)) => Err(Failed { error: WriteError::Error(error), is_unanswered: false }),
+            Err(GuardedError::LostWhileSending(error)) => {
+                Err(Failed { error: WriteError::Error(error), is_unanswered: true })
+            }
             Err(GuardedError::Api(error)) => {
                 Err(Failed { is_unanswered: is_unanswered(&error), error: write_error(access, &error) })
             }
@@ -336,6 +346,10 @@ impl<'a> Writer<'a> {
             title: self.requests.name(&change),
             word: change.result_word(),
             made: change.is_creation().then(String::new),
+            deleted_uid: match &request {
+                Request::Delete(preconditions) => preconditions.uid.clone(),
+                Request::Patch(_) => None,
+            },
         };
         self.ledger.begin(&write);
         let (cluster, apis) = (self.requests.cluster.clone(), self.requests.apis);

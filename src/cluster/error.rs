@@ -269,3 +269,14 @@ pub fn code(error: &kube::Error) -> u16 {
         _ => 0,
     }
 }
+
+/// Whether an object of this name exists already. A 409 with another reason, such as the `Conflict` of a `ResourceQuota`,
+/// says nothing about the object.
+pub fn is_already_there(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
+/// Whether the server did not create the object because another request was faster, as a `ResourceQuota` answers.
+pub fn is_creation_conflict(access: Access<'_>, error: &kube::Error) -> bool {
+    access.verb == "create" && code(error) == 409 && !is_already_there(error)
+}

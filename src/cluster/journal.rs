@@ -5,8 +5,8 @@
 //! without a head, the run has changed nothing. Entries that are added later go into further `ConfigMap`s.
 
 use super::connect::Cluster;
-use super::error::{Access, ClusterError};
-use super::lease::WriteGuard;
+use super::error::{Access, ClusterError, is_already_there};
+use super::lease::{GuardedError, WriteGuard};
 use super::request::send;
 use crate::domain::journal::{Entry, Run, Stage};
 use crate::istio::journal;
@@ -66,7 +66,10 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError>
 
 fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
     let names = maps.values().filter_map(|map| map.metadata.name.clone()).collect();
-    let run = assemble(maps).map_err(|words| format!("the journal of run {id} cannot be read: {words}"));
+    let run = assemble(maps).and_then(|run| {
+        if run.id == id { Ok(run) } else { Err(format!("its label names run {id}, its head names run {}", run.id)) }
+    });
+    let run = run.map_err(|reason| format!("the journal of run {id} cannot be read: {reason}"));
     StoredJournal { id, run, is_void: !maps.contains_key(&0), maps: names }
 }
 
@@ -190,8 +193,30 @@ impl Journal {
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
         let ConfigMaps { api, namespace, guard } = &self.maps;
         let access = Access::new("create", "", "configmaps", namespace).repeatable();
-        // The name is random: a conflict means that an earlier try arrived.
-        guard.send_optional(access, 409, || api.create(&params, &map)).await.map(|_| ())
+        match guard.attempt(access, || api.create(&params, &map)).await {
+            Ok(created) if created.metadata.uid.is_some() && created.data == map.data => Ok(()),
+            // An answer without the object does not show that the part is written. One that exists already may be that
+            // of an earlier try, whose answer was lost.
+            Ok(_) => self.read_back(&map).await,
+            Err(GuardedError::Api(error)) if is_already_there(&error) => self.read_back(&map).await,
+            Err(error) => Err(error.explain(access)),
+        }
+    }
+
+    /// Checks that the cluster has this part as this run writes it. A list request, because a run needs that right
+    /// anyway.
+    async fn read_back(&self, map: &ConfigMap) -> Result<(), ClusterError> {
+        let of_run = self.maps.of_run(&self.run.id).await?;
+        let stored = of_run.iter().find(|stored| stored.metadata.name == map.metadata.name);
+        if stored.is_some_and(|stored| stored.data == map.data && stored.metadata.labels == map.metadata.labels) {
+            return Ok(());
+        }
+        let name = map.metadata.name.as_deref().unwrap_or_default();
+        let message = match stored {
+            Some(_) => format!("the journal could not be written: configmap {name} is not as this run wrote it"),
+            None => format!("the journal could not be written: configmap {name} does not exist after its creation"),
+        };
+        Err(ClusterError { message, hint: None })
     }
 }
 
@@ -219,6 +244,13 @@ struct ConfigMaps {
 impl ConfigMaps {
     fn new(cluster: &Cluster, guard: WriteGuard) -> Self {
         Self { api: api(cluster), namespace: cluster.namespace.clone(), guard }
+    }
+
+    /// The parts of the journal of a run.
+    async fn of_run(&self, id: &str) -> Result<Vec<ConfigMap>, ClusterError> {
+        let access = Access::new("list", "", "configmaps", &self.namespace);
+        let params = ListParams::default().labels(&format!("{LABELS},{RUN}={id}"));
+        Ok(send(access, || self.api.list(&params)).await?.items)
     }
 
     /// Writes the head of a journal: the run, its stage, and the number of parts.

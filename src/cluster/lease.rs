@@ -2,8 +2,9 @@
 //!
 //! Everything that writes for a run holds a [`WriteGuard`] and sends its requests through it.
 
+use super::clock::Clock;
 use super::connect::Cluster;
-use super::error::{Access, ClusterError, code, explain, is_unanswered};
+use super::error::{Access, ClusterError, code, explain, is_already_there, is_unanswered};
 use super::request::{attempt, send_optional};
 use crate::progress::Progress;
 use crate::signal::{Shutdown, Signal};
@@ -12,8 +13,9 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Name of the Lease.
@@ -23,8 +25,15 @@ pub const NAME: &str = "secure-traffic";
 /// the moment at which it first read the Lease, so that clocks need not agree.
 pub const DURATION: Duration = Duration::from_secs(10);
 
+/// How long the holder may write after it sent the last successful renewal. What is left of [`DURATION`] is for requests
+/// that are on their way when the time is over.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(6);
+
 /// How often the holder renews the Lease.
 const RENEWAL: Duration = Duration::from_secs(2);
+
+/// Limit for the answer to one renewal.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often a Lease that another run holds is read.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,8 +44,8 @@ pub struct Lease {
     api: Api<coordination::Lease>,
     namespace: String,
     uid: String,
-    /// Why the Lease is lost, once it is.
-    lost: watch::Receiver<Option<String>>,
+    holder: String,
+    status: Arc<LockStatus>,
     renewal: JoinHandle<()>,
     /// The previous holder, where that run ended without releasing the Lease.
     pub abandoned_by: Option<String>,
@@ -71,20 +80,23 @@ pub async fn acquire(
     shutdown: &Shutdown,
     progress: &dyn Progress,
 ) -> Result<Lease, LeaseError> {
-    let request = LeaseRequest { api: Api::namespaced(cluster.client.clone(), &cluster.namespace), cluster, holder };
+    let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let request = LeaseRequest { api, cluster, holder, clock: Clock::system() };
     let mut pause = Duration::ZERO;
     loop {
         // A server may answer that the Lease exists and that it does not, without end.
         shutdown.race(tokio::time::sleep(pause)).await.map_err(LeaseError::Interrupted)?;
         pause = (2 * pause).clamp(POLL, 8 * POLL);
-        if let Some(lease) = request.create().await? {
-            return Ok(request.held(lease, None));
+        // The Lease is valid from the moment at which its request was sent, at the latest.
+        let mut sent = request.clock.now();
+        if let Some(lease) = request.create(&mut sent).await? {
+            return Ok(request.held(lease, sent, None));
         }
         let Some(seen) = request.get().await? else { continue };
         let by = holder_of(&seen);
         if by == holder {
             // An earlier try of this run arrived, and its answer was lost.
-            return Ok(request.held(seen, None));
+            return Ok(request.held(seen, sent, None));
         }
         progress.begin(&format!("waiting for {by} to go on or to be given up"), None);
         let waited = shutdown.race(request.wait_until_expired(&seen)).await;
@@ -92,8 +104,8 @@ pub async fn acquire(
         if waited.map_err(LeaseError::Interrupted)?? == Expiry::Deleted {
             continue;
         }
-        if let Some(lease) = request.replace(&seen).await? {
-            return Ok(request.held(lease, Some(by)));
+        if let Some(lease) = request.replace(&seen, &mut sent).await? {
+            return Ok(request.held(lease, sent, Some(by)));
         }
     }
 }
@@ -111,6 +123,7 @@ struct LeaseRequest<'a> {
     api: Api<coordination::Lease>,
     cluster: &'a Cluster,
     holder: &'a str,
+    clock: Clock,
 }
 
 /// What became of a Lease that another run held.
@@ -127,8 +140,8 @@ impl LeaseRequest<'_> {
         access(verb, &self.cluster.namespace)
     }
 
-    /// Creates the Lease; `None` where one exists already.
-    async fn create(&self) -> Result<Option<coordination::Lease>, ClusterError> {
+    /// Creates the Lease; `None` where one exists already. `sent` becomes the time at which the request was sent.
+    async fn create(&self, sent: &mut Duration) -> Result<Option<coordination::Lease>, ClusterError> {
         let now = jiff::Timestamp::now();
         let lease: coordination::Lease = serde_json::from_value(json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -142,9 +155,15 @@ impl LeaseRequest<'_> {
         .map_err(|error| ClusterError { message: format!("the Lease could not be written: {error}"), hint: None })?;
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
         let access = Access::new("create", "coordination.k8s.io", "leases", &self.cluster.namespace);
-        match attempt(access, &mut || self.api.create(&params, &lease)).await {
+        let mut request = || {
+            *sent = self.clock.now();
+            self.api.create(&params, &lease)
+        };
+        match attempt(access, &mut request).await {
+            // An answer without the object does not show that the Lease is held.
+            Ok(lease) if holder_of(&lease) != self.holder => self.get().await,
             Ok(lease) => Ok(Some(lease)),
-            Err(error) if code(&error) == 409 => Ok(None),
+            Err(error) if is_already_there(&error) => Ok(None),
             // The Lease may exist all the same, and would keep the next run waiting.
             Err(error) if is_unanswered(&error) => match self.get().await {
                 Ok(Some(seen)) if holder_of(&seen) == self.holder => Ok(Some(seen)),
@@ -194,8 +213,13 @@ impl LeaseRequest<'_> {
         )
     }
 
-    /// Takes over the expired Lease `seen`; `None` where another run was faster.
-    async fn replace(&self, seen: &coordination::Lease) -> Result<Option<coordination::Lease>, ClusterError> {
+    /// Takes over the expired Lease `seen`; `None` where another run was faster. `sent` becomes the time at which the
+    /// request was sent.
+    async fn replace(
+        &self,
+        seen: &coordination::Lease,
+        sent: &mut Duration,
+    ) -> Result<Option<coordination::Lease>, ClusterError> {
         let now = stamp(jiff::Timestamp::now());
         let patch = patch(json!([
             {"op": "test", "path": "/metadata/resourceVersion", "value": seen.metadata.resource_version},
@@ -205,22 +229,27 @@ impl LeaseRequest<'_> {
             }},
         ]))?;
         let (access, params) = (self.access("patch"), PatchParams::default());
-        match attempt(access, &mut || self.api.patch(NAME, &params, &patch)).await {
-            Ok(lease) => Ok(Some(lease)),
+        let mut request = || {
+            *sent = self.clock.now();
+            self.api.patch(NAME, &params, &patch)
+        };
+        match attempt(access, &mut request).await {
+            Ok(lease) => Ok(Some(lease).filter(|lease| holder_of(lease) == self.holder)),
             Err(error) if is_another(&error) => Ok(None),
             Err(error) => Err(explain(access, &error)),
         }
     }
 
-    fn held(&self, lease: coordination::Lease, abandoned_by: Option<String>) -> Lease {
+    fn held(&self, lease: coordination::Lease, sent: Duration, abandoned_by: Option<String>) -> Lease {
         let uid = lease.metadata.uid.unwrap_or_default();
-        let (sender, lost) = watch::channel(None);
-        let renewal = renew(self.api.clone(), uid.clone(), self.holder.to_owned(), sender);
+        let status = Arc::new(LockStatus::held(&self.cluster.namespace, self.clock.clone(), sent));
+        let renewal = renew(self.api.clone(), uid.clone(), self.holder.to_owned(), Arc::clone(&status));
         Lease {
             api: self.api.clone(),
             namespace: self.cluster.namespace.clone(),
             uid,
-            lost,
+            holder: self.holder.to_owned(),
+            status,
             renewal: tokio::spawn(renewal),
             abandoned_by,
         }
@@ -230,35 +259,94 @@ impl LeaseRequest<'_> {
 impl Lease {
     /// The guard for everything that writes while this Lease is held.
     pub fn guard(&self) -> WriteGuard {
-        WriteGuard { lock: Some(LockStatus { namespace: self.namespace.clone(), lost: self.lost.clone() }) }
+        WriteGuard { lock: Some(Arc::clone(&self.status)) }
     }
 
-    /// Deletes the Lease. The error says why it is left.
+    /// Deletes the Lease while it is this run's, and looks whether it is gone. The error says why it is left. A Lease
+    /// that is lost is another run's, or expires: it is not written.
     pub async fn release(self) -> Result<(), String> {
         self.renewal.abort();
-        let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let access = access("delete", &self.namespace).repeatable();
-        match attempt(access, &mut || self.api.delete(NAME, &params)).await {
-            Ok(_) => Ok(()),
-            // It is gone, or another run's.
-            Err(error) if is_another(&error) => Ok(()),
-            Err(error) => Err(explain(access, &error).message),
+        let mut reason = "it is still there after its deletion".to_owned();
+        // A renewal that is on its way may change the Lease between the two requests.
+        for _ in 0..3 {
+            if self.status.check().is_err() {
+                return Ok(());
+            }
+            let get = send_optional(access("get", &self.namespace), &[404], || self.api.get(NAME));
+            let Some(lease) = get.await.map_err(|error| error.message)?.filter(|lease| self.is_own(lease)) else {
+                return Ok(());
+            };
+            let resource_version = lease.metadata.resource_version;
+            let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let access = access("delete", &self.namespace).repeatable();
+            match self.guard().attempt(access, || self.api.delete(NAME, &params)).await {
+                Ok(_) => {}
+                Err(GuardedError::Api(error)) if is_another(&error) => reason = explain(access, &error).message,
+                Err(error) => return Err(error.explain(access).message),
+            }
         }
+        let left = send_optional(access("get", &self.namespace), &[404], || self.api.get(NAME)).await;
+        match left.map_err(|error| error.message)? {
+            Some(lease) if self.is_own(&lease) => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_own(&self, lease: &coordination::Lease) -> bool {
+        lease.metadata.uid.as_ref() == Some(&self.uid) && holder_of(lease) == self.holder
     }
 }
 
 /// Answers before each request that writes whether the run may still write. Clones share the answer.
 #[derive(Debug, Clone)]
 pub struct WriteGuard {
-    lock: Option<LockStatus>,
+    lock: Option<Arc<LockStatus>>,
 }
 
 /// Whether a Lease is still held.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct LockStatus {
     namespace: String,
-    lost: watch::Receiver<Option<String>>,
+    clock: Clock,
+    /// When the last successful request for the Lease was sent, or why the Lease is lost: a lost Lease stays lost.
+    renewed: Mutex<Result<Duration, String>>,
+}
+
+impl LockStatus {
+    /// A Lease that is held since a request that was sent at this time.
+    fn held(namespace: &str, clock: Clock, sent: Duration) -> Self {
+        Self { namespace: namespace.to_owned(), clock, renewed: Mutex::new(Ok(sent)) }
+    }
+
+    /// An error where the Lease is lost, or was not renewed in time.
+    fn check(&self) -> Result<(), ClusterError> {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(sent) = *renewed {
+            let age = self.clock.now().saturating_sub(sent);
+            if age < RENEW_DEADLINE {
+                return Ok(());
+            }
+            *renewed = Err(format!("it was not renewed for {} s", age.as_secs()));
+        }
+        let reason = renewed.as_ref().err().map_or("", String::as_str);
+        Err(ClusterError::new(
+            format!("the Lease {NAME} of namespace {} was lost: {reason}", self.namespace),
+            "see who else works on the namespace, and run the command again",
+        ))
+    }
+
+    /// Records a successful renewal that was sent at this time. A lost Lease stays lost.
+    fn record_renewal(&self, sent: Duration) {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed.is_ok() {
+            *renewed = Ok(sent);
+        }
+    }
+
+    fn record_loss(&self, reason: &str) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Err(reason.to_owned());
+    }
 }
 
 /// Why a guarded request has no answer of the kind that was wanted.
@@ -266,6 +354,8 @@ struct LockStatus {
 pub enum GuardedError {
     /// The Lease is lost: the request was not sent.
     LockLost(ClusterError),
+    /// The Lease was lost before the answer arrived: the request may have been carried out.
+    LostWhileSending(ClusterError),
     /// The API refused it, or did not answer.
     Api(kube::Error),
 }
@@ -274,7 +364,7 @@ impl GuardedError {
     /// The error for the user, about the request that `access` describes.
     pub fn explain(self, access: Access<'_>) -> ClusterError {
         match self {
-            Self::LockLost(error) => error,
+            Self::LockLost(error) | Self::LostWhileSending(error) => error,
             Self::Api(error) => explain(access, &error),
         }
     }
@@ -284,6 +374,7 @@ impl GuardedError {
 enum Try<T> {
     Answered(T),
     LockLost(ClusterError),
+    LostWhileSending(ClusterError),
 }
 
 impl WriteGuard {
@@ -294,17 +385,11 @@ impl WriteGuard {
 
     /// An error where the Lease is lost: the run must not write any more.
     pub fn check(&self) -> Result<(), ClusterError> {
-        let Some(lock) = &self.lock else { return Ok(()) };
-        match &*lock.lost.borrow() {
-            None => Ok(()),
-            Some(reason) => Err(ClusterError::new(
-                format!("the Lease {NAME} of namespace {} was lost: {reason}", lock.namespace),
-                "see who else works on the namespace, and run the command again",
-            )),
-        }
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.check())
     }
 
-    /// Sends a request that writes, with the retries of [`attempt`], and checks the lock before each try.
+    /// Sends a request that writes, with the retries of [`attempt`], and checks the lock before each try. It also checks
+    /// before every step of the request: a process that is stopped while it connects sends nothing when it goes on.
     pub async fn attempt<T, F>(&self, access: Access<'_>, mut request: impl FnMut() -> F) -> Result<T, GuardedError>
     where
         F: Future<Output = Result<T, kube::Error>>,
@@ -313,7 +398,7 @@ impl WriteGuard {
             let checked = self.check().map(|()| request());
             async move {
                 match checked {
-                    Ok(sending) => sending.await.map(Try::Answered),
+                    Ok(sending) => self.unless_lost(sending).await,
                     Err(lost) => Ok(Try::LockLost(lost)),
                 }
             }
@@ -321,8 +406,22 @@ impl WriteGuard {
         match attempt(access, &mut guarded).await {
             Ok(Try::Answered(answer)) => Ok(answer),
             Ok(Try::LockLost(error)) => Err(GuardedError::LockLost(error)),
+            Ok(Try::LostWhileSending(error)) => Err(GuardedError::LostWhileSending(error)),
             Err(error) => Err(GuardedError::Api(error)),
         }
+    }
+
+    /// Waits for the answer to a request. Once the lock is lost, the request is dropped at its next step.
+    async fn unless_lost<T>(
+        &self,
+        sending: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<Try<T>, kube::Error> {
+        let mut sending = std::pin::pin!(sending);
+        std::future::poll_fn(|context| match self.check() {
+            Ok(()) => sending.as_mut().poll(context).map_ok(Try::Answered),
+            Err(lost) => Poll::Ready(Ok(Try::LostWhileSending(lost))),
+        })
+        .await
     }
 
     /// [`Self::attempt`], with the error for the user.
@@ -360,11 +459,12 @@ fn is_another(error: &kube::Error) -> bool {
     matches!(code(error), 404 | 409 | 422)
 }
 
-/// Renews the Lease until another run has it, or until it could not be renewed for as long as it is valid.
-async fn renew(api: Api<coordination::Lease>, uid: String, holder: String, lost: watch::Sender<Option<String>>) {
-    let mut renewed = Instant::now();
+/// Renews the Lease until it is lost: another run has it, or it was not renewed in time. A Lease that is lost is not
+/// renewed again, even where no other run has it.
+async fn renew(api: Api<coordination::Lease>, uid: String, holder: String, status: Arc<LockStatus>) {
+    let mut pause = RENEWAL;
     loop {
-        tokio::time::sleep(RENEWAL).await;
+        tokio::time::sleep(pause).await;
         let Ok(patch) = patch(json!([
             {"op": "test", "path": "/metadata/uid", "value": uid},
             {"op": "test", "path": "/spec/holderIdentity", "value": holder},
@@ -372,18 +472,22 @@ async fn renew(api: Api<coordination::Lease>, uid: String, holder: String, lost:
         ])) else {
             return;
         };
+        let sent = status.clock.now();
+        if status.check().is_err() {
+            return;
+        }
         let params = PatchParams::default();
-        let reason = match tokio::time::timeout(DURATION, api.patch(NAME, &params, &patch)).await {
-            Ok(Ok(_)) => {
-                renewed = Instant::now();
-                continue;
+        pause = match tokio::time::timeout(RENEWAL_LIMIT, api.patch(NAME, &params, &patch)).await {
+            Ok(Ok(lease)) if holder_of(&lease) == holder => {
+                status.record_renewal(sent);
+                RENEWAL.saturating_sub(status.clock.now().saturating_sub(sent))
             }
-            Ok(Err(error)) if is_another(&error) => "another run has it, or somebody deleted it",
-            _ if renewed.elapsed() > DURATION => "it could not be renewed in time",
-            _ => continue,
+            Ok(Err(error)) if is_another(&error) => {
+                return status.record_loss("another run has it, or somebody deleted it");
+            }
+            // Without an answer, or with one that is no Lease, the renewal is sent again.
+            Ok(Ok(_) | Err(_)) | Err(_) => POLL,
         };
-        lost.send_replace(Some(reason.to_owned()));
-        return;
     }
 }
 
@@ -406,35 +510,77 @@ fn patch(operations: serde_json::Value) -> Result<Patch<()>, ClusterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use tokio::sync::watch;
 
-    fn guarded() -> (watch::Sender<Option<String>>, WriteGuard) {
-        let (sender, lost) = watch::channel(None);
-        (sender, WriteGuard { lock: Some(LockStatus { namespace: "shop".into(), lost }) })
+    /// A guard of a Lease that was renewed at 0 s, its status, and its clock in milliseconds.
+    fn guarded() -> (WriteGuard, Arc<LockStatus>, Arc<AtomicU64>) {
+        let millis = Arc::new(AtomicU64::new(0));
+        let now = Arc::clone(&millis);
+        let clock = Clock::from_fn(move || Duration::from_millis(now.load(Ordering::Relaxed)));
+        let status = Arc::new(LockStatus::held("shop", clock, Duration::ZERO));
+        (WriteGuard { lock: Some(Arc::clone(&status)) }, status, millis)
     }
 
     #[tokio::test]
     async fn a_lost_lock_sends_nothing() {
-        let (sender, guard) = guarded();
+        let (guard, status, _) = guarded();
         let sent = AtomicUsize::new(0);
         let request = || async {
             sent.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
         guard.send(access("patch", "shop"), request).await.unwrap();
-        sender.send_replace(Some("another run has it".into()));
+        status.record_loss("another run has it");
         let error = guard.send(access("patch", "shop"), request).await.unwrap_err();
         assert_eq!(sent.load(Ordering::Relaxed), 1);
         assert!(error.message.contains("was lost: another run has it"), "{}", error.message);
     }
 
+    #[test]
+    fn a_lock_that_is_not_renewed_within_its_deadline_stays_lost() {
+        for (at, renewed, is_held) in [
+            (5_999, None, true),
+            (6_000, None, false),
+            (30_000, None, false),
+            // The time of the request counts, not that of the answer.
+            (9_000, Some(4_000), true),
+            (10_000, Some(4_000), false),
+        ] {
+            let (guard, status, millis) = guarded();
+            if let Some(sent) = renewed {
+                status.record_renewal(Duration::from_millis(sent));
+            }
+            millis.store(at, Ordering::Relaxed);
+            assert_eq!(guard.check().is_ok(), is_held, "{at} {renewed:?}");
+            // A renewal that is answered after the loss does not bring the lock back.
+            status.record_renewal(Duration::from_millis(at));
+            assert_eq!(guard.check().is_ok(), is_held, "{at} {renewed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_of_a_process_that_was_stopped_is_dropped_at_its_next_step() {
+        let (guard, _, millis) = guarded();
+        let is_sent = AtomicUsize::new(0);
+        let connect_then_send = || async {
+            tokio::task::yield_now().await;
+            is_sent.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let stop = async { millis.store(11_000, Ordering::Relaxed) };
+        let (answer, ()) = tokio::join!(guard.attempt(access("patch", "shop"), connect_then_send), stop);
+        assert!(matches!(answer, Err(GuardedError::LostWhileSending(_))), "{answer:?}");
+        assert_eq!(is_sent.load(Ordering::Relaxed), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_lock_that_is_lost_between_tries_ends_the_retries() {
-        let (sender, guard) = guarded();
+        let (guard, status, _) = guarded();
         let sent = AtomicUsize::new(0);
         let busy = || async {
             sent.fetch_add(1, Ordering::Relaxed);
-            sender.send_replace(Some("another run has it".into()));
+            status.record_loss("another run has it");
             let status = kube::core::Status::failure("busy", "TooManyRequests").with_code(429);
             Err::<(), _>(kube::Error::Api(Box::new(status)))
         };

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apply;
+pub mod clock;
 pub mod connect;
 pub mod connection;
 mod credentials;

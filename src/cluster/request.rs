@@ -1,6 +1,8 @@
 //! Sends requests with this tool's only retry policy, for all of `cluster` and `curl_pod`. kube's own would repeat writes.
 
-use super::error::{Access, ClusterError, MAX_RETRY_AFTER, code, explain, is_broken_off, retry_after};
+use super::error::{
+    Access, ClusterError, MAX_RETRY_AFTER, code, explain, is_broken_off, is_creation_conflict, retry_after,
+};
 use std::time::{Duration, Instant};
 
 /// Retries of a request that the server rejected because it is busy.
@@ -9,7 +11,8 @@ const RETRIES: u32 = 4;
 /// Retries of a repeatable request whose connection broke.
 const RETRIES_AFTER_BREAK: u32 = 2;
 
-/// Sends a request. Repeats it after 429, which says that the server did not process it. Repeats a repeatable request also
+/// Sends a request. Repeats it after 429, which says that the server did not process it, and a creation after a 409 with a
+/// reason other than `AlreadyExists`, which says that the object was not created. Repeats a repeatable request also
 /// after 503 and after a broken connection. Nothing else is repeated, because it may have taken effect.
 pub async fn send<T, F>(access: Access<'_>, mut request: impl FnMut() -> F) -> Result<T, ClusterError>
 where
@@ -47,6 +50,7 @@ where
                 Some(wait) if start.elapsed() + wait > MAX_RETRY_AFTER => return Err(kube::Error::Api(status)),
                 wait => wait,
             },
+            Err(error) if is_creation_conflict(access, &error) => None,
             Err(error) if access.is_repeatable && code(&error) == 503 => None,
             Err(error) if access.is_repeatable && tries <= RETRIES_AFTER_BREAK && is_broken_off(&error) => None,
             other => return other,
@@ -55,4 +59,32 @@ where
         pause *= 2;
     }
     request().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn tries(verb: &'static str, reason: &str) -> u32 {
+        let mut tries = 0;
+        let mut request = || {
+            tries += 1;
+            let status = kube::core::Status::failure("", reason).with_code(409);
+            async { Err::<(), _>(kube::Error::Api(Box::new(status))) }
+        };
+        attempt(Access::new(verb, "", "configmaps", "shop"), &mut request).await.unwrap_err();
+        tries
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_creation_with_a_conflict_is_sent_again() {
+        for (verb, reason, expected) in [
+            ("create", "Conflict", 5),
+            ("create", "AlreadyExists", 1),
+            ("patch", "Conflict", 1),
+            ("delete", "Conflict", 1),
+        ] {
+            assert_eq!(tries(verb, reason).await, expected, "{verb} {reason}");
+        }
+    }
 }

@@ -101,7 +101,7 @@ pub async fn switch(
         // Write the phases.
         let written = phases::write_all(run, &mut planned, &mut parts).await;
         parts.finish_writing(run, &planned, written.is_ok()).await;
-        let written = match written {
+        let written = match parts.unless_lock_lost(written) {
             Ok(written) => written,
             Err(error) => {
                 rollback::end_early(run, &planned, &mut parts, &error).await;
@@ -121,7 +121,7 @@ pub async fn switch(
             rollback::not_proven(run, &planned, &mut parts, proof.is_err(), calls).await;
         }
         let status = proof?.and(status);
-        let concluded = journal::conclude(run, &planned, &parts.journal, &closed_journals, &lock.guard()).await;
+        let concluded = journal::conclude(run, &planned, &parts, &closed_journals, &lock.guard()).await?;
         run.output.error().map_or(Ok(status.and(concluded)), Err)
     }
     .await;

@@ -3,7 +3,7 @@
 
 use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
 use crate::cluster::connect::Cluster;
-use crate::cluster::error::{Access, ClusterError, code, explain};
+use crate::cluster::error::{Access, ClusterError, code, explain, is_already_there};
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::reason::Reason;
@@ -293,13 +293,11 @@ impl ProbePod {
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
         let answer = attempt(access, &mut || self.api.create(&params, &spec)).await;
         match answer {
-            Ok(pod) => self.record_created(pod),
-            // The name is random: a conflict means that an earlier attempt has arrived.
-            Err(error) if code(&error) == 409 => {
-                self.created = Some(Creation::Unknown);
-                let pod = send(self.access("list", "pods"), || self.get()).await?.ok_or_else(deleted)?;
-                self.record_created(pod)
-            }
+            Ok(pod) if pod.metadata.uid.is_some() => self.record_created(pod),
+            // An answer without the object does not show that the pod exists.
+            Ok(_) => self.read_back(&spec).await,
+            // A pod that exists already may be that of an earlier try, whose answer was lost.
+            Err(error) if is_already_there(&error) => self.read_back(&spec).await,
             Err(kube::Error::Api(status)) => {
                 if let Some((reason, message)) = classify_refusal(&status) {
                     return Err(Failure::Pod(reason, message));
@@ -315,6 +313,19 @@ impl ProbePod {
                 Err(explain(access, &error).into())
             }
         }
+    }
+
+    /// Records the pod that the cluster has under this name, if it is as this run sent it.
+    async fn read_back(&mut self, sent: &Pod) -> Result<(), Failure> {
+        self.created = Some(Creation::Unknown);
+        let pod = send(self.access("list", "pods"), || self.get()).await?.ok_or_else(deleted)?;
+        if has_curls_of(&pod, sent) {
+            return self.record_created(pod);
+        }
+        // It is somebody else's, and stays.
+        self.created = None;
+        let message = format!("pod {} exists already, and is not the one of this run", self.name);
+        Err(ClusterError { message, hint: None }.into())
     }
 
     /// The pod as it is now; `None` if it does not exist. A list request, because a probe needs that right anyway.
@@ -457,29 +468,50 @@ impl ProbePod {
         tokio::time::timeout(REMOVAL, deletion).await.map_err(|_| self.reference())
     }
 
-    /// Requests the deletion once. Returns whether the pod is gone.
+    /// Requests the deletion of the pod once. Returns whether it is gone.
     async fn delete_once(&self, created: &Creation) -> Result<bool, kube::Error> {
-        let uid = match created {
+        let known_uid = match created {
             Creation::Confirmed(pod) => pod.metadata.uid.clone(),
             Creation::Unknown => None,
         };
-        let ended = self.has_ended.load(Ordering::Relaxed)
-            || match self.get().await? {
-                None => return Ok(true),
-                Some(pod) => matches!(progress(&pod), PodProgress::Ended(_)),
-            };
+        let (uid, ended) = if known_uid.is_some() && self.has_ended.load(Ordering::Relaxed) {
+            (known_uid, true)
+        } else {
+            match self.get().await? {
+                Some(pod) if known_uid.is_none() || pod.metadata.uid == known_uid => {
+                    (pod.metadata.uid.clone(), matches!(progress(&pod), PodProgress::Ended(_)))
+                }
+                _ => return Ok(true),
+            }
+        };
         let params = DeleteParams {
             // A container that has exited needs no grace period; a running one gets the second that its pod specifies.
             grace_period_seconds: ended.then_some(0),
-            preconditions: Some(Preconditions { uid, resource_version: None }),
+            preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
             ..DeleteParams::default()
         };
         match self.api.delete(&self.name, &params).await {
-            Ok(_) => Ok(self.get().await?.is_none()),
-            Err(error) if matches!(code(&error), 404 | 409) => Ok(true),
-            Err(error) => Err(error),
+            Ok(_) => {}
+            // The pod may be gone, or the server refused for another reason.
+            Err(error) if matches!(code(&error), 404 | 409 | 422) => {}
+            Err(error) => return Err(error),
         }
+        Ok(self.get().await?.is_none_or(|pod| pod.metadata.uid != uid))
     }
+}
+
+/// Whether `pod` runs the curls that were sent. Admission may add to a pod; the arguments of a curl have a random marker.
+fn has_curls_of(pod: &Pod, sent: &Pod) -> bool {
+    let curls = |pod: &Pod| pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
+    let there = curls(pod);
+    let is_managed =
+        |pod: &Pod| pod.metadata.labels.as_ref().and_then(|all| all.get("app.kubernetes.io/managed-by")).cloned();
+    is_managed(pod) == is_managed(sent)
+        && curls(sent).iter().all(|curl| {
+            there
+                .iter()
+                .any(|other| other.name == curl.name && other.args == curl.args && other.command == curl.command)
+        })
 }
 
 fn deleted() -> Failure {

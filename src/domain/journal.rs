@@ -128,6 +128,10 @@ pub enum NotRestored {
     ChangedBetweenRuns,
     /// Its spec is put back, but somebody changed labels or annotations.
     Relabelled,
+    /// The journal says that a run created it, but it has neither the label nor the field manager of this tool.
+    NotOurs,
+    /// The journal would change fields that this tool has not written ([`Undo::other_fields`]).
+    OtherFields,
 }
 
 /// What undoing does to one object.
@@ -138,6 +142,18 @@ pub struct Undo {
     pub step: UndoStep,
     /// What is different afterwards; `None` where the object is as it was.
     pub not_restored: Option<NotRestored>,
+    /// Fields, as `.spec.selector`, that the journal would change and this tool has not written.
+    pub other_fields: Vec<String>,
+}
+
+impl Undo {
+    /// Leaves the object as it is, because undoing would change these fields, which this tool has not written: whoever
+    /// can write `ConfigMap`s can write a journal, but not the fields' owners in the object.
+    pub fn refuse(&mut self, other_fields: Vec<String>) {
+        self.step = UndoStep::Nothing;
+        self.not_restored = Some(NotRestored::OtherFields);
+        self.other_fields = other_fields;
+    }
 }
 
 /// The write that undoes the changes of one object.
@@ -162,7 +178,7 @@ pub fn undo(runs: &[Run], mut live: impl FnMut(ObjectKind, &str) -> Option<LiveO
     }
     let undo_object = |((kind, name), history): ((ObjectKind, &str), Vec<_>)| {
         let (step, not_restored) = undo_history(&history, live(kind, name).as_ref());
-        Undo { kind, name: name.to_owned(), step, not_restored }
+        Undo { kind, name: name.to_owned(), step, not_restored, other_fields: Vec::new() }
     };
     histories.into_iter().map(undo_object).collect()
 }
@@ -226,6 +242,10 @@ fn undo_entry(
     };
     if !is_same_object {
         return Err(NotRestored::Recreated);
+    }
+    // A journal is a text that others may have written; who created an object, the object itself shows.
+    if former.is_none() && live.is_some_and(|live| !live.is_ours) {
+        return Err(NotRestored::NotOurs);
     }
     let is_former = former.as_ref().is_some_and(|former| former.spec == state.spec);
     if is_former || entry.written.contains(&state.spec) { Ok(former.clone()) } else { Err(NotRestored::Changed) }

@@ -91,6 +91,67 @@ fn collect_differences(left: &Value, right: &Value, path: &mut Vec<String>, fiel
     }
 }
 
+/// The fields, as `.spec.selector`, that differ between `object` and a former `spec`, and that this tool has not written:
+/// neither the mode nor a `tls` block, and not owned by its field manager. A restore must not change them. Lists are
+/// owned as a whole.
+pub fn fields_of_others(object: &Value, spec: &ObjectJson) -> Vec<String> {
+    let (live, former) = (without_tls(&object["spec"]), without_tls(spec.value()));
+    let mut fields = BTreeSet::new();
+    collect_differences(&live, &former, &mut vec!["spec".to_owned()], &mut fields);
+    let is_ours =
+        |field: &Vec<String>| owners(object, &[field.clone()].into()).iter().any(|owner| owner.class == Class::Ours);
+    fields.iter().filter(|field| !is_ours(field)).map(|field| format!(".{}", field.join("."))).collect()
+}
+
+/// A spec of a policy or a rule without the mode of the namespace, the `tls` blocks, and what only held them.
+fn without_tls(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(mtls) = spec.get_mut("mtls").and_then(Value::as_object_mut) {
+        mtls.remove("mode");
+    }
+    if let Some(peers) = spec.get_mut("peers").and_then(Value::as_array_mut) {
+        peers.retain(|peer| peer.get("mtls").is_none());
+    }
+    remove_tls(spec.get_mut("trafficPolicy"));
+    for subset in spec.get_mut("subsets").and_then(Value::as_array_mut).into_iter().flatten() {
+        remove_tls(subset.get_mut("trafficPolicy"));
+        drop_empty(subset, &["trafficPolicy"]);
+    }
+    drop_empty(&mut spec, &["mtls", "peers", "trafficPolicy"]);
+    if spec.is_null() { Value::Object(serde_json::Map::new()) } else { spec }
+}
+
+/// Removes the `tls` blocks of a traffic policy, and port entries that have nothing else.
+fn remove_tls(policy: Option<&mut Value>) {
+    let Some(policy) = policy else { return };
+    if let Some(fields) = policy.as_object_mut() {
+        fields.remove("tls");
+    }
+    if let Some(ports) = policy.get_mut("portLevelSettings").and_then(Value::as_array_mut) {
+        for port in ports.iter_mut().filter_map(Value::as_object_mut) {
+            port.remove("tls");
+        }
+        ports.retain(|port| port.as_object().is_none_or(|fields| fields.keys().any(|key| key != "port")));
+    }
+    drop_empty(policy, &["portLevelSettings"]);
+}
+
+/// Removes these fields where they are null, an empty object or an empty list.
+fn drop_empty(value: &mut Value, fields: &[&str]) {
+    let Some(object) = value.as_object_mut() else { return };
+    for field in fields {
+        let is_empty = match object.get(*field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(value) => value.is_null(),
+            None => false,
+        };
+        if is_empty {
+            object.remove(*field);
+        }
+    }
+}
+
 /// Every owner of these fields, ordered by manager.
 pub fn owners(object: &Value, fields: &BTreeSet<Vec<String>>) -> Vec<Owner> {
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
@@ -394,5 +455,55 @@ mod tests {
         assert_eq!(messages.len(), 5);
         assert_eq!(messages[0], "is kept by Argo CD (shop:a/b): change its source, or pause its sync");
         assert_eq!(managed_by(&json!({"metadata": {"labels": {"app": "x"}}})), []);
+    }
+
+    #[test]
+    fn a_former_spec_may_differ_in_what_this_tool_writes_only() {
+        let ours = |fields: Value| json!([{"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": fields}]);
+        let nothing = || ours(json!({}));
+        let pool = || json!({"tcp": {"maxConnections": 5}});
+        for (owned, live, former, expected) in [
+            (nothing(), json!({"mtls": {"mode": "STRICT"}}), json!({"mtls": {"mode": "PERMISSIVE"}}), vec![]),
+            (nothing(), json!({"mtls": {"mode": "STRICT"}}), json!({}), vec![]),
+            (nothing(), json!({"peers": [{"mtls": {}}]}), json!({}), vec![]),
+            (
+                nothing(),
+                json!({"mtls": {"mode": "STRICT"}}),
+                json!({"mtls": {"mode": "DISABLE"}, "selector": {"matchLabels": {"app": "web"}}}),
+                vec![".spec.selector"],
+            ),
+            (
+                nothing(),
+                json!({"mtls": {"mode": "STRICT"}}),
+                json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}}),
+                vec![".spec.portLevelMtls"],
+            ),
+            (
+                nothing(),
+                json!({"host": "web", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}),
+                json!({"host": "web", "trafficPolicy": {"tls": {"mode": "SIMPLE", "sni": "web.example"}}}),
+                vec![],
+            ),
+            (
+                nothing(),
+                json!({"host": "web", "trafficPolicy": {
+                    "portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "ISTIO_MUTUAL"}}],
+                }}),
+                json!({"host": "web"}),
+                vec![],
+            ),
+            (nothing(), json!({"host": "web"}), json!({"host": "bank"}), vec![".spec.host"]),
+            (nothing(), json!({"trafficPolicy": {"connectionPool": pool()}}), json!({}), vec![".spec.trafficPolicy"]),
+            // A `-f` run wrote this field.
+            (
+                ours(json!({"f:spec": {"f:trafficPolicy": {"f:connectionPool": {"f:tcp": {"f:maxConnections": {}}}}}})),
+                json!({"host": "web", "trafficPolicy": {"connectionPool": pool()}}),
+                json!({"host": "web"}),
+                vec![],
+            ),
+        ] {
+            let object = json!({"metadata": {"managedFields": owned}, "spec": live});
+            assert_eq!(fields_of_others(&object, &former.clone().into()), expected, "{live} {former}");
+        }
     }
 }

@@ -1,92 +1,15 @@
 //! A server that throttles, and a connection that loses answers: each write is reported, also if its answer is lost.
 
+use crate::faulty_proxy::{Fate, serve, writes};
 use crate::helpers::{Run, Stage, command, finish, shows};
-use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
-use kube::client::Body;
+use hyper::Method;
 use secure_traffic::sandbox::State;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What happens to a request.
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    /// The server answers it.
-    Answered,
-    /// The server answers 429 with this `retry-after` in seconds, as its fairness filter does.
-    Throttled(u32),
-    /// The server handles it, and the connection ends without an answer.
-    Lost,
-    /// The server handles it, and the answer stops after its head.
-    Stalled,
-}
-
-type Answer = Response<UnsyncBoxBody<Bytes, Failure>>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Serves the sandbox over plain HTTP with these fates; `fate` gets the request, and how often it was made before.
-fn serve(stage: &Stage, fate: impl Fn(&Method, &str, usize) -> Fate + Send + Sync + 'static) -> String {
-    let client = {
-        let _inside = stage.runtime.enter();
-        stage.sandbox.client()
-    };
-    let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
-    let fate = Arc::new(move |request: &Request<Incoming>| {
-        let what = format!("{} {}", request.method(), request.uri());
-        let mut seen = seen.lock().unwrap();
-        let count = seen.entry(what).or_default();
-        *count += 1;
-        fate(request.method(), &request.uri().to_string(), *count - 1)
-    });
-    stage.runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (client, fate) = (client.clone(), Arc::clone(&fate));
-                let service =
-                    hyper::service::service_fn(move |request| answer(client.clone(), fate(&request), request));
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
-            }
-        });
-        url
-    })
-}
-
-async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) -> Result<Answer, Failure> {
-    if let Fate::Throttled(seconds) = fate {
-        let words = Full::from("Too many requests, please try again later.\n").map_err(Into::into).boxed_unsync();
-        return Ok(Response::builder().status(429).header("retry-after", seconds).body(words)?);
-    }
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes().to_vec();
-    let response = client.send(Request::from_parts(parts, Body::from(body))).await?;
-    match fate {
-        Fate::Lost => Err("lost".into()),
-        Fate::Stalled => {
-            let never = futures::stream::pending::<Result<Frame<Bytes>, Failure>>();
-            Ok(response.map(|_| StreamBody::new(never).boxed_unsync()))
-        }
-        Fate::Answered | Fate::Throttled(_) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
-    }
-}
-
-fn run(stage: &Stage, url: &str, arguments: &str) -> Run {
+pub(crate) fn run(stage: &Stage, url: &str, arguments: &str) -> Run {
     let mut command = command();
     command.args(arguments.split_whitespace()).args(["--server", url, "-n", stage.sandbox.namespace()]);
     finish(command)
-}
-
-/// Whether a request writes one of the mesh's objects, and is no dry run.
-fn writes(method: &Method, path: &str) -> bool {
-    matches!(*method, Method::PATCH | Method::DELETE) && path.contains(".istio.io/") && !path.contains("dryRun")
 }
 
 #[test]
@@ -117,7 +40,7 @@ fn assert_restorable(stage: &Stage, before: &str) {
 }
 
 /// Kinds and names of the mesh's objects, the journals and the Lease.
-fn object_names(stage: &Stage) -> String {
+pub(crate) fn object_names(stage: &Stage) -> String {
     use kube::ResourceExt;
     use kube::api::{Api, ApiResource, DynamicObject, ListParams};
     use kube::core::GroupVersionKind;
@@ -247,7 +170,7 @@ fn a_write_with_an_unknown_result_is_reported_as_unknown() {
     warning: got no answer, and may or may not have been made: destinationrule.networking.istio.io/boards
     warning: the journal could not be brought to its end: could not patch configmaps "secure-traffic-journal-[word]-0" in namespace "microservices-demo": no answer within the request's deadline
     warning: ended early: 0 of 2 changes made, 1 without an answer; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there
-    warning: the Lease is left, and runs out after 10 s: could not delete leases.coordination.k8s.io "secure-traffic" in namespace "microservices-demo": no answer within the request's deadline
+    warning: the Lease is left, and runs out after 10 s: could not get leases.coordination.k8s.io "secure-traffic" in namespace "microservices-demo": no answer within the request's deadline
     error: could not patch destinationrules.networking.istio.io "boards" in namespace "microservices-demo": no answer within the request's deadline
     hint: the API server is slow or stalls: raise --request-timeout, or check the way to it
     "#);

@@ -6,7 +6,7 @@ use super::goal::{Goal, Planned};
 use crate::cluster::access;
 use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
-use crate::domain::plan::{self, Change, RuleAction};
+use crate::domain::plan::{self, Change, ObjectKind, RuleAction};
 use crate::error::{self, Error, UsageError};
 use crate::istio::owners;
 
@@ -71,9 +71,18 @@ async fn check_findings(run: &SwitchRun<'_>, planned: &Planned) -> error::Result
 }
 
 async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
-    let probe = run.settings.verify.then_some(access::PROBE_NEED);
-    let journal = planned.needs_lock(run).then_some(access::JOURNAL_NEED);
-    let needs: Vec<access::Need> = probe.into_iter().chain(journal).collect();
+    let mut needs: Vec<access::Need> = Vec::new();
+    needs.extend(run.settings.verify.then(access::probe_need));
+    if planned.needs_lock(run) {
+        needs.extend(access::journal_needs());
+    }
+    let writes = planned.plan.writes();
+    for (object, kind, purpose) in [
+        (ObjectKind::Policy, run.api_versions.policy.kind(), "the policies"),
+        (ObjectKind::Rule, run.api_versions.rule.kind(), "the rules"),
+    ] {
+        needs.push(access::write_need(kind, purpose, writes.iter().filter(|change| change.kind() == object)));
+    }
     run.context.read(access::check(run.cluster, &needs)).await
 }
 

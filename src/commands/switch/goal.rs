@@ -11,7 +11,7 @@ use crate::domain::plan::{self, Direction, ObjectKind, Plan, SwitchRequest};
 use crate::domain::probe::{self, Case};
 use crate::error::{self, Error, UsageError};
 use crate::istio::render::Apis;
-use crate::istio::{change, journal as text, manifest, read};
+use crate::istio::{change, journal as text, manifest, owners, read};
 use crate::settings::SwitchGoal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -154,7 +154,15 @@ impl Planned {
 
 /// The plan that undoes `runs`, and the policies as it leaves them.
 pub(super) fn restoration(state: &ClusterState, runs: &[Run]) -> (Plan, Policies) {
-    let steps = journal::undo(runs, |kind, name| state.find(kind, name).map(text::live_object));
+    let mut steps = journal::undo(runs, |kind, name| state.find(kind, name).map(text::live_object));
+    for undo in &mut steps {
+        if let (UndoStep::PutBack(spec), Some(object)) = (&undo.step, state.find(undo.kind, &undo.name)) {
+            let other_fields = owners::fields_of_others(object, spec);
+            if !other_fields.is_empty() {
+                undo.refuse(other_fields);
+            }
+        }
+    }
     let after = policies_after(state, &steps);
     (plan::restoration(&state.snapshot, after.clone(), &steps), after)
 }

@@ -2,12 +2,15 @@
 
 use super::SwitchRun;
 use super::goal::{Goal, Planned};
+use super::parts::Parts;
+use super::unanswered;
 use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::journal::{self as store, Journal, StoredJournal};
 use crate::cluster::lease::WriteGuard;
 use crate::domain::journal::{Entry, Run, Stage, session_start};
 use crate::domain::plan::{Change, ObjectKind};
+use crate::error;
 use crate::exit::ExitStatus;
 use crate::istio::journal as text;
 use std::collections::BTreeMap;
@@ -110,18 +113,27 @@ fn entries(run: &SwitchRun<'_>, planned: &Planned, known: &[Entry]) -> Vec<Entry
         .collect()
 }
 
-/// The last step of a run: deletes the journals that no restore needs any more, and prints how to undo the run.
+/// The last step of a run: deletes the journals that no restore needs any more, and prints how to undo the run. An error
+/// where the Lease is lost: what the run wrote and proved may not hold any more.
 pub(super) async fn conclude(
     run: &SwitchRun<'_>,
     planned: &Planned,
-    journal: &RunJournal,
+    parts: &Parts<'_>,
     closed: &[StoredJournal],
     guard: &WriteGuard,
-) -> ExitStatus {
+) -> error::Result<ExitStatus> {
     let printer = run.context.printer;
-    if let Err(error) = delete_journals(run, planned, closed, guard).await {
-        printer.warn(&format!("a journal could not be removed: {error}"));
-        return ExitStatus::LeftBehind;
+    let left = unanswered::still_there(run, &parts.writer).await;
+    if !left.is_empty() {
+        guard.check()?;
+        printer.warn(&format!("still there after the deletion: {}; the journals are kept", left.join(", ")));
+        return Ok(ExitStatus::LeftBehind);
+    }
+    let deleted = delete_journals(run, planned, closed, guard).await;
+    guard.check()?;
+    if let Err(error) = deleted {
+        printer.warn(&format!("a journal is left: {error}"));
+        return Ok(ExitStatus::LeftBehind);
     }
     match &planned.goal {
         Goal::Restore(_) if planned.plan.warnings.is_empty() => {
@@ -134,9 +146,9 @@ pub(super) async fn conclude(
                 store::LABELS,
                 run.cluster.namespace
             ));
-            return ExitStatus::LeftBehind;
+            return Ok(ExitStatus::LeftBehind);
         }
-        Goal::Switch(_) | Goal::Manifests(_) if journal.written_run().is_some() && run.is_enabling() => {
+        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() && run.is_enabling() => {
             printer.say(&format!(
                 "what was there before is noted in the cluster: disable-mtls -n {} --restore puts it back",
                 run.cluster.namespace
@@ -144,7 +156,7 @@ pub(super) async fn conclude(
         }
         Goal::Switch(_) | Goal::Manifests(_) => {}
     }
-    ExitStatus::Success
+    Ok(ExitStatus::Success)
 }
 
 /// Deletes the journals of closed sessions and, after a complete restore, those that were undone.

@@ -7,6 +7,7 @@ use super::{SwitchRun, unanswered};
 use crate::cluster::apply::Writer;
 use crate::cluster::lease::WriteGuard;
 use crate::curl_pod::probe_pod::Removal;
+use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 
 /// The started parts, which the phases and a roll-back work with.
@@ -30,10 +31,20 @@ impl<'a> Parts<'a> {
     }
 
     /// Waits for the last answers, looks up unanswered writes, and writes into the journal what was created and whether
-    /// every change is made.
+    /// every change is made. A run that has lost its Lease does not write into the journal.
     pub(super) async fn finish_writing(&mut self, run: &SwitchRun<'_>, planned: &Planned, is_done: bool) {
         unanswered::recheck(run, planned, &self.writer).await;
-        self.journal.finish(run, &self.writer, is_done).await;
+        if self.writer.check_lock().is_ok() {
+            self.journal.finish(run, &self.writer, is_done).await;
+        }
+    }
+
+    /// The result of the phases; the loss of the Lease ends a run whatever that is, except a signal.
+    pub(super) fn unless_lock_lost<T>(&self, written: error::Result<T>) -> error::Result<T> {
+        if !matches!(written, Err(Error::Interrupted(_))) {
+            self.writer.check_lock()?;
+        }
+        written
     }
 
     /// Waits until every pod of the run is deleted, and reports those that are left.

@@ -3,7 +3,7 @@
 use super::goal::{Goal, Planned, restoration};
 use super::parts::Parts;
 use super::phases::update_state;
-use super::{SwitchRun, clients, results};
+use super::{SwitchRun, clients, results, unanswered};
 use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
@@ -17,8 +17,9 @@ use crate::signal::Signal;
 
 /// Reports what was written before `error` ended the run, and rolls it back where the settings say so.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
-    report_unfinished(run, planned, parts);
-    if needs_rollback(run, matches!(error, Error::CallsLost(_))) {
+    let is_lock_lost = parts.writer.check_lock().is_err();
+    report_unfinished(run, planned, parts, is_lock_lost);
+    if !is_lock_lost && needs_rollback(run, matches!(error, Error::CallsLost(_))) {
         roll_back(run, parts).await;
     }
     results::record_writes(run, &parts.writer);
@@ -84,9 +85,17 @@ const fn needs_rollback(run: &SwitchRun<'_>, calls_are_lost: bool) -> bool {
 async fn roll_back(run: &SwitchRun<'_>, parts: &mut Parts<'_>) {
     let Some(written_run) = parts.journal.written_run().cloned() else { return };
     let printer = run.context.printer;
+    if let Err(lost) = parts.writer.check_lock() {
+        return printer.warn(&format!("{lost}; nothing is rolled back"));
+    }
     printer.say("rolling back");
-    match undo(run, &parts.writer, written_run).await {
-        Ok(plan) if plan.warnings.is_empty() && parts.writer.ledger().unanswered().is_empty() => {
+    let undone = undo(run, &parts.writer, written_run).await;
+    let left = unanswered::still_there(run, &parts.writer).await;
+    if !left.is_empty() {
+        printer.warn(&format!("still there after the deletion: {}", left.join(", ")));
+    }
+    match undone {
+        Ok(plan) if plan.warnings.is_empty() && parts.writer.ledger().unanswered().is_empty() && left.is_empty() => {
             printer.say("rolled back: everything is as it was before");
             parts.calls.report_recovery(run).await;
             if let Err(error) = parts.journal.delete().await {
@@ -141,8 +150,9 @@ async fn undo(run: &SwitchRun<'_>, writer: &Writer<'_>, mut written_run: Run) ->
     Ok(plan)
 }
 
-/// Prints what was written before the run ended early, and how to go on or undo it.
-fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>) {
+/// Prints what was written before the run ended early, and how to go on or undo it. After the loss of the Lease another
+/// run decides that.
+fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, is_lock_lost: bool) {
     let ledger = parts.writer.ledger();
     let (written, unanswered) = (ledger.written(), ledger.unanswered().len());
     if ledger.is_empty() {
@@ -153,6 +163,13 @@ fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>) 
         run.context.printer.say(&format!("{} {}", one.title, one.word));
     }
     let unknown = if unanswered > 0 { format!(", {unanswered} without an answer") } else { String::new() };
+    let made = format!("{} of {} made{unknown}", written.len(), count(planned.plan.writes().len(), "change"));
+    if is_lock_lost {
+        return run.context.printer.warn(&format!(
+            "ended early: {made}; without its Lease this run writes nothing more and rolls nothing back, and another run \
+             may have changed these objects since"
+        ));
+    }
     let undo = match &planned.goal {
         Goal::Restore(_) => format!(": `{}`", run.restore_command()),
         Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
@@ -160,9 +177,5 @@ fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>) 
         }
         Goal::Switch(_) | Goal::Manifests(_) => ", and there is no journal to go back by".to_owned(),
     };
-    run.context.printer.warn(&format!(
-        "ended early: {} of {} made{unknown}; the same command goes on from here{undo}",
-        written.len(),
-        count(planned.plan.writes().len(), "change"),
-    ));
+    run.context.printer.warn(&format!("ended early: {made}; the same command goes on from here{undo}"));
 }

@@ -47,6 +47,37 @@ pub(super) async fn recheck(run: &SwitchRun<'_>, planned: &Planned, writer: &Wri
     }
 }
 
+/// Objects whose deletion the server confirmed, and that are still in the cluster: `kind/name`. A deletion may take a
+/// moment, or wait for a finalizer.
+pub(super) async fn still_there(run: &SwitchRun<'_>, writer: &Writer<'_>) -> Vec<String> {
+    let mut left = deleted_and_there(run, writer).await;
+    if !left.is_empty() {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        left = deleted_and_there(run, writer).await;
+    }
+    left
+}
+
+async fn deleted_and_there(run: &SwitchRun<'_>, writer: &Writer<'_>) -> Vec<String> {
+    let mut left = Vec::new();
+    for (kind, api_kind) in
+        [(ObjectKind::Rule, run.api_versions.rule.kind()), (ObjectKind::Policy, run.api_versions.policy.kind())]
+    {
+        let mut deleted = writer.ledger().written();
+        deleted.retain(|one| one.kind == kind && one.deleted_uid.is_some());
+        if deleted.is_empty() {
+            continue;
+        }
+        let lookup = snapshot::objects(run.cluster, &api_kind, &run.cluster.namespace);
+        let Ok(Ok(Some(objects))) = tokio::time::timeout(LIMIT, lookup).await else { continue };
+        let is_there = |one: &Written| {
+            objects.iter().any(|object| one.deleted_uid.as_deref() == Some(read::metadata(object, "uid")))
+        };
+        left.extend(deleted.into_iter().filter(is_there).map(|one| one.title));
+    }
+    left
+}
+
 /// Whether the object is as this change leaves it, and was not so before.
 fn is_made(run: &SwitchRun<'_>, planned: &Planned, change: &Change, live: Option<&Value>) -> bool {
     let before = planned.state.find(change.kind(), change.name());

@@ -90,6 +90,12 @@ fn a_created_object_is_deleted_where_it_is_still_the_same() {
             Some(LiveObject { is_ours: false, ..live("1", "S") }),
             (UndoStep::Nothing, Some(NotRestored::Recreated)),
         ),
+        // A planted journal names an object that the user created.
+        (
+            Some("1"),
+            Some(LiveObject { is_ours: false, ..live("1", "S") }),
+            (UndoStep::Nothing, Some(NotRestored::NotOurs)),
+        ),
     ] {
         assert_eq!(undone(&[created(uid, &["S"])], present.as_ref()), expected, "{uid:?} {present:?}");
     }

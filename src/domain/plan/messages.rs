@@ -97,7 +97,13 @@ pub enum Warning {
     /// The legacy API expresses DISABLE by a policy without an `mtls` peer.
     LegacyDisable,
     /// A restore does not bring an object back as it was.
-    NotRestored { kind: ObjectKind, name: String, reason: NotRestored },
+    NotRestored {
+        kind: ObjectKind,
+        name: String,
+        reason: NotRestored,
+        /// For [`NotRestored::OtherFields`]: fields as `.spec.selector`.
+        other_fields: Vec<String>,
+    },
 }
 
 /// Why a run must not go on; `--force` lifts some.
@@ -220,7 +226,7 @@ impl fmt::Display for Warning {
             Self::PolicyReachesMore { mode, services } => {
                 write!(f, "the policy holds for the whole namespace: {mode} for {} too", list(services))
             }
-            Self::NotRestored { kind, name, reason } => {
+            Self::NotRestored { kind, name, reason, other_fields } => {
                 let kind = if *kind == ObjectKind::Policy { "policy" } else { "DestinationRule" };
                 let reason = match reason {
                     NotRestored::Deleted => "somebody deleted it; it is not made again",
@@ -232,8 +238,15 @@ impl fmt::Display for Warning {
                     NotRestored::Relabelled => {
                         "its labels or annotations were changed since; they are left as they are"
                     }
+                    NotRestored::NotOurs => {
+                        "a journal names it as created by a run, but the object does not show that; it is not deleted"
+                    }
+                    NotRestored::OtherFields => {
+                        "its journal would change fields that this tool has not written; it is left as it is"
+                    }
                 };
-                write!(f, "{kind} {name}: {reason}")
+                write!(f, "{kind} {name}: {reason}")?;
+                if other_fields.is_empty() { Ok(()) } else { write!(f, ": {}", list(other_fields)) }
             }
         }
     }

@@ -16,7 +16,8 @@ pub fn restoration(snapshot: &Snapshot, restored: Policies, undos: &[Undo]) -> P
     let mut plan = Plan::empty(direction);
     for undo in undos {
         if let Some(reason) = undo.not_restored {
-            plan.warnings.push(Warning::NotRestored { kind: undo.kind, name: undo.name.clone(), reason });
+            let (name, other_fields) = (undo.name.clone(), undo.other_fields.clone());
+            plan.warnings.push(Warning::NotRestored { kind: undo.kind, name, reason, other_fields });
         }
         match undo.kind {
             ObjectKind::Rule => plan.rules.push(rule_change(snapshot, undo)),
@@ -41,8 +42,16 @@ fn rule_change(snapshot: &Snapshot, undo: &Undo) -> RuleChange {
 fn policy_change(snapshot: &Snapshot, undo: &Undo, mode: MtlsMode) -> PolicyChange {
     let current_mode = current_mode(snapshot, &undo.name);
     // Nothing waits for an object that somebody else has changed, recreated or deleted.
-    let is_foreign =
-        matches!(undo.not_restored, Some(NotRestored::Deleted | NotRestored::Recreated | NotRestored::Changed));
+    let is_foreign = match undo.not_restored {
+        Some(
+            NotRestored::Deleted
+            | NotRestored::Recreated
+            | NotRestored::Changed
+            | NotRestored::NotOurs
+            | NotRestored::OtherFields,
+        ) => true,
+        Some(NotRestored::ChangedBetweenRuns | NotRestored::Relabelled) | None => false,
+    };
     let mode = (!is_foreign).then_some(mode);
     let action = match &undo.step {
         UndoStep::Nothing => PolicyAction::Unchanged { mode },
@@ -70,7 +79,7 @@ mod tests {
     use crate::domain::testing::{json, policy, rule, shop};
 
     fn undo(kind: ObjectKind, name: &str, step: UndoStep) -> Undo {
-        Undo { kind, name: name.into(), step, not_restored: None }
+        Undo { kind, name: name.into(), step, not_restored: None, other_fields: Vec::new() }
     }
 
     fn put_back() -> UndoStep {
