@@ -121,7 +121,8 @@ pub async fn switch(
             rollback::not_proven(run, &planned, &mut parts, proof.is_err(), calls).await;
         }
         let status = proof?.and(status);
-        let concluded = journal::conclude(run, &planned, &parts, &closed_journals, &lock.guard()).await?;
+        let (journal, writer) = (&parts.journal, &parts.writer);
+        let concluded = journal::conclude(run, &planned, journal, writer, &closed_journals, &lock.guard()).await?;
         run.output.error().map_or(Ok(status.and(concluded)), Err)
     }
     .await;

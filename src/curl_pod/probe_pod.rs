@@ -9,7 +9,7 @@ use crate::domain::mesh::Service;
 use crate::domain::reason::Reason;
 use crate::signal::{Shutdown, Signal};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Event, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, WatchEvent, WatchParams};
 use rand::seq::IndexedRandom;
@@ -502,16 +502,15 @@ impl ProbePod {
 
 /// Whether `pod` runs the curls that were sent. Admission may add to a pod; the arguments of a curl have a random marker.
 fn has_curls_of(pod: &Pod, sent: &Pod) -> bool {
-    let curls = |pod: &Pod| pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
-    let there = curls(pod);
-    let is_managed =
-        |pod: &Pod| pod.metadata.labels.as_ref().and_then(|all| all.get("app.kubernetes.io/managed-by")).cloned();
-    is_managed(pod) == is_managed(sent)
-        && curls(sent).iter().all(|curl| {
-            there
-                .iter()
-                .any(|other| other.name == curl.name && other.args == curl.args && other.command == curl.command)
-        })
+    let labels = |pod: &Pod| pod.metadata.labels.clone().unwrap_or_default();
+    let curls = |pod: &Pod| -> Vec<(String, Vec<String>, Vec<String>)> {
+        let containers = pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
+        let curl = |one: Container| (one.name, one.command.unwrap_or_default(), one.args.unwrap_or_default());
+        containers.into_iter().map(curl).collect()
+    };
+    let (labels_there, curls_there) = (labels(pod), curls(pod));
+    labels(sent).iter().all(|(key, value)| labels_there.get(key) == Some(value))
+        && curls(sent).iter().all(|curl| curls_there.contains(curl))
 }
 
 fn deleted() -> Failure {

@@ -2,7 +2,6 @@
 
 use super::SwitchRun;
 use super::goal::{Goal, Planned};
-use super::parts::Parts;
 use super::unanswered;
 use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
@@ -118,12 +117,13 @@ fn entries(run: &SwitchRun<'_>, planned: &Planned, known: &[Entry]) -> Vec<Entry
 pub(super) async fn conclude(
     run: &SwitchRun<'_>,
     planned: &Planned,
-    parts: &Parts<'_>,
+    journal: &RunJournal,
+    writer: &Writer<'_>,
     closed: &[StoredJournal],
     guard: &WriteGuard,
 ) -> error::Result<ExitStatus> {
     let printer = run.context.printer;
-    let left = unanswered::still_there(run, &parts.writer).await;
+    let left = unanswered::still_there(run, writer).await;
     if !left.is_empty() {
         guard.check()?;
         printer.warn(&format!("still there after the deletion: {}; the journals are kept", left.join(", ")));
@@ -148,7 +148,7 @@ pub(super) async fn conclude(
             ));
             return Ok(ExitStatus::LeftBehind);
         }
-        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() && run.is_enabling() => {
+        Goal::Switch(_) | Goal::Manifests(_) if journal.written_run().is_some() && run.is_enabling() => {
             printer.say(&format!(
                 "what was there before is noted in the cluster: disable-mtls -n {} --restore puts it back",
                 run.cluster.namespace

@@ -193,17 +193,38 @@ async fn a_pod_is_made_watched_read_and_removed() {
 }
 
 #[tokio::test]
-async fn a_conflict_on_our_own_name_means_that_the_pod_was_made() {
-    let server = Server::new(|request, count| match (request.what, count) {
+async fn a_pod_that_exists_already_counts_as_created_if_it_is_as_sent() {
+    let mut sent = Value::Null;
+    let server = Server::new(move |request, count| match (request.what, count) {
         ("create", 1) => status(429, "TooManyRequests", "busy"),
-        ("create", _) => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
-        ("look", 1) => Answer::Json(200, running()),
+        ("create", _) => {
+            sent = request.body.clone();
+            status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists")
+        }
+        ("look", 1) => {
+            let mut pod = running();
+            pod["metadata"]["labels"] = sent["metadata"]["labels"].clone();
+            pod["spec"] = sent["spec"].clone();
+            Answer::Json(200, pod)
+        }
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
     assert_eq!(server.seen(), ["create", "create", "look", "watch", "log", "delete", "look"]);
+}
+
+#[tokio::test]
+async fn a_pod_that_exists_already_and_is_another_is_left_alone() {
+    let server = Server::new(|request, _| match request.what {
+        "create" => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
+        _ => healthy(request),
+    });
+    let outcome = run(&server).await;
+    let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
+    assert!(error.message.contains("exists already, and is not the one of this run"), "{error}");
+    assert_eq!((outcome.left_behind, server.seen()), (None, vec!["create", "look"]));
 }
 
 /// A request without an answer may have made the pod: it is looked for, and removed.
