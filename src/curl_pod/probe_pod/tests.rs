@@ -219,6 +219,7 @@ async fn a_pod_that_exists_already_counts_as_created_if_it_is_as_sent() {
 async fn a_pod_that_exists_already_and_is_another_is_left_alone() {
     let server = Server::new(|request, _| match request.what {
         "create" => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
+        "look" => Answer::Json(200, running()),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
