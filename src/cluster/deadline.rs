@@ -99,7 +99,7 @@ fn too_large(error: BoxError) -> BoxError {
     error
 }
 
-/// A body without an end, of which no line may be longer than [`MAX_LINE`].
+/// A body without an end, of which no line may be longer than `MAX_LINE`.
 #[derive(Debug)]
 pub struct LimitedLines<R> {
     body: Pin<Box<R>>,
