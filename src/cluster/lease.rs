@@ -66,6 +66,15 @@ pub enum LeaseError {
     Interrupted(Signal),
 }
 
+/// Why a Lease was not released.
+#[derive(Debug)]
+pub enum ReleaseError {
+    /// It was lost before: another run may have it.
+    Lost(ClusterError),
+    /// It is left in the cluster, for this reason.
+    Left(String),
+}
+
 impl From<ClusterError> for LeaseError {
     fn from(error: ClusterError) -> Self {
         Self::Cluster(error)
@@ -262,20 +271,15 @@ impl Lease {
         WriteGuard { lock: Some(Arc::clone(&self.status)) }
     }
 
-    /// Deletes the Lease while it is this run's, and looks whether it is gone. The error says why it is left. A Lease
-    /// that is lost is another run's, or expires: it is not written.
-    pub async fn release(self) -> Result<(), String> {
+    /// Deletes the Lease while it is this run's, and looks whether it is gone. A Lease that is lost is another run's, or
+    /// expires: it is not written.
+    pub async fn release(self) -> Result<(), ReleaseError> {
         self.renewal.abort();
         let mut reason = "it is still there after its deletion".to_owned();
         // A renewal that is on its way may change the Lease between the two requests.
         for _ in 0..3 {
-            if self.status.check().is_err() {
-                return Ok(());
-            }
-            let get = send_optional(access("get", &self.namespace), &[404], || self.api.get(NAME));
-            let Some(lease) = get.await.map_err(|error| error.message)?.filter(|lease| self.is_own(lease)) else {
-                return Ok(());
-            };
+            self.status.check().map_err(ReleaseError::Lost)?;
+            let Some(lease) = self.get_own().await? else { return Ok(()) };
             let resource_version = lease.metadata.resource_version;
             let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -283,14 +287,20 @@ impl Lease {
             match self.guard().attempt(access, || self.api.delete(NAME, &params)).await {
                 Ok(_) => {}
                 Err(GuardedError::Api(error)) if is_another(&error) => reason = explain(access, &error).message,
-                Err(error) => return Err(error.explain(access).message),
+                Err(GuardedError::Api(error)) => return Err(ReleaseError::Left(explain(access, &error).message)),
+                Err(GuardedError::LockLost(lost) | GuardedError::LostWhileSending(lost)) => {
+                    return Err(ReleaseError::Lost(lost));
+                }
             }
         }
-        let left = send_optional(access("get", &self.namespace), &[404], || self.api.get(NAME)).await;
-        match left.map_err(|error| error.message)? {
-            Some(lease) if self.is_own(&lease) => Err(reason),
-            _ => Ok(()),
-        }
+        self.get_own().await?.map_or(Ok(()), |_| Err(ReleaseError::Left(reason)))
+    }
+
+    /// The Lease as it is in the cluster, while it is this run's.
+    async fn get_own(&self) -> Result<Option<coordination::Lease>, ReleaseError> {
+        let lease = send_optional(access("get", &self.namespace), &[404], || self.api.get(NAME)).await;
+        let lease = lease.map_err(|error| ReleaseError::Left(error.message))?;
+        Ok(lease.filter(|lease| self.is_own(lease)))
     }
 
     fn is_own(&self, lease: &coordination::Lease) -> bool {

@@ -4,7 +4,7 @@ use super::Context;
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
-use crate::cluster::lease::{self, LeaseError};
+use crate::cluster::lease::{self, LeaseError, ReleaseError};
 use crate::cluster::snapshot;
 use crate::curl_pod::probe_pod::{Sweep, sweep};
 use crate::error::{self, Error};
@@ -34,7 +34,10 @@ async fn remove_abandoned_lease(context: &Context, cluster: &Cluster) -> error::
     match lease::acquire(cluster, &context.settings.holder, &context.shutdown, &*context.progress).await {
         Ok(lease) => {
             let was_abandoned = lease.abandoned_by.is_some();
-            lease.release().await.map_err(|message| ClusterError { message, hint: None })?;
+            lease.release().await.map_err(|error| match error {
+                ReleaseError::Lost(error) => error,
+                ReleaseError::Left(message) => ClusterError { message, hint: None },
+            })?;
             if was_abandoned {
                 let name = format!("lease.coordination.k8s.io/{}", lease::NAME);
                 context.printer.result(&result_line(&name, "deleted", "", false))?;

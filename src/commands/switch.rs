@@ -129,7 +129,7 @@ pub async fn switch(
     // Finish the parts and report.
     let left_behind = parts.finish(run).await;
     let released = lock.finish(run).await;
-    Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released)))
+    Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released?)))
 }
 
 /// What stays the same for a whole run.

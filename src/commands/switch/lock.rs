@@ -3,8 +3,9 @@
 use super::goal::{Goal, Planned, choose_journals};
 use super::journal::closed_journals;
 use super::{SwitchRun, checks};
+use crate::cluster::error::ClusterError;
 use crate::cluster::journal::{self as store, StoredJournal};
-use crate::cluster::lease::{self, Lease, LeaseError, WriteGuard};
+use crate::cluster::lease::{self, Lease, LeaseError, ReleaseError, WriteGuard};
 use crate::cluster::snapshot;
 use crate::domain::journal::Stage;
 use crate::error::{self, Error};
@@ -45,7 +46,8 @@ pub(super) async fn start(run: &SwitchRun<'_>, mut planned: Planned) -> error::R
     match update_plan(run, &mut planned, &lock.guard()).await {
         Ok(closed_journals) => Ok(Locked { lock, planned, closed_journals }),
         Err(error) => {
-            lock.finish(run).await;
+            // The loss of the Lease explains the other error: another run has changed what this one read.
+            lock.finish(run).await?;
             Err(error)
         }
     }
@@ -60,13 +62,18 @@ impl Lock {
         }
     }
 
-    /// Releases the Lease.
-    pub(super) async fn finish(self, run: &SwitchRun<'_>) -> ExitStatus {
-        let Self::Held(lease) = self else { return ExitStatus::Success };
-        let Err(error) = lease.release().await else { return ExitStatus::Success };
-        let seconds = lease::DURATION.as_secs();
-        run.context.printer.warn(&format!("the Lease is left, and runs out after {seconds} s: {error}"));
-        ExitStatus::LeftBehind
+    /// Releases the Lease. An error where it is lost, so that the run does not report success after all.
+    pub(super) async fn finish(self, run: &SwitchRun<'_>) -> error::Result<ExitStatus> {
+        let Self::Held(lease) = self else { return Ok(ExitStatus::Success) };
+        match lease.release().await {
+            Ok(()) => Ok(ExitStatus::Success),
+            Err(ReleaseError::Lost(lost)) => Err(lost.into()),
+            Err(ReleaseError::Left(reason)) => {
+                let seconds = lease::DURATION.as_secs();
+                run.context.printer.warn(&format!("the Lease is left, and runs out after {seconds} s: {reason}"));
+                Ok(ExitStatus::LeftBehind)
+            }
+        }
     }
 }
 
@@ -90,7 +97,15 @@ async fn update_plan(
     let closed = match &mut planned.goal {
         Goal::Restore(known) => {
             let first = known.first().map(|journal| journal.id.clone());
-            let chosen = choose_journals(&run.cluster.namespace, stored, first.as_deref())?;
+            let chosen =
+                choose_journals(&run.cluster.namespace, stored, first.as_deref()).map_err(|error| match error {
+                    // Another run has restored since the journals were read: the user's arguments are right.
+                    Error::Usage(_) => {
+                        let message = "the journals changed since they were read; nothing was written";
+                        ClusterError::new(message, "run the command again").into()
+                    }
+                    other => other,
+                })?;
             let runs = |journals: &[StoredJournal]| journals.iter().map(|one| one.run.clone()).collect::<Vec<_>>();
             is_unchanged &= runs(&chosen.to_undo) == runs(known);
             *known = chosen.to_undo;
