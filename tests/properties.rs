@@ -1,5 +1,5 @@
-//! Properties of the model over random meshes: the order of objects does not matter, unrelated objects change nothing,
-//! and an object that is added changes only what it selects.
+//! Properties of modes and rules over random meshes: the order of objects does not matter, unrelated objects change
+//! nothing, and an added object changes only what it selects.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -7,9 +7,7 @@ use secure_traffic::domain::ambient::{self, Plaintext};
 use secure_traffic::domain::client_tls::rules::Sorting;
 use secure_traffic::domain::client_tls::{Call, Client, ClientKind, Mesh, VisibleRules, WireProtocol, sends};
 use secure_traffic::domain::effective::{Effective, PolicyIndex};
-use secure_traffic::domain::mesh::{
-    Capture, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod, PodFacts, Policies,
-};
+use secure_traffic::domain::mesh::{DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod, Policies};
 use secure_traffic::domain::rule::covers;
 use secure_traffic::istio::read;
 use serde_json::json;
@@ -77,7 +75,7 @@ fn rule() -> impl Strategy<Value = DestinationRule> {
     )
 }
 
-/// Objects with names of their own, as an API server keeps them.
+/// Objects with distinct names, as in an API server.
 fn distinct<T>(objects: impl Strategy<Value = T>, key: fn(&T) -> String) -> impl Strategy<Value = Vec<T>>
 where
     T: std::fmt::Debug,
@@ -107,10 +105,8 @@ fn pod() -> impl Strategy<Value = Pod> {
             labels,
             service_account: "default".into(),
             data_plane: if meshed { DataPlane::Sidecar } else { DataPlane::None },
-            revision: None,
             ready: true,
-            capture: Capture::All,
-            facts: PodFacts::default(),
+            ..Pod::default()
         }
     })
 }
@@ -119,7 +115,7 @@ fn all(peer: Vec<PeerAuthentication>) -> Policies {
     Policies { root_namespace: ROOT.into(), root_readable: true, peer, ..Policies::default() }
 }
 
-/// Everything that the model says of one pod and one client.
+/// Everything that is computed for one pod and one client: modes, plaintext in ambient, what is sent, rules in force.
 fn answer(
     policies: &Policies,
     rules: &[DestinationRule],
@@ -128,19 +124,19 @@ fn answer(
 ) -> (Vec<Effective>, Vec<Plaintext>, Vec<WireProtocol>, Vec<String>) {
     let index = PolicyIndex::new(policies);
     let sorting = Sorting { root: ROOT, cluster_domain: "cluster.local", default_export: &[], revision: None };
-    let book = VisibleRules::new(rules, sorting);
+    let visible = VisibleRules::new(rules, sorting);
     let (mut sent, mut chosen) = (Vec::new(), Vec::new());
     for namespace in NAMESPACES {
         for headless in [false, true] {
             let client = Client { namespace, labels: client, kind: ClientKind::Sidecar };
-            let found = book.in_force(client, "web.shop.svc.cluster.local", "shop");
+            let found = visible.in_force(client, "web.shop.svc.cluster.local", "shop");
             let call = Call {
                 namespace: "shop",
                 port: 80,
                 subset: None,
                 headless,
                 external: false,
-                all_say_tls: pod.says_tls(),
+                all_have_tls_label: pod.has_tls_label(),
             };
             let mesh = Mesh { auto_mtls: true, policies: &index };
             sent.push(sends(mesh, client, found.as_ref(), call, (pod, 8080)));
@@ -189,14 +185,14 @@ proptest! {
         let applies = policy.revision.is_none()
             && (policy.namespace == ROOT && policy.selector.is_empty()
                 || policy.namespace != ROOT && policy.namespace == pod.namespace && selects);
-        // What clients take for the mode of the called namespace is another matter than the pod's own mode.
-        let hint = policy.is_wide() && policy.namespace == "shop";
+        // Auto mTLS of clients uses the mode of the called namespace, not the pod's own mode.
+        let changes_auto_mtls = policy.is_wide() && policy.namespace == "shop";
         let mut more = policies;
         more.push(policy);
         let after = answer(&all(more), &[], &pod, &Labels::new());
         if !applies {
             prop_assert_eq!((&before.0, &before.1), (&after.0, &after.1));
-            if !hint {
+            if !changes_auto_mtls {
                 prop_assert_eq!(before.2, after.2);
             }
         }

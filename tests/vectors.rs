@@ -1,8 +1,8 @@
-//! Istio's own answers, as vectors: every row names the test or source that it is from, and its rules are those that
-//! the code names (PA, AM, LP, DR).
+//! Compares modes and rules with Istio's own results: every row of the vectors names the test or source that it is from;
+//! the rule codes (PA, AM, LP, DR) are those of `docs/istio-semantics.md`.
 //!
-//! `SECURE_TRAFFIC_VECTORS=FILE` runs the same tests on another file of this format. It need not hold every kind, but a
-//! kind that is not known is a failure: no row is passed over.
+//! `SECURE_TRAFFIC_VECTORS=FILE` runs the same tests on another file of this format. It does not need every kind of row,
+//! but an unknown kind is a failure, so that no row is skipped.
 
 #![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
 
@@ -12,12 +12,12 @@ use secure_traffic::domain::client_tls::{
     Call, CallOutcome, Client, ClientKind, Mesh, Server, VisibleRules, WireProtocol, call_outcome, sends,
 };
 use secure_traffic::domain::effective::{PolicyIndex, legacy_server_mode, server_mode};
-use secure_traffic::domain::mesh::{Capture, DataPlane, DestinationRule, Pod, PodFacts, Policies};
+use secure_traffic::domain::mesh::{DataPlane, DestinationRule, Pod, Policies};
 use secure_traffic::istio::read;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The kinds of rows, with how many the project's own file holds and the rules that they are about.
+/// The kinds of rows: name, number of rows in the project's file, rule codes, and check.
 const KINDS: [(&str, usize, &str, Check); 5] = [
     ("serverMode", 26, "PA-1..PA-6", server),
     ("ambientPlaintext", 24, "AM-1..AM-5", in_ambient),
@@ -26,7 +26,7 @@ const KINDS: [(&str, usize, &str, Check); 5] = [
     ("destinationRuleResolution", 18, "DR-1..DR-9", resolution),
 ];
 
-/// What the code says of a row, in the form of its `expect`.
+/// Computes the result for a row, in the shape of its `expect`.
 type Check = fn(&Row) -> Value;
 
 struct Row {
@@ -71,10 +71,8 @@ impl Row {
             labels: self.labels(&value["labels"]),
             service_account: "default".into(),
             data_plane,
-            revision: None,
             ready: true,
-            capture: Capture::All,
-            facts: PodFacts::default(),
+            ..Pod::default()
         }
     }
 }
@@ -83,13 +81,13 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// An age rank of the vectors as a time of creation.
+/// The metadata of an object; its age rank in the vectors becomes the time of creation.
 fn metadata(row: &Value) -> Value {
     let created = jiff::Timestamp::from_second(row["created"].as_i64().unwrap_or(0)).expect("a small number");
     json!({"name": row["name"], "namespace": row["namespace"], "creationTimestamp": created.to_string()})
 }
 
-/// A row's policy in the shape of the API, so that reading is tested with it.
+/// A row's policy in the shape of the API, so that `istio::read` is tested too.
 fn peer_authentication(row: &Value) -> Value {
     let mut spec = json!({});
     if let Some(mode) = row["mode"].as_str() {
@@ -105,7 +103,7 @@ fn peer_authentication(row: &Value) -> Value {
     json!({"metadata": metadata(row), "spec": spec})
 }
 
-/// A row's rule in the shape of the API. A policy that says nothing of TLS has pools, since the webhook takes no empty one.
+/// A row's rule in the shape of the API. A traffic policy without TLS has pools, because the webhook refuses an empty one.
 fn destination_rule(row: &Value) -> Value {
     let subset = |subset: &Value| match traffic_policy(&subset["tp"]) {
         Some(policy) => json!({"name": subset["name"], "trafficPolicy": policy}),
@@ -213,13 +211,17 @@ fn client(row: &Row) -> Value {
         subset: row.value["subset"].as_str(),
         headless: service["headless"] == true,
         external: service["meshExternal"] == true,
-        all_say_tls: if others.is_empty() { pod.says_tls() } else { others.iter().all(|label| **label == "istio") },
+        all_have_tls_label: if others.is_empty() {
+            pod.has_tls_label()
+        } else {
+            others.iter().all(|label| **label == "istio")
+        },
     };
-    let book = VisibleRules::new(&rules, sorting(&policies.root_namespace));
-    let rule = book.in_force(client, &row.text(&service["host"]), &home);
+    let visible = VisibleRules::new(&rules, sorting(&policies.root_namespace));
+    let rule = visible.in_force(client, &row.text(&service["host"]), &home);
     let mesh = Mesh { auto_mtls: row.value["enableAutoMtls"] != false, policies: &index };
     let sent = sends(mesh, client, rule.as_ref(), call, (&pod, port));
-    let side = match index.mode(&pod, port).mode {
+    let server = match index.mode(&pod, port).mode {
         _ if data_plane == DataPlane::None => Server::NoProxy,
         Some(mode) => Server::Mode(mode),
         None => Server::Unknown,
@@ -232,12 +234,12 @@ fn client(row: &Row) -> Value {
             WireProtocol::UserMtls => "USER_MTLS",
             WireProtocol::Hbone => "HBONE",
         },
-        "serverMode": match side {
+        "serverMode": match server {
             Server::Mode(mode) => mode.as_str(),
             Server::NoProxy | Server::Gateway => "NONE",
             Server::Unknown => "unknown",
         },
-        "outcome": match call_outcome(sent, side, service["protocol"] == "HTTP") {
+        "outcome": match call_outcome(sent, server, service["protocol"] == "HTTP") {
             CallOutcome::Works => "OK",
             CallOutcome::Breaks => "BREAK",
             CallOutcome::ApplicationTls => "APP-TLS",
@@ -251,8 +253,8 @@ fn resolution(row: &Row) -> Value {
     let (rules, root) = (row.rules(), row.text(&row.value["rootNamespace"]));
     let (labels, namespace) = (row.labels(&caller["labels"]), row.text(&caller["namespace"]));
     let client = Client { namespace: &namespace, labels: &labels, kind: ClientKind::Sidecar };
-    let book = VisibleRules::new(&rules, sorting(&root));
-    let found = book.in_force(client, &row.text(&service["host"]), &row.text(&service["namespace"]));
+    let visible = VisibleRules::new(&rules, sorting(&root));
+    let found = visible.in_force(client, &row.text(&service["host"]), &row.text(&service["namespace"]));
     let Some(found) = found else { return json!({"rule": "none", "topLevelTls": "-"}) };
     let names: Vec<String> = found.rules().iter().map(|rule| format!("{}/{}", rule.namespace, rule.name)).collect();
     let tls = found.policy().and_then(|rule| rule.tls).map_or("-", |tls| tls.as_str());
@@ -262,32 +264,32 @@ fn resolution(row: &Row) -> Value {
 /// The file and its rows.
 fn rows() -> (Option<String>, Vec<Row>) {
     let given = std::env::var("SECURE_TRAFFIC_VECTORS").ok().filter(|file| !file.is_empty());
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/istio-vectors.json");
-    let file = given.clone().unwrap_or_else(|| own.to_owned());
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/istio-vectors.json");
+    let file = given.clone().unwrap_or_else(|| default.to_owned());
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
     let row = |value: Value| Row { id: value["id"].as_str().expect("every row has an id").to_owned(), value };
     (given, rows.into_iter().map(row).collect())
 }
 
-fn holds(kind: &str) {
+fn check_rows(kind: &str) {
     let (_, count, rules, check) = KINDS.into_iter().find(|known| known.0 == kind).expect("a known kind");
     let (given, rows) = rows();
     let rows: Vec<Row> = rows.into_iter().filter(|row| row.value["kind"] == kind).collect();
     assert!(given.is_some() || rows.len() == count, "{} rows of {kind}, not {count}", rows.len());
     let mut wrong = Vec::new();
     for row in &rows {
-        let (said, expected) = (check(row), &row.value["expect"]);
-        if said != *expected {
+        let (result, expected) = (check(row), &row.value["expect"]);
+        if result != *expected {
             let source = row.value["source"].as_str().unwrap_or("?");
-            wrong.push(format!("{} ({rules}; {source}): {said}, expected {expected}", row.id));
+            wrong.push(format!("{} ({rules}; {source}): {result}, expected {expected}", row.id));
         }
     }
     assert!(wrong.is_empty(), "{} of {} rows are wrong:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
 #[test]
-fn every_row_is_of_a_kind_that_is_known_and_has_an_id_of_its_own() {
+fn every_row_has_a_known_kind_and_a_unique_id() {
     let (given, rows) = rows();
     let known = |row: &&Row| KINDS.iter().any(|known| row.value["kind"] == known.0);
     let unknown: Vec<&str> = rows.iter().filter(|row| !known(row)).map(|row| row.id.as_str()).collect();
@@ -302,25 +304,25 @@ fn every_row_is_of_a_kind_that_is_known_and_has_an_id_of_its_own() {
 
 #[test]
 fn pa_the_mode_at_a_sidecar() {
-    holds("serverMode");
+    check_rows("serverMode");
 }
 
 #[test]
 fn am_plaintext_in_ambient() {
-    holds("ambientPlaintext");
+    check_rows("ambientPlaintext");
 }
 
 #[test]
 fn lp_the_mode_of_the_legacy_api() {
-    holds("legacyServerMode");
+    check_rows("legacyServerMode");
 }
 
 #[test]
-fn dr_what_a_client_sends_and_what_comes_of_it() {
-    holds("clientAndOutcome");
+fn dr_what_a_client_sends_and_the_outcome() {
+    check_rows("clientAndOutcome");
 }
 
 #[test]
 fn dr_the_rule_in_force() {
-    holds("destinationRuleResolution");
+    check_rows("destinationRuleResolution");
 }

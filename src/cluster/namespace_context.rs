@@ -153,8 +153,8 @@ impl SurroundingObjects {
             Listing::NotServed | Listing::Forbidden => None,
         };
         surroundings.routed = surroundings.listed_or_noted("VirtualServices", routes).into_iter().flatten().collect();
-        for (what, found) in external_callers {
-            let found = surroundings.listed_or_noted(what, found);
+        for (kind, listing) in external_callers {
+            let found = surroundings.listed_or_noted(kind, listing);
             surroundings.external_callers.extend(found.into_iter().flatten());
         }
         surroundings.cron_jobs = surroundings.listed_or_noted("CronJobs", cron_jobs);
@@ -165,11 +165,12 @@ impl SurroundingObjects {
         Ok(surroundings)
     }
 
-    fn listed_or_noted<U>(&mut self, what: &str, found: Listing<U>) -> Vec<U> {
-        match found {
+    /// The values of a list; notes the kind of objects if it may not be listed.
+    fn listed_or_noted<U>(&mut self, kind: &str, listing: Listing<U>) -> Vec<U> {
+        match listing {
             Listing::Listed(list) => return list,
             Listing::NotServed => {}
-            Listing::Forbidden => self.unread.push(what.to_owned()),
+            Listing::Forbidden => self.unread.push(kind.to_owned()),
         }
         Vec::new()
     }
@@ -190,7 +191,9 @@ impl SurroundingObjects {
         let contexts = snapshots.into_iter().map(|snapshot| {
             let namespace = snapshot.namespace.clone();
             let is_here = |other: &String| *other == namespace;
-            let inert = |name: &&String| name.split_once('/').is_some_and(|(of, _)| of == namespace);
+            let inert = |name: &&String| {
+                name.split_once('/').is_some_and(|(policy_namespace, _)| policy_namespace == namespace)
+            };
             NamespaceContext {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
                 rules: Arc::clone(&rules),
@@ -281,7 +284,7 @@ async fn other_policies(
     futures::try_join!(
         list_if_allowed(cluster, authorization, scope, |object: Value| {
             let name = read::metadata(&object, "name").to_owned();
-            surroundings::asks_for_identity(&object).then(|| with_namespace(&object, name))
+            surroundings::matches_identity(&object).then(|| with_namespace(&object, name))
         }),
         list_if_allowed(cluster, legacy, scope, |object: OnlyMeta| {
             let Meta { name, namespace, .. } = object.metadata;

@@ -1,4 +1,4 @@
-//! Reads one namespace for every command: lists in parallel, turned into domain values.
+//! Reads one namespace for every command: lists its objects in parallel and converts them into values of `domain`.
 
 mod pods;
 mod services;
@@ -20,7 +20,7 @@ use serde_json::Value;
 pub(super) use services::services;
 use std::collections::BTreeMap;
 
-/// Where to look for the control plane.
+/// The options that decide where the control plane is.
 #[derive(Debug, Clone, Default)]
 pub struct MeshOptions {
     /// `-i/--istio-namespace`; found by istiod's labels otherwise.
@@ -31,14 +31,13 @@ pub struct MeshOptions {
     pub cluster_domain: Option<String>,
 }
 
-/// What was read of one namespace: the snapshot, and the objects that may be changed, as the server returned them.
+/// The state of one namespace: the snapshot, and the objects that a switch can change, as the server returned them.
 #[derive(Debug, Clone)]
 pub struct ClusterState {
-    /// The domain's view.
     pub snapshot: Snapshot,
-    /// Policies of the namespace, whole, by name.
+    /// Policies of the namespace by name.
     pub policies: BTreeMap<String, Value>,
-    /// DestinationRules of the namespace, whole, by name.
+    /// DestinationRules of the namespace by name.
     pub rules: BTreeMap<String, Value>,
 }
 
@@ -50,17 +49,17 @@ impl ClusterState {
         }
     }
 
-    /// Puts an object in the place of the one of the same kind and name, or adds it.
+    /// Adds an object, or replaces the one of the same kind and name.
     pub fn put(&mut self, kind: ObjectKind, object: Value) {
         self.objects(kind).insert(read::metadata(&object, "name").to_owned(), object);
     }
 
-    /// Takes an object out.
+    /// Removes an object.
     pub fn remove(&mut self, kind: ObjectKind, name: &str) {
         self.objects(kind).remove(name);
     }
 
-    /// The object of this name, as it was read.
+    /// The object of this kind and name.
     pub fn find(&self, kind: ObjectKind, name: &str) -> Option<&Value> {
         match kind {
             ObjectKind::Policy => self.policies.get(name),
@@ -74,27 +73,27 @@ fn by_name(objects: Option<Vec<Value>>) -> BTreeMap<String, Value> {
     objects.unwrap_or_default().into_iter().map(named).collect()
 }
 
-/// Whether the policies and rules of the namespace are still as `state` has them.
+/// Whether the policies and rules of the namespace are still the ones in `state`.
 pub async fn is_unchanged(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     state: &ClusterState,
 ) -> Result<bool, ClusterError> {
     let namespace = cluster.namespace.as_str();
-    let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
+    let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
     let (policies, rules) =
         futures::try_join!(objects(cluster, &policy, namespace), objects(cluster, &rule, namespace))?;
     Ok(by_name(policies) == state.policies && by_name(rules) == state.rules)
 }
 
-/// Reads everything that a command needs to know of one namespace.
+/// Reads the state of the cluster's namespace.
 pub async fn read(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
-    let (policy, rule) = (generation.policy.kind(), generation.rule.kind());
+    let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
     let ((), mut services, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
         namespace_exists(cluster),
         services(cluster, namespace),
@@ -102,12 +101,12 @@ pub async fn read(
         config_map(cluster, namespace, "istio-ca-root-cert"),
         objects(cluster, &policy, namespace),
         objects(cluster, &rule, namespace),
-        mesh_settings(cluster, generation, options),
+        mesh_settings(cluster, api_versions, options),
     )?;
     let (policies, rules) = (by_name(policies), by_name(rules));
     let snapshot = Snapshot {
         namespace: namespace.to_owned(),
-        policies: domain_policies(generation, &mesh, &policies.values().collect::<Vec<_>>(), &root),
+        policies: domain_policies(api_versions, &mesh, &policies.values().collect::<Vec<_>>(), &root),
         rules: rules.values().map(read::destination_rule).collect(),
         services: services.remove(namespace).unwrap_or_default(),
         pods: pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect(),
@@ -122,7 +121,7 @@ pub async fn read(
 pub struct ProbeNamespace {
     /// The cluster with that namespace selected.
     pub cluster: Cluster,
-    /// Services of that namespace: none of them may select the pod.
+    /// Services of that namespace, which must not select the pod.
     pub services: Vec<Service>,
 }
 
@@ -139,16 +138,16 @@ pub async fn probe_namespace(cluster: &Cluster, namespace: &str) -> Result<Probe
     Ok(ProbeNamespace { services: services.remove(namespace).unwrap_or_default(), cluster })
 }
 
-/// Checks that the namespace exists, where it may be read.
+/// Checks that the namespace exists, if it may be read.
 pub async fn namespace_exists(cluster: &Cluster) -> Result<(), ClusterError> {
     namespace_labels(cluster).await.map(|_| ())
 }
 
-/// Labels of the namespace, which must be there.
+/// Labels of the namespace; an error if it does not exist.
 pub(super) async fn namespace_labels(cluster: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let access = Access::new("get", "", "namespaces", "").named(&cluster.namespace);
-    // Whoever may not read namespaces still may work in one.
+    // A user without the right to read namespaces can still work in one.
     let namespace = send_optional(access, &[403], || api.get(&cluster.namespace)).await?;
     Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
 }
@@ -164,14 +163,14 @@ pub fn dynamic_api(cluster: &Cluster, kind: &Kind, namespace: &str) -> Api<Dynam
     }
 }
 
-/// The pods of a namespace (empty: of all).
+/// The pods of a namespace; of all namespaces if it is empty.
 pub(super) async fn pods(cluster: &Cluster, namespace: &str) -> Result<Vec<Pod>, ClusterError> {
     list(cluster, Resource::core("pods"), namespace, |pod| Some(domain_pod(pod))).await
 }
 
-/// All objects of a kind; `None` where they may not be read.
+/// All objects of a kind; `None` if they cannot be read.
 pub async fn objects(cluster: &Cluster, kind: &Kind, namespace: &str) -> Result<Option<Vec<Value>>, ClusterError> {
-    // Of the namespace itself they must be readable; elsewhere their absence is only less knowledge.
+    // In the command's namespace they must be readable; elsewhere the command works without them.
     let tolerated: &[u16] = if namespace == cluster.namespace { &[] } else { &[403, 404] };
     list_optional(cluster, kind.into(), namespace, tolerated, Some).await
 }
@@ -182,7 +181,7 @@ async fn config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Op
     send_optional(access, &[403, 404], || api.get(name)).await
 }
 
-/// Policies that hold for the whole mesh; `None` where they cannot be read.
+/// Policies that apply to the whole mesh; `None` if they cannot be read.
 pub(super) struct Root {
     pub(super) policies: Option<Vec<Value>>,
     mesh_policy: Option<Value>,
@@ -190,7 +189,7 @@ pub(super) struct Root {
 
 pub(super) async fn mesh_settings(
     cluster: &Cluster,
-    generation: ApiVersions,
+    api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<(MeshSettings, Root), ClusterError> {
     let (istio_namespace, version) = match &options.istio_namespace {
@@ -218,7 +217,7 @@ pub(super) async fn mesh_settings(
         istio_namespace,
         version,
     };
-    let root = if generation.policy == PolicyApi::Legacy {
+    let root = if api_versions.policy == PolicyApi::Legacy {
         let access = Access::new("list", MESH_POLICY.group, MESH_POLICY.plural, "");
         let params = ListParams::default();
         let api = dynamic_api(cluster, &MESH_POLICY, "");
@@ -233,14 +232,14 @@ pub(super) async fn mesh_settings(
     } else if settings.root_namespace == cluster.namespace {
         Root { policies: Some(Vec::new()), mesh_policy: None }
     } else {
-        let kind = generation.policy.kind();
+        let kind = api_versions.policy.kind();
         Root { policies: objects(cluster, &kind, &settings.root_namespace).await?, mesh_policy: None }
     };
     Ok((settings, root))
 }
 
-/// `-i` and `--revision` name what must exist: with Istio's defaults in its place every answer could be wrong. What may not
-/// be read is not an error.
+/// Checks that what `-i` and `--revision` name exists: with Istio's defaults in its place every answer could be wrong. An
+/// object that may not be read is not an error.
 async fn check_named(
     cluster: &Cluster,
     options: &MeshOptions,
@@ -270,8 +269,8 @@ async fn check_named(
     Ok(())
 }
 
-/// istiod's namespace by its label, where Services of the whole cluster may be listed, with the version that its
-/// Service is labelled with.
+/// The namespace of istiod's Service, found by its label, and the version in its labels; `None` if Services of the whole
+/// cluster cannot be listed.
 async fn find_istiod(cluster: &Cluster) -> Result<Option<(String, Option<String>)>, ClusterError> {
     let api: Api<core::Service> = Api::all(cluster.client.clone());
     let access = Access::new("list", "", "services", "");
@@ -284,21 +283,26 @@ async fn find_istiod(cluster: &Cluster) -> Result<Option<(String, Option<String>
     }))
 }
 
-pub(super) fn domain_policies(generation: ApiVersions, mesh: &MeshSettings, own: &[&Value], root: &Root) -> Policies {
-    let legacy_only = generation.policy == PolicyApi::Legacy;
+pub(super) fn domain_policies(
+    api_versions: ApiVersions,
+    mesh: &MeshSettings,
+    in_namespace: &[&Value],
+    root: &Root,
+) -> Policies {
+    let legacy_only = api_versions.policy == PolicyApi::Legacy;
     let root_objects = root.policies.as_deref().unwrap_or_default();
-    let all = || own.iter().copied().chain(root_objects);
+    let all = || in_namespace.iter().copied().chain(root_objects);
     Policies {
         root_namespace: mesh.root_namespace.clone(),
         root_readable: root.policies.is_some(),
         peer: if legacy_only { Vec::new() } else { all().map(read::peer_authentication).collect() },
-        legacy: if legacy_only { own.iter().copied().map(read::legacy_policy).collect() } else { Vec::new() },
+        legacy: if legacy_only { in_namespace.iter().copied().map(read::legacy_policy).collect() } else { Vec::new() },
         legacy_mesh: root.mesh_policy.as_ref().map(read::legacy_policy),
         legacy_only,
     }
 }
 
-/// The words of a list.
+/// The strings of a list.
 fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
+    value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
 }

@@ -254,7 +254,7 @@ fn endpoints_changed(cases: &[Case], now: &Snapshot) -> bool {
     let addresses = |case: &Case| -> Vec<(String, u16)> {
         case.endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.port)).collect()
     };
-    cases.iter().any(|case| probe::again(case, now).is_none_or(|new| addresses(&new) != addresses(case)))
+    cases.iter().any(|case| probe::current_case(case, now).is_none_or(|new| addresses(&new) != addresses(case)))
 }
 
 /// The current answer of each target, as text.

@@ -252,10 +252,10 @@ fn verify_identities(observations: &mut [Observation], roots: &str, now: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::probe::tests;
+    use crate::domain::testing::case_with_path;
 
     fn case(endpoints: usize, path: usize) -> Case {
-        let one = tests::case();
+        let one = case_with_path();
         let endpoints = vec![one.endpoints[0].clone(); endpoints];
         Case { path: "a".repeat(path), host: "web.shop.svc".into(), endpoints, ..one }
     }

@@ -1,25 +1,25 @@
-//! What a ztunnel lets in. The control plane turns policies into rules of denial for it (AM-1..AM-5), and the result is
-//! not always what a sidecar would do.
+//! Computes, from the policies, whether a ztunnel accepts plaintext at a port of an ambient pod, for `overview`.
+//!
+//! The control plane translates policies into deny rules for the ztunnel (AM-1..AM-5). The result can differ from what
+//! a sidecar does under the same policies.
 
 use super::effective::{Levels, PolicyIndex};
 use super::mesh::{MtlsMode, PeerAuthentication, Pod};
 
-/// Whether plaintext gets in at a port of an ambient pod.
+/// Whether a port of an ambient pod accepts plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plaintext {
-    /// It is let in.
     Allowed,
-    /// It is denied.
     Denied,
-    /// It is let in although the policies ask for STRICT: the pod is given a policy that is never made (AM-5).
+    /// It is accepted although the policies ask for STRICT: the pod refers to a deny rule that is never created (AM-5).
     FailsOpen,
-    /// Two policies of one level have the same age, and which one counts changes from run to run (AM-2).
+    /// Two policies of one level have the same age, so it is random which one applies (AM-2).
     Undetermined,
 }
 
 impl Plaintext {
-    /// Whether it gets in, where that is determined.
-    pub const fn gets_in(self) -> Option<bool> {
+    /// Whether plaintext is accepted; `None` if that is random.
+    pub const fn is_accepted(self) -> Option<bool> {
         match self {
             Self::Allowed | Self::FailsOpen => Some(true),
             Self::Denied => Some(false),
@@ -28,40 +28,41 @@ impl Plaintext {
     }
 }
 
-/// What becomes of plaintext at `port` (a target port) of an ambient pod.
+/// Whether `port` (a target port) of an ambient pod accepts plaintext.
 pub fn plaintext(policies: &PolicyIndex<'_>, pod: &Pod, port: u16) -> Plaintext {
     let Levels { mut mesh, namespace, workload } = policies.levels(pod);
-    // AM-5.4: of the root namespace a policy with an empty selector is not even fetched.
+    // AM-5.4: the control plane does not fetch a policy of the root namespace that has an empty selector.
     mesh.retain(|policy| !policy.empty_selector);
     if [&mesh, &namespace, &workload].into_iter().any(|level| is_tied(level)) {
         return Plaintext::Undetermined;
     }
-    let parent = [&namespace, &mesh].into_iter().find_map(|level| level.first()?.mode);
-    let inherits_strict = parent == Some(MtlsMode::Strict);
+    let inherited = [&namespace, &mesh].into_iter().find_map(|level| level.first()?.mode);
+    let inherits_strict = inherited == Some(MtlsMode::Strict);
     let denied = |denies: bool| if denies { Plaintext::Denied } else { Plaintext::Allowed };
-    let Some(own) = workload.first() else { return denied(inherits_strict) };
-    let strict = own.mode.map_or(inherits_strict, |mode| mode == MtlsMode::Strict);
-    if !is_converted(own, strict) {
-        // AM-3: the whole pod, or nothing of it.
+    let Some(policy) = workload.first() else { return denied(inherits_strict) };
+    let strict = policy.mode.map_or(inherits_strict, |mode| mode == MtlsMode::Strict);
+    if !is_converted(policy, strict) {
+        // AM-3: the deny rule applies to all ports or does not exist.
         return denied(strict);
     }
-    // AM-5.2, AM-5.3: what makes the policy looks at the parents in another way than what assigns it.
-    let seen = namespace.iter().find(|policy| !policy.empty_selector).or(mesh.first());
-    let base = match own.mode {
+    // AM-5.2, AM-5.3: the code that creates the deny rule reads the parent policies differently from the code that
+    // assigns it.
+    let parent = namespace.iter().find(|policy| !policy.empty_selector).or(mesh.first());
+    let base = match policy.mode {
         Some(mode) => mode == MtlsMode::Strict,
-        None => seen.is_some_and(|policy| policy.mode == Some(MtlsMode::Strict)),
+        None => parent.is_some_and(|parent| parent.mode == Some(MtlsMode::Strict)),
     };
-    let said = own.ports.get(&port).copied().flatten();
+    let port_mode = policy.ports.get(&port).copied().flatten();
     if base {
-        return denied(!matches!(said, Some(MtlsMode::Permissive | MtlsMode::Disable)));
+        return denied(!matches!(port_mode, Some(MtlsMode::Permissive | MtlsMode::Disable)));
     }
-    if strict && !own.ports.values().any(|mode| *mode == Some(MtlsMode::Strict)) {
+    if strict && !policy.ports.values().any(|mode| *mode == Some(MtlsMode::Strict)) {
         return Plaintext::FailsOpen;
     }
-    denied(said == Some(MtlsMode::Strict))
+    denied(port_mode == Some(MtlsMode::Strict))
 }
 
-/// Whether a policy for the workload's ports is assigned in the place of the general one (AM-4).
+/// Whether the pod gets a deny rule for single ports instead of the general one (AM-4).
 fn is_converted(policy: &PeerAuthentication, strict: bool) -> bool {
     let some = |wanted: &[MtlsMode]| policy.ports.values().flatten().any(|mode| wanted.contains(mode));
     match (policy.mode, strict) {
@@ -72,7 +73,7 @@ fn is_converted(policy: &PeerAuthentication, strict: bool) -> bool {
     }
 }
 
-/// AM-2: there is no order among policies of the same second.
+/// AM-2: policies that were created in the same second have no order.
 fn is_tied(level: &[&PeerAuthentication]) -> bool {
     let [first, rest @ ..] = level else { return false };
     rest.iter().any(|other| {
@@ -88,18 +89,18 @@ mod tests {
     use crate::domain::testing::{policy, shop};
 
     #[test]
-    fn two_policies_of_one_second_leave_it_open_unless_they_agree() {
+    fn two_policies_of_one_second_are_undetermined_unless_they_agree() {
         use MtlsMode::{Permissive, Strict};
         let pod = shop(&["web"]).pods.remove("web-0").expect("a pod");
-        for (one, other, expected) in [
+        for (first, second, expected) in [
             ((1, Some(Strict)), (1, Some(Permissive)), Plaintext::Undetermined),
             ((1, Some(Strict)), (1, Some(Strict)), Plaintext::Denied),
             ((1, Some(Strict)), (2, Some(Permissive)), Plaintext::Denied),
         ] {
-            let peer = vec![policy("a", one.0, one.1), policy("b", other.0, other.1)];
+            let peer = vec![policy("a", first.0, first.1), policy("b", second.0, second.1)];
             let policies =
                 Policies { root_namespace: "istio-system".into(), root_readable: true, peer, ..Policies::default() };
-            assert_eq!(plaintext(&PolicyIndex::new(&policies), &pod, 80), expected, "{one:?} {other:?}");
+            assert_eq!(plaintext(&PolicyIndex::new(&policies), &pod, 80), expected, "{first:?} {second:?}");
         }
     }
 }

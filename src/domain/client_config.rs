@@ -1,4 +1,5 @@
-//! Whether clients do what a change of the rules asks of them, by the clusters that their own sidecars have loaded.
+//! Computes whether clients have loaded a change of `DestinationRules`, from the Envoy clusters that their sidecars
+//! report, for the wait between two phases of a switch.
 
 use super::client_tls::rules::Sorting;
 use super::client_tls::{Call, Client, ClientKind, InForce, VisibleRules};
@@ -6,21 +7,21 @@ use super::mesh::{ClientTls, DataPlane, Pod, Protocol, ServiceKind, Snapshot};
 use super::plan::{Plan, after};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a sidecar's cluster reaches its endpoints.
+/// The transport that an Envoy cluster uses for its endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClusterTransport {
-    /// No TLS, whatever the endpoint.
+    /// Plaintext to every endpoint.
     Plain,
-    /// The mesh's mutual TLS, whatever the endpoint.
+    /// The mesh's mutual TLS to every endpoint.
     Mutual,
-    /// TLS of another kind.
+    /// TLS that is not the mesh's mutual TLS.
     Tls,
-    /// As each endpoint says of itself: auto mTLS (DR-21).
+    /// Auto mTLS: the metadata of each endpoint decides (DR-21).
     ByEndpoint,
 }
 
 impl ClusterTransport {
-    /// Whether a client with this rule setting (DR-12) has such a cluster.
+    /// Whether a client whose rule has this setting (DR-12) has such a cluster.
     const fn is_for(self, setting: Option<ClientTls>) -> bool {
         match setting {
             Some(ClientTls::IstioMutual) => matches!(self, Self::Mutual),
@@ -34,28 +35,28 @@ impl ClusterTransport {
 /// The clusters of one sidecar, by name (`outbound|8080|v1|boards.shop.svc.cluster.local`).
 pub type Clusters = BTreeMap<String, ClusterTransport>;
 
-/// What one client's sidecar must have loaded before a change of the rules is there: cluster, and the setting that it
-/// carries out.
+/// What one client's sidecar must have loaded before a change of the rules takes effect there: the setting of each
+/// cluster, by the cluster's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpectedClusters {
     settings: BTreeMap<String, Option<ClientTls>>,
 }
 
 impl ExpectedClusters {
-    /// What `pod` must load so that the rules of `after` are there for it: each cluster whose setting they change.
+    /// What `pod` must load so that the rules of `after` take effect there: each cluster whose setting they change.
     fn of(before: &Snapshot, after: &Snapshot, pod: &Pod) -> Self {
         let (mut settings, before) = (settings(after, pod), settings(before, pod));
         settings.retain(|cluster, setting| before.get(cluster).is_none_or(|before| before != setting));
         Self { settings }
     }
 
-    /// Whether there is anything to wait for.
+    /// Whether no cluster changes, so that there is nothing to wait for.
     pub fn is_empty(&self) -> bool {
         self.settings.is_empty()
     }
 
-    /// Whether it is loaded. A cluster that the sidecar does not have is one that it does not call: a Sidecar resource
-    /// may keep it out.
+    /// Whether every expected cluster is loaded. A sidecar does not call a cluster that it does not have (a Sidecar
+    /// resource may exclude it), so a missing cluster counts as loaded.
     pub fn is_loaded(&self, clusters: &Clusters) -> bool {
         self.settings
             .iter()
@@ -63,7 +64,7 @@ impl ExpectedClusters {
     }
 }
 
-/// The setting of each cluster of the namespace's Services, as a client in `pod` has it.
+/// The setting of each cluster of the namespace's Services, as a client in `pod` gets it.
 fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls>> {
     let mesh = &snapshot.mesh;
     let visible = VisibleRules::new(
@@ -90,7 +91,7 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
                     subset,
                     headless: service.kind == ServiceKind::Headless,
                     external: false,
-                    all_say_tls: false,
+                    all_have_tls_label: false,
                 };
                 let setting = rule.as_ref().and_then(|rule| rule.cluster_tls(call, ClientKind::Sidecar));
                 settings.insert(format!("outbound|{}|{}|{host}", port.port, subset.unwrap_or_default()), setting);
@@ -100,7 +101,7 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
     settings
 }
 
-/// The pods whose sidecars are asked, and what each must load: at most `limit`, taken evenly.
+/// The pods whose sidecars to ask, and what each must load: at most `limit` pods, spread evenly over all.
 pub fn clients(snapshot: &Snapshot, plan: &Plan, limit: usize) -> Vec<(String, ExpectedClusters)> {
     let is_client = |pod: &&Pod| pod.data_plane == DataPlane::Sidecar && pod.ready && !pod.facts.finished;
     let pods: Vec<&Pod> = snapshot.pods.values().filter(is_client).collect();
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_has_loaded_a_rule_when_its_cluster_says_what_the_rule_says() {
+    fn a_rule_is_loaded_once_the_cluster_has_its_transport() {
         let only_repairs = SwitchRequest { destination_rules: RuleChoice::Auto, ..ENABLE };
         for (tls, request, loaded, not_yet) in [
             (ClientTls::Disable, &only_repairs, ClusterTransport::Mutual, ClusterTransport::Plain),
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn where_clusters_do_not_change_nobody_is_asked() {
+    fn without_changed_clusters_no_sidecar_is_asked() {
         let snapshot = with_rule(ClientTls::IstioMutual);
         assert_eq!(
             clients(&snapshot, &plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..ENABLE }), 8),
@@ -156,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_a_sidecar_does_not_have_is_one_that_it_does_not_call() {
+    fn a_missing_cluster_counts_as_loaded() {
         let snapshot = with_rule(ClientTls::Disable);
         let asked = clients(&snapshot, &plan(&snapshot, &ENABLE), 8);
         assert!(asked[0].1.is_loaded(&Clusters::new()));
     }
 
     #[test]
-    fn subsets_have_clusters_of_their_own() {
+    fn a_subset_has_its_own_cluster() {
         let mut snapshot = shop(&["web"]);
         let mut with_subset = rule("web", "web", Some(ClientTls::IstioMutual));
         with_subset.subsets = vec![crate::domain::mesh::SubsetTls {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_asked_and_only_those_with_a_sidecar() {
+    fn ready_sidecars_are_asked_up_to_the_limit() {
         let mut snapshot = shop(&["a", "b", "c", "d", "e"]);
         snapshot.rules.push(rule("a", "a", Some(ClientTls::Disable)));
         snapshot.pods.get_mut("a-0").unwrap().data_plane = DataPlane::None;

@@ -1,7 +1,8 @@
-//! What a client of the mesh puts on the wire, and what comes of it at the server.
+//! Computes what a client sends to an endpoint, from the `DestinationRules`, the policies and the pod, and what the
+//! server does with that, for `overview`.
 //!
-//! The rules are DR-1..DR-27: which `DestinationRule` is in force is [`rules`], what it and auto mTLS make of a call is
-//! here, and what the server does with that is [`mod@outcome`].
+//! The rules are DR-1..DR-27. [`rules`] finds the `DestinationRule` that is in force, this module computes what that
+//! rule and auto mTLS send, and [`mod@outcome`] what the server does with it.
 
 pub mod outcome;
 pub mod rules;
@@ -16,20 +17,18 @@ use std::fmt;
 /// What a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WireProtocol {
-    /// Plaintext.
     Raw,
     /// The mesh's mutual TLS.
     Mtls,
-    /// TLS without a client certificate of the mesh.
     Tls,
     /// TLS with the user's own client certificate.
     UserMtls,
-    /// The mesh's mutual TLS as a tunnel, which no rule turns off (DR-27).
+    /// The mesh's mutual TLS as a tunnel; no rule turns it off (DR-27).
     Hbone,
 }
 
 impl WireProtocol {
-    /// A word for it.
+    /// The name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "plaintext",
@@ -50,24 +49,22 @@ impl fmt::Display for WireProtocol {
 /// How a client takes part in the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
-    /// Through a sidecar.
     Sidecar,
-    /// A gateway or waypoint: it looks at every endpoint of a headless Service (DR-24).
+    /// A gateway or waypoint, which decides for every endpoint of a headless Service separately (DR-24).
     Gateway,
-    /// Through the node's ztunnel, which knows no rules (DR-26).
+    /// Through the node's ztunnel, which does not read rules (DR-26).
     Ambient,
-    /// Not at all: always plaintext.
+    /// Without a proxy: it always sends plaintext.
     Outside,
 }
 
-/// A client, as far as it matters to what it sends.
+/// The facts of a client that decide what it sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
-    /// Its namespace, whose rules come first (DR-3).
+    /// Rules of this namespace take precedence (DR-3).
     pub namespace: &'a str,
-    /// Its labels, on which rules for some clients work (DR-5).
+    /// Rules with a `workloadSelector` select clients by these (DR-5).
     pub labels: &'a BTreeMap<String, String>,
-    /// How it takes part.
     pub kind: ClientKind,
 }
 
@@ -76,24 +73,23 @@ pub struct Client<'a> {
 pub struct Call<'a> {
     /// Namespace of the Service.
     pub namespace: &'a str,
-    /// The Service port, which is what rules speak of (DR-16).
+    /// The Service port, which rules refer to (DR-16).
     pub port: u16,
-    /// The subset that a route sends the call to, where one does (DR-14).
+    /// The subset that a route sends the call to (DR-14); `None` if no route names one.
     pub subset: Option<&'a str>,
     /// `clusterIP: None`.
     pub headless: bool,
-    /// A service outside the mesh: auto mTLS leaves it alone (DR-21).
+    /// Whether the service is outside the mesh, where auto mTLS does not apply (DR-21).
     pub external: bool,
-    /// Whether there are endpoints, and all of them say that they take mutual TLS (DR-23).
-    pub all_say_tls: bool,
+    /// Whether there are endpoints, and all of them are labelled as accepting mutual TLS (DR-23).
+    pub all_have_tls_label: bool,
 }
 
-/// The settings and policies on which auto mTLS works.
+/// The settings and policies that auto mTLS depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Mesh<'a> {
-    /// `enableAutoMtls`, and a mesh that has it.
+    /// Whether `enableAutoMtls` is true, in a mesh that has this setting.
     pub auto_mtls: bool,
-    /// The policies.
     pub policies: &'a PolicyIndex<'a>,
 }
 
@@ -107,15 +103,15 @@ pub fn sends(
 ) -> WireProtocol {
     match client.kind {
         ClientKind::Outside => return WireProtocol::Raw,
-        // H04, H05: a ztunnel has no other mutual TLS than its own.
-        ClientKind::Ambient => return if pod.takes_hbone() { WireProtocol::Hbone } else { WireProtocol::Raw },
+        // A ztunnel has no other mutual TLS than HBONE.
+        ClientKind::Ambient => return if pod.accepts_hbone() { WireProtocol::Hbone } else { WireProtocol::Raw },
         ClientKind::Sidecar | ClientKind::Gateway => {}
     }
     let setting = rule.and_then(|rule| rule.cluster_tls(call, client.kind));
     match setting {
         Some(ClientTls::Simple) => WireProtocol::Tls,
         Some(ClientTls::Mutual) => WireProtocol::UserMtls,
-        // DR-27, H06, H07: a mesh that has ambient pods reaches them by HBONE, whatever the rule.
+        // DR-27: sidecars and gateways send HBONE to ambient pods, whatever mode the rule has.
         _ if pod.data_plane == DataPlane::Ambient => WireProtocol::Hbone,
         Some(ClientTls::Disable) => WireProtocol::Raw,
         Some(ClientTls::IstioMutual) => WireProtocol::Mtls,
@@ -123,7 +119,7 @@ pub fn sends(
     }
 }
 
-/// Auto mTLS: what is sent where no rule says anything (DR-21..DR-25).
+/// Auto mTLS: what a client sends where no rule has a setting (DR-21..DR-25).
 fn auto(
     mesh: Mesh<'_>,
     client: Client<'_>,
@@ -133,27 +129,27 @@ fn auto(
 ) -> WireProtocol {
     let passthrough = rule.is_some_and(InForce::passthrough);
     let by_address = call.headless && client.kind == ClientKind::Sidecar || passthrough;
-    // DR-23: the namespace's and the mesh's mode only; a workload's is not looked at (DR-25).
+    // DR-23: only the mode of the namespace and of the mesh counts; a workload's mode does not (DR-25).
     let namespace_mode = mesh.policies.namespace_mode(call.namespace, pod.revision.as_deref());
-    let hinted = !((call.headless || passthrough) && !call.all_say_tls) && namespace_mode != MtlsMode::Disable;
+    let hinted = !((call.headless || passthrough) && !call.all_have_tls_label) && namespace_mode != MtlsMode::Disable;
     if call.external || !mesh.auto_mtls || !hinted {
         return WireProtocol::Raw;
     }
     if by_address {
-        // DR-24: no endpoint is looked at.
+        // DR-24: the label of an endpoint does not count.
         return WireProtocol::Mtls;
     }
     let wanted = match rule.and_then(|rule| rule.endpoint_tls(call)) {
-        // DR-13: the rule's own setting, though the cluster has none, decides in the place of the policy.
+        // DR-13: although the cluster has no setting, the rule's own setting decides instead of the policy.
         Some(tls) => tls == ClientTls::IstioMutual,
         None => mesh.policies.mode(pod, port).mode != Some(MtlsMode::Disable),
     };
-    // DR-22: the label, not the proxy, says that an endpoint takes it.
-    if wanted && pod.says_tls() { WireProtocol::Mtls } else { WireProtocol::Raw }
+    // DR-22: the label decides whether an endpoint accepts mutual TLS, even if there is no proxy.
+    if wanted && pod.has_tls_label() { WireProtocol::Mtls } else { WireProtocol::Raw }
 }
 
 impl InForce<'_> {
-    /// The setting of the client's cluster (DR-12); a port entry without `tls` is none, it inherits nothing.
+    /// The setting of the client's cluster (DR-12). A port entry without `tls` inherits nothing: there is no setting.
     pub fn cluster_tls(&self, call: Call<'_>, kind: ClientKind) -> Option<ClientTls> {
         let found = self.subset_tls(call).unwrap_or_else(|| {
             self.policy().map_or((None, None), |rule| match port_entry(&rule.ports, call.port) {
@@ -169,7 +165,7 @@ impl InForce<'_> {
         if unreadable { Some(ClientTls::Disable) } else { tls }
     }
 
-    /// What the subset says in the place of the rule (DR-12); `None` where it inherits.
+    /// The setting of the subset, which replaces the rule's (DR-12); `None` if the subset inherits it.
     fn subset_tls(&self, call: Call<'_>) -> Option<(Option<ClientTls>, Option<rules::Place<'_>>)> {
         let (rule, index) = self.subset(call.subset?)?;
         let subset = &rule.subsets[index];
@@ -179,7 +175,7 @@ impl InForce<'_> {
         }
     }
 
-    /// The setting of the endpoints (DR-13): an entry overrides only where it has a `tls`.
+    /// The setting of the endpoints (DR-13): an entry overrides the rule only if it has a `tls`.
     fn endpoint_tls(&self, call: Call<'_>) -> Option<ClientTls> {
         let port_or = |ports: &[PortTls], tls| port_entry(ports, call.port).and_then(|(_, entry)| entry.tls).or(tls);
         let subset = call.subset.and_then(|name| self.subset(name)).map(|(rule, index)| &rule.subsets[index]);

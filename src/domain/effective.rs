@@ -1,4 +1,5 @@
-//! Which mutual TLS mode holds for a pod's port, and which objects decide it.
+//! Computes the mutual TLS mode that applies to a port of a pod, with the policies that decide it, from all policies
+//! of the namespace and the mesh, for `overview`, `probe` and `plan`.
 //!
 //! The rules are PA-1..PA-11 for PeerAuthentication and LP-2..LP-5 for the legacy Policy.
 
@@ -6,14 +7,13 @@ use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, is_
 use std::collections::HashMap;
 use std::fmt;
 
-/// Where a policy stands in the order of precedence.
+/// The level of a policy in the order of precedence, the widest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// The mesh: a selector-less policy of the root namespace.
+    /// A policy of the root namespace without a selector.
     Mesh,
-    /// The namespace.
     Namespace,
-    /// The workloads that a selector picks.
+    /// The workloads that a selector matches.
     Workload,
     /// One target port of those workloads.
     Port,
@@ -30,30 +30,29 @@ impl fmt::Display for Level {
     }
 }
 
-/// One policy that had a say, in order of precedence.
+/// One policy of the chain that leads to a mode.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppliedPolicy {
-    /// The level at which it spoke.
+    /// The level at which it applies.
     pub level: Level,
     /// Namespace of the object; empty for a MeshPolicy.
     pub namespace: String,
-    /// Name of the object.
     pub name: String,
-    /// What it said; `None` is UNSET and leaves the mode of the level above.
+    /// The mode that it sets; `None` is UNSET, which inherits the mode of the wider level.
     pub mode: Option<MtlsMode>,
 }
 
-/// The mode that holds, with the chain of objects that led to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The mode that applies, with the chain of policies that leads to it. The default is an unknown mode.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effective {
-    /// The mode; `None` where it depends on objects that could not be read.
+    /// `None` if it depends on objects that cannot be read.
     pub mode: Option<MtlsMode>,
-    /// Every policy that had a say, the widest first; the last with a mode decides.
+    /// Every policy that applies, the widest first; the last one with a mode decides.
     pub chain: Vec<AppliedPolicy>,
 }
 
 impl Effective {
-    /// The step that decided, or `None` for the mesh's default.
+    /// The policy that decides the mode; `None` for the mesh's default.
     pub fn decided_by(&self) -> Option<&AppliedPolicy> {
         self.chain.iter().rev().find(|step| step.mode.is_some())
     }
@@ -61,35 +60,35 @@ impl Effective {
 
 /// The mode of `port` (a target port, never a Service port: PA-6) at `pod`.
 ///
-/// It says what the API's objects ask for; whether the pod has a proxy that obeys is
-/// [`Pod::data_plane`] and [`Pod::capture`]. Whoever asks for many pods makes a [`PolicyIndex`] once.
+/// This is the mode that the API objects ask for; [`Pod::data_plane`] and [`Pod::capture`] tell whether a proxy enforces
+/// it. For many pods, build a [`PolicyIndex`] once instead.
 pub fn server_mode(policies: &Policies, pod: &Pod, port: u16) -> Effective {
     PolicyIndex::new(policies).mode(pod, port)
 }
 
-/// The policies of the levels that apply to one pod, each level's in order of age.
+/// The policies that apply to one pod, by level; each level has the oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct Levels<'a> {
-    /// Of the root namespace, for everybody.
+    /// Policies of the root namespace without a selector.
     pub mesh: Vec<&'a PeerAuthentication>,
-    /// Of the namespace, for everybody in it.
+    /// Policies of the pod's namespace without a selector.
     pub namespace: Vec<&'a PeerAuthentication>,
-    /// Of the namespace, for workloads that have the pod's labels.
+    /// Policies of the pod's namespace whose selector matches the pod's labels.
     pub workload: Vec<&'a PeerAuthentication>,
 }
 
-/// Policies by where they apply, so that a look-up costs the same however many there are.
+/// Policies indexed by namespace and selector, so that the cost of a look-up does not grow with their number.
 #[derive(Debug, Clone)]
 pub struct PolicyIndex<'a> {
     policies: &'a Policies,
-    /// Those without a selector, by namespace, the oldest first.
+    /// Policies without a selector, by namespace, the oldest first.
     wide: HashMap<&'a str, Vec<&'a PeerAuthentication>>,
-    /// Those with one, by namespace and the first label that they ask for.
+    /// Policies with a selector, by namespace and the first label of the selector.
     selecting: HashMap<(&'a str, &'a str, &'a str), Vec<&'a PeerAuthentication>>,
 }
 
 impl<'a> PolicyIndex<'a> {
-    /// Sorts the policies.
+    /// Indexes the policies.
     pub fn new(policies: &'a Policies) -> Self {
         let mut sorted: Vec<&PeerAuthentication> = policies.peer.iter().collect();
         sorted.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
@@ -98,7 +97,7 @@ impl<'a> PolicyIndex<'a> {
             let namespace = policy.namespace.as_str();
             match policy.selector.first_key_value() {
                 None => wide.entry(namespace).or_insert_with(Vec::new).push(policy),
-                // PA-3: a selector in the root namespace is ignored, for workloads of that namespace too.
+                // PA-3: a policy with a selector in the root namespace has no effect, not even on workloads there.
                 Some(_) if namespace == policies.root_namespace => {}
                 Some((key, value)) => {
                     selecting.entry((namespace, key.as_str(), value.as_str())).or_insert_with(Vec::new).push(policy);
@@ -108,12 +107,12 @@ impl<'a> PolicyIndex<'a> {
         Self { policies, wide, selecting }
     }
 
-    /// The policies that were sorted.
+    /// The policies that are indexed.
     pub fn policies(&self) -> &'a Policies {
         self.policies
     }
 
-    /// What applies to a pod (PA-1..PA-3, PA-9).
+    /// The policies that apply to a pod (PA-1..PA-3, PA-9).
     pub fn levels(&self, pod: &Pod) -> Levels<'a> {
         let proxy = pod.revision.as_deref();
         let seen = |policy: &&PeerAuthentication| is_read_by_revision(policy.revision.as_deref(), proxy);
@@ -135,7 +134,7 @@ impl<'a> PolicyIndex<'a> {
 
     /// The mode of a target port of a pod with a sidecar.
     pub fn mode(&self, pod: &Pod, port: u16) -> Effective {
-        // PA-4: of one level the oldest is taken, before any mode is read.
+        // PA-4: only the oldest policy of a level counts, even if its mode is UNSET.
         let Levels { mesh, namespace, workload } = self.levels(pod);
         let workload = workload.first().copied();
         let mut chain = Vec::new();
@@ -150,17 +149,17 @@ impl<'a> PolicyIndex<'a> {
                 chain.push(step(level, policy, policy.mode));
             }
         }
-        // PA-6: only the workload level's own winner speaks for ports.
+        // PA-6: only the policy that wins the workload level sets modes of ports.
         if let Some((policy, mode)) = workload.and_then(|policy| Some((policy, *policy.ports.get(&port)?))) {
             chain.push(step(Level::Port, policy, mode));
         }
         let written = chain.iter().rev().find_map(|step| step.mode);
-        // What was read decides by itself; only a mode that would be inherited needs the root namespace.
+        // A mode of the namespace decides by itself; only an inherited mode needs the root namespace.
         let readable = self.policies.root_readable || pod.namespace == self.policies.root_namespace;
         Effective { mode: written.or(readable.then_some(MtlsMode::Permissive)), chain }
     }
 
-    /// What clients take for the mode of a namespace: workloads are not looked at (PA-8).
+    /// The mode of a namespace as auto mTLS of its clients sees it: policies of workloads do not count (PA-8).
     pub fn namespace_mode(&self, namespace: &str, revision: Option<&str>) -> MtlsMode {
         let seen = |policy: &&&PeerAuthentication| is_read_by_revision(policy.revision.as_deref(), revision);
         let first = |namespace: &str| self.wide.get(namespace).and_then(|policies| policies.iter().find(seen));
@@ -179,7 +178,7 @@ fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> Ap
 
 /// The mode of a Service port under the legacy API (Istio up to 1.4).
 ///
-/// A narrower policy replaces a wider one wholly, and no policy at all means plaintext only (LP-3).
+/// A narrower policy replaces a wider one completely; without any policy, only plaintext is accepted (LP-3).
 pub fn legacy_server_mode(
     policies: &Policies,
     namespace: &str,
@@ -187,20 +186,20 @@ pub fn legacy_server_mode(
     port: u16,
     port_name: Option<&str>,
 ) -> Effective {
-    let own = || policies.legacy.iter().filter(|policy| policy.namespace == namespace);
+    let in_namespace = || policies.legacy.iter().filter(|policy| policy.namespace == namespace);
     let age = |policy: &&LegacyPolicy| (policy.created, policy.name.clone());
-    // LP-5: of several that match, the oldest, however precise.
-    let targeted = own()
+    // LP-5: the oldest policy that matches, however specific the others are.
+    let targeted = in_namespace()
         .filter(|policy| {
             policy.targets.iter().any(|target| {
                 target.service == service
                     && (target.ports.is_empty() && target.port_names.is_empty()
                         || target.ports.contains(&port)
-                        || port_name.is_some_and(|name| target.port_names.iter().any(|own| own == name)))
+                        || port_name.is_some_and(|name| target.port_names.iter().any(|target| target == name)))
             })
         })
         .min_by_key(age);
-    let wide = own().filter(|policy| policy.targets.is_empty()).min_by_key(age);
+    let wide = in_namespace().filter(|policy| policy.targets.is_empty()).min_by_key(age);
     let mesh = policies.legacy_mesh.as_ref();
     let chosen = [(Level::Workload, targeted), (Level::Namespace, wide), (Level::Mesh, mesh)]
         .into_iter()

@@ -1,28 +1,27 @@
-//! Whether a change is in force, by behaviour: every endpoint's last samples agree (CP-6).
+//! Computes whether a change of a policy is in force, from plaintext samples at the endpoints, for the wait between two
+//! phases of a switch: every endpoint's last samples must agree (CP-6).
 
 use super::mesh::MtlsMode;
 use super::probe::Case;
 use super::sample::{Sample, SampleOutcome, classify};
 use std::time::Duration;
 
-/// Samples of one endpoint that must agree before it counts.
+/// Consecutive samples of one endpoint that must agree before they count.
 const STREAK: usize = 3;
 
-/// Once some endpoints have changed, how long the others may stay as they were before they count as not concerned:
-/// behind a PERMISSIVE sidecar a dead application on a TCP port resets as STRICT does, and never answers.
+/// Once some endpoints have changed, the wait for the others ends after this time. A dead application on a TCP port
+/// behind a PERMISSIVE sidecar resets connections as STRICT does, so such an endpoint never changes.
 pub const LAG: Duration = Duration::from_secs(3);
 
-/// What a change is to bring about.
+/// The answer to plaintext that a change leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedAnswer {
-    /// Plaintext is refused.
     Refused,
-    /// Plaintext is answered.
     Answered,
 }
 
 impl ExpectedAnswer {
-    /// What a policy of this mode brings about.
+    /// The answer to plaintext under a policy of this mode.
     pub const fn from(mode: MtlsMode) -> Self {
         match mode {
             MtlsMode::Strict => Self::Refused,
@@ -31,8 +30,8 @@ impl ExpectedAnswer {
     }
 }
 
-/// The endpoints at which a change of the policy can be seen: meshed, captured, and under the mode that it brings.
-/// At most `limit`, taken evenly.
+/// The endpoints that show a change of the policy: meshed, captured, and with a mode that leads to `expected`. At most
+/// `limit`, spread evenly over all.
 pub fn endpoints(cases: &[Case], expected: ExpectedAnswer, limit: usize) -> Vec<(String, u16)> {
     let mut endpoints: Vec<(String, u16)> = cases
         .iter()
@@ -49,18 +48,18 @@ pub fn endpoints(cases: &[Case], expected: ExpectedAnswer, limit: usize) -> Vec<
 
 #[derive(Debug, Clone, Default)]
 struct EndpointProgress {
-    /// Agreeing samples at the end, and what they show.
+    /// Number of the last samples that agree, and whether they show a refusal; `None` if they show nothing.
     streak: usize,
     refused: Option<bool>,
-    /// Whether it ever said something of mutual TLS.
+    /// Number of samples.
     seen: usize,
-    /// When its present streak began.
+    /// When the present streak began.
     since: Duration,
-    /// Whether it showed something else before the present streak.
+    /// Whether earlier samples since the restart show another answer than the present streak.
     changed: bool,
 }
 
-/// Follows the samples of every endpoint.
+/// Records the samples of every endpoint.
 #[derive(Debug, Clone)]
 pub struct Tracker {
     expected: ExpectedAnswer,
@@ -68,12 +67,12 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// For so many endpoints.
+    /// A tracker for this number of endpoints, without samples.
     pub fn new(expected: ExpectedAnswer, endpoints: usize) -> Self {
         Self { expected, endpoints: vec![EndpointProgress::default(); endpoints] }
     }
 
-    /// Takes one sample of an endpoint, `at` after the clock was started.
+    /// Records one sample of an endpoint. `at` is the time since the start of the wait.
     pub fn record(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
         endpoint.seen += 1;
@@ -91,12 +90,12 @@ impl Tracker {
         }
     }
 
-    /// Whether every endpoint was asked at least once: from then on the stream shows a change.
+    /// Whether every endpoint has a sample, so that later samples show a change.
     pub fn warmed_up(&self) -> bool {
         self.endpoints.iter().all(|endpoint| endpoint.seen > 0)
     }
 
-    /// Forgets what was seen before the write, but not whether an endpoint can be seen at all.
+    /// Drops the samples from before the write, except the last answer of each endpoint, which shows a change.
     pub fn restart(&mut self) {
         for endpoint in &mut self.endpoints {
             *endpoint = EndpointProgress { refused: endpoint.refused, ..EndpointProgress::default() };
@@ -107,7 +106,7 @@ impl Tracker {
         endpoint.streak >= STREAK && endpoint.refused == Some(self.expected == ExpectedAnswer::Refused)
     }
 
-    /// Whether the change is in force: at every endpoint, or at some, with the rest unmoved for [`LAG`] since.
+    /// Whether the change is in force: at every endpoint, or at some while the others have not changed for [`LAG`] since.
     pub fn in_force(&self, now: Duration) -> bool {
         let (as_expected, others): (Vec<&EndpointProgress>, Vec<&EndpointProgress>) =
             self.endpoints.iter().partition(|endpoint| self.is_as_expected(endpoint));
@@ -119,18 +118,18 @@ impl Tracker {
         last_change.is_some_and(|changed_at| steady && now >= changed_at + LAG)
     }
 
-    /// Whether any endpoint showed something else before.
+    /// Whether the answer of any endpoint has changed.
     pub fn has_moved(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.changed)
     }
 
-    /// When the last endpoint came to be as awaited.
+    /// When the last endpoint began to answer as expected.
     pub fn since(&self) -> Duration {
         let as_expected = self.endpoints.iter().filter(|endpoint| self.is_as_expected(endpoint));
         as_expected.map(|endpoint| endpoint.since).max().unwrap_or_default()
     }
 
-    /// Endpoints that are not as awaited.
+    /// Indices of the endpoints that do not answer as expected.
     pub fn lagging(&self) -> Vec<usize> {
         (0..self.endpoints.len()).filter(|index| !self.is_as_expected(&self.endpoints[*index])).collect()
     }
@@ -139,13 +138,10 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reset() -> Sample {
-        Sample { exit: 56, connected: true, ..Sample::default() }
-    }
+    use crate::domain::testing::{http, reset};
 
     fn answer() -> Sample {
-        Sample { http_status: Some(200), bytes: 10, connected: true, ..Sample::default() }
+        http(200)
     }
 
     fn feed(tracker: &mut Tracker, rows: &[(usize, Sample, u64)]) {
@@ -155,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn one_equal_sample_is_not_enough_and_a_flip_starts_anew() {
+    fn three_equal_samples_are_needed_and_another_answer_resets_the_streak() {
         let mut tracker = Tracker::new(ExpectedAnswer::Refused, 1);
         feed(
             &mut tracker,
@@ -168,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_so_before_the_write_has_not_moved() {
+    fn an_answer_from_before_the_write_is_not_a_change() {
         let mut tracker = Tracker::new(ExpectedAnswer::Refused, 1);
         feed(&mut tracker, &[(0, reset(), 0)]);
         tracker.restart();
@@ -179,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_endpoint_counts() {
+    fn every_endpoint_must_answer_as_expected() {
         let mut tracker = Tracker::new(ExpectedAnswer::Refused, 2);
         feed(&mut tracker, &[(0, reset(), 0), (0, reset(), 1), (0, reset(), 2), (1, answer(), 3)]);
         assert!(!tracker.in_force(Duration::from_secs(9)));
@@ -187,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_cannot_answer_does_not_hold_the_emergency_exit_up() {
+    fn an_endpoint_that_never_answers_delays_disabling_only_by_the_lag() {
         let mut tracker = Tracker::new(ExpectedAnswer::Answered, 2);
         feed(&mut tracker, &[(0, reset(), 0), (1, reset(), 0)]);
         tracker.restart();
@@ -198,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_has_moved_there_is_no_early_end() {
+    fn without_any_change_the_wait_does_not_end_early() {
         let mut tracker = Tracker::new(ExpectedAnswer::Refused, 2);
         for millis in [0, 50, 100, 150] {
             feed(&mut tracker, &[(0, reset(), millis), (1, answer(), millis)]);

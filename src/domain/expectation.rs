@@ -1,23 +1,22 @@
-//! What is expected of a target, and whether its verdict is that.
+//! Computes the verdict that is expected of a target, from `--expect` and the policies, and whether the actual verdict
+//! matches it, for the report and the exit code.
 
 use super::mesh::MtlsMode;
 use super::probe::{Case, EndpointCase};
 use super::verdict::{Judgement, Verdict};
 use std::fmt;
 
-/// `--expect`.
+/// The value of `--expect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
-    /// Plaintext must be rejected.
     Rejected,
-    /// Plaintext must be accepted.
     Accepted,
-    /// What the policies ask for, port by port: rejected under STRICT, accepted under PERMISSIVE and DISABLE.
+    /// What the policies ask for at each port: rejected under STRICT, accepted under PERMISSIVE and DISABLE.
     Policy,
 }
 
 impl Expectation {
-    /// The word of the command line.
+    /// The value on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
@@ -36,26 +35,23 @@ impl fmt::Display for Expectation {
 /// The verdict that is expected of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedVerdict {
-    /// Plaintext is rejected.
     Rejected,
-    /// Plaintext is accepted.
     Accepted,
 }
 
-/// How a verdict compares with what was expected.
+/// How a verdict compares with the expected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// It is what was expected.
     AsExpected,
-    /// It is the contrary.
+    /// The verdict is the opposite of the expected one.
     Unexpected,
-    /// The verdict is inconclusive, or what to expect is not known.
+    /// The verdict is inconclusive, or the expected verdict is not known.
     Inconclusive,
 }
 
 impl Expectation {
-    /// The verdict that is expected of a target; `None` where it depends on policies that could not be read, or where
-    /// there is no endpoint.
+    /// The verdict that is expected of a target; `None` if it depends on policies that cannot be read, or if there is no
+    /// endpoint.
     pub fn of(self, case: &Case) -> Option<ExpectedVerdict> {
         match self {
             Self::Rejected => Some(ExpectedVerdict::Rejected),
@@ -63,15 +59,15 @@ impl Expectation {
             Self::Policy => {
                 let wanted: Option<Vec<ExpectedVerdict>> = case.endpoints.iter().map(of_endpoint).collect();
                 let wanted = wanted.filter(|wanted| !wanted.is_empty())?;
-                // As with verdicts: one endpoint that is meant to let plaintext in makes the target accepted.
+                // As with verdicts: one endpoint that accepts plaintext makes the target accepted.
                 let all_rejected = wanted.iter().all(|expected| *expected == ExpectedVerdict::Rejected);
                 Some(if all_rejected { ExpectedVerdict::Rejected } else { ExpectedVerdict::Accepted })
             }
         }
     }
 
-    /// Compares. Under [`Expectation::Policy`] every endpoint must do what its own mode says, so that one which
-    /// disobeys does not hide behind another that is meant to be open.
+    /// Compares a judgement with what is expected. Under [`Expectation::Policy`] every endpoint must match its own mode:
+    /// an open endpoint does not hide another one that should be STRICT.
     pub fn compare(self, case: &Case, judgement: &Judgement) -> Comparison {
         match self {
             Self::Rejected | Self::Accepted => compare_verdict(self.of(case), &judgement.verdict),
@@ -112,48 +108,25 @@ fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effective::Effective;
-    use crate::domain::mesh::DataPlane;
     use crate::domain::reason::Reason;
     use crate::domain::sample::AcceptedBy;
+    use crate::domain::testing::{case, endpoint_case};
 
-    fn endpoint(mode: Option<MtlsMode>) -> EndpointCase {
-        EndpointCase {
-            address: "10.0.0.1".to_owned(),
-            port: 8080,
-            pod: None,
-            data_plane: DataPlane::Sidecar,
-            captured: true,
-            mode: Effective { mode, chain: Vec::new() },
-            identity: None,
-        }
+    fn case_of(modes: &[Option<MtlsMode>]) -> Case {
+        case(modes.iter().copied().map(endpoint_case).collect())
     }
 
-    fn case(modes: &[Option<MtlsMode>]) -> Case {
-        Case {
-            service: "boards".to_owned(),
-            namespace: "demo".to_owned(),
-            port: 8080,
-            port_name: String::new(),
-            path: "/".to_owned(),
-            explicit_path: false,
-            host: "boards.demo.svc.cluster.local".to_owned(),
-            endpoints: modes.iter().copied().map(endpoint).collect(),
-            unready: Vec::new(),
-        }
-    }
-
-    fn verdict(word: &str) -> Verdict {
-        match word {
+    fn verdict(name: &str) -> Verdict {
+        match name {
             "accepted" => Verdict::Accepted(AcceptedBy::Http(200)),
             "rejected" => Verdict::Rejected(Vec::new()),
             _ => Verdict::Inconclusive(Reason::Dns, String::new()),
         }
     }
 
-    /// Modes of the endpoints, their verdicts, the target's verdict, and what `--expect policy` makes of it.
+    /// Modes of the endpoints, their verdicts, the target's verdict, and the result of `--expect policy`.
     #[test]
-    fn the_policy_is_held_endpoint_by_endpoint() {
+    fn every_endpoint_is_compared_with_its_own_mode() {
         use Comparison::{AsExpected, Inconclusive, Unexpected};
         use ExpectedVerdict::{Accepted, Rejected};
         use MtlsMode::{Disable, Permissive, Strict};
@@ -178,25 +151,25 @@ mod tests {
             (&[], &[], "inconclusive", None, Inconclusive),
         ];
         for (modes, endpoints, target, expected, comparison) in rows {
-            let case = case(modes);
+            let case = case_of(modes);
             let judgement =
-                Judgement { verdict: verdict(target), endpoints: endpoints.iter().map(|word| verdict(word)).collect() };
+                Judgement { verdict: verdict(target), endpoints: endpoints.iter().map(|name| verdict(name)).collect() };
             assert_eq!(Expectation::Policy.of(&case), expected, "{modes:?}");
             assert_eq!(Expectation::Policy.compare(&case, &judgement), comparison, "{modes:?} {endpoints:?}");
         }
     }
 
     #[test]
-    fn a_plain_expectation_looks_at_the_target_alone() {
-        let judged = |word| Judgement { verdict: verdict(word), endpoints: Vec::new() };
+    fn rejected_and_accepted_compare_only_the_target() {
+        let judged = |name| Judgement { verdict: verdict(name), endpoints: Vec::new() };
         let rows = [
             (Expectation::Rejected, "rejected", Comparison::AsExpected),
             (Expectation::Rejected, "accepted", Comparison::Unexpected),
             (Expectation::Accepted, "rejected", Comparison::Unexpected),
             (Expectation::Accepted, "inconclusive", Comparison::Inconclusive),
         ];
-        for (expectation, word, comparison) in rows {
-            assert_eq!(expectation.compare(&case(&[]), &judged(word)), comparison, "{expectation} {word}");
+        for (expectation, name, comparison) in rows {
+            assert_eq!(expectation.compare(&case_of(&[]), &judged(name)), comparison, "{expectation} {name}");
         }
     }
 }

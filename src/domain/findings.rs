@@ -1,8 +1,8 @@
-//! Findings: what breaks, what is not protected, and what is easily misread, each with a stable code, the objects that
-//! it is about, and a remedy.
+//! Computes findings: what fails, what is not protected, and what is easily misread, each with a stable code, the
+//! objects that it concerns, and a remedy.
 //!
-//! A finding is a function of a [`NamespaceContext`] and its [`Overview`]. The same rules serve `status`, which looks at what is,
-//! and the check before a switch, which looks at what would be.
+//! The input is a [`NamespaceContext`] with its [`Overview`]: for `status` the present state, for the check before a
+//! switch the state that the plan leads to.
 
 mod code;
 mod policies;
@@ -20,19 +20,19 @@ pub use code::Code;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// How much a finding matters.
+/// The severity of a finding, the highest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Calls fail, or what should be protected is not.
+    /// Calls fail, or something that should be protected is not.
     Error,
-    /// Something will surprise.
+    /// The effect may differ from what the user expects.
     Warning,
-    /// Good to know.
+    /// A fact without a problem.
     Info,
 }
 
 impl Severity {
-    /// A word for it.
+    /// The value in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -48,16 +48,14 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One finding; of one cause there is one, however many objects it is about.
+/// One finding. Each cause has one, however many objects it concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// How much it matters.
     pub severity: Severity,
-    /// What it is.
     pub code: Code,
-    /// What was found, in one sentence.
+    /// One sentence.
     pub message: String,
-    /// The objects that it is about: `service/web:80`, `pod/web-0`, `destinationrule/web`; ordered.
+    /// The objects that it concerns: `service/web:80`, `pod/web-0`, `destinationrule/web`; sorted, each once.
     pub objects: Vec<String>,
 }
 
@@ -74,16 +72,16 @@ impl Finding {
     }
 }
 
-/// For what the findings are asked.
+/// What the findings are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To know what is.
+    /// To report the present state.
     Status,
-    /// To know what a switch would break; the survey is of the namespace as it would be.
+    /// To report what a switch would break; the namespace context describes the state after it.
     BeforeSwitch,
 }
 
-/// An overview with its findings, the gravest first.
+/// An overview with its findings, the most severe first.
 pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<Finding>) {
     let overview = overview(context);
     let mut findings = Vec::new();
@@ -97,8 +95,8 @@ pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<F
     (overview, findings)
 }
 
-/// The findings that have to do with some Services: those that name one of them or what stands behind it, and those
-/// that are about no object.
+/// The findings that concern the Services of this overview: those that name one of them or one of its workloads, and
+/// those that name no object.
 pub fn about_services(findings: Vec<Finding>, overview: &Overview) -> Vec<Finding> {
     let mut concerned: BTreeSet<String> = BTreeSet::new();
     for port in &overview.ports {
@@ -116,12 +114,12 @@ fn port_name(service: &str, port: u16) -> String {
     format!("service/{service}:{port}")
 }
 
-/// Whether STRICT is asked for at a port.
+/// Whether the policies ask for STRICT at a port.
 fn wants_strict(workload_port: &WorkloadPort) -> bool {
     workload_port.wanted == Some(MtlsMode::Strict)
 }
 
-/// Whether STRICT is asked for anywhere.
+/// Whether the policies ask for STRICT at any port.
 fn any_strict(overview: &Overview) -> bool {
     overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others).any(wants_strict)
 }

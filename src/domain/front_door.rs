@@ -1,54 +1,52 @@
-//! What a front door of the application answered while a switch went on: samples → how often, how long not, and whether
-//! it is down now.
+//! Computes how often a `--check-url` URL answered during a switch, how long its longest outage was and whether it is
+//! down at the end, from the samples of its requests, for the report.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Asks in a row that must fail before a door counts as down, and asks that it takes to tell anything.
+/// Consecutive failures before a URL counts as down, and the fewest requests for any statement.
 const STREAK: usize = 3;
 
-/// One ask. Times count from the beginning of the watch.
+/// One request. Times are relative to the first request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontDoorSample {
-    /// When the request was sent.
     pub asked: Duration,
-    /// When its answer, or its end without one, was there.
+    /// When the answer arrived, or the request ended without one.
     pub ended: Duration,
-    /// Why it was no answer, where it was none.
+    /// Why there was no answer; `None` if there was one.
     pub failure: Option<String>,
 }
 
-/// The samples of one door, added up as they come.
+/// The counters of one URL.
 #[derive(Debug, Clone, Default)]
 pub struct FrontDoorStats {
     asked: usize,
     answered: usize,
     /// Failures since the last answer.
     streak: usize,
-    /// When the first of these was asked.
+    /// When the first request of these failures was sent.
     down_since: Option<Duration>,
     longest: Duration,
     last_failure: Option<String>,
     last_asked: Duration,
 }
 
-/// What the samples came to.
+/// The result for one URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontDoorSummary {
-    /// Requests that came to an end.
+    /// Requests that have ended.
     pub asked: usize,
-    /// Requests that were answered.
     pub answered: usize,
-    /// The longest time without an answer: from the first failed ask to the next one that was answered.
+    /// The longest time without an answer: from the first request that failed to the next one that was answered.
     pub longest_outage: Duration,
-    /// Why the last request that failed did so.
+    /// The failure of the last request that failed.
     pub last_failure: Option<String>,
     /// Failures since the last answer.
     pub failing: usize,
 }
 
 impl FrontDoorStats {
-    /// Takes one sample; they come in order.
+    /// Records one sample; samples come in the order of their requests.
     pub fn record(&mut self, sample: FrontDoorSample) {
         self.asked += 1;
         self.last_asked = sample.asked;
@@ -70,14 +68,14 @@ impl FrontDoorStats {
         }
     }
 
-    /// Whether it can be told how the door is after `moment`: it was asked since then, often enough, and is neither
-    /// failing for the first time nor for the second.
+    /// Whether the state of the URL after `moment` is certain: there are enough requests, one of them was sent since, and
+    /// the last request did not end a streak of one or two failures.
     pub fn is_certain_after(&self, moment: Duration) -> bool {
         let is_steady = self.streak == 0 || self.streak >= STREAK;
         self.asked >= STREAK && self.last_asked >= moment && is_steady
     }
 
-    /// What it came to so far.
+    /// The result so far.
     pub fn summary(&self) -> FrontDoorSummary {
         FrontDoorSummary {
             asked: self.asked,
@@ -90,7 +88,7 @@ impl FrontDoorStats {
 }
 
 impl FrontDoorSummary {
-    /// Whether it was down at the end; none where that cannot be told.
+    /// Whether the URL was down at the end; `None` if that is not certain.
     pub const fn still_down(&self) -> Option<bool> {
         match self.failing {
             STREAK.. => Some(true),
@@ -125,7 +123,7 @@ impl fmt::Display for FrontDoorSummary {
 mod tests {
     use super::*;
 
-    /// Asks 250 ms apart that took 10 ms each: `.` was answered, anything else failed.
+    /// Requests 250 ms apart of 10 ms each: `.` is answered, any other mark is a failure.
     fn stats(marks: &str) -> FrontDoorStats {
         let mut stats = FrontDoorStats::default();
         for (index, mark) in (0_u64..).zip(marks.chars()) {
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_and_what_they_come_to() {
+    fn samples_give_counts_the_longest_outage_and_the_state_at_the_end() {
         let rows = [
             ("", 0, 0, 0, None, "never asked: the run ended before"),
             (".", 1, 1, 0, None, "answered 1 of 1 time; too few to tell"),
@@ -148,7 +146,7 @@ mod tests {
             ("..3.", 4, 3, 250, Some(false), "failed 1 of 4 times, for 0.2 s at the longest: HTTP 503"),
             (".33.3333.", 9, 3, 1000, Some(false), "failed 6 of 9 times, for 1.0 s at the longest: HTTP 503"),
             (".3333.33.", 9, 3, 1000, Some(false), "failed 6 of 9 times, for 1.0 s at the longest: HTTP 503"),
-            // The reason is the last one, whichever outage was the longest.
+            // The last failure is reported, also if another outage was longer.
             (".333.4.", 7, 3, 750, Some(false), "failed 4 of 7 times, for 0.8 s at the longest: HTTP 504"),
             (
                 "...33",
@@ -175,12 +173,12 @@ mod tests {
                 "failed 3 of 3 times, for 0.5 s at the longest: HTTP 503; still down at the end",
             ),
         ];
-        for (marks, asked, answered, outage, still_down, words) in rows {
+        for (marks, asked, answered, outage, still_down, text) in rows {
             let summary = stats(marks).summary();
             let expected = (asked, answered, Duration::from_millis(outage), still_down);
             let seen = (summary.asked, summary.answered, summary.longest_outage, summary.still_down());
             assert_eq!(seen, expected, "{marks}");
-            assert_eq!(summary.to_string(), words, "{marks}");
+            assert_eq!(summary.to_string(), text, "{marks}");
         }
     }
 
@@ -190,18 +188,18 @@ mod tests {
         let seconds = Duration::from_secs;
         stats.record(FrontDoorSample { asked: seconds(1), ended: seconds(6), failure: Some("no answer".to_owned()) });
         assert_eq!(stats.summary().longest_outage, seconds(5));
-        // The next answer took its time, but it was asked for at 7 s and came.
+        // The next request took long, but it was sent at 7 s and answered.
         stats.record(FrontDoorSample { asked: seconds(7), ended: seconds(9), failure: None });
         assert_eq!(stats.summary().longest_outage, seconds(6));
     }
 
     #[test]
-    fn the_end_is_certain_once_it_was_asked_then_and_is_steady() {
+    fn the_state_is_certain_after_a_request_since_then_and_a_steady_streak() {
         for (marks, after, certain) in [
             ("", 0, false),
             ("..", 0, false),
             ("...", 500, true),
-            // What was asked before the end says nothing of the end.
+            // A request from before that moment does not show the state after it.
             ("...", 501, false),
             ("...3", 0, false),
             ("...33", 0, false),

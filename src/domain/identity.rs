@@ -1,14 +1,14 @@
-//! Whether a certificate chain is the mesh's own, and whose it is.
+//! Verifies a certificate chain against the mesh root and reads the identity in it, for network evidence.
 //!
-//! A hello alone can be imitated: an application may serve SPIFFE-named certificates under a forged issuer name.
-//! What it cannot have is a chain that verifies against the mesh root.
+//! A certificate alone proves nothing: an application can present a SPIFFE name under a forged issuer name. It cannot
+//! present a chain that verifies against the mesh root, unless the mesh issued it.
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert, ring};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// The verified peer behind a hello.
+/// The identity in a verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
@@ -19,14 +19,14 @@ pub struct PeerIdentity {
     pub expires: i64,
 }
 
-/// Certificates of a PEM text; text that is no certificate is left out.
+/// The certificates of a PEM text as DER; text that is not a certificate is skipped.
 pub fn certificates(pem: &str) -> Vec<Vec<u8>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(|der| Some(der.ok()?.to_vec())).collect()
 }
 
 /// Verifies `chain` (DER, leaf first) against the mesh's roots at `now` (seconds since the epoch).
 ///
-/// The error is a sentence's end: "the certificate …".
+/// The error completes the sentence "the certificate …".
 pub fn verify(chain: &[Vec<u8>], roots_pem: &str, now: i64) -> Result<PeerIdentity, String> {
     let (leaf, rest) = chain.split_first().ok_or("is missing")?;
     let identity = describe(leaf)?;
@@ -58,7 +58,7 @@ const ALGORITHMS: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
     ring::RSA_PKCS1_2048_8192_SHA512,
 ];
 
-/// SPIFFE name, issuer and expiry of a leaf, without any check of its signature.
+/// Reads SPIFFE name, issuer and expiry of a leaf without checking its signature.
 fn describe(leaf: &[u8]) -> Result<PeerIdentity, String> {
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| "cannot be read".to_owned())?;
     let names = certificate.subject_alternative_name().ok().flatten();
@@ -66,7 +66,7 @@ fn describe(leaf: &[u8]) -> Result<PeerIdentity, String> {
         GeneralName::URI(uri) if uri.starts_with("spiffe://") => Some((*uri).to_owned()),
         _ => None,
     });
-    // A SPIFFE certificate carries exactly one such name; two would let one workload speak for another.
+    // A SPIFFE certificate has exactly one such name; with two, one workload could pass as another.
     let (Some(name), None) = (spiffe.next(), spiffe.next()) else {
         return Err("carries no single SPIFFE name".to_owned());
     };

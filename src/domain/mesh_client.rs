@@ -1,6 +1,6 @@
 //! Whether a client *in* the mesh reaches the application, from the samples of its requests.
 //!
-//! Verdicts use it, because a namespace in which nobody reaches the application is not secure but broken.
+//! Verdicts use it, because a refusal proves nothing if clients in the mesh do not reach the application either.
 
 use super::sample::{Sample, SampleOutcome, classify};
 
@@ -44,37 +44,30 @@ pub fn classify_samples(samples: &[Sample]) -> MeshClientAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn http(status: u16, from_sidecar: bool) -> Sample {
-        Sample { http_status: Some(status), bytes: 100, connected: true, from_sidecar, ..Sample::default() }
-    }
-
-    fn silent(exit: i32) -> Sample {
-        Sample { exit, connected: true, ..Sample::default() }
-    }
+    use crate::domain::testing::{from_sidecar, http, no_answer};
 
     #[test]
     fn only_a_sidecars_error_counts_as_unreachable() {
         let bytes = Sample { exit: 1, bytes: 5, connected: true, ..Sample::default() };
         let rows: [(&str, Vec<Sample>, &str); 10] = [
-            ("the application answers", vec![http(200, false)], "reached"),
-            ("with an error of its own", vec![http(503, false)], "reached"),
+            ("the application answers", vec![http(200)], "reached"),
+            ("with an error of its own", vec![http(503)], "reached"),
             ("bytes that are not HTTP", vec![bytes], "reached"),
-            ("its proxy was not ready at the first", vec![http(503, true), http(200, false)], "reached"),
-            ("the client's sidecar has no way", vec![http(503, true); 3], "unreachable"),
-            ("denied by authorization", vec![http(403, true)], "unclear"),
-            ("an answer that the mesh gives by itself", vec![http(404, true)], "unclear"),
-            ("a TCP application hangs up", vec![silent(52)], "unclear"),
-            ("a TCP application is silent", vec![silent(28)], "unclear"),
+            ("its proxy was not ready at the first", vec![from_sidecar(503), http(200)], "reached"),
+            ("the client's sidecar has no way", vec![from_sidecar(503); 3], "unreachable"),
+            ("denied by authorization", vec![from_sidecar(403)], "unclear"),
+            ("an answer that the mesh gives by itself", vec![from_sidecar(404)], "unclear"),
+            ("a TCP application hangs up", vec![no_answer(52)], "unclear"),
+            ("a TCP application is silent", vec![no_answer(28)], "unclear"),
             ("no record", Vec::new(), "unclear"),
         ];
         for (name, samples, expected) in rows {
-            let found = match classify_samples(&samples) {
+            let answer = match classify_samples(&samples) {
                 MeshClientAnswer::Reached(_) => "reached",
                 MeshClientAnswer::Unreachable(_) => "unreachable",
                 MeshClientAnswer::Unclear(_) => "unclear",
             };
-            assert_eq!(found, expected, "{name}");
+            assert_eq!(answer, expected, "{name}");
         }
     }
 }

@@ -1,33 +1,34 @@
-//! Whether calls *in* the mesh get through while it changes: what the control meets from before the first write to the
-//! end of the proof.
+//! Computes whether calls inside the mesh succeed during a switch, from the samples of a client in the mesh that runs
+//! from before the first write to the end of the proof, for the progress and the report.
 
 use super::mesh_client::{MeshClientAnswer, classify_samples};
 use super::sample::Sample;
 use std::time::Duration;
 
-/// Failures in a row before a target can count as lost.
+/// Consecutive failures before a target can count as lost.
 const STREAK: usize = 3;
 
-/// How long nothing must have come through before a target counts as lost: a mesh that is only late recovers sooner.
+/// The time without a successful call before a target counts as lost. Clients that have not loaded a change yet
+/// recover sooner.
 pub const LASTING: Duration = Duration::from_secs(5);
 
-/// One target of the control.
+/// One target of the client.
 #[derive(Debug, Clone)]
 struct MonitoredTarget {
     name: String,
-    /// How it was before the first write.
+    /// The last answer before the first write.
     before: Option<MeshClientAnswer>,
-    /// How it is; once it is through, one that hangs up or is denied is no different from one that is broken.
+    /// The last answer.
     now: Option<MeshClientAnswer>,
-    /// Failures in a row, and when the first of them came.
+    /// Consecutive failures, and when the first of them ended.
     down: usize,
     down_since: Duration,
-    /// When it was asked last.
+    /// When the last call ended.
     last: Duration,
     /// Calls since the first write.
     calls: usize,
     failed: usize,
-    /// The last failure since the first write, in words.
+    /// Description of the last failure since the first write.
     failure: Option<String>,
 }
 
@@ -41,42 +42,42 @@ impl MonitoredTarget {
     }
 }
 
-/// How the watched targets are at the moment.
+/// The present state of the watched targets: those that the client reached before the first write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// Each was got through to at the last call.
+    /// The last call to each succeeded.
     Ok,
-    /// Some were not, but not for long enough to say that they are lost.
+    /// Calls to some fail, but not for long enough to count as lost.
     Failing,
-    /// Some are lost.
+    /// Calls to some keep failing.
     Lost,
 }
 
-/// What came of all calls since the first write.
+/// The result of all calls since the first write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallSummary {
-    /// Targets that were got through to before the first write.
+    /// Number of targets that the client reached before the first write.
     pub watched: usize,
-    /// Calls to them since.
+    /// Number of calls to them.
     pub calls: usize,
-    /// Calls that failed, by target: name, count, the last failure in words.
+    /// Targets with failed calls: name, number of failures, description of the last one.
     pub failed: Vec<(String, usize, String)>,
-    /// Targets that are lost.
+    /// Targets to which calls keep failing.
     pub lost: Vec<String>,
-    /// Targets that the mesh could not reach before, and reaches now.
+    /// Targets that the client could not reach before, and reaches now.
     pub repaired: Vec<String>,
-    /// Targets that the mesh could not reach before, and cannot now, with what it says.
+    /// Targets that the client could not reach before, and cannot reach now: name and description.
     pub broken: Vec<(String, String)>,
 }
 
 impl CallSummary {
-    /// Calls that failed, in all.
+    /// Number of failed calls to all targets.
     pub fn failures(&self) -> usize {
         self.failed.iter().map(|(_, count, _)| count).sum()
     }
 }
 
-/// Follows the calls of the control to every target.
+/// Records the calls of the client to every target.
 #[derive(Debug, Clone)]
 pub struct CallMonitor {
     targets: Vec<MonitoredTarget>,
@@ -84,7 +85,7 @@ pub struct CallMonitor {
 }
 
 impl CallMonitor {
-    /// For targets of these names.
+    /// A monitor for targets of these names, without calls.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let target = |name| MonitoredTarget {
             name,
@@ -100,12 +101,12 @@ impl CallMonitor {
         Self { targets: names.into_iter().map(target).collect(), started: false }
     }
 
-    /// Takes one call to a target, `at` after the clock was started.
+    /// Records one call to a target. `at` is the time since the start of the client.
     pub fn record(&mut self, index: usize, sample: &Sample, at: Duration) {
         let Some(target) = self.targets.get_mut(index) else { return };
         let answer = classify_samples(std::slice::from_ref(sample));
         target.last = at;
-        if let MeshClientAnswer::Reached(_) = answer {
+        if matches!(answer, MeshClientAnswer::Reached(_)) {
             target.down = 0;
         } else {
             target.down += 1;
@@ -133,8 +134,8 @@ impl CallMonitor {
         self.targets.iter().all(|target| target.now.is_some())
     }
 
-    /// What was seen so far is how it was before the first write; from now on calls count. A second time changes
-    /// nothing.
+    /// Takes the last answers as the state before the first write; later calls are counted. Another call of this function
+    /// has no effect.
     pub fn start_counting(&mut self) {
         if std::mem::replace(&mut self.started, true) {
             return;
@@ -150,7 +151,7 @@ impl CallMonitor {
         pairs.filter(|(now, _)| now.now.is_some()).all(|(now, before)| now.calls > before.calls)
     }
 
-    /// How the watched targets are.
+    /// The present state of the watched targets.
     pub fn health(&self) -> Health {
         if self.targets.iter().any(MonitoredTarget::is_lost) {
             Health::Lost
@@ -161,13 +162,13 @@ impl CallMonitor {
         }
     }
 
-    /// What is to be said of a target of this name; one call that fails is not the word for all.
+    /// The answer of the target with this name. Fewer than [`STREAK`] failures do not replace an answer from before.
     pub fn answer(&self, name: &str) -> Option<&MeshClientAnswer> {
         let target = self.targets.iter().find(|target| target.name == name)?;
         if target.is_watched() && target.down < STREAK { target.before.as_ref() } else { target.now.as_ref() }
     }
 
-    /// What came of all calls.
+    /// The result of all calls so far.
     pub fn summary(&self) -> CallSummary {
         let mut summary = CallSummary::default();
         for target in &self.targets {
@@ -198,20 +199,21 @@ impl CallMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::{from_sidecar, http, no_answer};
 
-    fn through() -> Sample {
-        Sample { http_status: Some(200), bytes: 100, connected: true, ..Sample::default() }
+    fn success() -> Sample {
+        http(200)
     }
 
     fn broken() -> Sample {
-        Sample { from_sidecar: true, http_status: Some(503), ..through() }
+        from_sidecar(503)
     }
 
     fn silent() -> Sample {
-        Sample { exit: 52, connected: true, ..Sample::default() }
+        no_answer(52)
     }
 
-    /// One target: what it met before the first write, and then, each half a second after the other.
+    /// One target: the calls before the first write and those after it, half a second apart.
     fn run(before: &[Sample], then: &[Sample]) -> CallMonitor {
         let mut calls = CallMonitor::new(["web:80".to_owned()]);
         let times = (0..).map(|index| Duration::from_millis(500 * index));
@@ -230,15 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_got_through_to_can_be_lost() {
+    fn only_a_target_that_was_reached_before_can_be_lost() {
         use Health::{Failing, Lost};
         let rows = [
-            ("all well", through(), repeated(&through(), 20), Health::Ok),
-            ("the last call failed", through(), vec![through(), broken()], Failing),
-            ("down for less than it takes to be lost", through(), repeated(&broken(), 9), Failing),
-            ("down for good", through(), repeated(&broken(), 11), Lost),
-            ("hangs up for good", through(), repeated(&silent(), 11), Lost),
-            ("down and up again", through(), [repeated(&broken(), 9), vec![through()]].concat(), Health::Ok),
+            ("all well", success(), repeated(&success(), 20), Health::Ok),
+            ("the last call failed", success(), vec![success(), broken()], Failing),
+            ("down for less than it takes to be lost", success(), repeated(&broken(), 9), Failing),
+            ("down for good", success(), repeated(&broken(), 11), Lost),
+            ("hangs up for good", success(), repeated(&silent(), 11), Lost),
+            ("down and up again", success(), [repeated(&broken(), 9), vec![success()]].concat(), Health::Ok),
             ("broken all along", broken(), repeated(&broken(), 20), Health::Ok),
             ("a TCP application that never says anything", silent(), repeated(&silent(), 20), Health::Ok),
         ];
@@ -249,14 +251,14 @@ mod tests {
 
     #[test]
     fn failures_from_before_the_first_write_are_not_counted() {
-        let summary = run(&[broken(), through()], &[through(), broken(), through()]).summary();
+        let summary = run(&[broken(), success()], &[success(), broken(), success()]).summary();
         assert_eq!((summary.watched, summary.calls, summary.failures()), (1, 3, 1));
         assert!(summary.failed[0].2.contains("503") && summary.lost.is_empty());
     }
 
     #[test]
-    fn what_was_broken_is_told_whether_it_was_repaired() {
-        assert_eq!(run(&[broken()], &[broken(), through()]).summary().repaired, ["web:80"]);
+    fn a_target_that_was_unreachable_before_is_reported_as_repaired_or_broken() {
+        assert_eq!(run(&[broken()], &[broken(), success()]).summary().repaired, ["web:80"]);
         let still = run(&[broken()], &[broken()]).summary();
         assert_eq!((still.broken.len(), still.watched), (1, 0));
     }
@@ -264,8 +266,8 @@ mod tests {
     #[test]
     fn a_target_that_was_never_asked_is_not_watched() {
         let mut calls = CallMonitor::new(["a:1".to_owned(), "b:1".to_owned()]);
-        calls.record(0, &through(), Duration::ZERO);
-        calls.record(7, &through(), Duration::ZERO);
+        calls.record(0, &success(), Duration::ZERO);
+        calls.record(7, &success(), Duration::ZERO);
         assert!(!calls.called_all());
         calls.start_counting();
         calls.record(1, &broken(), Duration::from_secs(1));
@@ -273,21 +275,21 @@ mod tests {
     }
 
     #[test]
-    fn news_is_one_more_call_to_each_target() {
+    fn a_monitor_is_newer_after_one_more_call_to_each_target() {
         let mut calls = CallMonitor::new(["a:1".to_owned(), "b:1".to_owned(), "never:1".to_owned()]);
-        calls.record(0, &through(), Duration::ZERO);
-        calls.record(1, &through(), Duration::ZERO);
+        calls.record(0, &success(), Duration::ZERO);
+        calls.record(1, &success(), Duration::ZERO);
         calls.start_counting();
         let before = calls.clone();
-        calls.record(0, &through(), Duration::from_secs(1));
+        calls.record(0, &success(), Duration::from_secs(1));
         assert!(!calls.is_newer_than(&before));
         calls.record(1, &broken(), Duration::from_secs(1));
         assert!(calls.is_newer_than(&before));
     }
 
     #[test]
-    fn the_beginning_is_once() {
-        let mut calls = run(&[through()], &repeated(&broken(), 12));
+    fn counting_starts_only_once() {
+        let mut calls = run(&[success()], &repeated(&broken(), 12));
         calls.start_counting();
         assert_eq!(calls.health(), Health::Lost);
     }

@@ -1,7 +1,8 @@
-//! Pure rules: no async, no input or output, no clock, no environment.
+//! Computes modes, plans, findings and verdicts from values that other modules read: no async, no input or output, no
+//! clock, no environment.
 //!
-//! A run makes its values here in one order: [`mesh::Snapshot`] → [`effective::Effective`] mode →
-//! [`plan::Plan`] → [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
+//! The values of a run, in order: [`mesh::Snapshot`] → [`effective::Effective`] mode → [`plan::Plan`] →
+//! [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
 
 pub mod address;
 pub mod ambient;

@@ -1,78 +1,72 @@
-//! What an overview knows besides a namespace's snapshot: rules of other namespaces, who calls from outside, and what
-//! could not be read.
+//! A namespace's snapshot with what else an overview and the findings depend on: rules of other namespaces, callers
+//! from outside the mesh, and what could not be read. `cluster` reads it.
 
 use super::mesh::{DestinationRule, PortRef, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A namespace with its surroundings.
-#[derive(Debug, Clone)]
+/// A namespace with everything that decides what clients send there.
+#[derive(Debug, Clone, Default)]
 pub struct NamespaceContext {
-    /// The namespace itself.
     pub snapshot: Snapshot,
-    /// Labels of the namespace, on which injection depends.
+    /// Labels of the namespace, which injection depends on.
     pub namespace_labels: BTreeMap<String, String>,
-    /// Rules of every namespace that could be read, the own ones included; shared between the namespaces of a run.
+    /// Rules of every namespace that could be read, this one included; shared between the namespaces of a run.
     pub rules: Arc<Vec<DestinationRule>>,
-    /// Subsets that a route sends calls to, with their host (DR-14).
+    /// Subsets that a route sends calls to, as (host, subset) (DR-14).
     pub routed: Arc<BTreeSet<(String, String)>>,
-    /// What brings calls from outside the mesh.
     pub external_callers: Vec<ExternalCaller>,
-    /// Jobs that run at their time.
     pub cron_jobs: Vec<CronJob>,
-    /// Names of `AuthorizationPolicies` that ask who the caller is.
+    /// Names of `AuthorizationPolicies` that match the caller's identity.
     pub identity_policies: Vec<String>,
-    /// Policies of the legacy API that nothing obeys any more (LP-11), as `namespace/name`.
+    /// Policies of the legacy API without effect (LP-11), as `namespace/name`.
     pub inert: Vec<String>,
-    /// Who sent plaintext in the last hours; `None` where nobody was asked.
+    /// Clients that sent plaintext in the last hours; `None` without `--prometheus`.
     pub observed: Option<Vec<Observed>>,
-    /// What could not be read, in words.
+    /// Names of the kinds of objects that could not be read.
     pub unread: Vec<String>,
 }
 
-/// Something outside the mesh that calls a Service.
+/// A caller of a Service from outside the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExternalCaller {
-    /// What it is.
     pub kind: ExternalCallerKind,
-    /// As kubectl names the object: `ingress.networking.k8s.io/shop`.
+    /// The object by kubectl's name: `ingress.networking.k8s.io/shop`.
     pub object: String,
     /// Namespace of the Service.
     pub namespace: String,
-    /// The Service that it calls.
     pub service: String,
-    /// The Service port, where one is named.
+    /// The Service port; `None` if the object names none.
     pub port: Option<PortRef>,
 }
 
-/// What stands between the world and a Service.
+/// The kind of a caller from outside the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExternalCallerKind {
-    /// An Ingress or Route: its controller may or may not be in the mesh (BY-18).
+    /// The controller of an Ingress or Route, which may be in the mesh (BY-18).
     Ingress,
-    /// The API server itself: a webhook or an aggregated API (BY-19).
+    /// The API server, which calls a webhook or an aggregated API (BY-19).
     ApiServer,
 }
 
-/// A `CronJob`'s pods, which are seldom there to be seen.
+/// A `CronJob`, whose pods rarely exist when the cluster is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronJob {
-    /// Its name.
     pub name: String,
-    /// Whether its pods ask not to be injected.
+    /// Whether its pods are labelled not to be injected.
     pub declines_injection: bool,
-    /// Whether its pods ask to be injected.
+    /// Whether its pods are labelled to be injected.
     pub asks_for_injection: bool,
 }
 
-/// Plaintext that was really sent.
+/// Plaintext between two workloads that Prometheus reports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Observed {
-    /// The workload that sent it, `namespace/name`; a client without a proxy has no name of its own.
+    /// The workload that sent it, as `namespace/name`; a client without a proxy has no name.
     pub client: String,
-    /// The workload that got it.
+    /// The workload that received it.
     pub workload: String,
-    /// The Service that it was sent to, where the proxy knew.
+    /// The Service that it was sent to; empty if the proxy does not report it.
     pub service: String,
     /// Requests or connections; `None` if the metrics do not give a number.
     pub count: Option<u64>,
@@ -80,19 +74,19 @@ pub struct Observed {
     pub is_named: bool,
 }
 
-/// What injection is told by a namespace's labels.
+/// What new pods of a namespace get, by its labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Injection {
-    /// New pods get a sidecar.
+    /// A sidecar.
     On,
-    /// New pods are captured by a ztunnel.
+    /// Capture by a ztunnel.
     Ambient,
-    /// Neither.
+    /// No proxy.
     Off,
 }
 
 impl NamespaceContext {
-    /// The same surroundings around the namespace as it would be.
+    /// The same context with another state of the namespace.
     #[must_use]
     pub fn with(mut self, snapshot: Snapshot) -> Self {
         let others = self.rules.iter().filter(|rule| rule.namespace != snapshot.namespace).cloned();

@@ -1,23 +1,24 @@
-//! Which mode holds at every port of a namespace, which object decides it, and what each client sends there.
+//! Computes, for every port of a namespace, the mode, the policies that decide it, and what each kind of client sends
+//! there, for `status` and the findings.
 //!
-//! The cost is linear in the objects: policies and rules are sorted once, and every pod and port is looked at once for
-//! each kind of caller.
+//! The cost is linear in the number of objects: policies and rules are indexed once, and every pod and port is computed
+//! once for each kind of caller.
 
 mod callers;
 
 use super::ambient::{self, Plaintext};
 use super::client_tls::{CallOutcome, Server, WireProtocol};
 use super::effective::{AppliedPolicy, Effective, PolicyIndex, legacy_server_mode};
-use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, PodFacts, Protocol, Service, ServiceKind, ServicePort};
+use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
 use callers::Callers;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-/// A namespace, port by port.
+/// The ports of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// TCP ports of Services, in the order of Services.
+    /// TCP ports of Services, in the order of the Services.
     pub ports: Vec<PortView>,
     /// Workloads that no TCP port of a Service leads to.
     pub others: Vec<WorkloadPort>,
@@ -26,55 +27,49 @@ pub struct Overview {
 /// One port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortView {
-    /// The Service.
     pub service: String,
-    /// What stands behind it.
     pub kind: ServiceKind,
-    /// The port.
     pub port: ServicePort,
-    /// The server's side: one entry for each workload, target port and mode.
+    /// One entry for each workload, target port and mode.
     pub workload_ports: Vec<WorkloadPort>,
-    /// The clients' side.
+    /// One entry for each kind of caller, and for each subset that a route names.
     pub callers: Vec<CallerView>,
 }
 
-/// Pods of one workload that answer alike at one target port.
+/// Pods of one workload with the same mode at one target port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadPort {
-    /// `deployment/web`, or `pod/web-0` for one that stands alone; an address where no pod is known.
+    /// `deployment/web`; `pod/web-0` for a pod without a controller; an address if no pod is known.
     pub workload: String,
     /// The target port; `None` for every port of a workload without a Service.
     pub target_port: Option<u16>,
-    /// How the pods take part in the mesh.
     pub data_plane: DataPlane,
-    /// What the port does.
+    /// What accepts connections at the port.
     pub server: Server,
-    /// Why no mode is enforced.
+    /// Why no mode is enforced; `None` if one is.
     pub bypass: Option<Bypass>,
-    /// The mode that the policies ask for, whether it is enforced or not.
+    /// The mode that the policies ask for, enforced or not.
     pub wanted: Option<MtlsMode>,
-    /// The policies that had a say, the widest first.
+    /// The policies that lead to that mode, the widest first.
     pub chain: Vec<AppliedPolicy>,
-    /// What is odd about an ambient pod's port.
+    /// Whether the ztunnel accepts plaintext; `None` for pods that are not ambient.
     pub ambient: Option<Plaintext>,
     /// Names of the pods, or addresses.
     pub pods: Vec<String>,
-    /// How many of them are ready.
+    /// Number of the pods that are ready.
     pub ready: usize,
 }
 
-/// Why a port is not in a proxy's hands, or not in known ones.
+/// Why no proxy enforces a mode at a port, or why that is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bypass {
-    /// The pod has no proxy.
     NoProxy,
-    /// The pod is on its node's network.
     HostNetwork,
-    /// No pod stands behind the address.
+    /// The address belongs to no pod of the namespace.
     NoPod,
-    /// The proxy leaves the port alone.
+    /// The proxy does not capture the port.
     NotCaptured,
-    /// The pod is half enrolled.
+    /// The pod is not fully enrolled in the ambient mesh.
     Pending,
 }
 
@@ -90,7 +85,7 @@ impl fmt::Display for Bypass {
     }
 }
 
-/// Who calls.
+/// Clients that the same rules apply to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// Workloads of the namespace with a sidecar.
@@ -101,7 +96,7 @@ pub enum Caller {
     OwnAmbient,
     /// Gateways in the root namespace.
     Gateway,
-    /// Workloads of a namespace that has rules of its own for this one.
+    /// Workloads of a namespace that has its own rules for Services of this one.
     Namespace(String),
     /// Workloads of all other namespaces.
     Elsewhere,
@@ -123,47 +118,43 @@ impl fmt::Display for Caller {
     }
 }
 
-/// What one kind of caller sends to a port, and what comes of it.
+/// What one kind of caller sends to a port, and the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerView {
-    /// Who.
     pub caller: Caller,
-    /// By which subset, where a route names one.
+    /// The subset that a route names; `None` for calls without one.
     pub subset: Option<String>,
-    /// The rules in force, as `namespace/name`; none is auto mTLS alone.
+    /// The rules in force, as `namespace/name`; empty if only auto mTLS applies.
     pub rules: Vec<String>,
-    /// Whether the rule says what to send; otherwise auto mTLS does.
+    /// Whether a rule decides what is sent; otherwise auto mTLS does.
     pub explicit: bool,
-    /// What is sent, by workload.
+    /// By workload.
     pub sends: BTreeMap<String, BTreeSet<WireProtocol>>,
-    /// The worst that comes of it.
+    /// The worst result over all endpoints.
     pub outcome: CallOutcome,
-    /// Where it fails.
+    /// The combinations that fail.
     pub breaks: BTreeSet<Break>,
 }
 
 impl CallerView {
-    /// What comes of what is sent to one workload, and what that is.
+    /// What is sent to one workload, and whether that fails.
     pub fn to(&self, workload: &str) -> (BTreeSet<WireProtocol>, bool) {
         let sends = self.sends.get(workload).cloned().unwrap_or_default();
         (sends, self.breaks.iter().any(|broken| broken.workload == workload))
     }
 }
 
-/// A combination that fails.
+/// What a caller sends and what the server accepts, where that fails.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Break {
-    /// What is sent.
     pub sends: WireProtocol,
-    /// What it meets.
     pub server: Server,
-    /// At which workload.
     pub workload: String,
-    /// Whether the pod's label says that it takes mutual TLS.
-    pub says_tls: bool,
+    /// Whether the pod's label says that it accepts mutual TLS.
+    pub has_tls_label: bool,
 }
 
-/// Looks at every port.
+/// Computes the overview of a namespace.
 pub fn overview(context: &NamespaceContext) -> Overview {
     let snapshot = &context.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
@@ -205,14 +196,14 @@ pub fn overview(context: &NamespaceContext) -> Overview {
 /// One endpoint of a port.
 struct EndpointState<'a> {
     endpoint: &'a Endpoint,
-    /// Its pod, or a stand-in without labels.
+    /// Its pod, or a placeholder without labels.
     pod: &'a Pod,
     known: bool,
     target_port: u16,
     state: PortState,
 }
 
-/// What one pod does at one port.
+/// The mode of one pod at one port, as asked for and as enforced.
 struct PortState {
     server: Server,
     bypass: Option<Bypass>,
@@ -242,7 +233,7 @@ fn port_state(
     port_state_at_pod(index, pod, Some(target_port), wanted)
 }
 
-/// What a pod does at a port (`None`: at any that no policy names).
+/// The state of a pod at a port; `None` for the ports that no policy names.
 fn port_state_at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> PortState {
     let by_policy = wanted.mode.map_or(Server::Unknown, Server::Mode);
     let no_proxy = |bypass| (Server::NoProxy, Some(bypass), None);
@@ -255,7 +246,7 @@ fn port_state_at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, want
         DataPlane::Sidecar => (by_policy, None, None),
         DataPlane::Ambient => {
             let found = ambient::plaintext(index, pod, port.unwrap_or(0));
-            let server = match found.gets_in() {
+            let server = match found.is_accepted() {
                 Some(true) => Server::Mode(MtlsMode::Permissive),
                 Some(false) => Server::Mode(MtlsMode::Strict),
                 None => Server::Unknown,
@@ -266,7 +257,7 @@ fn port_state_at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, want
     PortState { server, bypass, wanted, ambient }
 }
 
-/// Puts pods together that belong together and answer alike.
+/// Groups pods of one workload with the same mode.
 fn group(endpoints: Vec<EndpointState<'_>>) -> Vec<WorkloadPort> {
     let mut groups = WorkloadPorts::default();
     for seen in endpoints {
@@ -319,7 +310,7 @@ impl WorkloadPorts {
 }
 
 impl Overview {
-    /// The same for some Services only.
+    /// Keeps only the ports of these Services.
     #[must_use]
     pub fn of_services(mut self, names: &[String]) -> Self {
         self.ports.retain(|port| names.contains(&port.service));
@@ -328,17 +319,17 @@ impl Overview {
     }
 }
 
-/// What a person calls the pod's workload.
+/// The pod's workload: `deployment/web`, or `pod/web-0` for a pod without a controller.
 pub fn workload(pod: &Pod) -> String {
     if pod.facts.workload.is_empty() { format!("pod/{}", pod.name) } else { pod.facts.workload.clone() }
 }
 
-/// Whether it is a pod of this tool.
+/// Whether this tool created the pod.
 fn is_ours(pod: &Pod) -> bool {
     pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic")
 }
 
-/// Workloads without a Service: their general mode, and each port for which their policy makes an exception.
+/// Workloads without a Service: their mode, and each port for which their policy sets another one.
 fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<WorkloadPort> {
     let mut groups = WorkloadPorts::default();
     let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
@@ -358,22 +349,12 @@ fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &
     groups.workload_ports
 }
 
-/// The stand-in for an address behind which no pod is known.
+/// The placeholder for an address that belongs to no known pod.
 fn unknown_pod(namespace: &str) -> Pod {
-    Pod {
-        name: String::new(),
-        namespace: namespace.to_owned(),
-        labels: BTreeMap::new(),
-        service_account: String::new(),
-        data_plane: DataPlane::None,
-        revision: None,
-        ready: false,
-        capture: super::mesh::Capture::All,
-        facts: PodFacts::default(),
-    }
+    Pod { namespace: namespace.to_owned(), ..Pod::default() }
 }
 
-/// Whether a port is declared to speak HTTP: by `appProtocol`, else by the beginning of its name.
+/// Whether a port is declared to speak HTTP: by `appProtocol`, or else by the first part of its name.
 pub fn speaks_http(port: &ServicePort) -> bool {
     let word = port.app_protocol.as_deref().unwrap_or_else(|| port.name.split('-').next().unwrap_or_default());
     let word = word.strip_prefix("kubernetes.io/").unwrap_or(word);
@@ -381,5 +362,4 @@ pub fn speaks_http(port: &ServicePort) -> bool {
 }
 
 #[cfg(test)]
-#[path = "overview/tests.rs"]
-pub(crate) mod tests;
+mod tests;

@@ -282,7 +282,7 @@ impl Change {
         }
     }
 
-    /// kubectl's word for the result: `created`, `configured`, `restored`, `deleted` or `unchanged`.
+    /// The result in kubectl's terms: `created`, `configured`, `restored`, `deleted` or `unchanged`.
     pub const fn result_word(&self) -> &'static str {
         match self {
             Self::Policy(policy) => match policy.action {

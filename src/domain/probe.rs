@@ -1,4 +1,5 @@
-//! What a probe asks and what it sees: targets become cases, cases get observations.
+//! Computes the cases of a probe: the endpoints of each target, with what the API objects ask for there. Also holds the
+//! observations of a case, which `verdict` judges.
 
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
@@ -8,71 +9,54 @@ use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
 use std::collections::HashSet;
 
-/// What a person asks for: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
+/// A target on the command line: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
-    /// The Service.
     pub service: String,
-    /// What follows the Service in its DNS name, such as `shop.svc`, where the target is one. [`cases`] compares it with
-    /// the namespace and the cluster's domain.
+    /// The rest of the DNS name after the Service, such as `shop.svc`; `None` if the target is not a DNS name. [`cases`]
+    /// compares it with the namespace and the cluster's domain.
     pub domain: Option<String>,
-    /// Its port; none means every TCP port.
+    /// `None` is every TCP port.
     pub port: Option<PortRef>,
-    /// The path, with its leading slash, where one was given.
+    /// With the leading slash; `None` if the target has no path.
     pub path: Option<String>,
 }
 
-/// A target that cannot be asked.
+/// A target that cannot be probed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// No such Service.
     #[error("service {service:?} not found in namespace {namespace:?}")]
     UnknownService {
-        /// As it was asked for.
         service: String,
-        /// Where it was looked for.
         namespace: String,
-        /// The Services that are there.
+        /// The Services of the namespace.
         known: Vec<String>,
     },
-    /// No such TCP port.
     #[error("service {service:?} has no TCP port {port:?}")]
     UnknownPort {
-        /// The Service.
         service: String,
-        /// As it was asked for.
+        /// The port of the target, by number or name.
         port: String,
-        /// Its TCP ports.
+        /// The Service's TCP ports.
         known: Vec<String>,
     },
-    /// A Service of another namespace than the one of the run.
     #[error("{host:?} is in namespace {namespace:?}, but the namespace of this command is {current:?}")]
     OtherNamespace {
-        /// As it was asked for.
         host: String,
-        /// The namespace that it names.
+        /// The namespace in the host.
         namespace: String,
-        /// The namespace of the run.
+        /// The namespace of the command.
         current: String,
     },
     /// A DNS name that no Service of this cluster has.
     #[error("{host:?} is not the name of a Service in the cluster domain {cluster_domain:?}")]
-    NotAService {
-        /// As it was asked for.
-        host: String,
-        /// DNS domain of the cluster.
-        cluster_domain: String,
-    },
-    /// An alias of a name outside the cluster.
+    NotAService { host: String, cluster_domain: String },
     #[error("service {service:?} is an ExternalName: an alias, with no endpoints of its own to protect")]
-    ExternalName {
-        /// The Service.
-        service: String,
-    },
+    ExternalName { service: String },
 }
 
 impl TargetError {
-    /// What to do about it.
+    /// The text of the `hint:` line, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownService { known, .. } if known.is_empty() => Some("the namespace has no Services".to_owned()),
@@ -90,7 +74,7 @@ impl TargetError {
 }
 
 impl Target {
-    /// All TCP ports of a Service.
+    /// The target for all TCP ports of a Service.
     pub fn service(name: &str) -> Self {
         Self { service: name.to_owned(), ..Self::default() }
     }
@@ -119,50 +103,46 @@ impl Target {
     }
 }
 
-/// One ready endpoint of a target, with all that the API says of it.
+/// One ready endpoint of a target, with what the API objects say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointCase {
     /// IP address.
     pub address: String,
     /// Target port.
     pub port: u16,
-    /// Name of the pod, where the EndpointSlice names one.
+    /// Name of the pod; `None` if the EndpointSlice names none.
     pub pod: Option<String>,
-    /// How the pod takes part in the mesh.
     pub data_plane: DataPlane,
     /// Whether the pod's proxy captures the port (BY-1..BY-4).
     pub captured: bool,
-    /// The mode that the API's objects ask for.
+    /// The mode that the API objects ask for.
     pub mode: Effective,
-    /// `/ns/<namespace>/sa/<service account>`: the path of the identity that its certificate must carry.
+    /// `/ns/<namespace>/sa/<service account>`: the path of the identity that its certificate must have.
     pub identity: Option<String>,
 }
 
-/// One Service port to be probed, with its endpoints.
+/// One Service port to probe, with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// The Service.
     pub service: String,
-    /// Its namespace.
     pub namespace: String,
-    /// The Service port.
     pub port: u16,
-    /// Name of the port; may be empty.
+    /// May be empty.
     pub port_name: String,
-    /// Path of the request.
+    /// The path of the HTTP request.
     pub path: String,
-    /// Whether the path was asked for: then the head of the answer's body is shown.
+    /// Whether the target has a path; then the start of the answer's body is reported.
     pub explicit_path: bool,
     /// Fully qualified name of the Service.
     pub host: String,
-    /// Endpoints that must answer for the target.
+    /// The ready endpoints, whose verdicts make up the target's.
     pub endpoints: Vec<EndpointCase>,
-    /// Addresses that are not ready: listed, not counted.
+    /// Addresses that are not ready; they are reported, but do not count.
     pub unready: Vec<String>,
 }
 
 impl Case {
-    /// `boards:8080/shareditems`, as a person would write it.
+    /// The target as on the command line: `boards:8080/shareditems`.
     pub fn name(&self) -> String {
         let path = if self.explicit_path { self.path.as_str() } else { "" };
         format!("{}:{}{path}", self.service, self.port)
@@ -170,16 +150,16 @@ impl Case {
 }
 
 impl EndpointCase {
-    /// Whether the API's objects allow a rejection here: only under STRICT, or where the mode is not known, can a TLS
-    /// hello be evidence of one.
+    /// Whether the API objects allow a rejection: only under STRICT, or if the mode is not known, a TLS hello can be
+    /// evidence of one.
     pub fn may_be_rejected(&self) -> bool {
         self.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
     }
 }
 
 impl EndpointCase {
-    /// Why nothing enforces the STRICT that the API's objects ask for here: the commonest cause of plaintext that gets
-    /// in all the same.
+    /// Why no proxy enforces the STRICT that the API objects ask for: the most common cause of plaintext that is accepted
+    /// under STRICT. `None` if a proxy does, or if the mode is not STRICT.
     pub fn unguarded(&self) -> Option<String> {
         if self.mode.mode != Some(MtlsMode::Strict) {
             return None;
@@ -202,21 +182,22 @@ impl Case {
     }
 }
 
-/// Ports that a probe leaves out, with the reason.
+/// A port that a probe leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotProbed {
     /// `service:port`.
     pub name: String,
-    /// Why.
     pub reason: &'static str,
 }
 
-/// Turns targets into cases, each once. No targets: every TCP port of every Service.
+/// The cases of these targets, each once, and the ports that are left out. Without targets: every TCP port of every
+/// Service.
 pub fn cases(snapshot: &Snapshot, targets: &[Target]) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
     cases_where(snapshot, targets, |_| true)
 }
 
-/// The same, but without targets every TCP port of the Services that are taken.
+/// The cases of these targets, and the ports that are left out. Without targets: every TCP port of the Services for
+/// which `takes` is true.
 pub fn cases_where(
     snapshot: &Snapshot,
     targets: &[Target],
@@ -277,14 +258,14 @@ pub fn cases_where(
     Ok((unique, left_out))
 }
 
-/// Cases whose endpoints or modes are not any more what they were when the probe began: what it saw of them may not
-/// be all that there is.
+/// For each case, whether its endpoints or modes have changed since the probe started, so that the observation may be
+/// incomplete.
 pub fn changed(before: &[Case], after: &Snapshot) -> Vec<bool> {
-    before.iter().map(|old| again(old, after).is_none_or(|new| new.endpoints != old.endpoints)).collect()
+    before.iter().map(|old| current_case(old, after).is_none_or(|new| new.endpoints != old.endpoints)).collect()
 }
 
-/// The same case as it is at another look; none where its Service or port is gone.
-pub fn again(old: &Case, after: &Snapshot) -> Option<Case> {
+/// The same case in a later snapshot; `None` if its Service or port no longer exists.
+pub fn current_case(old: &Case, after: &Snapshot) -> Option<Case> {
     let service = after.service(&old.service)?;
     let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
     Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
@@ -337,46 +318,47 @@ fn mode(snapshot: &Snapshot, service: &Service, port: &ServicePort, pod: Option<
     }
 }
 
-/// What an ordinary TLS hello (no ALPN, no client certificate) met.
+/// The answer to an ordinary TLS hello (no ALPN, no client certificate).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hello {
-    /// curl's exit code: shown, never judged (it is a race).
+    /// curl's exit code; it is reported, but not judged, because it depends on timing.
     pub exit: i32,
     /// Whether the server asked for a client certificate.
     pub certificate_requested: bool,
-    /// The certificate chain as DER, leaf first; empty where none came.
+    /// The certificate chain as DER, leaf first; empty if the server sent none.
     pub chain: Vec<Vec<u8>>,
-    /// What the chain proves, once verified against the mesh root.
+    /// The result of verifying the chain against the mesh root; `None` if the root cannot be read or there is no chain.
+    /// The error completes the sentence "the certificate …".
     pub identity: Option<Result<PeerIdentity, String>>,
 }
 
-/// All that was seen of one case.
+/// Everything that the probe observed of one case.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observation {
     /// Samples through the Service's own address.
     pub service: Vec<Sample>,
-    /// Samples and hello of each endpoint, in the case's order.
+    /// In the order of the case's endpoints.
     pub endpoints: Vec<EndpointObservation>,
-    /// The head of the answer's body, where one was asked for.
+    /// The start of the answer's body, if the target has a path.
     pub body: Option<String>,
     /// What a client in the mesh got from the same target, if one was started.
     pub mesh_client: Option<MeshClientAnswer>,
-    /// Whether that client's success counts as evidence: no authorization policy can explain the refusal.
+    /// Whether that client's success counts as evidence, because no authorization policy can explain the refusal.
     pub mesh_client_counts: bool,
 }
 
-/// What was seen of one endpoint.
+/// Everything that the probe observed of one endpoint.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EndpointObservation {
-    /// Plaintext samples on fresh connections.
+    /// Plaintext samples, each on a new connection.
     pub samples: Vec<Sample>,
     /// The TLS hello, if its record arrived.
     pub hello: Option<Hello>,
-    /// What the endpoint's own proxy says, where it was asked; the error says why it gave no answer.
+    /// The report of the endpoint's own proxy; `None` if it was not asked. The error is why there is no report.
     pub proxy: Option<Result<ProxyReport, String>>,
 }
 
-/// Endpoints of a data plane where every plaintext sample was refused: only there the proxy's word can matter.
+/// Endpoints of a data plane where every plaintext sample was refused: only there the proxy's report counts.
 pub fn refused_endpoints<'a>(
     plane: DataPlane,
     cases: &'a [Case],
@@ -389,7 +371,7 @@ pub fn refused_endpoints<'a>(
     })
 }
 
-/// Cases that were not asked to the end because curl gave up at another one: one answer must not hide the others.
+/// Indices of the cases without a complete observation because curl gave up at another case. They are probed again.
 pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usize> {
     let codes = |seen: &Observation| {
         let endpoints = seen.endpoints.iter();
@@ -414,41 +396,19 @@ pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usi
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A target with one endpoint, whose mode is not known.
-    pub(crate) fn case() -> Case {
-        Case {
-            service: "boards".into(),
-            namespace: "demo".into(),
-            port: 8080,
-            port_name: "http".into(),
-            path: "/shareditems".into(),
-            explicit_path: true,
-            host: "boards.demo.svc.cluster.local".into(),
-            endpoints: vec![EndpointCase {
-                address: "10.0.0.1".into(),
-                port: 8080,
-                pod: Some("boards-1".into()),
-                data_plane: DataPlane::Sidecar,
-                captured: true,
-                mode: Effective { mode: None, chain: Vec::new() },
-                identity: None,
-            }],
-            unready: Vec::new(),
-        }
-    }
+    use crate::domain::testing::{case_with_path, shop};
 
     #[test]
     fn a_host_must_be_a_service_of_the_namespace() {
-        let snapshot = crate::domain::testing::shop(&["boards"]);
+        let snapshot = shop(&["boards"]);
         let ask = |domain: &str| {
             let target = Target { domain: Some(domain.to_owned()), ..Target::service("boards") };
             cases(&snapshot, &[target]).map(|(cases, _)| cases.len()).map_err(|error| (error.to_string(), error.hint()))
         };
-        for own in ["shop", "shop.svc", "shop.svc.cluster.local"] {
-            assert_eq!(ask(own), Ok(1), "{own}");
+        for domain in ["shop", "shop.svc", "shop.svc.cluster.local"] {
+            assert_eq!(ask(domain), Ok(1), "{domain}");
         }
         for other in ["other", "default.svc", "other.svc.cluster.local"] {
             let (message, hint) = ask(other).unwrap_err();
@@ -464,7 +424,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_target_that_is_passed_twice_is_probed_once() {
-        let snapshot = crate::domain::testing::shop(&["api", "web"]);
+        let snapshot = shop(&["api", "web"]);
         let target =
             |service: &str, path: Option<&str>| Target { path: path.map(str::to_owned), ..Target::service(service) };
         let targets = [target("api", None), target("web", None), target("api", None), target("api", Some("/x"))];
@@ -474,8 +434,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_answer_at_which_curl_gives_up_does_not_hide_the_others() {
-        let mut case = case();
+    fn cases_that_curl_did_not_reach_after_giving_up_are_found() {
+        let mut case = case_with_path();
         case.endpoints[0].mode.mode = Some(MtlsMode::Strict);
         let sample = |exit| Sample { exit, ..Sample::default() };
         let seen = |endpoint: &[i32], hello: Option<i32>, service: &[i32]| Observation {

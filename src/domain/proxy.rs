@@ -141,9 +141,9 @@ mod tests {
         FilterChain { port, transport, requires_client_certificate }
     }
 
-    /// Section 2 of the measurements on a real mesh, row by row.
+    /// Filter chains as measured on a real mesh.
     #[test]
-    fn the_report_for_a_port() {
+    fn the_report_for_a_port_follows_from_its_filter_chains() {
         use Transport::{RawBuffer, Tls};
         let strict = [chain(Some(8080), Some(Tls), true)];
         let permissive = [chain(Some(8080), Some(Tls), true), chain(Some(8080), Some(RawBuffer), false)];

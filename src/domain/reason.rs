@@ -1,4 +1,4 @@
-//! The reasons of an inconclusive verdict, each with its published word and a remedy, for verdicts, reports and
+//! The reasons of an inconclusive verdict, each with its published name and a remedy, for verdicts, reports and
 //! `docs/verdicts.md`.
 
 use std::fmt;
@@ -79,7 +79,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The published word.
+    /// The published name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",

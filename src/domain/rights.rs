@@ -1,24 +1,22 @@
-//! What each command needs to be allowed: one table for the checks before a run and for the Roles of `rbac`.
+//! The RBAC rights that each command needs: one table for the checks before a run and for the Roles of `rbac`.
 
-/// A verb on a resource of an API group; the core group has no name.
+/// Verb, API group and resource; the core group is the empty string.
 pub type Right = (&'static str, &'static str, &'static str);
 
-/// Rights that belong together.
+/// Rights for one purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
-    /// What for.
-    pub why: &'static str,
-    /// The rights.
+    pub purpose: &'static str,
     pub rights: &'static [Right],
-    /// The only objects that are meant; none means any.
+    /// Names of the objects that the rights are for; empty means all.
     pub names: &'static [&'static str],
 }
 
-const fn group(why: &'static str, rights: &'static [Right]) -> Group {
-    Group { why, rights, names: &[] }
+const fn group(purpose: &'static str, rights: &'static [Right]) -> Group {
+    Group { purpose, rights, names: &[] }
 }
 
-/// What a probe pod needs.
+/// The rights for a probe pod.
 pub const PROBE: &[Right] = &[
     ("create", "", "pods"),
     ("list", "", "pods"),
@@ -27,7 +25,7 @@ pub const PROBE: &[Right] = &[
     ("get", "", "pods/log"),
 ];
 
-/// What keeping a journal and the Lease needs.
+/// The rights for the journal and the Lease.
 pub const JOURNAL: &[Right] = &[
     ("create", "", "configmaps"),
     ("list", "", "configmaps"),
@@ -54,7 +52,7 @@ const LEGACY_POLICIES: Group = group(
     "What holds in the namespace.",
     &[("list", "authentication.istio.io", "policies"), ("list", "networking.istio.io", "destinationrules")],
 );
-/// Server-side apply of what is new needs create and patch; a way back deletes what an earlier run has made.
+/// Server-side apply of a new object needs `create` and `patch`; a restore deletes objects that an earlier run created.
 const WRITES: Group = group(
     "The two halves of mutual TLS: made and changed, and on the way back deleted where an earlier run has made them.",
     &[
@@ -79,7 +77,7 @@ const LEGACY_WRITES: Group = group(
 );
 const KEEPING: Group = group("The journal, the way back, and the Lease that keeps two runs apart.", JOURNAL);
 const MESH_ROOT: Group = Group {
-    why: "The mesh root, against which certificates are verified: without it nothing is proven to be rejected.",
+    purpose: "The mesh root, against which certificates are verified: without it nothing is proven to be rejected.",
     rights: &[("get", "", "configmaps")],
     names: &["istio-ca-root-cert"],
 };
@@ -92,7 +90,7 @@ const AUTHORIZATION: Group = group(
     &[("list", "security.istio.io", "authorizationpolicies")],
 );
 const MESH_SETTINGS: Group =
-    Group { why: "The settings of the mesh.", rights: &[("get", "", "configmaps")], names: &["istio"] };
+    Group { purpose: "The settings of the mesh.", rights: &[("get", "", "configmaps")], names: &["istio"] };
 const ROOT_POLICIES: Group = group(
     "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "security.istio.io", "peerauthentications")],
@@ -122,12 +120,12 @@ const SURROUNDINGS: Group = group(
     ],
 );
 
-/// What is to be allowed.
+/// The commands that need the same rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     /// `probe`.
     Probe,
-    /// `enable-mtls`, `disable-mtls`, and `demo`, which is both.
+    /// `enable-mtls`, `disable-mtls`, and `demo`, which runs both.
     Switch,
     /// `status`.
     Status,
@@ -135,28 +133,28 @@ pub enum Task {
     Cleanup,
 }
 
-/// How it is to be done.
+/// The options of a task that need more or other rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct RbacOptions {
-    /// The proxies are asked too.
+    /// The run reads the proxies' configuration.
     pub port_forward: bool,
-    /// A client in the mesh is sent where nothing else tells who refused.
+    /// The run may start a client in the mesh.
     pub control: bool,
-    /// The cluster speaks the legacy API.
+    /// The cluster has only the legacy API.
     pub legacy: bool,
     /// The logs of ztunnels are read: evidence for pods in ambient mode.
     pub ambient: bool,
-    /// The probe pod stands in another namespace.
+    /// The probe pod runs in another namespace.
     pub probe_namespace: bool,
 }
 
-/// The rights of a task, by where they are needed.
+/// The rights of a task, by the namespace that they apply to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// In the namespace itself.
+    /// In the namespace that the command is for.
     pub namespace: Vec<Group>,
-    /// In the namespace of the probe pod, where that is another.
+    /// In the namespace of the probe pod, if that is another one.
     pub probe_namespace: Vec<Group>,
     /// In the mesh's root namespace.
     pub root: Vec<Group>,
@@ -164,26 +162,26 @@ pub struct Rights {
     pub cluster: Vec<Group>,
 }
 
-/// The least rights with which a task is done.
-pub fn rights(task: Task, ways: RbacOptions) -> Rights {
+/// The least rights that a task needs.
+pub fn rights(task: Task, options: RbacOptions) -> Rights {
     if task == Task::Cleanup {
         let cleanup = group("Probe pods that are left.", &[("list", "", "pods"), ("delete", "", "pods")]);
         return Rights { namespace: vec![cleanup], ..Rights::default() };
     }
     let mut needed = Rights {
-        namespace: vec![SERVICES, PODS, if ways.legacy { LEGACY_POLICIES } else { POLICIES }],
+        namespace: vec![SERVICES, PODS, if options.legacy { LEGACY_POLICIES } else { POLICIES }],
         root: vec![MESH_SETTINGS],
         ..Rights::default()
     };
     if task == Task::Status {
         needed.cluster.push(SURROUNDINGS);
     } else {
-        add_probe(&mut needed, ways);
+        add_probe(&mut needed, options);
     }
     if task == Task::Switch {
-        needed.namespace.extend([if ways.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
+        needed.namespace.extend([if options.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
     }
-    if ways.legacy {
+    if options.legacy {
         needed.cluster.push(MESH_POLICY);
     } else {
         needed.root.push(ROOT_POLICIES);
@@ -192,24 +190,24 @@ pub fn rights(task: Task, ways: RbacOptions) -> Rights {
 }
 
 /// What a probe needs besides reading the namespace.
-fn add_probe(needed: &mut Rights, ways: RbacOptions) {
+fn add_probe(needed: &mut Rights, options: RbacOptions) {
     needed.namespace.push(MESH_ROOT);
-    if ways.probe_namespace {
+    if options.probe_namespace {
         needed.probe_namespace = vec![SERVICES, PODS, THROWAWAY];
     } else {
         needed.namespace.push(THROWAWAY);
     }
-    if ways.port_forward {
+    if options.port_forward {
         needed.namespace.push(PROXIES);
     }
-    if ways.control {
+    if options.control {
         needed.namespace.push(AUTHORIZATION);
         needed.root.push(AUTHORIZATION);
-        if ways.probe_namespace {
+        if options.probe_namespace {
             needed.namespace.push(THROWAWAY);
         }
     }
-    if ways.ambient {
+    if options.ambient {
         needed.root.push(ZTUNNELS);
     }
 }
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_changes_nothing_but_its_own_pod() {
+    fn a_probe_writes_only_pods() {
         for (port_forward, control, legacy, probe_namespace) in
             [(false, false, false, false), (true, true, false, true), (true, true, true, false)]
         {
@@ -250,9 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_asked_for_opens_a_proxy() {
-        let opens =
-            |ways| all(&rights(Task::Switch, ways)).iter().any(|(_, _, resource)| *resource == "pods/portforward");
+    fn port_forward_is_granted_only_on_request() {
+        let opens = |options| {
+            all(&rights(Task::Switch, options)).iter().any(|(_, _, resource)| *resource == "pods/portforward")
+        };
         assert!(!opens(RbacOptions::default()));
         assert!(opens(RbacOptions { port_forward: true, ..RbacOptions::default() }));
     }

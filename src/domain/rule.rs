@@ -1,4 +1,5 @@
-//! `DestinationRules`: what clients of the mesh are told to send, and which of several rules is in force.
+//! `DestinationRules` as values, and which of several rules for one host is in force, for `plan`, `client_tls` and the
+//! findings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,7 +7,7 @@ use std::fmt;
 /// The TLS mode of a `DestinationRule`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientTls {
-    /// Plaintext; also what `tls: {}` says (DR-15).
+    /// Plaintext; `tls: {}` means this too (DR-15).
     Disable,
     /// TLS to a server outside the mesh.
     Simple,
@@ -17,7 +18,7 @@ pub enum ClientTls {
 }
 
 impl ClientTls {
-    /// The mode of a `tls` block; an absent or unknown word is DISABLE, the enum's zero value (DR-15).
+    /// The mode of a `tls` block; an absent or unknown mode is DISABLE, the enum's zero value (DR-15).
     pub fn parse(mode: Option<&str>) -> Self {
         match mode {
             Some("SIMPLE") => Self::Simple,
@@ -27,7 +28,7 @@ impl ClientTls {
         }
     }
 
-    /// The word that the API uses.
+    /// The value in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Disable => "DISABLE",
@@ -44,45 +45,42 @@ impl fmt::Display for ClientTls {
     }
 }
 
-/// One `portLevelSettings` entry: it replaces the whole policy for that Service port (DR-12).
+/// One `portLevelSettings` entry. It replaces the whole policy for that Service port (DR-12).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortTls {
-    /// The Service port.
+    /// The Service port; `None` if the entry names none.
     pub port: Option<u16>,
-    /// Its `tls`; without one the port has none, it does not inherit.
+    /// `None` means that the port has no TLS setting; it does not inherit one.
     pub tls: Option<ClientTls>,
 }
 
-/// One subset, as far as TLS is concerned.
+/// The TLS settings of one subset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubsetTls {
-    /// Name of the subset.
     pub name: String,
-    /// The pods of the subset, by their labels.
+    /// The labels that select the pods of the subset.
     pub labels: BTreeMap<String, String>,
-    /// `trafficPolicy.tls` of the subset; without one the rule's own is inherited (DR-12).
+    /// `trafficPolicy.tls` of the subset; `None` inherits the rule's (DR-12).
     pub tls: Option<ClientTls>,
     /// Its `portLevelSettings`, in the order of the object.
     pub ports: Vec<PortTls>,
 }
 
-/// What a rule says besides modes that changes what its modes mean.
+/// Settings of a rule that change the meaning of its modes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleDetails {
-    /// Places with a `tls` block without a mode, which is DISABLE (DR-15).
+    /// Places with a `tls` block without a mode, which means DISABLE (DR-15).
     pub empty_tls: Vec<TlsPlace>,
-    /// Places whose `tls` takes its certificate from a secret; a sidecar without a selector sends no TLS then (DR-18).
+    /// Places whose `tls` has a `credentialName`; sidecars send plaintext then, unless the rule selects them (DR-18).
     pub credentials: Vec<TlsPlace>,
-    /// `loadBalancer.simple: PASSTHROUGH`: endpoints are not looked at one by one (DR-23).
+    /// `loadBalancer.simple: PASSTHROUGH`: auto mTLS does not decide for each endpoint (DR-23).
     pub passthrough: bool,
 }
 
-/// A `DestinationRule` with what decides whether it is in force.
+/// `spec` of a `DestinationRule`, with the metadata that decides whether it is in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DestinationRule {
-    /// Namespace of the object.
     pub namespace: String,
-    /// Name of the object.
     pub name: String,
     /// Seconds since the epoch.
     pub created: i64,
@@ -92,11 +90,11 @@ pub struct DestinationRule {
     pub host: String,
     /// `exportTo` as written; empty is the mesh's default (DR-4).
     pub export_to: Vec<String>,
-    /// `workloadSelector.matchLabels`: the client pods that it speaks for; empty is all of them (DR-5).
+    /// `workloadSelector.matchLabels`: the client pods that it applies to; empty is all of them (DR-5).
     pub client_selector: BTreeMap<String, String>,
-    /// Whether it has a `trafficPolicy` at all: of merged rules the first that has one counts whole (DR-6).
+    /// Whether it has a `trafficPolicy`: the first one among merged rules applies as a whole (DR-6).
     pub has_traffic_policy: bool,
-    /// Whether that policy says more than TLS: pools, outlier detection, load balancing.
+    /// Whether that policy sets more than TLS: pools, outlier detection, load balancing.
     pub has_other_traffic_settings: bool,
     /// `trafficPolicy.tls`.
     pub tls: Option<ClientTls>,
@@ -104,13 +102,12 @@ pub struct DestinationRule {
     pub ports: Vec<PortTls>,
     /// `subsets`, in the order of the object.
     pub subsets: Vec<SubsetTls>,
-    /// What else matters to TLS.
     pub details: RuleDetails,
-    /// The field manager, neither this tool nor a person's client, that owns a `tls` of this rule.
+    /// A field manager that owns a `tls` of this rule and is neither this tool nor an interactive client.
     pub foreign_manager: Option<String>,
 }
 
-/// A place in a `DestinationRule` at which a `tls` block can stand; numbers are indices of the object's lists.
+/// A place for a `tls` block in a `DestinationRule`; numbers are indices of the object's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsPlace {
     /// `trafficPolicy.tls`.
@@ -144,7 +141,7 @@ impl DestinationRule {
         format!("{}.{}.svc.{cluster_domain}", self.host, self.namespace)
     }
 
-    /// Whether it speaks for some client pods only.
+    /// Whether it applies to some client pods only.
     pub fn selects_clients(&self) -> bool {
         !self.client_selector.is_empty()
     }
@@ -154,7 +151,7 @@ impl DestinationRule {
         self.host.starts_with('*')
     }
 
-    /// Every place at which a `tls` block stands or could hide the rule's own, with what is there.
+    /// Every place that has a `tls` block or could override the rule's own, with its mode.
     pub fn places(&self) -> Vec<(TlsPlace, Option<ClientTls>)> {
         let mut places = vec![(TlsPlace::Top, self.tls)];
         places.extend(self.ports.iter().enumerate().map(|(index, port)| (TlsPlace::Port(index), port.tls)));
@@ -162,7 +159,7 @@ impl DestinationRule {
         places
     }
 
-    /// The places of the subsets alone: subsets of merged rules add up, even where the policy is another rule's (DR-6).
+    /// The places of the subsets only: merged rules contribute their subsets even if another rule's policy applies (DR-6).
     pub fn subset_places(&self) -> Vec<(TlsPlace, Option<ClientTls>)> {
         let mut places = Vec::new();
         for (index, subset) in self.subsets.iter().enumerate() {
@@ -183,32 +180,32 @@ impl DestinationRule {
     }
 }
 
-/// Whether `pattern` (a resolved host) covers `host`: equal, or a pure suffix match after the star (DR-2).
+/// Whether `pattern` (a resolved host) covers `host`: it is equal, or `host` ends with what follows the star (DR-2).
 pub fn covers(pattern: &str, host: &str) -> bool {
     pattern.strip_prefix('*').map_or(pattern == host, |suffix| host.ends_with(suffix))
 }
 
-/// The rules that serve one host: those of the most specific host that covers it.
+/// The rules that apply to one host: those of the most specific host that covers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Serving<'a> {
-    /// The resolved host that they share: the host itself or a wildcard.
+    /// Their resolved host: the host itself or a wildcard.
     pub host: String,
-    /// Per audience the rule whose policy counts, the oldest first (DR-5, DR-6, DR-7).
+    /// The rule whose policy applies, for each audience, the oldest first (DR-5, DR-6, DR-7).
     pub in_force: Vec<&'a DestinationRule>,
-    /// The others; of them only subsets count.
+    /// The other rules, of which only subsets apply.
     pub idle: Vec<&'a DestinationRule>,
 }
 
-/// The rules of a namespace by host, so that a look-up costs the same however many there are.
+/// Rules indexed by host, so that the cost of a look-up does not grow with their number.
 #[derive(Debug, Clone)]
 pub struct RuleIndex<'a> {
     exact: HashMap<String, Vec<&'a DestinationRule>>,
-    /// By what follows the star.
+    /// By the suffix after the star.
     wildcards: HashMap<String, Vec<&'a DestinationRule>>,
 }
 
 impl<'a> RuleIndex<'a> {
-    /// Sorts `rules` by their resolved hosts.
+    /// Indexes `rules` by their resolved hosts.
     pub fn new(rules: impl IntoIterator<Item = &'a DestinationRule>, cluster_domain: &str) -> Self {
         let mut index = Self { exact: HashMap::new(), wildcards: HashMap::new() };
         for rule in rules {
@@ -222,18 +219,18 @@ impl<'a> RuleIndex<'a> {
         index
     }
 
-    /// The rules of the most specific host that covers `host`, with that host; none where no rule does (DR-2).
+    /// The rules of the most specific host that covers `host`, with that host; `None` if no rule does (DR-2).
     pub fn most_specific(&self, host: &str) -> Option<(String, &[&'a DestinationRule])> {
         if let Some(rules) = self.exact.get(host) {
             return Some((host.to_owned(), rules));
         }
-        // Every end of the host is looked up, the longest first, so that it does not matter how many patterns there are.
+        // Every suffix of the host is looked up, the longest first, so the cost does not grow with the number of patterns.
         let ends = host.char_indices().map(|(at, _)| &host[at..]).chain(std::iter::once(""));
         let (suffix, rules) = ends.into_iter().find_map(|end| self.wildcards.get_key_value(end))?;
         Some((format!("*{suffix}"), rules))
     }
 
-    /// Which rules serve `host`, or `None` where no rule does.
+    /// The rules that apply to `host`; `None` if no rule does.
     pub fn serving(&self, host: &str) -> Option<Serving<'a>> {
         let (pattern, rules) = self.most_specific(host)?;
         Some(Serving::of(&pattern, rules))
@@ -244,16 +241,16 @@ impl<'a> Serving<'a> {
     fn of(host: &str, rules: &[&'a DestinationRule]) -> Self {
         let mut rules = rules.to_vec();
         rules.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-        // DR-5: each rule with a selector speaks for the clients that it selects.
+        // DR-5: each rule with a selector applies to the clients that it selects.
         let (mut in_force, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.selects_clients());
-        // DR-7: rules for different audiences are not merged, so every audience has one of its own.
+        // DR-7: rules for different audiences are not merged, so each audience has its own rule in force.
         let mut audiences: BTreeMap<Vec<&str>, Vec<&DestinationRule>> = BTreeMap::new();
         for rule in general {
             audiences.entry(rule.audience()).or_default().push(rule);
         }
         let mut idle = Vec::new();
         for rules in audiences.into_values() {
-            // DR-6: the policy of the first that has one, whole.
+            // DR-6: the policy of the first rule that has one applies as a whole.
             let chosen = rules.iter().position(|rule| rule.has_traffic_policy).unwrap_or(0);
             for (index, rule) in rules.into_iter().enumerate() {
                 if index == chosen { &mut in_force } else { &mut idle }.push(rule);
@@ -268,24 +265,11 @@ impl<'a> Serving<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing;
 
     fn rule(name: &str, host: &str, created: i64) -> DestinationRule {
-        DestinationRule {
-            namespace: "foo".into(),
-            name: name.into(),
-            created,
-            revision: None,
-            host: host.into(),
-            export_to: Vec::new(),
-            client_selector: BTreeMap::new(),
-            has_traffic_policy: true,
-            has_other_traffic_settings: false,
-            tls: None,
-            ports: Vec::new(),
-            subsets: Vec::new(),
-            details: RuleDetails::default(),
-            foreign_manager: None,
-        }
+        let namespace = "foo".into();
+        DestinationRule { namespace, created, has_traffic_policy: true, ..testing::rule(name, host, None) }
     }
 
     const WEB: &str = "web.foo.svc.cluster.local";
@@ -307,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_host_serves() {
+    fn rules_of_the_most_specific_host_apply() {
         for (hosts, expected) in [
             (&["*", "*.local", "web"][..], Some(WEB)),
             (&["*", "*.local", "*.foo.svc.cluster.local"], Some("*.foo.svc.cluster.local")),
@@ -322,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_rules_the_oldest_with_a_policy_counts() {
+    fn the_oldest_rule_with_a_traffic_policy_is_in_force() {
         let mut bare = rule("bare", "web", 1);
         bare.has_traffic_policy = false;
         let rules = [rule("young", WEB, 3), rule("old", "web", 2), bare];
@@ -332,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_audience_has_its_own() {
+    fn each_audience_has_its_own_rule_in_force() {
         let mut private = rule("private", "web", 2);
         private.export_to = vec!["foo".into()];
         let mut also_private = rule("also-private", "web", 3);

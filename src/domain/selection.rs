@@ -1,13 +1,13 @@
-//! Which ports of a namespace a probe asks.
+//! Computes which Service ports a probe tests, from targets, `-l` and `--exclude`.
 
 use super::mesh::{PortRef, Service, Snapshot};
 use super::probe::{Case, NotProbed, Target, TargetError, cases, cases_where};
 use super::selector::Selector;
 
-/// What a person asks for, and what is to be left alone.
+/// The ports to probe, as on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// By name; none means every Service that the selector takes.
+    /// Empty means every Service that the selector matches.
     pub targets: Vec<Target>,
     /// `-l`.
     pub selector: Option<Selector>,
@@ -16,12 +16,11 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The cases, and what is left out with the reason. A name that is to be left out must be there: a misspelt one
-    /// would be asked after all.
+    /// The cases, and the ports that are left out. An excluded target must exist, because a misspelt one would be probed.
     pub fn cases(&self, snapshot: &Snapshot) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
         let takes = |service: &Service| {
             let selector = self.selector.as_ref();
-            selector.is_none_or(|it| it.matches(|key| service.labels.get(key).map(String::as_str)))
+            selector.is_none_or(|selector| selector.matches(|key| service.labels.get(key).map(String::as_str)))
         };
         let (mut asked, mut left_out) = cases_where(snapshot, &self.targets, takes)?;
         for excluded in &self.exclude {
@@ -60,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_selected_and_not_excluded_is_asked() {
+    fn selected_ports_that_are_not_excluded_are_probed() {
         let all = names(&Selection::default()).unwrap().0;
         assert_eq!(all.len(), 3);
         let by_label = Selection { selector: Some("app=a".parse().unwrap()), ..Selection::default() };

@@ -1,33 +1,34 @@
-//! Label selectors as kubectl's `-l` takes them: `app=boards,tier!=test,release in (a,b),!legacy`.
+//! Parses and matches label selectors with the syntax of kubectl's `-l`:
+//! `app=boards,tier!=test,release in (a,b),!legacy`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What objects must be labelled with: every requirement holds.
+/// A label selector: every requirement must be met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);
 
-/// What one label must be.
+/// The requirement of one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Requirement {
     key: String,
-    /// The values that it may have; `None` where any will do.
+    /// The values that match; `None` matches any value.
     values: Option<Vec<String>>,
-    /// Whether it must be so, or must not. What is not there is none of the values.
+    /// Whether the label must match or must not. A label that is absent does not match.
     wanted: bool,
 }
 
 impl Selector {
-    /// Whether an object matches, whose labels `value_of` knows.
+    /// Whether an object matches. `value_of` returns the value of its label with this key.
     pub fn matches<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| {
-            let own = value_of(&requirement.key);
-            let is_so = match (&requirement.values, own) {
+            let label = value_of(&requirement.key);
+            let is_match = match (&requirement.values, label) {
                 (_, None) => false,
                 (None, Some(_)) => true,
-                (Some(values), Some(own)) => values.iter().any(|value| value == own),
+                (Some(values), Some(label)) => values.iter().any(|value| value == label),
             };
-            is_so == requirement.wanted
+            is_match == requirement.wanted
         })
     }
 }
@@ -52,7 +53,7 @@ impl fmt::Display for Selector {
 impl FromStr for Selector {
     type Err = String;
 
-    /// Nothing selects everything.
+    /// The empty text matches every object.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -61,7 +62,7 @@ impl FromStr for Selector {
     }
 }
 
-/// At commas, but not at those within parentheses.
+/// Splits at commas outside of parentheses.
 fn split(text: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     text.split(|letter| {
@@ -81,12 +82,12 @@ fn requirement(text: &str) -> Result<Requirement, String> {
         if let Some((name, set)) = values.filter(|(_, set)| set.starts_with('(')) {
             let inner = set.strip_prefix('(').and_then(|set| set.strip_suffix(')'));
             let inner = inner.ok_or_else(|| format!("{text:?}: the values of {word} stand in parentheses"))?;
-            return of(name, Some(inner.split(',').map(|one| value(one.trim())).collect::<Result<_, _>>()?), wanted);
+            return of(name, Some(inner.split(',').map(|text| value(text.trim())).collect::<Result<_, _>>()?), wanted);
         }
     }
     for (sign, wanted) in [("!=", false), ("==", true), ("=", true)] {
-        if let Some((name, own)) = text.split_once(sign) {
-            return of(name, Some(vec![value(own.trim())?]), wanted);
+        if let Some((name, text)) = text.split_once(sign) {
+            return of(name, Some(vec![value(text.trim())?]), wanted);
         }
     }
     match text.strip_prefix('!') {
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_mean_what_kubectl_means() {
+    fn selectors_match_as_in_kubectl() {
         let labels = |key: &str| match key {
             "app" => Some("boards"),
             "app.kubernetes.io/part-of" => Some("demo"),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn malformed_selectors_are_refused() {
         for text in
             ["=x", "app=,", ",", "app=a=b", "app===b", "app in boards", "app in (a", "a b", "!", "-a", "a=ü", "a/b/c=d"]
         {

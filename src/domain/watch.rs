@@ -1,22 +1,23 @@
-//! Following what targets answer, sample by sample, and when it flips.
+//! Computes what each target answers to plaintext and when its answer changes, from a stream of samples, for
+//! `probe --watch`.
 
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 use std::fmt;
 use std::time::Duration;
 
-/// Samples of one endpoint that must agree before a refusal or a silence counts. An answer counts at once: one byte is
-/// enough.
+/// Consecutive samples of one endpoint that must agree before a refusal or a silence counts. An answer counts at once,
+/// because one byte is enough.
 const STREAK: usize = 3;
 
-/// What a target answers to plaintext, as far as the network shows. Who refuses only a proof can tell.
+/// What a target answers to plaintext, by the samples alone. Only a probe with evidence shows who refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchedAnswer {
     /// At least one endpoint answered.
     Answered(AcceptedBy),
     /// Every endpoint refused.
     Refused,
-    /// No endpoint answered, and one says nothing of mutual TLS.
+    /// No endpoint answered, and the samples of one show nothing about mutual TLS.
     Silent(Reason),
 }
 
@@ -30,7 +31,7 @@ impl WatchedAnswer {
         }
     }
 
-    /// Whether both are the same kind of answer: another HTTP status is no flip.
+    /// Whether both are the same kind of answer: another HTTP status is not a change.
     fn is_same_kind(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
@@ -46,16 +47,15 @@ impl fmt::Display for WatchedAnswer {
     }
 }
 
-/// The moment at which a target's answer became another one.
+/// A change of a target's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerChange {
     /// Index of the target.
     pub target: usize,
-    /// What it answered before, and for how long; none at its first answer.
+    /// The previous answer, and how long it lasted; `None` at the first answer.
     pub before: Option<(WatchedAnswer, Duration)>,
-    /// What it answers now.
     pub now: WatchedAnswer,
-    /// When the first sample of the new answer came, since the watch began.
+    /// When the first sample with the new answer arrived, since the start of the watch.
     pub at: Duration,
 }
 
@@ -63,11 +63,11 @@ pub struct AnswerChange {
 struct EndpointStreak {
     last: Option<SampleOutcome>,
     streak: usize,
-    /// When the present streak began.
+    /// When the present streak started.
     since: Duration,
 }
 
-/// All targets of a watch. Endpoints are numbered through; a target names those that are its own.
+/// The targets of a watch. An endpoint has one index over all targets; targets may share endpoints.
 #[derive(Debug, Clone)]
 pub struct TargetWatch {
     endpoints: Vec<EndpointStreak>,
@@ -76,13 +76,13 @@ pub struct TargetWatch {
 }
 
 impl TargetWatch {
-    /// For these targets, each with the numbers of its endpoints.
+    /// A watch for these targets, each with the indices of its endpoints.
     pub fn new(targets: Vec<Vec<usize>>) -> Self {
         let endpoints = targets.iter().flatten().max().map_or(0, |last| last + 1);
         Self { endpoints: vec![EndpointStreak::default(); endpoints], shown: vec![None; targets.len()], targets }
     }
 
-    /// Takes one sample of an endpoint, `at` after the watch began; returns what flipped by it.
+    /// Records one sample of an endpoint and returns the changes that result. `at` is the time since the start.
     pub fn record(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<AnswerChange> {
         let Some(seen) = self.endpoints.get_mut(endpoint) else { return Vec::new() };
         let now = merge_refusals(classify(sample));
@@ -108,7 +108,7 @@ impl TargetWatch {
         Some(AnswerChange { target, before, now, at })
     }
 
-    /// What a target answers, and since when; none while its endpoints have not settled.
+    /// What a target answers, and since when; `None` while its endpoints do not have enough samples.
     fn answer(&self, target: usize) -> Option<(WatchedAnswer, Duration)> {
         let endpoints = || self.targets[target].iter().map(|index| &self.endpoints[*index]);
         let answered = endpoints().find_map(|endpoint| match endpoint.last {
@@ -129,18 +129,18 @@ impl TargetWatch {
         Some((silent.map_or(WatchedAnswer::Refused, WatchedAnswer::Silent), since))
     }
 
-    /// Whether every target answers like that at the moment.
+    /// Whether the present answer of every target matches.
     pub fn all(&self, matches: impl Fn(WatchedAnswer) -> bool) -> bool {
         self.shown.iter().all(|shown| shown.is_some_and(|(answer, _)| matches(answer)))
     }
 
-    /// What a target answered last.
+    /// The present answer of a target; `None` before its first answer.
     pub fn last(&self, target: usize) -> Option<WatchedAnswer> {
         self.shown.get(target).copied().flatten().map(|(answer, _)| answer)
     }
 }
 
-/// A reset and a close are one: whoever did it, nothing got in.
+/// A reset and a close count as the same answer, because both mean that nothing was accepted.
 fn merge_refusals(outcome: SampleOutcome) -> SampleOutcome {
     if outcome == SampleOutcome::Closed { SampleOutcome::Reset } else { outcome }
 }
@@ -148,13 +148,10 @@ fn merge_refusals(outcome: SampleOutcome) -> SampleOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::{http, no_answer};
 
     fn answer() -> Sample {
-        Sample { http_status: Some(200), bytes: 10, connected: true, ..Sample::default() }
-    }
-
-    fn refused(exit: i32) -> Sample {
-        Sample { exit, connected: true, ..Sample::default() }
+        http(200)
     }
 
     fn feed(watch: &mut TargetWatch, rows: &[(usize, Sample, u64)]) -> Vec<String> {
@@ -172,7 +169,13 @@ mod tests {
         let mut watch = TargetWatch::new(vec![vec![0]]);
         let lines = feed(
             &mut watch,
-            &[(0, answer(), 0), (0, refused(56), 10), (0, refused(52), 20), (0, refused(56), 30), (0, answer(), 40)],
+            &[
+                (0, answer(), 0),
+                (0, no_answer(56), 10),
+                (0, no_answer(52), 20),
+                (0, no_answer(56), 30),
+                (0, answer(), 40),
+            ],
         );
         assert_eq!(lines, ["0 answered 0", "0 refused 10", "0 answered 40"]);
     }
@@ -181,15 +184,15 @@ mod tests {
     fn one_open_endpoint_keeps_a_target_open() {
         let mut watch = TargetWatch::new(vec![vec![0, 1]]);
         let mut rows = vec![(1, answer(), 0)];
-        rows.extend((1..6).map(|at| (0, refused(56), at)));
+        rows.extend((1..6).map(|at| (0, no_answer(56), at)));
         assert_eq!(feed(&mut watch, &rows), ["0 answered 0"]);
-        let closing: Vec<_> = (10..13).map(|at| (1, refused(56), at)).collect();
+        let closing: Vec<_> = (10..13).map(|at| (1, no_answer(56), at)).collect();
         assert_eq!(feed(&mut watch, &closing), ["0 refused 10"]);
         assert!(watch.all(|answer| answer == WatchedAnswer::Refused));
     }
 
     #[test]
-    fn endpoints_that_two_targets_share_flip_both() {
+    fn an_endpoint_that_two_targets_share_changes_both() {
         let mut watch = TargetWatch::new(vec![vec![0], vec![0, 1]]);
         assert_eq!(feed(&mut watch, &[(0, answer(), 5)]), ["0 answered 5", "1 answered 5"]);
     }
@@ -204,9 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn a_flip_says_how_long_it_was_otherwise() {
+    fn a_change_has_the_duration_of_the_previous_answer() {
         let mut watch = TargetWatch::new(vec![vec![0]]);
-        let _ = feed(&mut watch, &[(0, refused(56), 0), (0, refused(56), 1), (0, refused(56), 2)]);
+        let _ = feed(&mut watch, &[(0, no_answer(56), 0), (0, no_answer(56), 1), (0, no_answer(56), 2)]);
         let changes = watch.record(0, &answer(), Duration::from_millis(1500));
         assert_eq!(changes[0].before, Some((WatchedAnswer::Refused, Duration::from_millis(1500))));
     }

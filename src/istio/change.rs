@@ -1,4 +1,5 @@
-//! A planned change → what is sent to the API server, and the object that it leaves.
+//! Computes the request for a planned change and the object that it results in, from the object as it was read, for the
+//! writer and the journal.
 
 use super::patch::{self, Stale};
 use super::read;

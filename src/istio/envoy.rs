@@ -1,14 +1,15 @@
-//! An Envoy sidecar's `config_dump` and a ztunnel's access log → domain values.
+//! Reads the output of a sidecar's admin interface (`config_dump`, statistics) and a ztunnel's access log into values of
+//! `domain`, for proxy evidence and the wait between phases.
 
 use crate::domain::client_config::{self, Clusters};
 use crate::domain::proxy::{Connections, FilterChain, Transport};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Where a sidecar's admin interface tells which chains its inbound listener has loaded.
+/// Path of a sidecar's admin interface for the filter chains that its inbound listener has loaded.
 pub const LISTENERS: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
 
-/// The chains of every `virtualInbound` listener in a dump. `Err` says why it is none.
+/// The chains of every `virtualInbound` listener in a dump. The error is why there are none.
 pub fn filter_chains(dump: &Value) -> Result<Vec<FilterChain>, String> {
     let configs = dump["configs"].as_array().ok_or("the sidecar's dump has no configs")?;
     let mut chains = Vec::new();
@@ -27,11 +28,11 @@ pub fn filter_chains(dump: &Value) -> Result<Vec<FilterChain>, String> {
 }
 
 fn filter_chain(chain: &Value) -> FilterChain {
-    let wanted = &chain["filter_chain_match"];
+    let conditions = &chain["filter_chain_match"];
     let socket = &chain["transport_socket"];
     FilterChain {
-        port: wanted["destination_port"].as_u64().and_then(|port| u16::try_from(port).ok()),
-        transport: match wanted["transport_protocol"].as_str() {
+        port: conditions["destination_port"].as_u64().and_then(|port| u16::try_from(port).ok()),
+        transport: match conditions["transport_protocol"].as_str() {
             Some("tls") => Some(Transport::Tls),
             Some("raw_buffer") => Some(Transport::RawBuffer),
             _ => None,
@@ -41,13 +42,13 @@ fn filter_chain(chain: &Value) -> FilterChain {
     }
 }
 
-/// Where a sidecar's admin interface tells which clusters it has loaded for the Services of a namespace. Envoy's
+/// Path of a sidecar's admin interface for the clusters that it has loaded for the Services of a namespace. Envoy's
 /// pattern must match the whole name.
 pub fn clusters_of(namespace: &str) -> String {
     format!("/config_dump?resource=dynamic_active_clusters&name_regex=outbound%5C%7C.*%5C.{namespace}%5C.svc%5C..*")
 }
 
-/// The clusters in a dump, and how each reaches its endpoints.
+/// The clusters in a dump, with the transport of each.
 pub fn clusters(dump: &Value) -> Clusters {
     let configs = dump["configs"].as_array().into_iter().flatten();
     let named = configs.filter_map(|config| {
@@ -72,19 +73,19 @@ fn transport(cluster: &Value) -> client_config::ClusterTransport {
     }
 }
 
-/// Where a sidecar's admin interface tells how much of its former listeners still serves old connections.
+/// Path of a sidecar's admin interface for the number of former listeners that still serve open connections.
 pub const DRAINING: &str = "/stats?filter=listener_manager.total_.*_draining";
 
-/// Where it tells how it was started.
+/// Path of a sidecar's admin interface for its command-line options.
 pub const SERVER_INFO: &str = "/server_info";
 
-/// How long the sidecar serves old connections at most; `None` where it does not say.
+/// The longest time for which the sidecar serves open connections after a change; `None` if it does not report it.
 pub fn drain_time(server_info: &Value) -> Option<Duration> {
     let seconds = server_info["command_line_options"]["drain_time"].as_str()?.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// Listeners and filter chains that are drained, by the sidecar's own counters; `None` where it has none.
+/// Number of listeners and filter chains that the sidecar drains; `None` if it has no such counters.
 pub fn draining(stats: &str) -> Option<u64> {
     let counts = stats.lines().filter_map(|line| {
         let (name, count) = line.split_once(": ")?;
@@ -94,10 +95,10 @@ pub fn draining(stats: &str) -> Option<u64> {
     counts.fold(None, |sum, count| Some(sum.unwrap_or(0) + count))
 }
 
-/// What a ztunnel's access log says of inbound connections from `source` (an IP address) to `destination`
-/// (`address:port`).
+/// Counts the inbound connections from `source` (an IP address) to `destination` (`address:port`) in a ztunnel's access
+/// log.
 pub fn connections(log: &str, source: &str, destination: &str) -> Connections {
-    let mut seen = Connections::default();
+    let mut counts = Connections::default();
     let lines = log.lines().filter(|line| line.contains("connection complete"));
     for line in lines.filter(|line| field(line, "direction") == Some("inbound")) {
         let from = field(line, "src.addr").and_then(|address| address.rsplit_once(':')).map(|(address, _)| address);
@@ -105,17 +106,18 @@ pub fn connections(log: &str, source: &str, destination: &str) -> Connections {
             continue;
         }
         let count = match field(line, "error") {
-            Some(error) if demands_mutual_tls(error) => &mut seen.denied,
-            Some(error) if error.starts_with("connection failed") => &mut seen.application_down,
-            Some(_) => &mut seen.other,
-            None => &mut seen.served,
+            Some(error) if demands_mutual_tls(error) => &mut counts.denied,
+            Some(error) if error.starts_with("connection failed") => &mut counts.application_down,
+            Some(_) => &mut counts.other,
+            None => &mut counts.served,
         };
         *count += 1;
     }
-    seen
+    counts
 }
 
-/// What istiod makes of PeerAuthentications for ztunnel carries these names; any other policy is authorization.
+/// Whether the policy that denied a connection is one that istiod creates from PeerAuthentications, by its name; any
+/// other policy is authorization.
 fn demands_mutual_tls(error: &str) -> bool {
     let policy = error.strip_prefix("connection closed due to policy rejection: explicitly denied by: ");
     let name = policy.and_then(|policy| policy.rsplit_once('/')).map(|(_, name)| name);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_says_how_it_reaches_its_endpoints() {
+    fn a_cluster_has_the_transport_of_its_socket() {
         let tls = |protocol: &str| {
             json!({
                 "name": "envoy.transport_sockets.tls",
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecars_counters_say_what_it_drains() {
+    fn drained_listeners_and_the_drain_time_are_read() {
         let stats = "listener_manager.total_filter_chains_draining: 3\nlistener_manager.total_listeners_draining: 0\n";
         assert_eq!(draining(stats), Some(3));
         assert_eq!(draining("listener_manager.total_listeners_active: 13\n"), None);
@@ -223,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dump_is_no_word() {
+    fn a_dump_without_an_active_listener_is_an_error() {
         for text in ["{}", r#"{"configs": []}"#, r#"{"configs": [{"name": "virtualInbound", "warming_state": {}}]}"#] {
             assert!(filter_chains(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
         }
     }
 
-    /// Lines as a ztunnel wrote them, policy in force and, a second later, the application dead.
+    /// Log lines of a real ztunnel: a denial by policy, a dead application, and served connections.
     const LOG: &str = "\
 2026-11-23T20:04:29.182143Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:55654 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection closed due to policy rejection: explicitly denied by: istio-system/istio_converted_static_strict\"
 2026-11-23T20:04:29.190015Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:58898 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:9999 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection failed: Connection refused (os error 111)\"
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_by_authorization_is_not_one_by_mutual_tls() {
+    fn a_denial_by_authorization_does_not_count_as_denied() {
         let by = |policy: &str| LOG.replace("istio-system/istio_converted_static_strict", policy);
         let denied = |log: &str| connections(log, "10.244.1.79", "10.244.1.77:8080").denied;
         assert_eq!(denied(&by("amb/converted_peer_authentication_web")), 1);
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_inside_of_quotes_is_no_field() {
+    fn a_name_in_quotes_is_not_a_field() {
         let line =
             "t\tinfo\taccess\tconnection complete\tsrc.workload=\"x direction=inbound error=y\" direction=\"outbound\"";
         assert_eq!(field(line, "direction"), Some("outbound"));

@@ -1,17 +1,14 @@
-//! The kinds and API versions, newest first as discovery prefers them.
+//! The kinds of the Istio API that the tool reads and writes, with their API versions.
 
 use std::fmt;
 
 /// A resource of the API: group, version, kind and plural.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// API group.
     pub group: &'static str,
-    /// API version.
     pub version: &'static str,
-    /// Kind.
     pub kind: &'static str,
-    /// Plural, as in paths.
+    /// As in paths of the API.
     pub plural: &'static str,
 }
 
@@ -27,7 +24,7 @@ impl Kind {
     }
 }
 
-/// The generation of the policy kind (the server's half of mutual TLS).
+/// The API version of policies, which decide what servers accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum PolicyApi {
     /// `security.istio.io/v1` PeerAuthentication.
@@ -42,7 +39,7 @@ pub enum PolicyApi {
 }
 
 impl PolicyApi {
-    /// In order of preference.
+    /// In the order in which discovery prefers them.
     pub const ALL: [Self; 3] = [Self::V1, Self::V1beta1, Self::Legacy];
 
     /// Group, version, kind and plural.
@@ -57,7 +54,7 @@ impl PolicyApi {
     }
 }
 
-/// `AuthorizationPolicy`, in the version that every release serves which has the kind.
+/// `AuthorizationPolicy`, in the version that every release with this kind serves.
 pub const AUTHORIZATION_POLICY: Kind = Kind {
     group: "security.istio.io",
     version: "v1beta1",
@@ -72,7 +69,7 @@ const PEER_AUTHENTICATION: Kind =
 pub const MESH_POLICY: Kind =
     Kind { group: "authentication.istio.io", version: "v1alpha1", kind: "MeshPolicy", plural: "meshpolicies" };
 
-/// The version of DestinationRule (the client's half).
+/// The API version of DestinationRules, which decide what clients send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum RuleApi {
     /// `networking.istio.io/v1`.
@@ -87,7 +84,7 @@ pub enum RuleApi {
 }
 
 impl RuleApi {
-    /// In order of preference.
+    /// In the order in which discovery prefers them.
     pub const ALL: [Self; 3] = [Self::V1, Self::V1beta1, Self::V1alpha3];
 
     /// Group, version, kind and plural.

@@ -150,7 +150,7 @@ fn as_sent(manifest: &Value, kind: &Kind, namespace: &str) -> Value {
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
     }
-    // `kubectl get -o yaml` writes these too, and the API server accepts them from nobody.
+    // `kubectl get -o yaml` writes these too, but the API server does not accept them.
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
             metadata.remove(field);

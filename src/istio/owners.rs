@@ -223,7 +223,7 @@ pub fn foreign_tls_manager(object: &Value) -> Option<String> {
     owners.filter(|owner| owner.class == Class::Other).map(|owner| owner.manager).min()
 }
 
-/// A conflict with other managers, in kubectl's words with its three remedies; `None` where no other manager owns one of
+/// A conflict with other managers in kubectl's format, with its three remedies; `None` if no other manager owns one of
 /// the fields.
 pub fn conflict(object: &Value, fields: &BTreeSet<Vec<String>>) -> Option<String> {
     let others: Vec<Owner> = owners(object, fields).into_iter().filter(|owner| owner.class == Class::Other).collect();
@@ -233,7 +233,7 @@ pub fn conflict(object: &Value, fields: &BTreeSet<Vec<String>>) -> Option<String
     };
     let text = match &others[..] {
         [] => return None,
-        [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", title(one), one.field),
+        [owner] => format!("Apply failed with 1 conflict: conflict with {}: {}", title(owner), owner.field),
         many => {
             let groups = many.chunk_by(|left, right| title(left) == title(right)).map(|group| {
                 let fields: Vec<String> = group.iter().map(|owner| format!("\n- {}", owner.field)).collect();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_owned_whole_and_a_leaf_alone() {
+    fn a_list_is_owned_as_a_whole_and_a_leaf_by_itself() {
         let object = managed(&[
             (
                 "flux",
@@ -389,15 +389,15 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_have_the_words_of_kubectl() {
+    fn conflicts_have_kubectls_format() {
         let places = [TlsPlace::Top, TlsPlace::Subset(0)];
         let cli = ("kubectl-client-side-apply", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {}}}}));
         assert_eq!(set_tls_conflict(&managed(std::slice::from_ref(&cli)), &places), None);
         let flux = ("flux", "Apply", json!({"f:spec": {"f:subsets": {}}}));
-        let one = set_tls_conflict(&managed(&[cli, flux.clone()]), &places).expect("a conflict");
+        let single = set_tls_conflict(&managed(&[cli, flux.clone()]), &places).expect("a conflict");
         assert!(
-            one.starts_with("Apply failed with 1 conflict: conflict with \"flux\": .spec.subsets\nPlease review"),
-            "{one}"
+            single.starts_with("Apply failed with 1 conflict: conflict with \"flux\": .spec.subsets\nPlease review"),
+            "{single}"
         );
         let editor = ("editor", "Update", json!({"f:spec": {"f:trafficPolicy": {"f:tls": {"f:mode": {}}}}}));
         let two = set_tls_conflict(&managed(&[flux, editor]), &places).expect("conflicts");

@@ -1,18 +1,18 @@
-//! Rights as Kubernetes has them: a ServiceAccount, Roles, and what binds them.
+//! Renders rights as a ServiceAccount with Roles and bindings, for `rbac`.
 
 use super::yaml;
 use crate::domain::rights::{Group, Rights};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// Who is to have rights, and where.
+/// The ServiceAccount that gets the rights, and the namespaces that they apply to.
 #[derive(Debug, Clone)]
 pub struct RoleSubject<'a> {
     /// Name of the ServiceAccount and of its Roles.
     pub account: &'a str,
-    /// The namespace to work in, in which the ServiceAccount is made.
+    /// The namespace of the command, which gets the ServiceAccount.
     pub namespace: &'a str,
-    /// The namespace of the probe pod, where that is another.
+    /// The namespace of the probe pod, if that is another one.
     pub probe_namespace: Option<&'a str>,
     /// The mesh's root namespace.
     pub root: &'a str,
@@ -27,19 +27,20 @@ pub fn objects(rights: &Rights, to: &RoleSubject<'_>) -> Vec<Value> {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": to.account, "namespace": to.namespace},
     });
-    // Outside of its own namespace the name tells whose Role it is: another namespace may have one there too.
-    let abroad = format!("{}-{}", to.account, to.namespace);
+    // In other namespaces the name of the Role has the namespace of the account: accounts of several namespaces can have
+    // a Role there.
+    let qualified_name = format!("{}-{}", to.account, to.namespace);
     let mut objects = vec![account];
     objects.extend(role(to, to.account, Some(to.namespace), &rights.namespace));
     if let Some(probe_namespace) = to.probe_namespace {
-        objects.extend(role(to, &abroad, Some(probe_namespace), &rights.probe_namespace));
+        objects.extend(role(to, &qualified_name, Some(probe_namespace), &rights.probe_namespace));
     }
-    objects.extend(role(to, &abroad, Some(to.root), &rights.root));
-    objects.extend(role(to, &abroad, None, &rights.cluster));
+    objects.extend(role(to, &qualified_name, Some(to.root), &rights.root));
+    objects.extend(role(to, &qualified_name, None, &rights.cluster));
     objects
 }
 
-/// A role and its binding; none where there is nothing to grant.
+/// A role and its binding; empty if there is nothing to grant.
 fn role(to: &RoleSubject<'_>, name: &str, namespace: Option<&str>, groups: &[Group]) -> Vec<Value> {
     if groups.is_empty() {
         return Vec::new();
@@ -88,7 +89,7 @@ fn named(name: &str, revision: Option<&str>) -> String {
     }
 }
 
-/// The objects as YAML, under the reasons for what they grant.
+/// The objects as YAML, after comments with the purpose of each right.
 pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> Result<String, yaml::Error> {
     let mut text = format!("# The least rights for {command}.\n");
     let root = format!("namespace {}", to.root);
@@ -105,7 +106,7 @@ pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> Result<
         for group in groups {
             let mut resources: Vec<&str> = group.rights.iter().map(|(_, _, resource)| *resource).collect();
             resources.dedup();
-            let _ = writeln!(text, "# - {}: {}", resources.join(", "), group.why);
+            let _ = writeln!(text, "# - {}: {}", resources.join(", "), group.purpose);
         }
     }
     Ok(text + &yaml::write_all(&objects(rights, to))?)

@@ -1,4 +1,5 @@
-//! API objects as JSON → domain values. Unknown fields are ignored; a field of a wrong shape reads as absent.
+//! Reads API objects (JSON) into values of `domain`. Unknown fields are ignored; a field of a wrong shape counts as
+//! absent.
 
 use super::owners;
 use crate::domain::mesh::{
@@ -8,7 +9,7 @@ use crate::domain::mesh::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Seconds since the epoch of `metadata.creationTimestamp`; 0 where there is none.
+/// `metadata.creationTimestamp` in seconds since the epoch; 0 if there is none.
 pub fn created(object: &Value) -> i64 {
     object["metadata"]["creationTimestamp"]
         .as_str()
@@ -16,7 +17,7 @@ pub fn created(object: &Value) -> i64 {
         .map_or(0, jiff::Timestamp::as_second)
 }
 
-/// `metadata.<field>` as text.
+/// `metadata.<field>` as text; empty if there is none.
 pub fn metadata<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
@@ -30,7 +31,7 @@ fn string_map(value: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A `PeerAuthentication` of `security.istio.io`, any version: they have one shape.
+/// A `PeerAuthentication` of `security.istio.io`; all versions have the same shape.
 pub fn peer_authentication(object: &Value) -> PeerAuthentication {
     let spec = &object["spec"];
     let mode = |value: &Value| value["mode"].as_str().and_then(MtlsMode::parse);
@@ -71,7 +72,8 @@ pub fn legacy_policy(object: &Value) -> LegacyPolicy {
     }
 }
 
-/// LP-2: the first `mtls` peer decides; `mtls: {}`, `mtls: null` and no mode are STRICT; no such peer is plaintext only.
+/// LP-2: the first `mtls` peer decides. `mtls: {}`, `mtls: null` and no mode mean STRICT; no such peer means plaintext
+/// only.
 fn legacy_mode(peers: &Value) -> MtlsMode {
     let first = peers.as_array().into_iter().flatten().find_map(|peer| peer.as_object()?.get("mtls"));
     match first {
@@ -81,7 +83,7 @@ fn legacy_mode(peers: &Value) -> MtlsMode {
     }
 }
 
-/// A `DestinationRule` of `networking.istio.io`, any version: they have one shape.
+/// A `DestinationRule` of `networking.istio.io`; all versions have the same shape.
 pub fn destination_rule(object: &Value) -> DestinationRule {
     let spec = &object["spec"];
     let policy = &spec["trafficPolicy"];
@@ -111,7 +113,7 @@ pub fn destination_rule(object: &Value) -> DestinationRule {
     }
 }
 
-/// The places of `tls` blocks whose effect is not the one of their mode.
+/// The places of `tls` blocks whose effect differs from their mode.
 fn details(spec: &Value) -> RuleDetails {
     let mut details = RuleDetails {
         passthrough: spec["trafficPolicy"]["loadBalancer"]["simple"] == "PASSTHROUGH",
@@ -144,7 +146,7 @@ fn details(spec: &Value) -> RuleDetails {
     details
 }
 
-/// DR-15: a `tls` block without a mode is DISABLE; no block is no setting.
+/// DR-15: a `tls` block without a mode means DISABLE; without a block there is no setting.
 fn client_tls(policy: &Value) -> Option<ClientTls> {
     policy["tls"].as_object().map(|tls| ClientTls::parse(tls.get("mode").and_then(Value::as_str)))
 }
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_shapes_read_as_absent() {
+    fn fields_of_a_wrong_shape_count_as_absent() {
         for spec in [json!(null), json!("x"), json!({"host": 3, "trafficPolicy": [], "subsets": {}, "exportTo": "x"})] {
             let rule = destination_rule(&json!({"metadata": {}, "spec": spec}));
             assert!(rule.host.is_empty() && !rule.has_traffic_policy && rule.subsets.is_empty(), "{spec}");

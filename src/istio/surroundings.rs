@@ -1,4 +1,5 @@
-//! Objects around a namespace, as JSON → who calls its Services, and to which subsets.
+//! Reads the objects (JSON) that tell who calls the Services of a namespace: `VirtualServices`, Ingresses,
+//! Routes, webhooks, aggregated APIs, `CronJobs` and `AuthorizationPolicies`.
 
 use super::read::metadata;
 use crate::domain::mesh::PortRef;
@@ -15,12 +16,12 @@ pub fn routed_subsets(object: &Value, cluster_domain: &str) -> Vec<(String, Stri
     let routes = ["http", "tcp", "tls"].into_iter().flat_map(|kind| items(spec, kind));
     let destinations = routes.flat_map(|route| {
         let mirrors = items(route, "mirrors").map(|mirror| &mirror["destination"]);
-        let weighted = items(route, "route").map(|one| &one["destination"]);
+        let weighted = items(route, "route").map(|route| &route["destination"]);
         weighted.chain(mirrors).chain(std::iter::once(&route["mirror"]))
     });
     let named = destinations.filter_map(|destination| {
         let (host, subset) = (destination["host"].as_str()?, destination["subset"].as_str()?);
-        // As for rules, a name with a dot is taken as it is (DR-1).
+        // As for rules, a name with a dot is not completed (DR-1).
         let host = if host.contains('.') {
             host.to_owned()
         } else {
@@ -39,7 +40,7 @@ fn port(value: &Value) -> Option<PortRef> {
     }
 }
 
-/// The Services behind an Ingress; none where the mesh's own gateway serves it, which is in the mesh.
+/// The Services that an Ingress routes to; empty if Istio's own gateway serves it, because that is in the mesh.
 pub fn ingress(object: &Value) -> Vec<ExternalCaller> {
     let spec = &object["spec"];
     let annotated = &object["metadata"]["annotations"]["kubernetes.io/ingress.class"];
@@ -49,7 +50,7 @@ pub fn ingress(object: &Value) -> Vec<ExternalCaller> {
     }
     let paths = items(spec, "rules").flat_map(|rule| items(&rule["http"], "paths"));
     let backends = paths.map(|path| &path["backend"]).chain(std::iter::once(&spec["defaultBackend"]));
-    let doors = backends.filter_map(|backend| {
+    let callers = backends.filter_map(|backend| {
         let service = &backend["service"];
         let number = port(&service["port"]["number"]).or_else(|| port(&service["port"]["name"]));
         external_caller(
@@ -60,15 +61,15 @@ pub fn ingress(object: &Value) -> Vec<ExternalCaller> {
             number,
         )
     });
-    doors.collect()
+    callers.collect()
 }
 
-/// The Services behind an OpenShift Route.
+/// The Services that an OpenShift Route routes to.
 pub fn route(object: &Value) -> Vec<ExternalCaller> {
     let spec = &object["spec"];
     let backends = std::iter::once(&spec["to"]).chain(items(spec, "alternateBackends"));
     let named = backends.filter_map(|backend| {
-        // A Route names the target port, which need not be a Service port; so none is taken from it.
+        // A Route names a target port, which is not always a Service port, so the caller has no port.
         external_caller(
             ExternalCallerKind::Ingress,
             "route.route.openshift.io",
@@ -96,17 +97,19 @@ fn external_caller(
     })
 }
 
-/// The Services that the API server calls by a webhook configuration.
+/// The Services that the API server calls because of a webhook configuration.
 pub fn webhooks(resource: &str, object: &Value) -> Vec<ExternalCaller> {
-    items(object, "webhooks").filter_map(|hook| called(resource, object, &hook["clientConfig"]["service"])).collect()
+    items(object, "webhooks")
+        .filter_map(|hook| api_server_call(resource, object, &hook["clientConfig"]["service"]))
+        .collect()
 }
 
-/// The Service that the API server calls by an aggregated API.
+/// The Service that the API server calls because of an aggregated API.
 pub fn api_service(object: &Value) -> Vec<ExternalCaller> {
-    called("apiservice.apiregistration.k8s.io", object, &object["spec"]["service"]).into_iter().collect()
+    api_server_call("apiservice.apiregistration.k8s.io", object, &object["spec"]["service"]).into_iter().collect()
 }
 
-fn called(resource: &str, object: &Value, service: &Value) -> Option<ExternalCaller> {
+fn api_server_call(resource: &str, object: &Value, service: &Value) -> Option<ExternalCaller> {
     Some(ExternalCaller {
         kind: ExternalCallerKind::ApiServer,
         object: format!("{resource}/{}", metadata(object, "name")),
@@ -116,24 +119,27 @@ fn called(resource: &str, object: &Value, service: &Value) -> Option<ExternalCal
     })
 }
 
-/// A `CronJob`.
+/// Reads a `CronJob`.
 pub fn cron_job(object: &Value) -> CronJob {
     let template = &object["spec"]["jobTemplate"]["spec"]["template"];
     let key = "sidecar.istio.io/inject";
-    let said = &template["metadata"]["labels"][key];
-    let said = if said.is_null() { &template["metadata"]["annotations"][key] } else { said };
+    let label = &template["metadata"]["labels"][key];
+    let inject = if label.is_null() { &template["metadata"]["annotations"][key] } else { label };
     CronJob {
         name: metadata(object, "name").to_owned(),
-        declines_injection: said == "false" || template["spec"]["hostNetwork"] == true,
-        asks_for_injection: said == "true",
+        declines_injection: inject == "false" || template["spec"]["hostNetwork"] == true,
+        asks_for_injection: inject == "true",
     }
 }
 
-/// Whether an `AuthorizationPolicy` asks who the caller is, which only mutual TLS can tell.
-pub fn asks_for_identity(object: &Value) -> bool {
+/// Whether an `AuthorizationPolicy` matches the caller's identity, which is known only with mutual TLS.
+pub fn matches_identity(object: &Value) -> bool {
     let sources = items(&object["spec"], "rules").flat_map(|rule| items(rule, "from")).map(|from| &from["source"]);
-    let words = ["principals", "notPrincipals", "namespaces", "notNamespaces", "serviceAccounts", "notServiceAccounts"];
-    sources.into_iter().any(|source| words.iter().any(|word| source[*word].as_array().is_some_and(|it| !it.is_empty())))
+    let fields =
+        ["principals", "notPrincipals", "namespaces", "notNamespaces", "serviceAccounts", "notServiceAccounts"];
+    sources
+        .into_iter()
+        .any(|source| fields.iter().any(|field| source[*field].as_array().is_some_and(|values| !values.is_empty())))
 }
 
 #[cfg(test)]
@@ -142,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn subsets_count_only_where_a_route_names_them() {
+    fn subsets_that_routes_name_are_read() {
         let metadata = json!({"namespace": "shop"});
         for (spec, expected) in [
             (
@@ -161,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ingress_names_its_backends_unless_the_mesh_serves_it() {
+    fn the_backends_of_an_ingress_are_read_unless_its_class_is_istio() {
         let mut object = json!({
             "metadata": {"name": "shop", "namespace": "shop"},
             "spec": {
@@ -169,7 +175,7 @@ mod tests {
                 "rules": [{"http": {"paths": [{"backend": {"service": {"name": "api", "port": {"name": "http"}}}}]}}],
             },
         });
-        let found: Vec<_> = ingress(&object).into_iter().map(|door| (door.service, door.port)).collect();
+        let found: Vec<_> = ingress(&object).into_iter().map(|caller| (caller.service, caller.port)).collect();
         let (api, web) = (PortRef::Name("http".into()), PortRef::Number(80));
         assert_eq!(found, [("api".to_owned(), Some(api)), ("web".to_owned(), Some(web))]);
         object["spec"]["ingressClassName"] = json!("istio");
@@ -177,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_server_calls_what_webhooks_name() {
+    fn the_services_of_webhooks_are_read() {
         let hooks = json!({"metadata": {"name": "check"}, "webhooks": [
             {"clientConfig": {"service": {"namespace": "shop", "name": "hook"}}},
             {"clientConfig": {"url": "https://elsewhere"}},

@@ -1,35 +1,35 @@
-//! YAML in and out; the only file that names the YAML crate.
+//! Reads and writes YAML; the only file that uses the YAML crate.
 //!
-//! What is written is read by kubectl, whose reader follows YAML 1.1 (`on`, `1:30` and `2024-01-01` are not strings
-//! there), so the writer quotes for it. What is read may come from anybody, so the reader has budgets.
+//! kubectl reads the output by the rules of YAML 1.1, where `on`, `1:30` and `2024-01-01` are not strings, so the writer
+//! quotes them. The input is not trusted, so the reader has limits.
 
 use serde_json::Value;
 use serde_yaml::{DuplicateKeyPolicy, MergeKeyPolicy, Options, SerializerOptions};
 use std::fmt::Write as _;
 
-/// What is read at most, in bytes; an object of the API cannot be larger than 3 MiB.
+/// The longest text that is read, in bytes; an object of the API cannot be larger than 3 MiB.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Text that is not YAML, or not YAML that this tool takes.
+/// Text that is not YAML or exceeds a limit, or a value that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Longer than [`MAX_BYTES`].
     #[error("the text has {0} bytes, more than the {MAX_BYTES} that are read")]
     TooLong(usize),
-    /// Wrong as YAML: syntax, a key given twice, too deep, too many aliases.
+    /// Wrong syntax, a duplicate key, too deep, or too many aliases.
     #[error("{0}")]
     Syntax(String),
-    /// A value that YAML cannot say.
+    /// A value that YAML cannot express.
     #[error("cannot be written as YAML: {0}")]
     Write(String),
 }
 
-/// One document, always the same bytes for the same value, ending in a newline.
+/// One document, which ends with a newline. Equal values give equal bytes.
 pub fn write(value: &Value) -> Result<String, Error> {
     serde_yaml::to_string_with_options(value, writer()).map_err(|error| Error::Write(error.to_string()))
 }
 
-/// Several documents, divided by `---`.
+/// Several documents, separated by `---`.
 pub fn write_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> Result<String, Error> {
     let mut text = String::new();
     for value in values {
@@ -40,16 +40,16 @@ pub fn write_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> Result<Stri
     Ok(text)
 }
 
-/// Every document of a text; empty ones are passed over.
+/// Every document of a text; empty ones are skipped.
 pub fn read_all(text: &str) -> Result<Vec<Value>, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::TooLong(text.len()));
     }
-    // An error must not repeat the text: a Secret may stand beside the mistake.
+    // An error must not repeat the text, which can contain a Secret.
     serde_yaml::from_multiple_with_options(text, reader()).map_err(|error| {
-        // The crate's advice to programmers is none to whoever wrote the text.
-        let words = error.without_snippet().to_string();
-        Error::Syntax(words.replace(", set DuplicateKeyPolicy in Options if acceptable", ""))
+        // The crate adds advice for programmers, which does not help the user.
+        let message = error.without_snippet().to_string();
+        Error::Syntax(message.replace(", set DuplicateKeyPolicy in Options if acceptable", ""))
     })
 }
 
@@ -63,7 +63,7 @@ pub fn read_one(text: &str) -> Result<Value, Error> {
 }
 
 fn writer() -> SerializerOptions {
-    // Folded and literal blocks depend on widths; one form for every text is easier to compare.
+    // Folded and literal blocks depend on the line width; a single form is easier to compare.
     serde_yaml::ser_options! { prefer_block_scalars: false, compact_list_indent: true }
 }
 
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Words that a YAML 1.1 reader takes for something else than text.
-    const NASTY: [&str; 46] = [
+    /// Strings that YAML 1.1 reads as other values without quotes.
+    const AMBIGUOUS: [&str; 46] = [
         "on",
         "off",
         "On",
@@ -146,22 +146,22 @@ mod tests {
     }
 
     #[test]
-    fn nasty_words_are_quoted_and_read_back() {
-        for word in NASTY {
-            let text = write(&json!({ "a": word })).expect("written");
-            assert!(plain_or_quoted(&text), "{word:?} is written {text:?}");
-            assert_eq!(read_all(&text).expect("read"), [json!({ "a": word })], "{word:?}");
-            let key = write(&json!({ word: "a" })).expect("written");
-            assert!(key.starts_with(['"', '\'', '?']), "key {word:?} is written {key:?}");
-            assert_eq!(read_all(&key).expect("read"), [json!({ word: "a" })], "key {word:?}");
+    fn ambiguous_strings_are_quoted_and_read_back() {
+        for string in AMBIGUOUS {
+            let text = write(&json!({ "a": string })).expect("written");
+            assert!(plain_or_quoted(&text), "{string:?} is written {text:?}");
+            assert_eq!(read_all(&text).expect("read"), [json!({ "a": string })], "{string:?}");
+            let key = write(&json!({ string: "a" })).expect("written");
+            assert!(key.starts_with(['"', '\'', '?']), "key {string:?} is written {key:?}");
+            assert_eq!(read_all(&key).expect("read"), [json!({ string: "a" })], "key {string:?}");
         }
     }
 
     #[test]
-    fn a_namespace_may_have_a_nasty_name() {
+    fn an_ambiguous_namespace_name_is_quoted() {
         use crate::domain::mesh::MtlsMode;
         use crate::istio::{kinds::PolicyApi, render};
-        // Names of the API are DNS labels; these are some, and YAML 1.1 reads each as something else.
+        // These names are valid DNS labels, and YAML 1.1 reads each as another value.
         for name in ["on", "y", "no", "null", "true", "1e3", "0x1f", "017", "2024-01-01", "123"] {
             let object = render::policy(PolicyApi::V1, name, name, MtlsMode::Strict);
             let text = write(&object).expect("written");
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn a_yaml_1_1_reader_reads_the_same() {
-        // PyYAML follows YAML 1.1; where it is not installed there is nothing to compare with.
-        let keys: serde_json::Map<_, _> = NASTY.iter().map(|word| ((*word).to_owned(), json!(1))).collect();
-        let object = json!({"words": NASTY.to_vec(), "keys": keys});
+        // PyYAML follows YAML 1.1; without it, the test ends here.
+        let keys: serde_json::Map<_, _> = AMBIGUOUS.iter().map(|string| ((*string).to_owned(), json!(1))).collect();
+        let object = json!({"words": AMBIGUOUS.to_vec(), "keys": keys});
         let script = "import sys, json\ntry:\n import yaml\nexcept ImportError:\n sys.exit(77)\nprint(json.dumps(yaml.safe_load(sys.stdin.buffer.read())))";
         let child = std::process::Command::new("python3")
             .args(["-c", script])

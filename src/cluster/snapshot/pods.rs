@@ -61,7 +61,7 @@ impl SpecShape {
     }
 }
 
-/// A pod as the domain sees it.
+/// Converts a pod.
 pub(super) fn domain_pod(pod: PodShape) -> Pod {
     let PodShape { metadata, spec, status } = pod;
     let annotations = metadata.annotations.clone().unwrap_or_default();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_called_by_the_workload_that_a_person_knows() {
+    fn the_workload_of_a_pod_is_its_deployment_or_controller() {
         let owner = |kind: &str, name: &str| json!([{"kind": kind, "name": name, "controller": true}]);
         for (owners, expected) in [
             (owner("ReplicaSet", "web-7d9c5b8f46"), "deployment/web"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_that_injection_has_not_rewritten_are_found() {
+    fn http_and_grpc_probes_that_injection_did_not_rewrite_are_found() {
         let http = |port: Value| json!({"httpGet": {"path": "/", "port": port}});
         for (probe, expected) in [
             (http(json!(8080)), vec![8080]),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_told_by_what_its_proxy_runs_as() {
+    fn a_gateway_is_found_by_the_role_of_its_proxy() {
         let proxy = json!([{"name": "istio-proxy", "args": ["proxy", "router", "--domain", "x"]}]);
         assert!(pod(json!({"metadata": {}, "spec": {"containers": proxy}})).facts.gateway);
         let native = json!([{"name": "istio-proxy", "args": ["proxy", "sidecar"]}]);

@@ -23,10 +23,10 @@ struct SliceShape {
     ports: Option<Vec<discovery::EndpointPort>>,
 }
 
-/// Services by namespace, each namespace's by name.
+/// Services by namespace; each list is sorted by name.
 pub(in crate::cluster) type ByNamespace = BTreeMap<String, Vec<Service>>;
 
-/// The Services of a namespace (empty: of all) with their endpoints.
+/// The Services of a namespace with their endpoints; of all namespaces if it is empty.
 pub(in crate::cluster) async fn services(cluster: &Cluster, namespace: &str) -> Result<ByNamespace, ClusterError> {
     let slices = Resource { group: "discovery.k8s.io", version: "v1", plural: "endpointslices" };
     let (services, slices) = futures::try_join!(
@@ -68,7 +68,7 @@ fn domain_slice(slice: SliceShape) -> Option<(Key, Vec<Endpoint>)> {
 fn domain_endpoint(endpoint: discovery::Endpoint, ports: &BTreeMap<String, u16>) -> Option<Endpoint> {
     Some(Endpoint {
         address: endpoint.addresses.into_iter().next()?,
-        // The API says to read an absent condition as true.
+        // The API defines an absent condition as true.
         ready: endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true),
         pod: endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name),
         ports: ports.clone(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::mesh::MtlsMode;
-use crate::domain::probe::tests::case;
+use crate::domain::testing::case_with_path;
 
 const RESET: &str = "56 000 1 0 0 0.000500 0.000700 Recv failure: Connection reset by peer MARK <> <>";
 const ANSWER: &str = "0 503 1 9 100 0.000500 0.000700  MARK";
@@ -13,7 +13,7 @@ fn records_go_where_their_ids_say() {
     let log = ["0.0", "0.service", "7.0", "0.9", "x", "0.0.0"]
         .map(|id| format!("MARK plain http://x/#{id}.1 MARK {RESET}\n"))
         .concat();
-    let seen = parse(&[case()], &log, "MARK");
+    let seen = parse(&[case_with_path()], &log, "MARK");
     assert_eq!((seen[0].endpoints[0].samples.len(), seen[0].service.len()), (1, 1));
 }
 
@@ -31,14 +31,14 @@ fn a_record_tells_all_that_curl_knows() {
         ..Sample::default()
     };
     let answer = Sample { exit: 0, message: None, http_status: Some(503), bytes: 109, ..reset.clone() };
-    assert_eq!(parse(&[case()], &log, "MARK")[0].service, [reset, answer]);
+    assert_eq!(parse(&[case_with_path()], &log, "MARK")[0].service, [reset, answer]);
 }
 
 #[test]
 fn a_record_cut_short_is_none() {
     let log = format!("MARK plain http://x/#0.service.1 MARK {RESET}");
     for end in 0..log.rfind("MARK").unwrap() {
-        assert!(parse(&[case()], &log[..end], "MARK")[0].service.is_empty(), "{}", &log[..end]);
+        assert!(parse(&[case_with_path()], &log[..end], "MARK")[0].service.is_empty(), "{}", &log[..end]);
     }
 }
 
@@ -47,7 +47,7 @@ fn a_body_that_imitates_records_changes_nothing() {
     let log = format!(
         "other plain http://x/#0.0.1 MARK {RESET}\n MARK plain http://x/#0.0.1 MARK {RESET}\n< MARK plain http://x/#0.0.1 MARK {RESET}\n"
     );
-    assert!(parse(&[case()], &log, "MARK")[0].endpoints[0].samples.is_empty());
+    assert!(parse(&[case_with_path()], &log, "MARK")[0].endpoints[0].samples.is_empty());
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_trace_belongs_to_its_own_request_alone() {
         (format!("MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n{requested}"), false),
         (format!("> {requested}MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n"), false),
     ] {
-        let seen = parse(&[case()], &log, "MARK");
+        let seen = parse(&[case_with_path()], &log, "MARK");
         let hello = seen[0].endpoints[0].hello.as_ref().unwrap();
         assert_eq!((hello.exit, hello.certificate_requested), (55, expected), "{log}");
     }
@@ -81,7 +81,7 @@ fn a_sidecars_own_answer_has_its_name_and_no_time_of_an_application() {
         (" <> <istio-envoy> <x>", false),
         ("", false),
     ] {
-        let seen = parse(&[case()], &format!("MARK plain http://x/#0.0.1 MARK {ANSWER}{headers}\n"), "MARK");
+        let seen = parse(&[case_with_path()], &format!("MARK plain http://x/#0.0.1 MARK {ANSWER}{headers}\n"), "MARK");
         let sidecar: Vec<bool> = seen[0].endpoints[0].samples.iter().map(|sample| sample.from_sidecar).collect();
         assert_eq!(sidecar, [expected], "{headers:?}");
     }
@@ -97,20 +97,20 @@ fn where_no_sidecar_is_there_none_has_answered() {
         let endpoints = seen.endpoints.into_iter().flat_map(|endpoint| endpoint.samples);
         endpoints.chain(seen.service).map(|sample| sample.from_sidecar).collect::<Vec<_>>()
     };
-    let mut bare = case();
+    let mut bare = case_with_path();
     bare.endpoints[0].data_plane = DataPlane::None;
     assert_eq!(from_sidecar(bare.clone()), [false, false]);
-    assert_eq!(from_sidecar(case()), [true, true]);
-    bare.endpoints.extend(case().endpoints);
+    assert_eq!(from_sidecar(case_with_path()), [true, true]);
+    bare.endpoints.extend(case_with_path().endpoints);
     assert_eq!(from_sidecar(bare), [false, true], "the Service may have led to the other");
-    assert_eq!(from_sidecar(Case { endpoints: Vec::new(), ..case() }), [true], "of a client in the mesh");
+    assert_eq!(from_sidecar(Case { endpoints: Vec::new(), ..case_with_path() }), [true], "of a client in the mesh");
 }
 
 #[test]
 fn a_reset_on_a_reused_connection_is_discarded() {
     let reused = RESET.replacen(" 1 ", " 0 ", 1);
     assert!(
-        parse(&[case()], &format!("MARK plain http://x/#0.0.1 MARK {reused}\n"), "MARK")[0].endpoints[0]
+        parse(&[case_with_path()], &format!("MARK plain http://x/#0.0.1 MARK {reused}\n"), "MARK")[0].endpoints[0]
             .samples
             .is_empty()
     );
@@ -127,7 +127,7 @@ fn all(cases: &[Case], limits: CurlLimits) -> Vec<String> {
 #[test]
 fn arguments_ask_each_way_and_keep_the_body_for_the_last() {
     assert_eq!(
-        urls(&[case()], CurlLimits::default()),
+        urls(&[case_with_path()], CurlLimits::default()),
         [
             "http://boards.demo.svc.cluster.local:8080/shareditems#0.0.[1-3]",
             "http://boards.demo.svc.cluster.local:8080/shareditems#0.service.[1-2]",
@@ -136,16 +136,16 @@ fn arguments_ask_each_way_and_keep_the_body_for_the_last() {
         ]
     );
     let body = |arguments: &[String]| arguments.iter().filter(|argument| *argument == TERMINATION_LOG).count();
-    assert_eq!(body(&all(&[case()], CurlLimits::default())), 1);
+    assert_eq!(body(&all(&[case_with_path()], CurlLimits::default())), 1);
     let once = CurlLimits { attempts: 1, ..CurlLimits::default() };
-    assert_eq!(urls(&[case()], once).len(), 3, "the body is the only sample");
+    assert_eq!(urls(&[case_with_path()], once).len(), 3, "the body is the only sample");
 }
 
 #[test]
 fn many_cases_share_a_section() {
-    let mut two = case();
+    let mut two = case_with_path();
     two.endpoints.push(EndpointCase { address: "fd00::2".into(), ..two.endpoints[0].clone() });
-    let other = Case { host: "web.demo.svc".into(), explicit_path: false, path: "/".into(), ..case() };
+    let other = Case { host: "web.demo.svc".into(), explicit_path: false, path: "/".into(), ..case_with_path() };
     let cases = [two, other];
     assert_eq!(
         urls(&cases, CurlLimits::default()),
@@ -170,7 +170,7 @@ fn many_cases_share_a_section() {
 #[test]
 fn many_hellos_have_a_curl_of_their_own_and_only_that_is_traced() {
     let shape = |count: usize, mode: Option<MtlsMode>| -> Vec<(&str, bool, usize)> {
-        let mut case = case();
+        let mut case = case_with_path();
         case.endpoints[0].mode.mode = mode;
         let curls = curls(&vec![case; count], CurlLimits::default(), "M");
         let is_traced = |curl: &Curl| curl.arguments.iter().any(|argument| argument == "-v");
@@ -184,7 +184,7 @@ fn many_hellos_have_a_curl_of_their_own_and_only_that_is_traced() {
 
 #[test]
 fn a_set_holds_no_more_than_an_argument_can() {
-    let long = Case { path: format!("/{}", "a".repeat(2000)), ..case() };
+    let long = Case { path: format!("/{}", "a".repeat(2000)), ..case_with_path() };
     let cases = vec![long; 50];
     let urls = urls(&cases, CurlLimits::default());
     assert!(urls.iter().all(|url| url.len() < 64 * 1024));
@@ -197,12 +197,12 @@ fn a_set_holds_no_more_than_an_argument_can() {
 }
 
 fn urls_of(count: usize) -> Vec<String> {
-    urls(&vec![Case { explicit_path: false, ..case() }; count], CurlLimits::default())
+    urls(&vec![Case { explicit_path: false, ..case_with_path() }; count], CurlLimits::default())
 }
 
 #[test]
 fn a_path_with_glob_characters_is_sent_as_it_is() {
-    let case = Case { path: "/a[1],{b}#c".into(), explicit_path: false, ..case() };
+    let case = Case { path: "/a[1],{b}#c".into(), explicit_path: false, ..case_with_path() };
     let urls = urls(&[case], CurlLimits::default());
     assert!(urls[0].ends_with("/a\\[1\\]\\,\\{b\\}#c#0.0.[1-3]"), "{}", urls[0]);
 }

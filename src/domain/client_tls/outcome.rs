@@ -1,37 +1,35 @@
-//! What a server does with what a client sends: the truth table of section 4.1 of the semantics.
+//! Computes what a server does with what a client sends: a table of all combinations, for `overview`.
 
 use super::WireProtocol;
 use crate::domain::mesh::MtlsMode;
 use std::fmt;
 
-/// The server's side of a port.
+/// What accepts connections at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Server {
-    /// A proxy takes the port in this mode.
+    /// A proxy in this mode.
     Mode(MtlsMode),
-    /// No proxy takes it: the application gets what is sent.
+    /// No proxy: the application gets what the client sends.
     NoProxy,
-    /// A gateway's own listener decides.
+    /// A gateway, whose own listener decides.
     Gateway,
-    /// It cannot be known.
+    /// Not known, because policies cannot be read or the pod is not fully enrolled in the ambient mesh.
     Unknown,
 }
 
-/// What comes of a call.
+/// The result of a call, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallOutcome {
-    /// It gets through.
+    /// It succeeds.
     Works,
-    /// TLS that nobody terminates reaches the application, which may speak it or not.
+    /// TLS that no proxy terminates reaches the application, which may or may not speak TLS.
     ApplicationTls,
-    /// It cannot be known.
     Unknown,
-    /// It fails.
     Breaks,
 }
 
 impl CallOutcome {
-    /// A word for it.
+    /// The value in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Works => "works",
@@ -48,7 +46,7 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// What comes of `sends` at `server`; `http` says whether the port is declared to speak HTTP.
+/// The result of a call that sends `sends` to `server`. `http` is whether the port is declared to speak HTTP.
 pub const fn call_outcome(sends: WireProtocol, server: Server, http: bool) -> CallOutcome {
     use MtlsMode::{Disable, Permissive, Strict};
     match (server, sends) {
@@ -57,7 +55,7 @@ pub const fn call_outcome(sends: WireProtocol, server: Server, http: bool) -> Ca
         | (Server::Mode(Strict | Permissive), WireProtocol::Mtls)
         | (Server::Mode(Permissive | Disable) | Server::NoProxy, WireProtocol::Raw) => CallOutcome::Works,
         (Server::Unknown, _) => CallOutcome::Unknown,
-        // A foreign certificate is none of the mesh's, and a port that speaks HTTP takes no other TLS.
+        // A certificate from elsewhere does not count as the mesh's, and a port that is declared HTTP accepts no other TLS.
         (Server::Mode(Permissive | Disable), WireProtocol::Tls | WireProtocol::UserMtls) if !http => {
             CallOutcome::ApplicationTls
         }

@@ -1,4 +1,5 @@
-//! Which `DestinationRule` is in force for a client, out of the rules of three namespaces.
+//! Finds the `DestinationRule` that is in force for a client, among the rules of the client's namespace, the Service's
+//! namespace and the root namespace, for [`super::sends`].
 
 use super::Client;
 use crate::domain::mesh::is_read_by_revision;
@@ -7,10 +8,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-/// A place in a rule.
+/// A place for a `tls` block in a rule.
 pub type Place<'a> = (&'a DestinationRule, TlsPlace);
 
-/// Rules that act as one (DR-6), the oldest first; never empty.
+/// Rules that the control plane merges into one (DR-6), the oldest first; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce<'a> {
     rules: Rc<[&'a DestinationRule]>,
@@ -28,12 +29,12 @@ impl<'a> InForce<'a> {
         self.rules.iter().copied().filter(move |rule| std::ptr::eq(*rule, policy) || !rule.subsets.is_empty())
     }
 
-    /// The rule whose `trafficPolicy` counts, whole: the first that has one (DR-6).
+    /// The rule whose `trafficPolicy` applies as a whole: the first that has one (DR-6).
     pub fn policy(&self) -> Option<&'a DestinationRule> {
         self.rules.iter().copied().find(|rule| rule.has_traffic_policy)
     }
 
-    /// The subset of that name: the first that defines it, with its index there.
+    /// The first rule that defines the subset of this name, with the subset's index in that rule.
     pub fn subset(&self, name: &str) -> Option<(&'a DestinationRule, usize)> {
         self.rules.iter().find_map(|rule| {
             let index = rule.subsets.iter().position(|subset| subset.name == name)?;
@@ -41,27 +42,27 @@ impl<'a> InForce<'a> {
         })
     }
 
-    /// Whether endpoints are not looked at one by one (DR-23).
+    /// Whether auto mTLS does not decide for each endpoint (DR-23).
     pub fn passthrough(&self) -> bool {
         self.policy().is_some_and(|rule| rule.details.passthrough)
     }
 
     fn selector(&self) -> &'a BTreeMap<String, String> {
-        // Rules with different selectors are not merged, and those with one come first.
+        // Rules with different selectors are not merged, and rules with a selector come first.
         &self.rules[0].client_selector
     }
 }
 
-/// The rules of the mesh, as one control plane sorts them.
+/// The rules of the mesh, indexed by who sees them, for the proxies of one control plane.
 #[derive(Debug, Clone)]
 pub struct VisibleRules<'a> {
     root: &'a str,
     default_export: &'a [String],
-    /// What a namespace's own clients see first, by namespace.
+    /// Rules that clients of the rule's own namespace see first, by namespace.
     local: HashMap<&'a str, RuleIndex<'a>>,
-    /// What others may see.
+    /// Rules that clients of other namespaces may see, by the rule's namespace.
     exported: HashMap<&'a str, RuleIndex<'a>>,
-    /// What the root namespace keeps for itself.
+    /// Rules that only clients of the root namespace see.
     private_root: RuleIndex<'a>,
     /// Rules that were merged before. Many Services share a wildcard rule, and are looked up for the same clients.
     merged: RefCell<HashMap<MergeKey, Rc<[InForce<'a>]>>>,
@@ -85,25 +86,23 @@ enum Source {
     Exported(String),
 }
 
-/// What decides how rules are sorted.
+/// The settings that decide who sees a rule.
 #[derive(Debug, Clone, Copy)]
 pub struct Sorting<'a> {
-    /// The root namespace.
     pub root: &'a str,
-    /// Domain of the cluster's Services.
     pub cluster_domain: &'a str,
-    /// Who sees a rule without `exportTo`; of the words only `*` and `.` count (DR-4).
+    /// Who sees a rule without `exportTo`; only the values `*` and `.` have an effect (DR-4).
     pub default_export: &'a [String],
     /// Revision of the clients' proxies (DR-10).
     pub revision: Option<&'a str>,
 }
 
 impl<'a> VisibleRules<'a> {
-    /// Sorts the rules that clients of the revision see. The order of `rules` does not matter.
+    /// Indexes the rules that clients of the revision see. The order of `rules` does not matter.
     pub fn new(rules: impl IntoIterator<Item = &'a DestinationRule>, sorting: Sorting<'a>) -> Self {
         let Sorting { root, cluster_domain, default_export, revision } = sorting;
-        let mut own: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
-        let mut shared: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
+        let mut local: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
+        let mut exported: HashMap<&str, Vec<&DestinationRule>> = HashMap::new();
         let mut private_root = Vec::new();
         for rule in rules {
             if !is_read_by_revision(rule.revision.as_deref(), revision) {
@@ -111,10 +110,10 @@ impl<'a> VisibleRules<'a> {
             }
             let private = is_private(rule, default_export);
             if private || exports(rule, default_export, &rule.namespace) {
-                own.entry(&rule.namespace).or_default().push(rule);
+                local.entry(&rule.namespace).or_default().push(rule);
             }
             if !private {
-                shared.entry(&rule.namespace).or_default().push(rule);
+                exported.entry(&rule.namespace).or_default().push(rule);
             } else if rule.namespace == root {
                 private_root.push(rule);
             }
@@ -126,8 +125,8 @@ impl<'a> VisibleRules<'a> {
         Self {
             root,
             default_export,
-            local: index(own),
-            exported: index(shared),
+            local: index(local),
+            exported: index(exported),
             private_root: RuleIndex::new(private_root, cluster_domain),
             merged: RefCell::default(),
         }
@@ -135,11 +134,11 @@ impl<'a> VisibleRules<'a> {
 
     /// The rule in force for a client that calls `host` in namespace `service` (DR-3).
     pub fn in_force(&self, client: Client<'_>, host: &str, service: &str) -> Option<InForce<'a>> {
-        // DR-9: for clients in the root namespace its public rules do not come first.
+        // DR-9: public rules of the root namespace do not take precedence for clients in the root namespace.
         let first =
             if client.namespace == self.root { Some(&self.private_root) } else { self.local.get(client.namespace) };
         if let Some((pattern, rules)) = first.and_then(|index| index.most_specific(host)) {
-            // DR-3, DR-5: one that does not speak for this client still ends the search.
+            // DR-3, DR-5: a rule that does not select this client still ends the search.
             return choose(&self.merged(Source::First, pattern, client, || rules.to_vec()), client);
         }
         [service, self.root].into_iter().find_map(|namespace| {
@@ -164,27 +163,28 @@ impl<'a> VisibleRules<'a> {
     }
 }
 
-/// DR-4, DR-5: whether only clients of its own namespace see it.
+/// DR-4, DR-5: whether only clients of the rule's own namespace see it.
 fn is_private(rule: &DestinationRule, default_export: &[String]) -> bool {
     if rule.selects_clients() {
         return true;
     }
     if rule.export_to.is_empty() {
-        return default_export.iter().any(|word| word == ".");
+        return default_export.iter().any(|audience| audience == ".");
     }
     rule.audience() == ["."]
 }
 
 fn exports(rule: &DestinationRule, default_export: &[String], namespace: &str) -> bool {
     if rule.export_to.is_empty() {
-        return !default_export.iter().any(|word| word == ".") || rule.namespace == namespace;
+        return !default_export.iter().any(|audience| audience == ".") || rule.namespace == namespace;
     }
-    let sees = |word: &String| word == "*" || word == namespace || word == "." && rule.namespace == namespace;
+    let sees =
+        |audience: &String| audience == "*" || audience == namespace || audience == "." && rule.namespace == namespace;
     rule.export_to.iter().any(sees)
 }
 
-/// Of the rules for one host, the ones that speak for the client: those that select it, else the youngest of the
-/// others (DR-5, DR-7).
+/// The rules for one host that apply to the client: those that select it, or else the youngest without a selector
+/// (DR-5, DR-7).
 fn choose<'a>(groups: &[InForce<'a>], client: Client<'_>) -> Option<InForce<'a>> {
     let selects = |group: &&InForce<'_>| {
         !group.selector().is_empty()
@@ -194,21 +194,21 @@ fn choose<'a>(groups: &[InForce<'a>], client: Client<'_>) -> Option<InForce<'a>>
     special.or_else(|| groups.iter().rev().find(|group| group.selector().is_empty())).cloned()
 }
 
-/// Rules of one host and namespace, put together where they act as one: those for some clients first, then by age
-/// (DR-6, DR-7).
+/// Merges rules of one host and namespace as the control plane does: first the groups with a selector, then the others
+/// by age (DR-6, DR-7).
 pub fn merge<'a>(rules: &[&'a DestinationRule]) -> Vec<InForce<'a>> {
     let mut sorted = rules.to_vec();
     sorted.sort_by_key(|rule| (!rule.selects_clients(), rule.created, rule.name.as_str(), rule.namespace.as_str()));
     let mut groups: Vec<Vec<&'a DestinationRule>> = Vec::new();
     for rule in sorted {
         let special = rule.selects_clients();
-        // DR-8: a private rule is merged into those for some clients, and does not stand for the others any more.
-        let swallowed = !special && rule.export_to == ["."];
+        // DR-8: a private rule is merged into the rules with a selector, and no longer applies to other clients.
+        let is_absorbed = !special && rule.export_to == ["."];
         let joins = |group: &[&DestinationRule]| {
             let first = group[0];
             let same = first.client_selector == rule.client_selector;
             let same_audience = special || audience(first) == audience(rule);
-            same && same_audience || swallowed && first.selects_clients()
+            same && same_audience || is_absorbed && first.selects_clients()
         };
         let mut joined = false;
         for group in groups.iter_mut().filter(|group| joins(group)) {

@@ -1,38 +1,16 @@
-//! Both kinds of evidence against each other, row by row.
+//! Tables: both kinds of evidence, and the result of combining them.
 
 use super::*;
-use crate::domain::effective::Effective;
 use crate::domain::proxy::Connections;
 use crate::domain::sample::Sample;
-
-fn case(mode: Option<MtlsMode>) -> EndpointCase {
-    EndpointCase {
-        address: "10.0.0.1".to_owned(),
-        port: 8080,
-        pod: Some("boards-1".to_owned()),
-        data_plane: DataPlane::Sidecar,
-        captured: true,
-        mode: Effective { mode, chain: Vec::new() },
-        identity: Some("/ns/demo/sa/boards".to_owned()),
-    }
-}
+use crate::domain::testing::{self, endpoint_case, hello, no_certificate};
 
 fn shown(identity: Option<Result<&str, &str>>) -> Hello {
-    let identity = identity.map(|identity| {
-        identity.map_err(str::to_owned).map(|account| PeerIdentity {
-            spiffe: format!("spiffe://cluster.local/ns/demo/sa/{account}"),
-            issuer: "O=cluster.local".to_owned(),
-            expires: 0,
-        })
-    });
-    Hello { exit: 16, certificate_requested: true, chain: vec![vec![1]], identity }
+    let identity = identity.map(|identity| identity.map_err(str::to_owned).map(testing::identity));
+    Hello { identity, ..hello() }
 }
 
-fn no_certificate() -> Hello {
-    Hello { exit: 35, ..Hello::default() }
-}
-
-/// `network`, `proxy`, `both` or the reason why nothing is proven.
+/// `network`, `proxy`, `both`, or the reason if there is no proof.
 fn weighed(
     case: &EndpointCase,
     hello: Option<Hello>,
@@ -52,9 +30,9 @@ fn weighed(
 }
 
 #[test]
-fn either_side_suffices_and_both_must_agree() {
+fn one_kind_of_evidence_suffices_and_two_must_agree() {
     use MtlsMode::{Permissive, Strict};
-    let own = || Some(shown(Some(Ok("boards"))));
+    let valid = || Some(shown(Some(Ok("boards"))));
     let forged = || Some(shown(Some(Err("does not verify"))));
     let unchecked = || Some(shown(None));
     let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
@@ -62,14 +40,14 @@ fn either_side_suffices_and_both_must_agree() {
     let nothing = || Some(Ok(ProxyReport::NothingLoaded));
     let silent = || Some(Err("no answer within 5 s".to_owned()));
     let rows = [
-        ("STRICT, both agree", Some(Strict), own(), enforces(), "both"),
-        ("STRICT, the proxy may not be asked", Some(Strict), own(), None, "network"),
-        ("STRICT, the proxy is silent", Some(Strict), own(), silent(), "network"),
-        ("STRICT, nothing loaded for the port", Some(Strict), own(), nothing(), "network"),
+        ("STRICT, both agree", Some(Strict), valid(), enforces(), "both"),
+        ("STRICT, the proxy may not be asked", Some(Strict), valid(), None, "network"),
+        ("STRICT, the proxy is silent", Some(Strict), valid(), silent(), "network"),
+        ("STRICT, nothing loaded for the port", Some(Strict), valid(), nothing(), "network"),
         ("STRICT, the hello's record is lost", Some(Strict), None, enforces(), "proxy"),
         ("STRICT, the mesh root cannot be read", Some(Strict), unchecked(), enforces(), "proxy"),
-        ("the mode cannot be read", None, own(), enforces(), "proxy"),
-        ("STRICT by the API, open at the proxy", Some(Strict), own(), open(), "evidence-disagrees"),
+        ("the mode cannot be read", None, valid(), enforces(), "proxy"),
+        ("STRICT by the API, open at the proxy", Some(Strict), valid(), open(), "evidence-disagrees"),
         (
             "STRICT, no certificate, but the proxy enforces",
             Some(Strict),
@@ -84,7 +62,7 @@ fn either_side_suffices_and_both_must_agree() {
             enforces(),
             "evidence-disagrees",
         ),
-        ("PERMISSIVE by the API, but the proxy enforces", Some(Permissive), own(), enforces(), "evidence-disagrees"),
+        ("PERMISSIVE by the API, but the proxy enforces", Some(Permissive), valid(), enforces(), "evidence-disagrees"),
         (
             "PERMISSIVE, no hello asked, but the proxy enforces",
             Some(Permissive),
@@ -99,26 +77,26 @@ fn either_side_suffices_and_both_must_agree() {
             enforces(),
             "evidence-disagrees",
         ),
-        ("PERMISSIVE, the mesh's own certificate, open", Some(Permissive), own(), open(), "evidence-disagrees"),
+        ("PERMISSIVE, the mesh's own certificate, open", Some(Permissive), valid(), open(), "evidence-disagrees"),
         ("PERMISSIVE, a dead application", Some(Permissive), None, open(), "reset-without-evidence"),
-        ("the mode cannot be read, nor the proxy asked", None, own(), None, "mode-unknown"),
-        ("the mode cannot be read, and the proxy is open", None, own(), open(), "mode-unknown"),
+        ("the mode cannot be read, nor the proxy asked", None, valid(), None, "mode-unknown"),
+        ("the mode cannot be read, and the proxy is open", None, valid(), open(), "mode-unknown"),
         ("the mesh root cannot be read, nor the proxy asked", Some(Strict), unchecked(), None, "mesh-root-unknown"),
         ("no record of the hello, and a silent proxy", Some(Strict), None, silent(), "lost-output"),
     ];
     for (row, mode, hello, proxy, expected) in rows {
-        assert_eq!(weighed(&case(mode), hello, proxy, RefusalKind::Reset, Sources::Auto), expected, "{row}");
+        assert_eq!(weighed(&endpoint_case(mode), hello, proxy, RefusalKind::Reset, Sources::Auto), expected, "{row}");
     }
 }
 
 #[test]
-fn a_plain_close_needs_the_proxys_word() {
-    let own = || Some(shown(Some(Ok("boards"))));
-    let strict = case(Some(MtlsMode::Strict));
+fn a_close_without_a_reset_needs_proxy_evidence() {
+    let valid = || Some(shown(Some(Ok("boards"))));
+    let strict = endpoint_case(Some(MtlsMode::Strict));
     let rows = [
-        ("the certificate alone", own(), None, "closed-not-reset"),
-        ("the proxy enforces", own(), Some(Ok(ProxyReport::Enforces { chains: 2 })), "both"),
-        ("the proxy is open", own(), Some(Ok(ProxyReport::LetsPlaintextIn)), "evidence-disagrees"),
+        ("the certificate alone", valid(), None, "closed-not-reset"),
+        ("the proxy enforces", valid(), Some(Ok(ProxyReport::Enforces { chains: 2 })), "both"),
+        ("the proxy is open", valid(), Some(Ok(ProxyReport::LetsPlaintextIn)), "evidence-disagrees"),
         ("no certificate, no proxy", Some(no_certificate()), None, "closed-not-reset"),
     ];
     for (row, hello, proxy, expected) in rows {
@@ -127,10 +105,10 @@ fn a_plain_close_needs_the_proxys_word() {
 }
 
 #[test]
-fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
+fn without_a_proxy_in_the_path_there_is_no_evidence() {
     let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
-    let unmeshed = EndpointCase { data_plane: DataPlane::None, ..case(Some(MtlsMode::Strict)) };
-    let excluded = EndpointCase { captured: false, ..case(Some(MtlsMode::Strict)) };
+    let unmeshed = EndpointCase { data_plane: DataPlane::None, ..endpoint_case(Some(MtlsMode::Strict)) };
+    let excluded = EndpointCase { captured: false, ..endpoint_case(Some(MtlsMode::Strict)) };
     for (case, expected) in [(unmeshed, "target-not-meshed"), (excluded, "reset-without-evidence")] {
         let hello = Some(shown(Some(Ok("boards"))));
         assert_eq!(weighed(&case, hello, enforces(), RefusalKind::Reset, Sources::Auto), expected);
@@ -138,65 +116,65 @@ fn where_no_proxy_stands_in_the_way_nothing_is_evidence() {
 }
 
 #[test]
-fn a_ztunnel_proves_by_its_own_account_only() {
-    let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..case(Some(MtlsMode::Strict)) };
-    let account = |denied, application_down| {
+fn a_ztunnel_needs_its_connection_log_as_evidence() {
+    let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..endpoint_case(Some(MtlsMode::Strict)) };
+    let connections = |denied, application_down| {
         Some(Ok(ProxyReport::Connections(Connections { denied, application_down, ..Connections::default() })))
     };
     let rows = [
-        (account(3, 0), "proxy"),
-        (account(2, 0), "reset-without-evidence"),
-        (account(0, 3), "reset-without-evidence"),
-        (account(3, 1), "reset-without-evidence"),
+        (connections(3, 0), "proxy"),
+        (connections(2, 0), "reset-without-evidence"),
+        (connections(0, 3), "reset-without-evidence"),
+        (connections(3, 1), "reset-without-evidence"),
         (None, "reset-without-evidence"),
     ];
     for (proxy, expected) in rows {
-        let said = weighed(&ambient, Some(no_certificate()), proxy.clone(), RefusalKind::Reset, Sources::Auto);
-        assert_eq!(said, expected, "{proxy:?}");
+        let result = weighed(&ambient, Some(no_certificate()), proxy.clone(), RefusalKind::Reset, Sources::Auto);
+        assert_eq!(result, expected, "{proxy:?}");
     }
 }
 
 #[test]
-fn only_the_proxys_word_counts_where_it_was_asked_for_alone() {
-    let strict = case(Some(MtlsMode::Strict));
-    let own = || Some(shown(Some(Ok("boards"))));
+fn only_proxy_evidence_counts_with_evidence_proxy() {
+    let strict = endpoint_case(Some(MtlsMode::Strict));
+    let valid = || Some(shown(Some(Ok("boards"))));
     let rows = [
         (Some(Ok(ProxyReport::Enforces { chains: 1 })), "proxy"),
         (Some(Err("no answer".to_owned())), "proxy-silent"),
         (None, "proxy-silent"),
     ];
     for (proxy, expected) in rows {
-        assert_eq!(weighed(&strict, own(), proxy, RefusalKind::Reset, Sources::Proxy), expected);
+        assert_eq!(weighed(&strict, valid(), proxy, RefusalKind::Reset, Sources::Proxy), expected);
     }
 }
 
 #[test]
-fn a_client_in_the_mesh_is_the_last_resort_and_no_more() {
+fn a_client_in_the_mesh_counts_only_if_no_evidence_is_available() {
     let weighed = |mode, hello, proxy, refusal, mesh_client_counts| {
         let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
         let params =
             JudgeParams { attempts: 3, trust_domain: "cluster.local", sources: Sources::Auto, mesh_client_counts };
-        weigh(&case(mode), &seen, refusal, params).is_ok()
+        weigh(&endpoint_case(mode), &seen, refusal, params).is_ok()
     };
-    let own = || Some(shown(Some(Ok("boards"))));
-    assert!(weighed(None, own(), None, RefusalKind::Reset, true), "the mode cannot be read");
+    let valid = || Some(shown(Some(Ok("boards"))));
+    assert!(weighed(None, valid(), None, RefusalKind::Reset, true), "the mode cannot be read");
     assert!(weighed(Some(MtlsMode::Strict), Some(shown(None)), None, RefusalKind::Reset, true), "nor the mesh root");
-    assert!(!weighed(None, own(), None, RefusalKind::Reset, false), "no client got through");
-    assert!(!weighed(None, own(), None, RefusalKind::Closed, true), "a sidecar never just closes");
+    assert!(!weighed(None, valid(), None, RefusalKind::Reset, false), "no client got through");
+    assert!(!weighed(None, valid(), None, RefusalKind::Closed, true), "a sidecar never just closes");
     assert!(
         !weighed(None, Some(shown(Some(Err("does not verify")))), None, RefusalKind::Reset, true),
         "a forged certificate"
     );
     assert!(!weighed(Some(MtlsMode::Permissive), None, None, RefusalKind::Reset, true), "PERMISSIVE lets plaintext in");
     assert!(
-        !weighed(None, own(), Some(Ok(ProxyReport::LetsPlaintextIn)), RefusalKind::Reset, true),
+        !weighed(None, valid(), Some(Ok(ProxyReport::LetsPlaintextIn)), RefusalKind::Reset, true),
         "the proxy is open"
     );
 }
 
 #[test]
 fn a_reset_under_permissive_may_be_a_change_that_is_not_in_force_yet() {
-    let case = case(Some(MtlsMode::Permissive));
+    let case = endpoint_case(Some(MtlsMode::Permissive));
     for hello in [None, Some(no_certificate()), Some(shown(Some(Ok("boards"))))] {
         let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy: None };
         let sources = Sources::Auto;

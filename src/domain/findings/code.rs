@@ -1,9 +1,9 @@
-//! The codes of findings, which scripts and `--ignore` name, each with its published word and what to do about it.
+//! The codes of findings, which scripts and `--ignore` use, each with its published name and a remedy.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Defines the enum, the list of all codes and their texts from one table, so that none can be forgotten.
+/// Defines the enum, the list of all codes and their texts from one table, so that no code is left out.
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident => $word:literal, $remedy:literal;)*) => {
         /// The kind of a finding; `docs/findings.md` explains each.
@@ -18,7 +18,7 @@ macro_rules! codes {
                 [$(Self::$code),*].into_iter()
             }
 
-            /// The published word.
+            /// The published name.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$code => $word,)*
@@ -36,93 +36,93 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Clients in the mesh send plaintext to a port that takes only mutual TLS (F03).
+    /// Clients in the mesh send plaintext to a port that accepts only mutual TLS.
     PlaintextToStrict => "plaintext-to-strict", "set the rule's tls to ISTIO_MUTUAL, or take it away where auto mTLS is on; enable-mtls does it for rules of the namespace";
-    /// A workload is STRICT below a namespace or mesh in DISABLE, which is all that auto mTLS looks at (F06, DR-25).
+    /// A workload is STRICT in a namespace or mesh in DISABLE, and auto mTLS reads only the wider mode (DR-25).
     StrictUnderDisable => "strict-under-disable", "set the namespace's mode to PERMISSIVE or STRICT, or give the Service a DestinationRule with ISTIO_MUTUAL";
-    /// Clients are told to send mutual TLS to pods that have no proxy to take it (F02).
+    /// A rule makes clients send mutual TLS to pods without a proxy that terminates it.
     MtlsToNoProxy => "mtls-to-naked", "put the pods into the mesh, or take the tls out of the rule: auto mTLS looks at every endpoint";
-    /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it (F04).
+    /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it.
     MtlsToDisable => "mtls-to-disable", "set the port's mode to PERMISSIVE, or the rule's tls to DISABLE";
-    /// Clients are told to send TLS of their own to a port that a sidecar takes (F05).
+    /// A rule makes clients send their own TLS to a port of a sidecar.
     TlsToSidecar => "tls-to-sidecar", "set the rule's tls to ISTIO_MUTUAL; SIMPLE and MUTUAL are for servers outside the mesh";
-    /// A headless Service has endpoints with and without a sidecar, so that clients send plaintext to all (F07).
+    /// A headless Service has endpoints with and without a sidecar, so clients send plaintext to all of them.
     HeadlessMixed => "headless-mixed", "put every pod of the Service into the mesh, or take those without a sidecar out of it";
-    /// The label `security.istio.io/tlsMode` of a pod does not say what the pod does (F18).
+    /// The label `security.istio.io/tlsMode` of a pod does not match what the pod accepts.
     TlsModeLabel => "tls-mode-label", "take the label off the pod's template and let injection set it";
-    /// Ambient clients send plaintext to a STRICT sidecar that takes no HBONE (F22).
+    /// Ambient clients send plaintext to a STRICT sidecar that does not accept HBONE.
     AmbientToSidecar => "ambient-to-sidecar", "move the server to ambient, or label its pods networking.istio.io/tunnel=http where the mesh supports it";
-    /// STRICT is asked for, and the pods have no proxy that could enforce it (F01).
+    /// The policies ask for STRICT, and the pods have no proxy that enforces it.
     Unprotected => "unprotected-workload", "put the pods into the mesh: label the namespace or the pods for injection, and restart pods that are older than the label";
-    /// A sidecar leaves a port alone: STRICT does not protect it, and clients that send mutual TLS fail there (F01, BY-1..BY-4).
+    /// A sidecar does not capture a port: STRICT does not protect it, and mutual TLS fails there (BY-1..BY-4).
     NotCaptured => "port-not-captured", "take the port out of traffic.sidecar.istio.io/excludeInboundPorts, or name it in includeInboundPorts";
-    /// The policies ask for STRICT, and a ztunnel lets plaintext in all the same (F15, AM-5).
+    /// The policies ask for STRICT, and a ztunnel still accepts plaintext (AM-5).
     AmbientFailOpen => "ambient-fail-open", "write the mode into the workload's policy, and give policies of a namespace or mesh no selector key at all";
-    /// The API server, which is in no mesh, calls a Service whose port is STRICT (BY-19).
+    /// The API server, which is outside the mesh, calls a Service whose port is STRICT (BY-19).
     ApiServerCall => "api-server-calls", "give the webhook's port an exception: portLevelMtls PERMISSIVE, or excludeInboundPorts";
-    /// The kubelet asks the application itself, which STRICT refuses (BY-11).
+    /// The kubelet's probes go to the application itself, where STRICT refuses them (BY-11).
     RawProbe => "probe-not-rewritten", "take sidecar.istio.io/rewriteAppHTTPProbers: \"false\" off, and restart the pods";
-    /// Somebody has really sent plaintext in the last hours.
+    /// Prometheus reports a client that sent plaintext in the last hours.
     PlaintextSeen => "plaintext-seen", "put the client into the mesh, or give the port an exception, before STRICT";
-    /// The namespace is STRICT, and a policy makes an exception for a workload or port (F24).
+    /// The namespace is STRICT, and a policy makes an exception for a workload or port.
     ModeException => "mode-exception", "take the exception out of the policy when its clients send mutual TLS";
-    /// More than one policy on one level: only the oldest counts, the others are dropped whole (F14, PA-4).
+    /// One level has more than one policy: only the oldest applies, the others are ignored (PA-4).
     SeveralPolicies => "several-policies", "keep one of them";
-    /// Two policies of one level were made in the same second: which one a ztunnel obeys changes from run to run (AM-2).
+    /// Two policies of one level were created in the same second: it is random which one a ztunnel follows (AM-2).
     AmbientUndetermined => "ambient-undetermined", "keep one of them";
-    /// A policy in the root namespace has a selector, and is ignored everywhere (F13, PA-3).
+    /// A policy in the root namespace has a selector and is ignored everywhere (PA-3).
     RootSelectorIgnored => "root-selector-ignored", "move it to the namespace of the workloads";
-    /// An object names a revision of the control plane that no proxy of the namespace belongs to (F19).
+    /// An object is labelled for a revision of the control plane that no proxy of the namespace belongs to.
     WrongRevision => "wrong-revision", "take the label istio.io/rev off the object, or set it to the revision of the proxies";
-    /// A policy names a Service port where a target port is meant, or a rule the other way round (F09, DR-16).
+    /// A policy names a Service port instead of a target port, or a rule a target port instead of a Service port (DR-16).
     PortNumber => "wrong-port-number", "portLevelMtls takes the port of the container, portLevelSettings the port of the Service";
-    /// Policies of `authentication.istio.io` are left, which nothing obeys since Istio 1.6 (F20, LP-11).
+    /// The cluster has policies of `authentication.istio.io`, which have no effect since Istio 1.6 (LP-11).
     LegacyInert => "legacy-inert", "delete them";
-    /// A rule has a tls block without a mode, which means DISABLE (F08, DR-15).
+    /// A rule has a tls block without a mode, which means DISABLE (DR-15).
     EmptyTls => "empty-tls", "write the mode that is meant, or take the block away";
-    /// A rule's host is the name of no Service: a name with a dot is taken as it is (F10, DR-1).
+    /// A rule's host matches no Service: a name with a dot is not completed (DR-1).
     HostNeverMatches => "host-never-matches", "write the fully qualified name: SERVICE.NAMESPACE.svc.cluster.local";
-    /// A rule is not in force, because an older one for the same host is (F11, DR-6, DR-7).
+    /// A rule is not in force because an older one for the same host is (DR-6, DR-7).
     RuleNotInForce => "rule-not-in-force", "merge the rules into one";
-    /// Clients of another namespace obey a rule of their own in the place of this namespace's (F11, DR-3).
+    /// Clients of another namespace follow a rule of their own namespace instead of this namespace's (DR-3).
     RuleShadowed => "rule-shadowed", "make the other rule say the same, or take it away";
-    /// An entry of `portLevelSettings` has no tls, so that the rule's own does not hold for that port (F12, DR-12).
+    /// An entry of `portLevelSettings` has no tls, so the rule's own tls does not apply to that port (DR-12).
     PortEntryDropsTls => "port-entry-drops-tls", "repeat the tls in the entry";
-    /// A subset that calls are routed to has another tls than its rule (F23).
+    /// A subset that calls are routed to has another tls than its rule.
     SubsetTls => "subset-tls-differs", "make them equal, unless the pods of the subset differ";
-    /// Workloads without a proxy send plaintext: ports that are STRICT refuse them.
-    NakedClient => "client-without-proxy", "put them into the mesh, or give the ports that they call an exception";
-    /// Pods on their node's network can have no proxy: they send plaintext, and nothing protects them (BY-10).
+    /// Workloads without a proxy send plaintext, which STRICT ports refuse.
+    ClientWithoutProxy => "client-without-proxy", "put them into the mesh, or give the ports that they call an exception";
+    /// Pods on their node's network cannot have a proxy: they send plaintext, and nothing protects them (BY-10).
     HostNetwork => "host-network", "take them off the host network, or give the ports that they call an exception";
-    /// Pods are half way into the ambient mesh: what holds for them cannot be told.
+    /// Pods are not fully enrolled in the ambient mesh, so their mode is not known.
     NotEnrolled => "not-enrolled", "wait, or look at the node's CNI agent";
-    /// An Ingress, Route or scraper calls the Service: from outside the mesh unless its pods are in it (F21, BY-18, BY-19).
+    /// An Ingress, Route or scraper calls the Service, from outside the mesh unless its pods are in it (BY-18, BY-19).
     OutsideCaller => "outside-caller", "put the caller into the mesh, or let it come in by a gateway of the mesh";
-    /// An `AuthorizationPolicy` asks who the caller is, and plaintext callers have no name.
+    /// An `AuthorizationPolicy` matches the caller's identity, and plaintext callers have none.
     IdentityPolicy => "identity-without-mtls", "turn STRICT on, or see that the policy denies callers without a name";
-    /// The namespace has both `istio-injection` and `istio.io/rev`: the former wins.
+    /// The namespace has both labels `istio-injection` and `istio.io/rev`: the former takes precedence.
     InjectionLabels => "injection-labels", "keep one of the labels";
-    /// Policies of the root namespace cannot be read, so that an inherited mode is not known.
+    /// Policies of the root namespace cannot be read, so an inherited mode is not known.
     RootUnreadable => "root-unreadable", "ask for permission to list them: `secure-traffic` names the verb and resource with -v";
-    /// A gateway's own listeners decide what it takes; no policy's mode does (DP-4).
+    /// A gateway's own listeners decide what it accepts; the mode of a policy does not (DP-4).
     Gateway => "gateway", "look at its Gateway object";
-    /// DISABLE means PERMISSIVE to a ztunnel (F16).
+    /// A ztunnel treats DISABLE as PERMISSIVE.
     AmbientDisable => "ambient-disable", "write PERMISSIVE";
-    /// Ambient clients without a waypoint obey no DestinationRule (F17).
+    /// Ambient clients without a waypoint ignore DestinationRules.
     AmbientIgnoresRules => "ambient-ignores-rules", "nothing, unless the rule says more than tls: then the Service needs a waypoint";
-    /// Auto mTLS is off: clients send plaintext wherever no rule says otherwise (DR-21).
+    /// Auto mTLS is off: clients send plaintext where no rule has a tls (DR-21).
     AutoMtlsOff => "auto-mtls-off", "set enableAutoMtls in the mesh's settings, or keep a rule for every Service";
-    /// Pods of Jobs have a sidecar that does not end with them.
+    /// Pods of Jobs have a sidecar that keeps running after the job's container has ended.
     EndlessJob => "job-never-ends", "use native sidecars (Istio 1.27, Kubernetes 1.33), or let the job end its proxy";
-    /// A port of a protocol in which the server speaks first is not declared TCP: a silent client waits (BY-12).
+    /// A port of a server-first protocol is not declared TCP, so a client that waits for the server hangs (BY-12).
     ServerFirst => "server-first", "name the port tcp-..., or set its appProtocol";
-    /// A Service without a selector: its endpoints are kept by hand, and nothing tells whether they are in the mesh (BY-25).
+    /// A Service has no selector: its endpoints are written by hand, so it is not known whether they are meshed (BY-25).
     NoSelector => "no-selector", "look at its EndpointSlices";
-    /// A Service of type ExternalName is an alias: no mode and no rule holds for it (BY-16).
+    /// A Service of type ExternalName is an alias: no mode and no rule applies to it (BY-16).
     ExternalName => "external-name", "write rules for the name that it stands for";
-    /// Something could not be read, so that findings may be missing.
+    /// Something could not be read, so findings may be missing.
     NotRead => "not-read", "ask for permission, or run it as somebody who has it";
-    /// Clients outside the mesh cannot be seen without `--prometheus`.
+    /// Without `--prometheus`, clients outside the mesh are not checked.
     ClientsUnseen => "clients-unseen", "say --prometheus URL to ask who has sent plaintext in the last hours";
 }
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_names_one_code() {
+    fn every_name_parses_to_its_code() {
         for code in Code::all() {
             assert_eq!(code.as_str().parse(), Ok(code));
         }

@@ -1,4 +1,4 @@
-//! Policies that do not say what they seem to say.
+//! Finds policies whose effect differs from what they seem to ask for.
 
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
@@ -13,7 +13,7 @@ fn object(namespace: &str, policy: &PeerAuthentication) -> String {
     name(namespace, &policy.namespace, &policy.name)
 }
 
-/// `peerauthentication/default`, with its namespace where that is another.
+/// `peerauthentication/default`, with the namespace if it is not `home`.
 fn name(home: &str, namespace: &str, name: &str) -> String {
     if namespace == home || namespace.is_empty() {
         format!("peerauthentication/{name}")
@@ -40,7 +40,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     in_ambient(context, overview, findings);
 }
 
-/// PA-3 and PA-9: policies that no proxy of the namespace obeys.
+/// PA-3 and PA-9: policies that no proxy of the namespace follows.
 fn ignored(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let (snapshot, home) = (&context.snapshot, context.snapshot.namespace.as_str());
     let root = &snapshot.policies.root_namespace;
@@ -78,8 +78,8 @@ fn ignored(context: &NamespaceContext, findings: &mut Vec<Finding>) {
 fn several(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
-    // Winner and losers of a level, told once for all pods.
-    let mut fields: BTreeMap<Vec<(&str, &str)>, &'static str> = BTreeMap::new();
+    // The policies of a level in the order of precedence, each list once for all pods.
+    let mut levels_with_several: BTreeMap<Vec<(&str, &str)>, &'static str> = BTreeMap::new();
     for pod in snapshot.pods.values().filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished) {
         let levels = index.levels(pod);
         for (what, level) in
@@ -87,11 +87,11 @@ fn several(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         {
             if level.len() > 1 {
                 let names = level.iter().map(|policy| (policy.namespace.as_str(), policy.name.as_str()));
-                fields.entry(names.collect()).or_insert(what);
+                levels_with_several.entry(names.collect()).or_insert(what);
             }
         }
     }
-    for (policies, what) in fields {
+    for (policies, what) in levels_with_several {
         let named: Vec<String> =
             policies.iter().map(|(namespace, policy)| name(&snapshot.namespace, namespace, policy)).collect();
         let message = format!("several policies for {what}: {}, the oldest, counts; the others do not", named[0]);
@@ -99,7 +99,7 @@ fn several(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     }
 }
 
-/// PA-6, DR-16: a Service port in the place of a target port.
+/// PA-6, DR-16: a Service port instead of a target port.
 fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     for policy in snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace) {
@@ -112,9 +112,10 @@ fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         };
         let (mut targets, mut services) = (BTreeSet::new(), BTreeMap::new());
         for service in &snapshot.services {
-            let mut own = service.endpoints.iter().filter(|endpoint| endpoint.pod.as_deref().is_some_and(selected));
-            if let Some(first) = own.next() {
-                targets.extend(own.chain([first]).flat_map(|endpoint| endpoint.ports.values().copied()));
+            let mut endpoints =
+                service.endpoints.iter().filter(|endpoint| endpoint.pod.as_deref().is_some_and(selected));
+            if let Some(first) = endpoints.next() {
+                targets.extend(endpoints.chain([first]).flat_map(|endpoint| endpoint.ports.values().copied()));
                 services.extend(service.ports.iter().map(|port| (port.port, service.name.as_str())));
             }
         }
@@ -130,7 +131,7 @@ fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     }
 }
 
-/// F24: holes in a STRICT namespace.
+/// Exceptions from STRICT in a STRICT namespace.
 fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     let index = PolicyIndex::new(&snapshot.policies);
@@ -142,7 +143,7 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     if snapshot.policies.legacy_only || !all_strict {
         return;
     }
-    let mut holes: BTreeMap<AppliedPolicy, BTreeSet<String>> = BTreeMap::new();
+    let mut exceptions: BTreeMap<AppliedPolicy, BTreeSet<String>> = BTreeMap::new();
     let workload_ports = overview.ports.iter().flat_map(|port| {
         port.workload_ports.iter().map(|workload_port| (workload_port, port_name(&port.service, port.port.port)))
     });
@@ -152,10 +153,10 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
         let decided = workload_port.chain.iter().rev().find(|step| step.mode.is_some());
         let open = matches!(workload_port.server, Server::Mode(MtlsMode::Permissive | MtlsMode::Disable));
         if let Some(step) = decided.filter(|step| open && step.level >= Level::Workload) {
-            holes.entry(step.clone()).or_default().insert(object);
+            exceptions.entry(step.clone()).or_default().insert(object);
         }
     }
-    for (step, objects) in holes {
+    for (step, objects) in exceptions {
         let policy = name(&snapshot.namespace, &step.namespace, &step.name);
         let mode = step.mode.map_or("UNSET", MtlsMode::as_str);
         let message =
@@ -164,9 +165,9 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     }
 }
 
-/// AM-2, AM-5, F15, F16: where a ztunnel does not do what the policies seem to say.
+/// AM-2, AM-5: what a ztunnel does differently from what the policies seem to ask for.
 fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let mut odd: BTreeMap<(Code, Severity, &str), BTreeSet<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Code, Severity, &str), BTreeSet<String>> = BTreeMap::new();
     let fails_open = (
         Code::AmbientFailOpen,
         Severity::Error,
@@ -183,14 +184,14 @@ fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
         let found = match workload_port.ambient {
             Some(Plaintext::Undetermined) => undetermined,
             Some(Plaintext::FailsOpen) => fails_open,
-            // AM-5.4: a policy of the mesh with an empty selector is not fetched.
+            // AM-5.4: the control plane does not fetch a policy of the mesh with an empty selector.
             Some(Plaintext::Allowed) if workload_port.wanted == Some(MtlsMode::Strict) => fails_open,
             _ if workload_port.wanted == Some(MtlsMode::Disable) => disabled,
             _ => continue,
         };
-        odd.entry(found).or_default().insert(workload_port.workload.clone());
+        groups.entry(found).or_default().insert(workload_port.workload.clone());
     }
-    for ((code, severity, message), objects) in odd {
+    for ((code, severity, message), objects) in groups {
         findings.push(Finding::new(severity, code, message).about(objects));
     }
     let has_tls = context.snapshot.rules.iter().filter(|rule| rule.places().iter().any(|(_, tls)| tls.is_some()));

@@ -1,4 +1,4 @@
-//! `DestinationRules` that do not do what they seem to do.
+//! Finds `DestinationRules` whose effect differs from what they seem to ask for.
 
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::mesh::{DestinationRule, Service, TlsPlace};
@@ -27,14 +27,14 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         .map(|service| (service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain), service))
         .collect();
     for rule in &snapshot.rules {
-        one(context, rule, &by_host, findings);
+        check_rule(context, rule, &by_host, findings);
     }
     not_in_force(context, &by_host, findings);
     shadowed(overview, findings);
 }
 
-/// What is odd about a rule by itself.
-fn one(
+/// Problems of one rule, whatever the other rules are.
+fn check_rule(
     context: &NamespaceContext,
     rule: &DestinationRule,
     by_host: &BTreeMap<String, &Service>,
@@ -49,8 +49,8 @@ fn one(
     if !rule.details.empty_tls.is_empty() {
         add(Severity::Warning, Code::EmptyTls, format!("{name} has a tls block without a mode: that is DISABLE"), None);
     }
-    if let Some(why) = matches_nothing(context, rule, &host, by_host) {
-        add(Severity::Warning, Code::HostNeverMatches, format!("host {:?} of {name} {why}", rule.host), None);
+    if let Some(problem) = matches_nothing(context, rule, &host, by_host) {
+        add(Severity::Warning, Code::HostNeverMatches, format!("host {:?} of {name} {problem}", rule.host), None);
     }
     for (index, entry) in rule.ports.iter().enumerate() {
         if rule.tls.is_some() && entry.tls.is_none() && !rule.details.empty_tls.contains(&TlsPlace::Port(index)) {
@@ -77,7 +77,7 @@ fn one(
     }
 }
 
-/// DR-1: a host with a dot is taken as it is, so a part of a name matches no Service; and a name can be wrong.
+/// DR-1: a host with a dot is not completed, so a partial name matches no Service. A full name can be misspelt.
 fn matches_nothing(
     context: &NamespaceContext,
     rule: &DestinationRule,
@@ -92,18 +92,18 @@ fn matches_nothing(
     if host.ends_with(&home) {
         return Some("is the name of no Service of the namespace");
     }
-    // `web.shop` and `web.shop.svc` are the beginnings of names.
+    // `web.shop` and `web.shop.svc` are partial names.
     let beginning = format!("{host}.");
     let next = by_host.range(beginning.clone()..).next();
     let is_partial = host.contains('.') && next.is_some_and(|(full, _)| full.starts_with(&beginning));
     is_partial.then_some("is not fully qualified, so it matches no Service")
 }
 
-/// DR-6, DR-7: rules of the namespace that lose against another for the same host.
+/// DR-6, DR-7: rules of the namespace without effect, because another one for the same host is in force.
 fn not_in_force(context: &NamespaceContext, by_host: &BTreeMap<String, &Service>, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     let index = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
-    let mut told: BTreeSet<Vec<String>> = BTreeSet::new();
+    let mut reported: BTreeSet<Vec<String>> = BTreeSet::new();
     let mut patterns = BTreeSet::new();
     // Services with the same pattern have the same rules.
     let is_first = |host: &&String| index.most_specific(host).is_some_and(|(pattern, _)| patterns.insert(pattern));
@@ -112,22 +112,22 @@ fn not_in_force(context: &NamespaceContext, by_host: &BTreeMap<String, &Service>
         let lost: Vec<String> =
             serving.idle.iter().filter(|rule| rule.has_traffic_policy).map(|rule| object(context, rule)).collect();
         let winners: Vec<String> = serving.in_force.iter().map(|rule| object(context, rule)).collect();
-        if !lost.is_empty() && told.insert(lost.clone()) {
+        if !lost.is_empty() && reported.insert(lost.clone()) {
             let message = format!("for host {} only {} counts, the older one", serving.host, winners.join(", "));
             findings.push(Finding::new(Severity::Warning, Code::RuleNotInForce, message).about(lost));
         }
     }
 }
 
-/// DR-3: clients of other namespaces that obey rules of their own.
+/// DR-3: clients of other namespaces that follow rules of their own namespace.
 fn shadowed(overview: &Overview, findings: &mut Vec<Finding>) {
     let mut shadows: BTreeMap<(&str, &[String]), BTreeSet<String>> = BTreeMap::new();
     for port in &overview.ports {
-        let own = port.callers.iter().find(|view| view.caller == Caller::Own && view.subset.is_none());
-        let Some(own) = own.filter(|own| own.explicit) else { continue };
+        let local = port.callers.iter().find(|view| view.caller == Caller::Own && view.subset.is_none());
+        let Some(local) = local.filter(|local| local.explicit) else { continue };
         for view in &port.callers {
             if let Caller::Namespace(namespace) = &view.caller
-                && view.rules != own.rules
+                && view.rules != local.rules
                 && view.rules.iter().any(|rule| rule.starts_with(&format!("{namespace}/")))
             {
                 let service = port_name(&port.service, port.port.port);

@@ -1,4 +1,4 @@
-//! What calls from outside, and what could not be known.
+//! Finds callers from outside the mesh, and lists what could not be read or checked.
 
 use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
@@ -42,7 +42,7 @@ fn leads_to(external_caller: &ExternalCaller, port: &PortView) -> bool {
         }
 }
 
-/// F21, BY-18, BY-19.
+/// Callers from outside the mesh: Ingresses and Routes (BY-18), and the API server (BY-19).
 fn external_callers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut by_service: BTreeMap<&str, Vec<&PortView>> = BTreeMap::new();
     for port in &overview.ports {
@@ -83,7 +83,7 @@ fn external_callers(context: &NamespaceContext, overview: &Overview, findings: &
     }
 }
 
-/// Workloads that invite a scraper to a port that refuses plaintext. Port 15020 is the proxy's own.
+/// Workloads that ask Prometheus to scrape a port that refuses plaintext. Port 15020 is the proxy's own.
 fn scrapers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let strict: BTreeSet<(&str, u16)> = overview
         .ports
@@ -105,7 +105,7 @@ fn scrapers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
     }
 }
 
-/// Who really sent plaintext.
+/// Clients that sent plaintext, by the metrics of Prometheus.
 fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
     let Some(observed) = &context.observed else {
         let message = "clients outside the mesh cannot be seen without --prometheus";
@@ -128,7 +128,7 @@ fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Fin
     }
 }
 
-/// Services of which less can be told.
+/// Services about which less is known.
 fn services(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let named = |kind: &dyn Fn(&&crate::domain::mesh::Service) -> bool| -> Vec<String> {
         context.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()

@@ -4,8 +4,7 @@ use crate::domain::mesh::{
     Capture, ClientTls, DataPlane, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed};
-use crate::domain::overview::tests::{namespace_context, with_rules};
-use crate::domain::testing::{policy, rule};
+use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,11 +25,11 @@ fn mesh(context: &mut NamespaceContext) -> &mut MeshSettings {
 }
 
 /// A policy for the workload `web`.
-fn own(mode: Option<MtlsMode>, ports: &[(u16, Option<MtlsMode>)]) -> crate::domain::mesh::PeerAuthentication {
-    let mut own = policy("web", 2, mode);
-    own.selector.insert("app".into(), "web".into());
-    own.ports = ports.iter().copied().collect();
-    own
+fn web_policy(mode: Option<MtlsMode>, ports: &[(u16, Option<MtlsMode>)]) -> crate::domain::mesh::PeerAuthentication {
+    let mut policy = policy("web", 2, mode);
+    policy.selector.insert("app".into(), "web".into());
+    policy.ports = ports.iter().copied().collect();
+    policy
 }
 
 fn add_rule(
@@ -64,19 +63,19 @@ fn external_caller(context: &mut NamespaceContext, kind: ExternalCallerKind) {
 
 type Change = fn(&mut NamespaceContext);
 
-/// One change of a STRICT namespace for each code, with the gravity that it then has.
+/// For each code, a change of a STRICT namespace that causes it, with the severity.
 const ROWS: &[(Code, Severity, Change)] = &[
     (Code::PlaintextToStrict, Severity::Error, |context| add_rule(context, Some(ClientTls::Disable), |_| {})),
     (Code::StrictUnderDisable, Severity::Error, |context| {
         context.snapshot.policies.peer =
-            vec![policy("default", 1, Some(MtlsMode::Disable)), own(Some(MtlsMode::Strict), &[])];
+            vec![policy("default", 1, Some(MtlsMode::Disable)), web_policy(Some(MtlsMode::Strict), &[])];
     }),
     (Code::MtlsToNoProxy, Severity::Error, |context| {
         pod(context).data_plane = DataPlane::None;
         add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
     (Code::MtlsToDisable, Severity::Error, |context| {
-        context.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Disable))]));
+        context.snapshot.policies.peer.push(web_policy(None, &[(8080, Some(MtlsMode::Disable))]));
         add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
     (Code::TlsToSidecar, Severity::Error, |context| add_rule(context, Some(ClientTls::Simple), |_| {})),
@@ -104,7 +103,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
     (Code::AmbientFailOpen, Severity::Error, |context| {
         ambient(context);
         context.snapshot.policies.peer[0].empty_selector = true;
-        context.snapshot.policies.peer.push(own(None, &[(9090, Some(MtlsMode::Permissive))]));
+        context.snapshot.policies.peer.push(web_policy(None, &[(9090, Some(MtlsMode::Permissive))]));
     }),
     (Code::ApiServerCall, Severity::Error, |context| external_caller(context, ExternalCallerKind::ApiServer)),
     (Code::RawProbe, Severity::Error, |context| pod(context).facts.raw_probes = vec![8080]),
@@ -118,7 +117,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         }]);
     }),
     (Code::ModeException, Severity::Warning, |context| {
-        context.snapshot.policies.peer.push(own(None, &[(8080, Some(MtlsMode::Permissive))]));
+        context.snapshot.policies.peer.push(web_policy(None, &[(8080, Some(MtlsMode::Permissive))]));
     }),
     (Code::SeveralPolicies, Severity::Warning, |context| context.snapshot.policies.peer.push(policy("young", 2, None))),
     (Code::AmbientUndetermined, Severity::Warning, |context| {
@@ -126,7 +125,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         context.snapshot.policies.peer.push(policy("twin", 1, None));
     }),
     (Code::RootSelectorIgnored, Severity::Warning, |context| {
-        let mut lost = own(Some(MtlsMode::Disable), &[]);
+        let mut lost = web_policy(Some(MtlsMode::Disable), &[]);
         lost.namespace = "istio-system".into();
         context.snapshot.policies.peer.push(lost);
     }),
@@ -137,7 +136,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         context.snapshot.policies.peer.push(canary);
     }),
     (Code::PortNumber, Severity::Warning, |context| {
-        context.snapshot.policies.peer.push(own(None, &[(80, Some(MtlsMode::Permissive))]));
+        context.snapshot.policies.peer.push(web_policy(None, &[(80, Some(MtlsMode::Permissive))]));
     }),
     (Code::LegacyInert, Severity::Warning, |context| context.inert.push("shop/default".into())),
     (Code::EmptyTls, Severity::Warning, |context| {
@@ -163,7 +162,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         add_rule(context, Some(ClientTls::IstioMutual), |rule| rule.subsets.push(subset));
         context.routed = Arc::new([(WEB.to_owned(), "v1".to_owned())].into());
     }),
-    (Code::NakedClient, Severity::Warning, |context| {
+    (Code::ClientWithoutProxy, Severity::Warning, |context| {
         context.cron_jobs.push(CronJob { name: "nightly".into(), declines_injection: true, asks_for_injection: false });
     }),
     (Code::HostNetwork, Severity::Warning, |context| {
@@ -204,14 +203,14 @@ const ROWS: &[(Code, Severity, Change)] = &[
 ];
 
 #[test]
-fn each_code_is_found_where_its_cause_is_and_nowhere_else() {
+fn each_code_is_found_with_its_cause_and_not_without() {
     assert_eq!(examine(&strict(), Purpose::BeforeSwitch).1, [], "nothing is wrong with the namespace itself");
     for (code, severity, change) in ROWS {
         let mut context = strict();
         change(&mut context);
         let (_, findings) = examine(&context, Purpose::BeforeSwitch);
-        let gravest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
-        assert_eq!(gravest, Some(*severity), "{code}: {findings:#?}");
+        let severest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
+        assert_eq!(severest, Some(*severity), "{code}: {findings:#?}");
     }
 }
 
@@ -234,7 +233,7 @@ fn a_wildcard_over_many_services_is_one_finding() {
 }
 
 #[test]
-fn what_is_in_order_is_not_talked_about() {
+fn a_namespace_in_order_has_no_finding() {
     let mut context = strict();
     add_rule(&mut context, Some(ClientTls::IstioMutual), |_| {});
     assert_eq!(examine(&context, Purpose::Status).1, []);

@@ -1,4 +1,4 @@
-//! Calls between members of the mesh that fail: what clients send is not what the port takes.
+//! Finds calls inside the mesh that fail because the port does not accept what clients send.
 
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::client_tls::{Server, WireProtocol};
@@ -7,7 +7,7 @@ use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Break, Bypass, Caller, CallerView, Overview, PortView};
 use std::collections::BTreeMap;
 
-/// How what clients send and what the port takes do not fit.
+/// Why a port does not accept what clients send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mismatch {
     AmbientToSidecar,
@@ -22,7 +22,7 @@ enum Mismatch {
 }
 
 impl Mismatch {
-    /// The finding's code, and the end of its message.
+    /// The finding's code and the second part of its message.
     const fn code_and_text(self) -> (Code, &'static str) {
         match self {
             Self::AmbientToSidecar => (Code::AmbientToSidecar, "mode STRICT refuses it"),
@@ -48,12 +48,12 @@ impl Mismatch {
     }
 }
 
-/// What makes calls fail in the same way.
+/// The cause that failing calls have in common.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     mismatch: Mismatch,
     sends: WireProtocol,
-    /// The rules that say so, or none where auto mTLS does.
+    /// The rules that decide what clients send; empty if auto mTLS decides.
     rules: Vec<String>,
     subset: Option<String>,
 }
@@ -83,7 +83,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     }
 }
 
-/// A rule of the namespace by its name alone.
+/// A rule of the namespace without the namespace.
 fn local<'a>(context: &NamespaceContext, rule: &'a str) -> &'a str {
     match rule.split_once('/') {
         Some((namespace, name)) if namespace == context.snapshot.namespace => name,
@@ -106,7 +106,7 @@ fn mismatch(context: &NamespaceContext, port: &PortView, view: &CallerView, brok
                 Mismatch::AmbientToSidecar
             } else if view.explicit || !context.snapshot.mesh.auto_mtls {
                 Mismatch::PlaintextToStrict
-            } else if !broken.says_tls {
+            } else if !broken.has_tls_label {
                 Mismatch::TlsModeLabel
             } else if above {
                 Mismatch::StrictUnderDisable
@@ -116,7 +116,7 @@ fn mismatch(context: &NamespaceContext, port: &PortView, view: &CallerView, brok
                 Mismatch::PlaintextToStrict
             }
         }
-        // Clients go by the pod's label, which says nothing of ports that its sidecar leaves alone.
+        // Clients decide by the pod's label, which does not tell that the sidecar leaves this port out.
         (WireProtocol::Mtls, Server::NoProxy)
             if workload_port.is_some_and(|workload_port| workload_port.bypass == Some(Bypass::NotCaptured)) =>
         {

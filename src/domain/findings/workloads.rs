@@ -1,4 +1,4 @@
-//! Workloads: those that nothing protects, and those that STRICT would cut off.
+//! Finds workloads that nothing protects, and workloads whose calls STRICT refuses.
 
 use super::{Code, Finding, Severity, any_strict, port_name, wants_strict};
 use crate::domain::client_tls::Server;
@@ -44,26 +44,27 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     );
 }
 
-/// F01: STRICT that nobody enforces.
+/// Ports for which the policies ask for STRICT and no proxy enforces it.
 fn unprotected(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let (mut naked, mut excluded) = (BTreeSet::new(), BTreeSet::new());
+    let (mut without_proxy, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     for PortView { service, port, workload_ports, .. } in &overview.ports {
         for workload_port in workload_ports
             .iter()
             .filter(|workload_port| wants_strict(workload_port) && workload_port.server == Server::NoProxy)
         {
-            let found = if workload_port.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut naked };
+            let found =
+                if workload_port.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut without_proxy };
             found.extend([port_name(service, port.port), workload_port.workload.clone()]);
         }
     }
-    if !naked.is_empty() {
+    if !without_proxy.is_empty() {
         let message = match context.injection() {
             Injection::Off => "STRICT is asked for, and the pods behind these ports have no proxy",
             Injection::On | Injection::Ambient => {
                 "STRICT is asked for, and the pods behind these ports have no proxy, though the namespace asks for one"
             }
         };
-        findings.push(Finding::new(Severity::Error, Code::Unprotected, message).about(naked));
+        findings.push(Finding::new(Severity::Error, Code::Unprotected, message).about(without_proxy));
     }
     if !excluded.is_empty() {
         let message = "STRICT is asked for, and the sidecar leaves these ports alone: they take plaintext";
@@ -71,11 +72,11 @@ fn unprotected(context: &NamespaceContext, overview: &Overview, findings: &mut V
     }
 }
 
-/// Those that send plaintext because nobody sends anything else for them.
+/// Clients that send plaintext because they have no proxy.
 fn clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
     let ours = |pod: &&Pod| pod.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "secure-traffic");
-    let (host, naked): (Vec<&Pod>, Vec<&Pod>) = context
+    let (host, without_proxy): (Vec<&Pod>, Vec<&Pod>) = context
         .snapshot
         .pods
         .values()
@@ -86,10 +87,10 @@ fn clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
         job.declines_injection || context.injection() == Injection::Off && !job.asks_for_injection
     };
     let jobs = context.cron_jobs.iter().filter(outside).map(|job| format!("cronjob/{}", job.name));
-    let naked: BTreeSet<String> = naked.into_iter().map(workload).chain(jobs).collect();
-    if !naked.is_empty() {
+    let without_proxy: BTreeSet<String> = without_proxy.into_iter().map(workload).chain(jobs).collect();
+    if !without_proxy.is_empty() {
         let message = "workloads without a proxy send plaintext, which STRICT ports refuse";
-        findings.push(Finding::new(severity, Code::NakedClient, message).about(naked));
+        findings.push(Finding::new(severity, Code::ClientWithoutProxy, message).about(without_proxy));
     }
     if !host.is_empty() {
         let message = "pods on their node's network send plaintext, and nothing protects them";
@@ -105,12 +106,12 @@ fn clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
     }
 }
 
-/// F18: labels that do not say what the pod does. Calls that fail for it are found with the traffic.
+/// Labels that do not match what the pod accepts. `traffic` finds the calls that fail because of them.
 fn labels(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let live = context.snapshot.pods.values().filter(|pod| !pod.facts.finished && !pod.facts.gateway);
     let wrong = live.filter(|pod| match pod.data_plane {
-        DataPlane::Sidecar => !pod.says_tls(),
-        DataPlane::None => pod.says_tls(),
+        DataPlane::Sidecar => !pod.has_tls_label(),
+        DataPlane::None => pod.has_tls_label(),
         DataPlane::Ambient | DataPlane::Pending => false,
     });
     let objects: BTreeSet<String> = wrong.map(workload).collect();
@@ -120,7 +121,7 @@ fn labels(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     }
 }
 
-/// BY-11: probes of the kubelet that go to the application itself.
+/// BY-11: the kubelet's probes that go to the application itself.
 fn probes(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let index = PolicyIndex::new(&context.snapshot.policies);
     let (mut refused, mut later) = (BTreeSet::new(), BTreeSet::new());
@@ -140,10 +141,10 @@ fn probes(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Ports of protocols in which the server speaks first, by number.
+/// Well-known ports of protocols in which the server sends first.
 const SERVER_FIRST: [(u16, &str); 5] = [(25, "SMTP"), (587, "SMTP"), (3306, "MySQL"), (21, "FTP"), (110, "POP3")];
 
-/// BY-12: under PERMISSIVE an undeclared port waits for the client's first bytes.
+/// BY-12: under PERMISSIVE, the sidecar of an undeclared port waits for the client's first bytes.
 fn server_first(overview: &Overview, findings: &mut Vec<Finding>) {
     for PortView { service, port, workload_ports, .. } in &overview.ports {
         let known = SERVER_FIRST.iter().find(|(number, _)| *number == port.port);

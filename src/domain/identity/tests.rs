@@ -1,4 +1,4 @@
-//! Chains as a mesh makes them, and as an application would forge them.
+//! Chains as a mesh issues them, and as an application forges them.
 
 use super::*;
 use rcgen::{
@@ -7,7 +7,7 @@ use rcgen::{
 };
 
 const BOARDS: &str = "spiffe://cluster.local/ns/demo/sa/boards";
-/// 2026-06-01, well within what the certificates below are valid for.
+/// 2026-06-01, when the certificates below are valid.
 const NOW: i64 = 1_780_272_000;
 
 struct Authority {
@@ -55,7 +55,7 @@ fn leaf_until(authority: &Authority, names: &[&str], year: i32) -> Vec<u8> {
 }
 
 #[test]
-fn a_chain_of_the_mesh_tells_whose_it_is() {
+fn a_chain_of_the_mesh_gives_the_identity() {
     let root = root("cluster.local");
     let identity = verify(&[leaf(&root, &[BOARDS]), root.der.clone()], &root.pem, NOW).unwrap();
     assert_eq!(identity.spiffe, BOARDS);
@@ -65,7 +65,7 @@ fn a_chain_of_the_mesh_tells_whose_it_is() {
 }
 
 #[test]
-fn an_intermediate_must_be_shown() {
+fn an_intermediate_must_be_part_of_the_chain() {
     let root = root("cluster.local");
     let between = intermediate(&root);
     let leaf = leaf(&between, &[BOARDS]);
@@ -82,7 +82,7 @@ fn another_authority_of_the_same_name_proves_nothing() {
     for chain in [
         vec![leaf(&forger, &[BOARDS])],
         vec![leaf(&forger, &[BOARDS]), forger.der.clone()],
-        // The mesh's own root, shown along with a leaf that it never signed.
+        // The mesh's own root, together with a leaf that it did not sign.
         vec![leaf(&forger, &[BOARDS]), mesh.der.clone()],
     ] {
         let refused = verify(&chain, &mesh.pem, NOW).unwrap_err();
@@ -91,7 +91,7 @@ fn another_authority_of_the_same_name_proves_nothing() {
 }
 
 #[test]
-fn a_bundle_may_hold_several_roots() {
+fn any_root_of_a_bundle_verifies() {
     let (old, new) = (root("cluster.local"), root("cluster.local"));
     let bundle = format!("# rotated\n{}\nno certificate\n{}", old.pem, new.pem);
     for authority in [&old, &new] {
@@ -101,7 +101,7 @@ fn a_bundle_may_hold_several_roots() {
 }
 
 #[test]
-fn a_certificate_has_its_time() {
+fn a_certificate_is_valid_only_in_its_period() {
     let root = root("cluster.local");
     let expired = verify(&[leaf_until(&root, &[BOARDS], 2026)], &root.pem, NOW).unwrap_err();
     assert!(expired.contains("does not verify") && expired.to_lowercase().contains("expired"), "{expired}");
@@ -112,7 +112,7 @@ fn a_certificate_has_its_time() {
 }
 
 #[test]
-fn one_spiffe_name_and_no_more() {
+fn a_certificate_needs_exactly_one_spiffe_name() {
     let root = root("cluster.local");
     for (row, names) in [
         ("none", &[][..]),
@@ -123,13 +123,13 @@ fn one_spiffe_name_and_no_more() {
         let refused = verify(&[leaf(&root, names)], &root.pem, NOW).unwrap_err();
         assert_eq!(refused, "carries no single SPIFFE name", "{row}");
     }
-    // Whose it is, is for the caller to compare.
+    // The caller compares the identity.
     let other = verify(&[leaf(&root, &["spiffe://other/ns/x/sa/y"])], &root.pem, NOW).unwrap();
     assert_eq!(other.spiffe, "spiffe://other/ns/x/sa/y");
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn malformed_certificates_are_refused() {
     let root = root("cluster.local");
     let good = leaf(&root, &[BOARDS]);
     assert_eq!(verify(&[], &root.pem, NOW).unwrap_err(), "is missing");
@@ -148,7 +148,7 @@ fn what_is_no_certificate_is_refused() {
 }
 
 #[test]
-fn the_mesh_root_itself_is_no_workload() {
+fn the_mesh_root_itself_is_not_a_workload() {
     let root = root("cluster.local");
     assert_eq!(verify(std::slice::from_ref(&root.der), &root.pem, NOW).unwrap_err(), "carries no single SPIFFE name");
 }

@@ -1,4 +1,4 @@
-//! The clients' side of a port: which callers there are to tell apart, and what each sends.
+//! Computes which kinds of callers a port has, and what each sends to it.
 
 use super::{Break, Caller, CallerView, EndpointState, speaks_http, workload};
 use crate::domain::client_tls::rules::Sorting;
@@ -11,14 +11,14 @@ use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::rule::covers;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everybody who may call, told apart as far as rules tell them apart.
+/// All kinds of callers: two clients are of one kind if the same rules apply to them.
 pub(super) struct Callers<'a> {
     context: &'a NamespaceContext,
     mesh: Mesh<'a>,
     /// The rules that the namespace's clients see, for each revision of their proxies.
     rules: Vec<VisibleRules<'a>>,
-    who: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
-    /// Subsets by the host that they are routed for.
+    kinds: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
+    /// Subsets that routes name, by host.
     routed: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
@@ -42,27 +42,27 @@ impl<'a> Callers<'a> {
             meshed().any(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway),
             meshed().any(|pod| pod.data_plane == DataPlane::Ambient),
         );
-        let own = snapshot.namespace.clone();
+        let home = snapshot.namespace.clone();
         let mut callers = Vec::new();
         if sidecars || !ambient {
-            callers.push((Caller::Own, own.clone(), ClientKind::Sidecar, BTreeMap::new()));
+            callers.push((Caller::Own, home.clone(), ClientKind::Sidecar, BTreeMap::new()));
         }
         let selectors: BTreeSet<_> = snapshot.rules.iter().map(|rule| &rule.client_selector).collect();
         for selector in selectors.into_iter().filter(|selector| !selector.is_empty()) {
-            callers.push((Caller::Selected(selector.clone()), own.clone(), ClientKind::Sidecar, selector.clone()));
+            callers.push((Caller::Selected(selector.clone()), home.clone(), ClientKind::Sidecar, selector.clone()));
         }
         if ambient {
-            callers.push((Caller::OwnAmbient, own.clone(), ClientKind::Ambient, BTreeMap::new()));
+            callers.push((Caller::OwnAmbient, home.clone(), ClientKind::Ambient, BTreeMap::new()));
         }
         let root = snapshot.mesh.root_namespace.clone();
         for namespace in others_with_rules(context) {
-            let who = Caller::Namespace(namespace.clone());
-            callers.push((who, namespace, ClientKind::Sidecar, BTreeMap::new()));
+            let caller = Caller::Namespace(namespace.clone());
+            callers.push((caller, namespace, ClientKind::Sidecar, BTreeMap::new()));
         }
-        if root != own {
+        if root != home {
             callers.push((Caller::Gateway, root, ClientKind::Gateway, BTreeMap::new()));
         }
-        // A namespace without rules of its own; its name is none that an object can have.
+        // A namespace without own rules; no namespace has an empty name.
         callers.push((Caller::Elsewhere, String::new(), ClientKind::Sidecar, BTreeMap::new()));
         let mut routed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (host, subset) in context.routed.iter() {
@@ -72,12 +72,12 @@ impl<'a> Callers<'a> {
             context,
             mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
             rules: revisions.into_iter().map(visible).collect(),
-            who: callers,
+            kinds: callers,
             routed,
         }
     }
 
-    /// What each of them sends to a port.
+    /// What each kind of caller sends to a port.
     pub(super) fn views(
         &self,
         service: &Service,
@@ -92,11 +92,11 @@ impl<'a> Callers<'a> {
             subset: None,
             headless: service.kind == ServiceKind::Headless,
             external: false,
-            all_say_tls: !endpoints.is_empty() && endpoints.iter().all(|seen| seen.pod.says_tls()),
+            all_have_tls_label: !endpoints.is_empty() && endpoints.iter().all(|seen| seen.pod.has_tls_label()),
         };
         let http = speaks_http(port);
         let mut views = Vec::new();
-        for (caller, namespace, kind, labels) in &self.who {
+        for (caller, namespace, kind, labels) in &self.kinds {
             let client = Client { namespace, labels, kind: *kind };
             let first = views.len();
             for rules in &self.rules {
@@ -144,13 +144,13 @@ impl<'a> Callers<'a> {
                 continue;
             }
             let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));
-            let came = call_outcome(sent, seen.state.server, http);
+            let outcome = call_outcome(sent, seen.state.server, http);
             let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
-            view.outcome = view.outcome.max(came);
+            view.outcome = view.outcome.max(outcome);
             view.sends.entry(workload.clone()).or_default().insert(sent);
-            if came == CallOutcome::Breaks {
-                let says_tls = seen.pod.says_tls();
-                view.breaks.insert(Break { sends: sent, server: seen.state.server, workload, says_tls });
+            if outcome == CallOutcome::Breaks {
+                let has_tls_label = seen.pod.has_tls_label();
+                view.breaks.insert(Break { sends: sent, server: seen.state.server, workload, has_tls_label });
             }
         }
         view
@@ -177,7 +177,7 @@ fn add_view(views: &mut Vec<CallerView>, first: usize, view: CallerView) {
     known.breaks.extend(view.breaks);
 }
 
-/// Other namespaces whose rules cover, or could cover, a Service of this one: their clients may send something else.
+/// Other namespaces with a rule that covers a Service of this one: their clients may send something else.
 fn others_with_rules(context: &NamespaceContext) -> BTreeSet<String> {
     let snapshot = &context.snapshot;
     let home = format!(".{}.svc.{}", snapshot.namespace, snapshot.mesh.cluster_domain);

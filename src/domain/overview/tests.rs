@@ -1,44 +1,13 @@
 use super::*;
 use crate::domain::mesh::{Capture, ClientTls, MtlsMode};
-use crate::domain::testing::{policy, rule, shop};
-use std::sync::Arc;
-
-/// The namespace `shop` with nothing around it but its own rules.
-pub(crate) fn namespace_context(services: &[&str]) -> NamespaceContext {
-    let mut snapshot = shop(services);
-    for pod in snapshot.pods.values_mut() {
-        pod.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
-    }
-    NamespaceContext {
-        snapshot,
-        namespace_labels: BTreeMap::new(),
-        rules: Arc::default(),
-        routed: Arc::default(),
-        external_callers: Vec::new(),
-        cron_jobs: Vec::new(),
-        identity_policies: Vec::new(),
-        inert: Vec::new(),
-        observed: Some(Vec::new()),
-        unread: Vec::new(),
-    }
-}
-
-/// Gives a survey rules, the namespace's own among them.
-pub(crate) fn with_rules(
-    mut context: NamespaceContext,
-    rules: Vec<crate::domain::mesh::DestinationRule>,
-) -> NamespaceContext {
-    context.snapshot.rules = rules.iter().filter(|rule| rule.namespace == "shop").cloned().collect();
-    context.rules = Arc::new(rules);
-    context
-}
+use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 
 fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {
     overview.ports[0].callers.iter().find(|view| view.caller == *caller).expect("that caller")
 }
 
 #[test]
-fn a_port_says_its_mode_and_who_decides() {
+fn a_port_has_its_mode_and_the_policy_that_decides_it() {
     let mut context = namespace_context(&["web"]);
     let mut port = policy("web", 2, Some(MtlsMode::Strict));
     port.selector.insert("app".into(), "web".into());
@@ -54,7 +23,7 @@ fn a_port_says_its_mode_and_who_decides() {
 type Change = fn(&mut Pod);
 
 #[test]
-fn what_nobody_enforces_is_told_apart() {
+fn a_port_without_enforcement_has_the_reason() {
     let strict = vec![policy("default", 1, Some(MtlsMode::Strict))];
     let rows: [(Change, Server, Option<Bypass>); 5] = [
         (|_| {}, Server::Mode(MtlsMode::Strict), None),
@@ -78,7 +47,7 @@ fn what_nobody_enforces_is_told_apart() {
 }
 
 #[test]
-fn callers_are_told_apart_by_their_rules() {
+fn callers_with_different_rules_have_different_outcomes() {
     let mut foreign = rule("plain", "web.shop.svc.cluster.local", Some(ClientTls::Disable));
     foreign.namespace = "front".into();
     let mut context = with_rules(namespace_context(&["web"]), vec![foreign]);
@@ -110,13 +79,13 @@ fn every_revision_of_the_clients_counts() {
 }
 
 #[test]
-fn a_workload_without_a_service_has_its_mode_too() {
+fn a_workload_without_a_service_has_a_mode_for_each_exception() {
     let mut context = namespace_context(&["web"]);
     context.snapshot.services.clear();
-    let mut own = policy("web", 2, Some(MtlsMode::Strict));
-    own.selector.insert("app".into(), "web".into());
-    own.ports.insert(9090, Some(MtlsMode::Disable));
-    context.snapshot.policies.peer = vec![own];
+    let mut web_policy = policy("web", 2, Some(MtlsMode::Strict));
+    web_policy.selector.insert("app".into(), "web".into());
+    web_policy.ports.insert(9090, Some(MtlsMode::Disable));
+    context.snapshot.policies.peer = vec![web_policy];
     let found: Vec<_> = overview(&context)
         .others
         .into_iter()
@@ -126,7 +95,7 @@ fn a_workload_without_a_service_has_its_mode_too() {
 }
 
 #[test]
-fn http_is_what_a_port_says_of_itself() {
+fn app_protocol_or_port_name_declares_http() {
     for (name, app_protocol, expected) in [
         ("http", None, true),
         ("http-web", None, true),

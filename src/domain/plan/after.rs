@@ -114,8 +114,7 @@ mod tests {
     use crate::domain::findings::{Code, Purpose, Severity, examine};
     use crate::domain::mesh::{DataPlane, MtlsMode};
     use crate::domain::namespace_context::NamespaceContext;
-    use crate::domain::overview::tests::{namespace_context, with_rules};
-    use crate::domain::testing::{ENABLE, policy, rule, shop};
+    use crate::domain::testing::{ENABLE, namespace_context, policy, rule, shop, with_rules};
 
     /// The errors that are left once STRICT is on.
     fn errors(context: &NamespaceContext, request: &SwitchRequest) -> Vec<Code> {
@@ -134,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_another_namespace_is_one() {
+    fn a_rule_of_another_namespace_is_an_error() {
         let mut foreign = rule("plain", "*.local", Some(ClientTls::Disable));
         foreign.namespace = "front".into();
         assert_eq!(errors(&with_rules(namespace_context(&["web"]), vec![foreign]), &ENABLE), [Code::PlaintextToStrict]);
     }
 
     #[test]
-    fn a_plan_that_is_carried_out_has_nothing_left_to_do() {
+    fn a_plan_for_the_state_after_a_plan_has_no_writes() {
         let mut snapshot = shop(&["api", "web"]);
         snapshot.rules.push(rule("web", "web", Some(ClientTls::Simple)));
         snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Permissive)));
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_without_a_sidecar_would_be_open() {
+    fn a_workload_without_a_sidecar_is_unprotected() {
         let mut context = namespace_context(&["web"]);
         let pod = context.snapshot.pods.get_mut("web-0").expect("a pod");
         pod.data_plane = DataPlane::None;

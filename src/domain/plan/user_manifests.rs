@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn they_come_in_the_order_that_loses_no_call() {
+    fn phases_come_in_the_order_that_loses_no_call() {
         let order = |direction: Direction| {
             let policies = [policy_manifest("one", None), policy_manifest("all", Some(direction.mode()))];
             let changes = policies.into_iter().chain([rule_manifest("b"), rule_manifest("a")]).collect();

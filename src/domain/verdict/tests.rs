@@ -1,12 +1,12 @@
-//! The reading tables row by row, and what must hold for every observation.
+//! Tables of observations with their verdicts, and properties of all verdicts.
 
 use super::*;
-use crate::domain::effective::{AppliedPolicy, Effective, Level};
 use crate::domain::evidence::Sources;
 use crate::domain::identity::PeerIdentity;
 use crate::domain::mesh::{DataPlane, MtlsMode};
 use crate::domain::probe::Hello;
 use crate::domain::proxy::{Connections, ProxyReport, Weight};
+use crate::domain::testing::{self, case, effective, endpoint_case, from_sidecar, hello, http, no_certificate, reset};
 use proptest::prelude::*;
 
 const TRUST_DOMAIN: &str = "cluster.local";
@@ -15,82 +15,24 @@ const PARAMS: JudgeParams<'static> =
     JudgeParams { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, mesh_client_counts: false };
 
 fn identity() -> PeerIdentity {
-    PeerIdentity {
-        spiffe: "spiffe://cluster.local/ns/demo/sa/boards".to_owned(),
-        issuer: "O=cluster.local".to_owned(),
-        expires: 4_102_444_800,
-    }
+    testing::identity("boards")
 }
 
-fn mode(mode: Option<MtlsMode>) -> Effective {
-    let step = AppliedPolicy {
-        level: Level::Namespace,
-        namespace: "demo".to_owned(),
-        name: "default".to_owned(),
-        mode: Some(MtlsMode::Strict),
-    };
-    Effective { mode, chain: if mode == Some(MtlsMode::Strict) { vec![step] } else { Vec::new() } }
-}
-
-/// An endpoint as STRICT wants it: meshed, captured, with a known identity.
+/// An endpoint as STRICT needs it: meshed, captured, with a known identity.
 fn endpoint() -> EndpointCase {
-    EndpointCase {
-        address: "10.0.0.1".to_owned(),
-        port: 8080,
-        pod: Some("boards-1".to_owned()),
-        data_plane: DataPlane::Sidecar,
-        captured: true,
-        mode: mode(Some(MtlsMode::Strict)),
-        identity: Some("/ns/demo/sa/boards".to_owned()),
-    }
+    endpoint_case(Some(MtlsMode::Strict))
 }
 
 fn endpoint_in(wanted: MtlsMode) -> EndpointCase {
-    EndpointCase { mode: mode(Some(wanted)), ..endpoint() }
+    EndpointCase { mode: effective(Some(wanted)), ..endpoint() }
 }
 
-fn case(endpoints: Vec<EndpointCase>) -> Case {
-    Case {
-        service: "boards".to_owned(),
-        namespace: "demo".to_owned(),
-        port: 8080,
-        port_name: "http".to_owned(),
-        path: "/".to_owned(),
-        explicit_path: false,
-        host: "boards.demo.svc.cluster.local".to_owned(),
-        endpoints,
-        unready: Vec::new(),
-    }
-}
-
-/// What curl says where no byte came back.
+/// A sample without any byte of an answer.
 fn silent(exit: i32, connected: bool) -> Sample {
     Sample { exit, connected, ..Sample::default() }
 }
 
-fn reset() -> Sample {
-    Sample { message: Some("Recv failure: Connection reset by peer".to_owned()), ..silent(56, true) }
-}
-
-fn http(status: u16) -> Sample {
-    Sample { http_status: Some(status), bytes: 200, connected: true, ..Sample::default() }
-}
-
-fn from_sidecar(status: u16) -> Sample {
-    Sample { from_sidecar: true, ..http(status) }
-}
-
-/// The hello that a STRICT sidecar answers.
-fn hello() -> Hello {
-    Hello { exit: 16, certificate_requested: true, chain: vec![vec![1]], identity: Some(Ok(identity())) }
-}
-
-/// No certificate came: what anything but STRICT shows.
-fn no_hello() -> Hello {
-    Hello { exit: 35, ..Hello::default() }
-}
-
-/// SPIFFE-named, asks for a client certificate, and is not the mesh's.
+/// A certificate with a SPIFFE name that the mesh did not issue, and a request for a client certificate.
 fn forged_hello() -> Hello {
     Hello { identity: Some(Err("does not verify against the mesh root (UnknownIssuer)".to_owned())), ..hello() }
 }
@@ -109,7 +51,7 @@ fn everywhere(sample: &Sample, hello: Hello) -> Observation {
 }
 
 /// `rejected`, `accepted: …` or `inconclusive: …`, for tables.
-fn word(verdict: &Verdict) -> String {
+fn text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Accepted(accepted_by) => format!("accepted: {accepted_by}"),
         Verdict::Rejected(_) => "rejected".to_owned(),
@@ -126,9 +68,10 @@ const SIDECAR_503: &str = "accepted: HTTP 503: the sidecar let it in, the applic
 const OWN_TLS_400: &str = "accepted: HTTP 400: the application speaks TLS itself";
 const NOT_HTTP: &str = "accepted: bytes came back, not HTTP";
 
-/// One row a situation that was measured on a real mesh.
+/// Situations that were measured on a real mesh, with their verdicts.
 #[test]
-fn situations_as_measured() {
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn measured_situations_have_their_verdict() {
     use MtlsMode::{Disable, Permissive, Strict};
     let strict = endpoint_in(Strict);
     let permissive = endpoint_in(Permissive);
@@ -139,45 +82,57 @@ fn situations_as_measured() {
     let rows: Vec<(&str, &EndpointCase, Sample, Hello, &str)> = vec![
         ("STRICT, however it came about", &strict, reset(), hello(), "rejected"),
         ("STRICT, large or HTTP/2 sends", &strict, silent(55, true), hello(), "rejected"),
-        ("PERMISSIVE", &permissive, http(200), no_hello(), "accepted: HTTP 200"),
-        ("DISABLE", &disabled, http(200), no_hello(), "accepted: HTTP 200"),
-        ("no sidecar", &unmeshed, http(200), no_hello(), "accepted: HTTP 200"),
-        ("port excluded from capture under STRICT", &excluded, http(200), no_hello(), "accepted: HTTP 200"),
-        ("authorization DENY under PERMISSIVE, HTTP port", &permissive, from_sidecar(403), no_hello(), SIDECAR_403),
+        ("PERMISSIVE", &permissive, http(200), no_certificate(), "accepted: HTTP 200"),
+        ("DISABLE", &disabled, http(200), no_certificate(), "accepted: HTTP 200"),
+        ("no sidecar", &unmeshed, http(200), no_certificate(), "accepted: HTTP 200"),
+        ("port excluded from capture under STRICT", &excluded, http(200), no_certificate(), "accepted: HTTP 200"),
+        (
+            "authorization DENY under PERMISSIVE, HTTP port",
+            &permissive,
+            from_sidecar(403),
+            no_certificate(),
+            SIDECAR_403,
+        ),
         (
             "authorization DENY under PERMISSIVE, TCP port",
             &permissive,
             silent(52, true),
-            no_hello(),
+            no_certificate(),
             "inconclusive: closed-not-reset",
         ),
-        ("dead application under PERMISSIVE, HTTP port", &permissive, from_sidecar(503), no_hello(), SIDECAR_503),
+        ("dead application under PERMISSIVE, HTTP port", &permissive, from_sidecar(503), no_certificate(), SIDECAR_503),
         (
             "dead application under PERMISSIVE, TCP port",
             &permissive,
             reset(),
-            no_hello(),
+            no_certificate(),
             "inconclusive: reset-without-evidence",
         ),
         (
             "application resets, PERMISSIVE TCP port",
             &permissive,
             reset(),
-            no_hello(),
+            no_certificate(),
             "inconclusive: reset-without-evidence",
         ),
-        ("application resets, no sidecar", &unmeshed, reset(), no_hello(), "inconclusive: target-not-meshed"),
-        ("application closes, no sidecar", &unmeshed, silent(52, true), no_hello(), "inconclusive: closed-not-reset"),
-        ("nothing listens, no sidecar", &unmeshed, silent(7, false), no_hello(), "inconclusive: refused"),
-        ("TCP echo or banner under PERMISSIVE", &permissive, silent(1, true), no_hello(), NOT_HTTP),
-        ("application answers 400, and no TLS hello", &permissive, http(400), no_hello(), "accepted: HTTP 400"),
+        ("application resets, no sidecar", &unmeshed, reset(), no_certificate(), "inconclusive: target-not-meshed"),
+        (
+            "application closes, no sidecar",
+            &unmeshed,
+            silent(52, true),
+            no_certificate(),
+            "inconclusive: closed-not-reset",
+        ),
+        ("nothing listens, no sidecar", &unmeshed, silent(7, false), no_certificate(), "inconclusive: refused"),
+        ("TCP echo or banner under PERMISSIVE", &permissive, silent(1, true), no_certificate(), NOT_HTTP),
+        ("application answers 400, and no TLS hello", &permissive, http(400), no_certificate(), "accepted: HTTP 400"),
         ("application answers 400, and the mesh a hello", &permissive, http(400), hello(), "accepted: HTTP 400"),
         ("application speaks TLS itself and answers 400", &permissive, http(400), forged_hello(), OWN_TLS_400),
         (
             "application speaks TLS itself and hangs up",
             &permissive,
             silent(52, true),
-            no_hello(),
+            no_certificate(),
             "inconclusive: closed-not-reset",
         ),
         (
@@ -220,46 +175,46 @@ fn situations_as_measured() {
             hello(),
             "inconclusive: reset-without-evidence",
         ),
-        ("no endpoints or refused", &strict, silent(7, false), no_hello(), "inconclusive: refused"),
-        ("address that leads nowhere", &strict, silent(28, false), no_hello(), "inconclusive: connect-timeout"),
-        ("unknown name", &strict, silent(6, false), no_hello(), "inconclusive: dns"),
+        ("no endpoints or refused", &strict, silent(7, false), no_certificate(), "inconclusive: refused"),
+        ("address that leads nowhere", &strict, silent(28, false), no_certificate(), "inconclusive: connect-timeout"),
+        ("unknown name", &strict, silent(6, false), no_certificate(), "inconclusive: dns"),
     ];
     for (situation, endpoint, sample, hello, expected) in rows {
         let verdict = judged(&case(vec![endpoint.clone()]), &everywhere(&sample, hello));
-        assert_eq!(word(&verdict), expected, "{situation}");
+        assert_eq!(text(&verdict), expected, "{situation}");
     }
 }
 
-/// One row a line of the reading table: what one plaintext request at a STRICT, meshed port says.
+/// The verdict for each result of a plaintext request at a STRICT, meshed port.
 #[test]
-fn curls_codes_together_with_what_came_back() {
+fn exit_codes_are_judged_together_with_the_answer() {
     let strict = case(vec![endpoint()]);
     let rows: Vec<(&str, Sample, Hello, &str)> = vec![
         ("56, connected, with evidence", reset(), hello(), "rejected"),
-        ("56, connected, without", reset(), no_hello(), "inconclusive: reset-without-evidence"),
+        ("56, connected, without", reset(), no_certificate(), "inconclusive: reset-without-evidence"),
         ("52, connected", silent(52, true), hello(), "inconclusive: closed-not-reset"),
-        ("0, the application's 2xx", http(204), no_hello(), "accepted: HTTP 204"),
-        ("0, the application's 401", http(401), no_hello(), "accepted: HTTP 401"),
-        ("0, the application's 404", http(404), no_hello(), "accepted: HTTP 404"),
-        ("0, the application's own 403", http(403), no_hello(), "accepted: HTTP 403"),
-        ("0, 403 of the sidecar", from_sidecar(403), no_hello(), SIDECAR_403),
-        ("22, 403 of the sidecar", Sample { exit: 22, ..from_sidecar(403) }, no_hello(), SIDECAR_403),
-        ("0, 503 of the sidecar", from_sidecar(503), no_hello(), SIDECAR_503),
-        ("22, 503 of the sidecar", Sample { exit: 22, ..from_sidecar(503) }, no_hello(), SIDECAR_503),
-        ("0, the application's own 503", http(503), no_hello(), "accepted: HTTP 503"),
-        ("0, 400", http(400), no_hello(), "accepted: HTTP 400"),
-        ("1, bytes of no HTTP", Sample { bytes: 7, ..silent(1, true) }, no_hello(), NOT_HTTP),
-        ("1, HTTP/0.9, nothing counted", silent(1, true), no_hello(), NOT_HTTP),
-        ("8, weird reply", silent(8, true), no_hello(), NOT_HTTP),
+        ("0, the application's 2xx", http(204), no_certificate(), "accepted: HTTP 204"),
+        ("0, the application's 401", http(401), no_certificate(), "accepted: HTTP 401"),
+        ("0, the application's 404", http(404), no_certificate(), "accepted: HTTP 404"),
+        ("0, the application's own 403", http(403), no_certificate(), "accepted: HTTP 403"),
+        ("0, 403 of the sidecar", from_sidecar(403), no_certificate(), SIDECAR_403),
+        ("22, 403 of the sidecar", Sample { exit: 22, ..from_sidecar(403) }, no_certificate(), SIDECAR_403),
+        ("0, 503 of the sidecar", from_sidecar(503), no_certificate(), SIDECAR_503),
+        ("22, 503 of the sidecar", Sample { exit: 22, ..from_sidecar(503) }, no_certificate(), SIDECAR_503),
+        ("0, the application's own 503", http(503), no_certificate(), "accepted: HTTP 503"),
+        ("0, 400", http(400), no_certificate(), "accepted: HTTP 400"),
+        ("1, bytes of no HTTP", Sample { bytes: 7, ..silent(1, true) }, no_certificate(), NOT_HTTP),
+        ("1, HTTP/0.9, nothing counted", silent(1, true), no_certificate(), NOT_HTTP),
+        ("8, weird reply", silent(8, true), no_certificate(), NOT_HTTP),
         ("56, reset after some bytes", Sample { bytes: 12, ..reset() }, hello(), NOT_HTTP),
         ("28, slow answer after some bytes", Sample { bytes: 1, ..silent(28, true) }, hello(), NOT_HTTP),
         ("56, reset after a status line", Sample { exit: 56, ..http(200) }, hello(), "accepted: HTTP 200"),
         ("56, never connected", silent(56, false), hello(), "inconclusive: unexpected"),
         ("52, never connected", silent(52, false), hello(), "inconclusive: unexpected"),
-        ("7", silent(7, false), no_hello(), "inconclusive: refused"),
-        ("28, never connected", silent(28, false), no_hello(), "inconclusive: connect-timeout"),
+        ("7", silent(7, false), no_certificate(), "inconclusive: refused"),
+        ("28, never connected", silent(28, false), no_certificate(), "inconclusive: connect-timeout"),
         ("28, connected", silent(28, true), hello(), "inconclusive: read-timeout"),
-        ("6", silent(6, false), no_hello(), "inconclusive: dns"),
+        ("6", silent(6, false), no_certificate(), "inconclusive: dns"),
         ("35, TLS by mistake", silent(35, true), hello(), "inconclusive: unexpected"),
         ("126, curl cannot be run", silent(126, false), hello(), "inconclusive: unexpected"),
         ("127, no curl", silent(127, false), hello(), "inconclusive: unexpected"),
@@ -267,10 +222,10 @@ fn curls_codes_together_with_what_came_back() {
         ("139, crashed", silent(139, true), hello(), "inconclusive: unexpected"),
     ];
     for (row, sample, hello, expected) in rows {
-        assert_eq!(word(&judged(&strict, &everywhere(&sample, hello))), expected, "{row}");
+        assert_eq!(text(&judged(&strict, &everywhere(&sample, hello))), expected, "{row}");
     }
     let nothing = Observation { endpoints: vec![EndpointObservation::default()], ..Observation::default() };
-    assert_eq!(word(&judged(&strict, &nothing)), "inconclusive: lost-output", "no record at all");
+    assert_eq!(text(&judged(&strict, &nothing)), "inconclusive: lost-output", "no record at all");
 }
 
 /// The evidence, with one piece changed at a time.
@@ -283,7 +238,7 @@ fn each_piece_of_evidence_is_needed() {
         ("nothing missing", sound.clone(), Some(hello()), "rejected"),
         (
             "the mode is unknown",
-            EndpointCase { mode: mode(None), ..endpoint() },
+            EndpointCase { mode: effective(None), ..endpoint() },
             Some(hello()),
             "inconclusive: mode-unknown",
         ),
@@ -334,20 +289,24 @@ fn each_piece_of_evidence_is_needed() {
     for (row, endpoint, hello, expected) in rows {
         let endpoints = vec![EndpointObservation { samples: vec![reset(); ATTEMPTS], hello, proxy: None }];
         let seen = Observation { service: vec![reset(); ATTEMPTS], endpoints, ..Observation::default() };
-        assert_eq!(word(&judged(&case(vec![endpoint]), &seen)), expected, "{row}");
+        assert_eq!(text(&judged(&case(vec![endpoint]), &seen)), expected, "{row}");
     }
 }
 
 #[test]
-fn several_endpoints_and_the_services_own_address() {
+fn every_endpoint_and_the_services_address_count() {
     let two = case(vec![endpoint(), EndpointCase { address: "10.0.0.2".to_owned(), ..endpoint() }]);
     let good = || seen(&reset(), hello());
     let observed = |service: Vec<Sample>, endpoints: Vec<EndpointObservation>| {
-        word(&judged(&two, &Observation { service, endpoints, ..Observation::default() }))
+        text(&judged(&two, &Observation { service, endpoints, ..Observation::default() }))
     };
     let resets = || vec![reset(); ATTEMPTS];
     assert_eq!(observed(resets(), vec![good(), good()]), "rejected");
-    assert_eq!(observed(resets(), vec![good(), seen(&http(200), no_hello())]), "accepted: HTTP 200", "one of two open");
+    assert_eq!(
+        observed(resets(), vec![good(), seen(&http(200), no_certificate())]),
+        "accepted: HTTP 200",
+        "one of two open"
+    );
     assert_eq!(
         observed(vec![reset(), http(200), reset()], vec![good(), good()]),
         "accepted: HTTP 200",
@@ -369,11 +328,11 @@ fn several_endpoints_and_the_services_own_address() {
     assert_eq!(observed(resets(), vec![good(), mixed]), "inconclusive: not-steady");
     let closing = EndpointObservation { samples: vec![reset(), silent(52, true), reset()], ..good() };
     assert_eq!(observed(resets(), vec![good(), closing]), "inconclusive: closed-not-reset");
-    assert_eq!(word(&judged(&case(Vec::new()), &Observation::default())), "inconclusive: no-endpoints");
+    assert_eq!(text(&judged(&case(Vec::new()), &Observation::default())), "inconclusive: no-endpoints");
 }
 
 #[test]
-fn a_rejection_carries_the_evidence_of_every_endpoint() {
+fn a_rejection_has_the_evidence_of_every_endpoint() {
     let two = case(vec![endpoint(), EndpointCase { address: "10.0.0.2".to_owned(), ..endpoint() }]);
     let seen = Observation {
         service: vec![reset(); ATTEMPTS],
@@ -381,10 +340,12 @@ fn a_rejection_carries_the_evidence_of_every_endpoint() {
         ..Observation::default()
     };
     let Verdict::Rejected(evidence) = judged(&two, &seen) else { panic!("not rejected") };
-    let places: Vec<&str> = evidence.iter().map(|one| one.endpoint.as_str()).collect();
-    assert_eq!(places, ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    let endpoints: Vec<&str> = evidence.iter().map(|evidence| evidence.endpoint.as_str()).collect();
+    assert_eq!(endpoints, ["10.0.0.1:8080", "10.0.0.2:8080"]);
     assert!(
-        evidence.iter().all(|one| one.policy.as_deref() == Some("demo/default") && one.refused == ATTEMPTS),
+        evidence
+            .iter()
+            .all(|evidence| evidence.policy.as_deref() == Some("demo/default") && evidence.refused == ATTEMPTS),
         "{evidence:?}"
     );
 }
@@ -409,7 +370,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
     )
 }
 
-/// Mostly resets, so that rejections come about too.
+/// Mostly resets, so that some verdicts are rejections.
 fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
     prop_oneof![
         3 => Just(vec![reset(); ATTEMPTS]),
@@ -427,11 +388,11 @@ fn any_hello() -> impl Strategy<Value = Option<Hello>> {
         1 => Just(None),
     ];
     let requested = prop::bool::weighted(0.8);
-    let one = (verified, requested, any::<bool>()).prop_map(|(identity, certificate_requested, empty)| {
+    let hello = (verified, requested, any::<bool>()).prop_map(|(identity, certificate_requested, empty)| {
         let chain = if empty && identity.is_none() { Vec::new() } else { vec![vec![1]] };
         Hello { exit: 16, certificate_requested, chain, identity }
     });
-    prop::option::weighted(0.9, one)
+    prop::option::weighted(0.9, hello)
 }
 
 fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> {
@@ -441,10 +402,10 @@ fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> 
     ];
     let wanted =
         prop_oneof![6 => Just(Some(Strict)), 1 => Just(Some(Permissive)), 1 => Just(Some(Disable)), 1 => Just(None)];
-    let own = prop::option::weighted(0.9, Just("/ns/demo/sa/boards".to_owned()));
-    (plane, prop::bool::weighted(0.9), wanted, own, any_samples(), any_hello(), any_proxy()).prop_map(
+    let identity = prop::option::weighted(0.9, Just("/ns/demo/sa/boards".to_owned()));
+    (plane, prop::bool::weighted(0.9), wanted, identity, any_samples(), any_hello(), any_proxy()).prop_map(
         |(data_plane, captured, wanted, identity, samples, hello, proxy)| {
-            let case = EndpointCase { data_plane, captured, mode: mode(wanted), identity, ..endpoint() };
+            let case = EndpointCase { data_plane, captured, mode: effective(wanted), identity, ..endpoint() };
             (case, EndpointObservation { samples, hello, proxy })
         },
     )
@@ -457,14 +418,14 @@ fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyReport, String>>> {
         served,
         other: 0,
     });
-    let word = prop_oneof![
+    let report = prop_oneof![
         4 => Just(ProxyReport::Enforces { chains: 1 }),
         1 => Just(ProxyReport::LetsPlaintextIn),
         1 => Just(ProxyReport::TlsWithoutClientCertificate),
         1 => Just(ProxyReport::NothingLoaded),
         1 => connections.prop_map(ProxyReport::Connections),
     ];
-    prop_oneof![2 => Just(None), 1 => Just(Some(Err("timed out".to_owned()))), 3 => word.prop_map(|word| Some(Ok(word)))]
+    prop_oneof![2 => Just(None), 1 => Just(Some(Err("timed out".to_owned()))), 3 => report.prop_map(|report| Some(Ok(report)))]
 }
 
 fn any_case() -> impl Strategy<Value = (Case, Observation)> {
@@ -474,33 +435,33 @@ fn any_case() -> impl Strategy<Value = (Case, Observation)> {
     })
 }
 
-/// Everything that a rejection of this endpoint stands on, said a second time and without `evidence`.
+/// Whether a rejection of this endpoint is proven, computed a second time without `evidence`.
 fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     let refused = |exits: &[i32]| {
         seen.samples.iter().all(|sample| {
             exits.contains(&sample.exit) && sample.connected && sample.bytes == 0 && sample.http_status.is_none()
         })
     };
-    let own = case.identity.as_ref().map(|path| format!("spiffe://{TRUST_DOMAIN}{path}"));
+    let expected = case.identity.as_ref().map(|path| format!("spiffe://{TRUST_DOMAIN}{path}"));
     let shown = seen.hello.as_ref().and_then(|hello| hello.identity.clone());
-    let certificate = own.is_some()
+    let certificate = expected.is_some()
         && seen.hello.as_ref().is_some_and(|hello| hello.certificate_requested)
-        && shown.clone().and_then(Result::ok).map(|identity| identity.spiffe) == own;
+        && shown.clone().and_then(Result::ok).map(|identity| identity.spiffe) == expected;
     let ztunnel = matches!(case.data_plane, DataPlane::Ambient | DataPlane::Pending);
     let strict = case.mode.mode == Some(MtlsMode::Strict);
-    // A hello whose record is lost, or whose chain cannot be checked, says nothing; any other that does not prove
-    // the mesh speaks against it.
-    let mute = seen.hello.as_ref().is_none_or(|hello| hello.identity.is_none() && !hello.chain.is_empty());
+    // A hello whose record is lost or whose chain cannot be checked is neutral; any other without the mesh's
+    // certificate contradicts a rejection.
+    let is_neutral = seen.hello.as_ref().is_none_or(|hello| hello.identity.is_none() && !hello.chain.is_empty());
     let (network, contradicts) = match case.mode.mode {
         Some(MtlsMode::Strict) | None if ztunnel => (false, false),
-        Some(MtlsMode::Strict) => (certificate, !certificate && !mute),
+        Some(MtlsMode::Strict) => (certificate, !certificate && !is_neutral),
         Some(_) => (false, true),
-        None => (false, !certificate && !mute),
+        None => (false, !certificate && !is_neutral),
     };
-    let word = seen.proxy.as_ref().and_then(|word| word.as_ref().ok());
-    let worth = word.map_or(Weight::Silent, |word| word.weight(seen.samples.len()));
-    let by_network = network && strict && refused(&[55, 56]) && worth != Weight::Contradicts;
-    let by_proxy = worth == Weight::Supports && !contradicts && refused(&[52, 55, 56]);
+    let report = seen.proxy.as_ref().and_then(|report| report.as_ref().ok());
+    let weight = report.map_or(Weight::Silent, |report| report.weight(seen.samples.len()));
+    let by_network = network && strict && refused(&[55, 56]) && weight != Weight::Contradicts;
+    let by_proxy = weight == Weight::Supports && !contradicts && refused(&[52, 55, 56]);
     seen.samples.len() >= ATTEMPTS && case.data_plane != DataPlane::None && case.captured && (by_network || by_proxy)
 }
 
@@ -569,8 +530,8 @@ proptest! {
 
     #[test]
     fn fewer_records_than_asked_reject_nothing((case, mut seen) in any_case(), at in 0usize..8) {
-        let ways = seen.endpoints.len() + 1;
-        match seen.endpoints.get_mut(at % ways) {
+        let places = seen.endpoints.len() + 1;
+        match seen.endpoints.get_mut(at % places) {
             Some(endpoint) => endpoint.samples.truncate(ATTEMPTS - 1),
             None => seen.service.truncate(ATTEMPTS - 1),
         }
@@ -593,8 +554,8 @@ fn a_400_that_asks_for_tls_in_its_body_comes_from_an_application_that_speaks_tls
         ("<center>The plain HTTP request was sent to HTTPS port</center>", OWN_TLS_400),
         ("{\"error\": \"missing parameter\"}", "accepted: HTTP 400"),
     ] {
-        let seen = Observation { body: Some(body.to_owned()), ..everywhere(&http(400), no_hello()) };
-        assert_eq!(word(&judged(&case(vec![endpoint()]), &seen)), expected, "{body}");
+        let seen = Observation { body: Some(body.to_owned()), ..everywhere(&http(400), no_certificate()) };
+        assert_eq!(text(&judged(&case(vec![endpoint()]), &seen)), expected, "{body}");
     }
 }
 

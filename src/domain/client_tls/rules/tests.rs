@@ -9,13 +9,13 @@ fn found(rules: &[DestinationRule], namespace: &str, app: &str, default_export: 
     let sorting = Sorting { root: "istio-system", cluster_domain: "cluster.local", default_export, revision: None };
     let labels = [("app".to_owned(), app.to_owned())].into();
     let client = Client { namespace, labels: &labels, kind: ClientKind::Sidecar };
-    let book = VisibleRules::new(rules, sorting);
+    let visible = VisibleRules::new(rules, sorting);
     let names = |found: InForce<'_>| found.rules().iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join("+");
-    book.in_force(client, HOST, "shop").map_or_else(|| "none".to_owned(), names)
+    visible.in_force(client, HOST, "shop").map_or_else(|| "none".to_owned(), names)
 }
 
 #[test]
-fn a_mesh_can_keep_rules_at_home_by_default() {
+fn the_mesh_can_limit_rules_to_their_namespace_by_default() {
     let rules = [rule("web", HOST, Some(ClientTls::Disable))];
     for (default_export, client, expected) in
         [(&[][..], "other", "web"), (&[".".to_owned()], "other", "none"), (&[".".to_owned()], "shop", "web")]
@@ -25,7 +25,7 @@ fn a_mesh_can_keep_rules_at_home_by_default() {
 }
 
 #[test]
-fn a_rule_for_other_namespaces_is_none_of_its_own() {
+fn a_rule_exported_to_another_namespace_does_not_apply_in_its_own() {
     let mut elsewhere = rule("elsewhere", HOST, Some(ClientTls::Disable));
     elsewhere.export_to = vec!["other".into()];
     let rules = [elsewhere];
@@ -34,9 +34,9 @@ fn a_rule_for_other_namespaces_is_none_of_its_own() {
     }
 }
 
-/// DR-8, as istiod's own code answers it.
+/// DR-8; the expected values are what istiod's own code returns.
 #[test]
-fn a_private_rule_beside_one_for_some_clients_is_lost_to_the_others() {
+fn a_private_rule_beside_one_with_a_selector_does_not_apply_to_other_clients() {
     let mut some = rule("some", HOST, None);
     some.client_selector.insert("app".into(), "batch".into());
     let mut private = rule("private", HOST, Some(ClientTls::IstioMutual));

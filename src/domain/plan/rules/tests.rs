@@ -94,7 +94,7 @@ fn places_that_override_the_top_are_set_too() {
 }
 
 #[test]
-fn how_rules_are_chosen() {
+fn the_choice_decides_whether_rules_are_created() {
     for (choice, auto_mtls, legacy, expected) in [
         (RuleChoice::Always, true, false, &["web created"][..]),
         (RuleChoice::Auto, true, false, &[]),
@@ -115,7 +115,7 @@ fn how_rules_are_chosen() {
 }
 
 #[test]
-fn of_several_rules_the_one_in_force_is_edited_with_a_warning() {
+fn among_several_rules_the_one_in_force_is_edited_with_a_warning() {
     let mut snapshot = shop(&["web"]);
     let mut young = rule("young", "web", Some(Disable));
     young.created = 2;
@@ -201,20 +201,20 @@ fn a_wildcard_is_changed_only_where_it_breaks_no_service() {
 
     let mut snapshot = shop(&["api", "web"]);
     snapshot.rules.push(rule("all", ALL, None));
-    let one = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..ENABLE });
+    let partial = plan(&snapshot, &SwitchRequest { services: Some(vec!["web".into()]), ..ENABLE });
     let others = vec!["api".to_owned()];
     let wildcard = Warning::WildcardReachesMore { rule: "all".into(), services: others.clone() };
     let policy = Warning::PolicyReachesMore { mode: MtlsMode::Strict, services: others };
-    assert_eq!(one.warnings, [wildcard, policy]);
+    assert_eq!(partial.warnings, [wildcard, policy]);
 }
 
 #[test]
-fn the_scope_of_a_namespace_is_one_rule() {
+fn the_namespace_scope_creates_one_rule() {
     let request = SwitchRequest { scope: RuleScope::Namespace, ..ENABLE };
     let mut snapshot = shop(&["api", "web"]);
-    let one = plan(&snapshot, &request);
-    assert_eq!(summary(&one), ["secure-traffic created"]);
-    assert_eq!(host(&one.rules[0]), Some(ALL));
+    let planned = plan(&snapshot, &request);
+    assert_eq!(summary(&planned), ["secure-traffic created"]);
+    assert_eq!(host(&planned.rules[0]), Some(ALL));
     // An exact rule hides the wildcard from its host, so it is set as well (DR-2).
     snapshot.rules.push(rule("api", "api", None));
     assert_eq!(summary(&plan(&snapshot, &request)), ["api configured", "secure-traffic created"]);
@@ -280,7 +280,7 @@ fn disabling_one_service_keeps_the_wildcard() {
 #[test]
 fn thousands_of_wildcard_rules_over_thousands_of_services_are_planned_and_examined_at_once() {
     use crate::domain::findings::{Purpose, examine};
-    use crate::domain::overview::tests::{namespace_context, with_rules};
+    use crate::domain::testing::{namespace_context, with_rules};
     let names: Vec<String> = (0..1000).map(|number| format!("web-{number:04}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let shared = (0..3000).map(|number| rule(&format!("shared-{number}"), "*.local", Some(ClientTls::Disable)));
