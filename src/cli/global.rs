@@ -1,4 +1,4 @@
-//! Options that every command understands: kubectl's own, with the same names and meanings.
+//! The options of every command; those of kubectl have the same names and meanings.
 
 use super::values::{ColorChoice, SandboxState, duration};
 use clap::Args;

@@ -35,10 +35,10 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The definition of the command line. As a plugin (`kubectl-secure_traffic`, which oc finds too) its usage texts say
-/// how a plugin is called.
+/// The definition of the command line. For a plugin (`kubectl-secure_traffic`, which oc finds too), the usage texts have
+/// the plugin's command.
 pub fn command(called_as: Option<&OsString>) -> clap::Command {
-    // Every page ends with its examples and what the exit codes mean.
+    // Every help page ends with examples and the exit codes.
     let command = Cli::command().mut_subcommands(|sub| {
         let examples = sub.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
         sub.after_help(format!("{examples}{EXIT_CODES}"))
@@ -89,7 +89,7 @@ pub enum Command {
     },
 }
 
-/// What a run is asked to report, to whom.
+/// The options that decide where a run reports its result, also if it fails early.
 #[derive(Debug, Clone, Copy)]
 pub struct Reporting<'a> {
     /// Name of the command.
@@ -103,7 +103,7 @@ pub struct Reporting<'a> {
 }
 
 impl Cli {
-    /// The reports of the command; most have none.
+    /// The reports that the command writes; most commands write none.
     pub fn reporting(&self) -> Reporting<'_> {
         let (command, reports, output): (_, &[_], _) = match &self.command {
             Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.output),

@@ -1,4 +1,4 @@
-//! Arguments of `probe`, and those that every command with a probe pod shares.
+//! Arguments of `probe`, and the arguments that all commands with a probe pod have.
 
 use super::report::ReportArgs;
 use super::values::{OutputFormat, awaited_answer, duration, without_path};

@@ -1,4 +1,4 @@
-//! `--report`: reports for CI systems, in addition to the output.
+//! The value of `--report`: reports for CI systems, in addition to the output.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub struct ReportArgs {
     pub reports: Vec<ReportTo>,
 }
 
-/// A report and where it goes.
+/// A report and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReportTo {
     /// `JUnit` XML.
@@ -22,14 +22,14 @@ pub enum ReportTo {
     Json(PathBuf),
     /// The Test Anything Protocol, version 13.
     Tap(PathBuf),
-    /// The same on stdout; what else would stand there goes to stderr.
+    /// The Test Anything Protocol on stdout; the other output goes to stderr.
     TapOnStdout,
     /// Workflow commands for GitHub Actions, and a table in the job's summary.
     Github,
 }
 
 impl ReportTo {
-    /// The file, where there is one.
+    /// The file; `None` if the report does not go to a file.
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::Junit(file) | Self::Json(file) | Self::Tap(file) => Some(file),
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_as_people_write_them() {
+    fn reports_are_parsed() {
         for (text, wanted) in [
             ("junit=a.xml", ReportTo::Junit("a.xml".into())),
             ("json=out/a=b.json", ReportTo::Json("out/a=b.json".into())),

@@ -1,4 +1,4 @@
-//! Values of the command line, parsed with their limits.
+//! Parses values of the command line and checks their limits.
 
 use crate::domain::address::server_url;
 use crate::domain::evidence::Sources;
@@ -219,12 +219,12 @@ pub fn server() -> Unechoed<String> {
 
 /// `--check-url`: the URL of a page that is polled during a change.
 pub fn check_url() -> Unechoed<Url> {
-    Unechoed(front_door)
+    Unechoed(page_url)
 }
 
-fn front_door(text: &str) -> Result<Url, &'static str> {
+fn page_url(text: &str) -> Result<Url, &'static str> {
     const WRITE: &str = "write http://HOST/PATH or https://HOST/PATH";
-    // The parser mends more than a person would expect: blanks, and slashes that are not there.
+    // `Url::parse` accepts blanks and missing slashes, which are mistakes here.
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) || !text.chars().all(|c| c.is_ascii_graphic()) {
         return Err(WRITE);
@@ -257,7 +257,7 @@ impl FromStr for Target {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         };
-        // The namespace in a full name is checked once it is known which one the command has.
+        // `domain::probe` compares the domain with the namespace of the command, which is not known here.
         let (service, domain) = match host.split_once('.') {
             Some((service, domain)) => (service, Some(domain.strip_suffix('.').unwrap_or(domain))),
             None => (host, None),
@@ -293,7 +293,7 @@ fn port_ref(text: &str) -> Result<PortRef, String> {
     }
 }
 
-/// A path is sent as it is written, so it must be one: visible ASCII, no fragment.
+/// Checks a path, which is sent unchanged: visible ASCII without a fragment.
 fn checked_path(path: &str) -> Result<String, String> {
     if path.len() > 2048 {
         return Err("the path is longer than 2048 characters".to_owned());
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_as_people_write_them() {
+    fn targets_are_parsed() {
         let number = |port| Some(PortRef::Number(port));
         let rows: [(&str, &str, Option<PortRef>, Option<&str>); 7] = [
             ("boards", "boards", None, None),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused() {
+    fn malformed_targets_are_refused() {
         for text in [
             "",
             ":80",
@@ -361,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn front_doors_are_addresses_without_passwords() {
+    fn check_urls_are_http_urls_without_passwords() {
         for (text, url) in [
             ("http://shop.example", "http://shop.example/"),
             ("HTTPS://shop.example:8443/a?token=x#part", "https://shop.example:8443/a?token=x"),
             ("http://[::1]:8080/healthz", "http://[::1]:8080/healthz"),
         ] {
-            assert_eq!(front_door(text).map(String::from), Ok(url.to_owned()), "{text}");
+            assert_eq!(page_url(text).map(String::from), Ok(url.to_owned()), "{text}");
         }
         for text in [
             "",
@@ -385,12 +385,12 @@ mod tests {
             "https://me:secret@shop.example",
             "https://:secret@shop.example",
         ] {
-            assert!(front_door(text).is_err(), "{text:?}");
+            assert!(page_url(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn http_servers_have_an_http_url() {
+    fn http_urls_are_accepted() {
         for text in ["http://127.0.0.1:9090", "https://me:secret@prometheus.example/path"] {
             assert!(http_server(text).is_ok(), "{text}");
         }

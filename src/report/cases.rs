@@ -1,25 +1,26 @@
-//! A run as a CI system counts it: one case for each target, and one for the run itself.
+//! Computes the test cases of a report for CI systems: one for each target and `--check-url` URL, and one for the run
+//! itself. `JUnit`, TAP and GitHub use them.
 
 use super::explain;
 use super::front_door::FrontDoorReport;
 use super::model::{ProbeReport, TargetReport};
 use crate::exit::ExitStatus;
 
-/// How a case ended.
+/// The result of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaseResult {
-    /// As expected; or answered, where nothing was expected.
+    /// As expected; without `--expect`, the verdict is not inconclusive.
     Passed,
-    /// The contrary of what was expected.
+    /// The opposite of what is expected.
     Failed,
-    /// It could not be told.
+    /// Inconclusive.
     Unknown,
-    /// A dry run: there was nothing to see.
+    /// A dry run: nothing was probed or changed.
     Skipped,
 }
 
 impl CaseResult {
-    /// What an exit code of a run means for a case.
+    /// The result of a case for an exit code of a run.
     const fn of_code(code: u8) -> Self {
         match code {
             0 => Self::Passed,
@@ -32,24 +33,23 @@ impl CaseResult {
 /// One case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestCase {
-    /// The target, or the command.
+    /// The target, the URL or the command.
     pub name: String,
-    /// How it ended.
     pub outcome: CaseResult,
-    /// `accepted`, `rejected`, the reason of an inconclusive answer, or `run`.
+    /// `accepted`, `rejected`, the reason of an inconclusive verdict, `front-door` or `run`.
     pub kind: String,
-    /// What was seen, on one line.
+    /// What was observed, on one line.
     pub message: String,
-    /// The evidence, sentence by sentence.
+    /// The evidence, one sentence each.
     pub details: Vec<String>,
-    /// Seconds that its requests took.
+    /// Total duration of its requests.
     pub seconds: f64,
 }
 
-/// The cases of a report: its targets, front doors, then the run.
+/// The cases of a report: its targets, its URLs, then the run.
 pub fn cases(report: &ProbeReport) -> Vec<TestCase> {
     let targets = report.results.iter().map(|result| of_target(report, result));
-    targets.chain(report.front_doors.iter().map(of_door)).chain([of_run(report)]).collect()
+    targets.chain(report.front_doors.iter().map(of_url)).chain([of_run(report)]).collect()
 }
 
 fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
@@ -61,7 +61,7 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     };
     let expected = match (outcome, result.expected) {
         (CaseResult::Passed, _) | (_, None) => String::new(),
-        // Of several endpoints each is held against its own policy.
+        // Each endpoint is compared with its own policy.
         (_, Some(expected)) if expected.verdict() == answer.verdict => {
             "an endpoint does not do as its policy says; ".to_owned()
         }
@@ -78,8 +78,8 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
     }
 }
 
-/// An outage that is over fails nothing, but is told.
-fn of_door(door: &FrontDoorReport) -> TestCase {
+/// An outage that has ended is reported, but the case passes.
+fn of_url(door: &FrontDoorReport) -> TestCase {
     let outcome = match door.still_down {
         Some(false) => CaseResult::Passed,
         Some(true) => CaseResult::Failed,
@@ -95,19 +95,19 @@ fn of_door(door: &FrontDoorReport) -> TestCase {
     }
 }
 
-/// The run fails by itself only where no target tells why: an exit code that nothing explains must not pass.
+/// The case of the run. It fails only if no other case explains the exit code, so that no failure passes unnoticed.
 fn of_run(report: &ProbeReport) -> TestCase {
     let targets = if report.results.is_empty() { ExitStatus::Success } else { report.exit_status() };
     let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
-    let told = targets.and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
+    let explained = targets.and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
     let (outcome, message) = match (&report.error, report.exit_code) {
         (Some(error), code) => (code.map_or(CaseResult::Unknown, CaseResult::of_code), error.message.clone()),
         (None, None) => (CaseResult::Unknown, "the run did not come to its end".to_owned()),
         (None, Some(0)) if report.dry_run => (CaseResult::Skipped, "dry run: nothing was probed or changed".to_owned()),
-        (None, Some(code)) if code == 0 || code == told => (CaseResult::Passed, "done".to_owned()),
-        (None, Some(code)) => (CaseResult::of_code(code), code_words(code).to_owned()),
+        (None, Some(code)) if code == 0 || code == explained => (CaseResult::Passed, "done".to_owned()),
+        (None, Some(code)) => (CaseResult::of_code(code), code_description(code).to_owned()),
     };
-    // An error is never a pass, whatever its code.
+    // An error is not a pass, even with exit code 0.
     let outcome = if report.error.is_some() && outcome == CaseResult::Passed { CaseResult::Unknown } else { outcome };
     let hint = report.error.as_ref().and_then(|error| error.hint.as_ref()).map(|hint| format!("hint: {hint}"));
     let changes = report.changes.iter().map(|change| format!("{} {}", change.object, change.action));
@@ -121,8 +121,8 @@ fn of_run(report: &ProbeReport) -> TestCase {
     }
 }
 
-/// What the exit code of a run says that no target explains.
-const fn code_words(code: u8) -> &'static str {
+/// The description of an exit code that no other case explains.
+const fn code_description(code: u8) -> &'static str {
     match code {
         1 => "a check stopped the run, or the answer was no",
         3 => "something could not be told: nothing to probe, no control client, or a change not in force in time",

@@ -1,5 +1,5 @@
-//! Why a verdict is what it is, in sentences: what was asked, what each endpoint answered, which object decides the
-//! mode, which certificate proved it, and what would change it.
+//! Explains a verdict in sentences, for `--explain` and the details of test cases: the requests, the answer of each
+//! endpoint, the policy that decides the mode, the certificate that proves it, and what would change the verdict.
 
 use super::kinds::{ModeKind, VerdictKind};
 use super::model::{
@@ -16,13 +16,14 @@ pub fn verdict_word(answer: &VerdictReport) -> String {
     }
 }
 
-/// The sentences for one target. Names in them are the cluster's, and not escaped yet.
+/// The sentences for one target. Names from the cluster are not escaped yet.
 pub fn target(report: &ProbeReport, result: &TargetReport) -> Vec<String> {
-    let mut sentences = vec![asked(report, result)];
+    let mut sentences = vec![requests(report, result)];
     for endpoint in &result.endpoints {
-        sentences.push(answered(endpoint));
+        sentences.push(answers(endpoint));
         sentences.push(mode(endpoint));
-        sentences.extend(endpoint.unguarded.as_ref().map(|why| format!("Nothing enforces that mode there: {why}.")));
+        sentences
+            .extend(endpoint.unguarded.as_ref().map(|reason| format!("Nothing enforces that mode there: {reason}.")));
         sentences.extend(endpoint.hello.as_ref().map(hello));
         sentences.extend(endpoint.proxy.as_ref().map(proxy));
     }
@@ -31,12 +32,12 @@ pub fn target(report: &ProbeReport, result: &TargetReport) -> Vec<String> {
         let addresses = result.not_ready.join(", ");
         sentences.push(format!("Not ready, so it was not asked and does not count: {addresses}."));
     }
-    sentences.push(therefore(result));
+    sentences.push(conclusion(result));
     sentences.extend(what_would_change_it(report, result));
     sentences
 }
 
-fn asked(report: &ProbeReport, result: &TargetReport) -> String {
+fn requests(report: &ProbeReport, result: &TargetReport) -> String {
     let place = report.probe_namespace.as_ref().unwrap_or(&report.namespace);
     let of_endpoints = result.endpoints.iter().map(|endpoint| endpoint.samples.len()).sum::<usize>();
     if result.samples.is_empty() && of_endpoints == 0 {
@@ -62,7 +63,7 @@ fn asked(report: &ProbeReport, result: &TargetReport) -> String {
     )
 }
 
-fn answered(endpoint: &EndpointReport) -> String {
+fn answers(endpoint: &EndpointReport) -> String {
     let pod = endpoint.pod.as_ref().map_or_else(|| "no pod".to_owned(), |pod| format!("pod {pod}"));
     let seen = match groups(&endpoint.samples).as_slice() {
         [] => "no record of its answers arrived".to_owned(),
@@ -71,25 +72,25 @@ fn answered(endpoint: &EndpointReport) -> String {
     format!("{} ({pod}, {}): {seen}.", endpoint.address, endpoint.data_plane)
 }
 
-/// What samples met, equal ones together.
+/// The results of samples, equal ones counted.
 fn groups(samples: &[SampleReport]) -> Vec<String> {
     let mut groups: Vec<(String, usize)> = Vec::new();
-    for words in samples.iter().map(met) {
-        match groups.iter_mut().find(|(known, _)| *known == words) {
+    for description in samples.iter().map(describe) {
+        match groups.iter_mut().find(|(known, _)| *known == description) {
             Some((_, number)) => *number += 1,
-            None => groups.push((words, 1)),
+            None => groups.push((description, 1)),
         }
     }
-    groups.into_iter().map(|(words, number)| format!("{number} of {} {words}", samples.len())).collect()
+    groups.into_iter().map(|(description, number)| format!("{number} of {} {description}", samples.len())).collect()
 }
 
-fn met(sample: &SampleReport) -> String {
-    let whose = if sample.from_sidecar { " by the sidecar itself" } else { "" };
-    let curl = sample.message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+fn describe(sample: &SampleReport) -> String {
+    let source = if sample.from_sidecar { " by the sidecar itself" } else { "" };
+    let curl = sample.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     match sample.http_status {
-        Some(status) => format!("answered with HTTP {status}{whose}"),
+        Some(status) => format!("answered with HTTP {status}{source}"),
         None if sample.bytes > 0 => format!("answered with {} bytes that are not HTTP", sample.bytes),
-        // As the verdict reads them: an answer in HTTP/0.9, and a header that is none.
+        // As for the verdict: an answer in HTTP/0.9, and an invalid header.
         None if sample.connected && matches!(sample.exit_code, 1 | 8) => {
             format!("answered with something that is not HTTP (curl {}{curl})", sample.exit_code)
         }
@@ -127,9 +128,9 @@ fn hello(hello: &HelloReport) -> String {
             hello.issuer.as_deref().unwrap_or("nobody"),
             hello.expires.as_deref().unwrap_or("an unknown time"),
         ),
-        (None, Some(why)) => {
+        (None, Some(reason)) => {
             format!(
-                "An ordinary TLS hello got a certificate that is not the mesh's for this pod: the certificate {why}."
+                "An ordinary TLS hello got a certificate that is not the mesh's for this pod: the certificate {reason}."
             )
         }
         (None, None) if hello.certificates == 0 => "An ordinary TLS hello got no certificate.".to_owned(),
@@ -147,15 +148,15 @@ fn proxy(proxy: &ProxyEvidence) -> String {
 }
 
 fn control(control: &ControlReport) -> String {
-    let came = match control.got_through {
+    let result = match control.got_through {
         Some(true) => "gets through",
         Some(false) => "does not get through either",
         None => "may or may not get through",
     };
-    format!("A client in the mesh {came}: {}.", control.message)
+    format!("A client in the mesh {result}: {}.", control.message)
 }
 
-fn therefore(result: &TargetReport) -> String {
+fn conclusion(result: &TargetReport) -> String {
     let answer = &result.answer;
     match answer.verdict {
         VerdictKind::Accepted => format!("Something without a certificate was heard: accepted ({}).", answer.message),

@@ -1,4 +1,4 @@
-//! What front doors answered, in a shape of its own.
+//! The part of a report about a `--check-url` URL.
 
 use crate::domain::front_door::FrontDoorSummary;
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub struct FrontDoorReport {
 }
 
 impl FrontDoorReport {
-    /// Of one door.
+    /// The report for one URL.
     pub fn new(url: String, answered_before: bool, summary: &FrontDoorSummary) -> Self {
         Self {
             url,

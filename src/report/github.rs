@@ -1,4 +1,4 @@
-//! GitHub Actions: annotations by workflow commands, and a table for the summary of the job.
+//! Renders a report for GitHub Actions: annotations as workflow commands, and a table for the summary of the job.
 
 use super::cases::{CaseResult, TestCase, cases};
 use super::model::ProbeReport;
@@ -6,11 +6,11 @@ use super::plural::count;
 use crate::sanitize::line;
 use std::fmt::Write as _;
 
-/// A step shows ten annotations of each level.
+/// The number of annotations of each level that GitHub shows for a step.
 const SHOWN: usize = 10;
 
-/// The workflow commands, one a line. The contrary of what was expected is an error, what could not be told a warning;
-/// a run in which nothing of either is left gets one notice.
+/// The workflow commands, one per line: an error for each failed case, a warning for each inconclusive one. A run without
+/// both gets one notice.
 pub fn annotations(report: &ProbeReport) -> String {
     let cases = cases(report);
     let mut out = String::new();
@@ -71,7 +71,7 @@ fn headline(report: &ProbeReport, cases: &[TestCase]) -> String {
     }
 }
 
-/// The escapes are those of the runner: `%`, line ends, and in a property what would end it.
+/// Writes a workflow command with the escapes of the runner: `%` and line ends, and the separators in a property.
 fn command(out: &mut String, level: &str, title: &str, message: &str) {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let title = data(&line(title)).replace(':', "%3A").replace(',', "%2C");
@@ -79,7 +79,7 @@ fn command(out: &mut String, level: &str, title: &str, message: &str) {
     let _ = writeln!(out, "::{level} title={title}::{}", message.join("%0A"));
 }
 
-/// Text that a table's cell and GitHub's Markdown leave as it is.
+/// Escapes text for a cell of a Markdown table.
 fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in line(text).chars() {

@@ -1,4 +1,4 @@
-//! Reports for people. Every value that came from the cluster is escaped here, before colour is put on.
+//! Renders a report as text for the terminal. Every value from the cluster is escaped here, before colours are added.
 
 use super::explain::{self, verdict_word};
 use super::kinds::{ExpectationKind, ModeKind, VerdictKind};
@@ -10,10 +10,10 @@ use colored::{Color, Colorize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Targets that get a paragraph each; more get a table.
+/// The most targets that get a paragraph each; more targets get a table.
 const PARAGRAPHS: usize = 3;
 
-/// How much is shown.
+/// The options that decide how much is shown.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Style {
     /// `-o wide`.
@@ -55,9 +55,9 @@ pub fn names(report: &ProbeReport) -> String {
     })
 }
 
-/// One sentence on how the answers compare with what was expected.
+/// One sentence that compares the verdicts with the expected ones.
 pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
-    let not_so: Vec<String> = report
+    let unexpected: Vec<String> = report
         .results
         .iter()
         .filter(|result| result.as_expected != Some(true))
@@ -71,10 +71,10 @@ pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
         ExpectationKind::Policy => ("as the policies say", "what the policies say"),
         ExpectationKind::Rejected | ExpectationKind::Accepted => (expected.as_str(), expected.as_str()),
     };
-    if not_so.is_empty() {
+    if unexpected.is_empty() {
         format!("as expected: {} {}", count(report.results.len(), "target"), so)
     } else {
-        format!("expected {what}, but not so: {}", line(&not_so.join(", ")))
+        format!("expected {what}, but not so: {}", line(&unexpected.join(", ")))
     }
 }
 
@@ -104,7 +104,7 @@ fn paragraph(out: &mut String, result: &TargetReport) {
         let _ = writeln!(out, "{}", format!("  {name:<10} {}", line(value)).trim_end());
     };
     fact("seen", &result.answer.message);
-    for answer in curl_words(result) {
+    for answer in curl_messages(result) {
         fact("curl", &answer);
     }
     let mut identities: Vec<String> = result.endpoints.iter().filter_map(identity).collect();
@@ -113,12 +113,12 @@ fn paragraph(out: &mut String, result: &TargetReport) {
         fact("identity", &identity);
     }
     let modes: Vec<String> = result.endpoints.iter().map(mode).collect();
-    let proxies: Vec<String> = result.endpoints.iter().filter_map(proxy_word).collect();
-    for (name, mut words) in [("policy", modes), ("proxy", proxies)] {
-        words.sort();
-        words.dedup();
-        for word in words {
-            fact(name, &word);
+    let proxies: Vec<String> = result.endpoints.iter().filter_map(proxy_report).collect();
+    for (name, mut values) in [("policy", modes), ("proxy", proxies)] {
+        values.sort();
+        values.dedup();
+        for value in values {
+            fact(name, &value);
         }
     }
     if let Some(control) = &result.control {
@@ -130,8 +130,8 @@ fn paragraph(out: &mut String, result: &TargetReport) {
         fact("control", &format!("{word}: {}", control.message));
     }
     for endpoint in &result.endpoints {
-        if let Some(why) = &endpoint.unguarded {
-            fact("unguarded", why);
+        if let Some(reason) = &endpoint.unguarded {
+            fact("unguarded", reason);
         }
     }
     if !result.not_ready.is_empty() {
@@ -160,14 +160,14 @@ fn body_head(body: &str) -> String {
     out
 }
 
-/// curl's own words, as a presenter would show them: one sentence for each of its exit codes, since some hold times.
-fn curl_words(result: &TargetReport) -> Vec<String> {
+/// curl's messages, one for each exit code, because some contain durations that differ.
+fn curl_messages(result: &TargetReport) -> Vec<String> {
     let samples = result.endpoints.iter().flat_map(|endpoint| &endpoint.samples).chain(&result.samples);
-    let mut words: Vec<(i32, &str)> =
+    let mut messages: Vec<(i32, &str)> =
         samples.filter_map(|sample| Some((sample.exit_code, sample.message.as_deref()?))).collect();
-    words.sort_unstable();
-    words.dedup_by_key(|(code, _)| *code);
-    words.into_iter().map(|(code, message)| format!("({code}) {message}")).collect()
+    messages.sort_unstable();
+    messages.dedup_by_key(|(code, _)| *code);
+    messages.into_iter().map(|(code, message)| format!("({code}) {message}")).collect()
 }
 
 fn identity(endpoint: &EndpointReport) -> Option<String> {
@@ -178,8 +178,8 @@ fn identity(endpoint: &EndpointReport) -> Option<String> {
     Some(format!("{spiffe} (verified against the mesh root; issued by {issuer}, expires {expires})"))
 }
 
-/// The proxy's word, where it is one; that it may not be asked is no news.
-fn proxy_word(endpoint: &EndpointReport) -> Option<String> {
+/// The proxy's report; `None` if it shows nothing or if the proxy was not asked.
+fn proxy_report(endpoint: &EndpointReport) -> Option<String> {
     let proxy = endpoint.proxy.as_ref()?;
     proxy.refuses_plaintext.map(|_| proxy.message.clone())
 }
@@ -251,14 +251,15 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     })
 }
 
-/// What samples came to, equal ones together: `3× HTTP 200`, `3× curl 56`.
+/// The results of samples, equal ones counted: `3× HTTP 200`, `3× curl 56`.
 fn samples<'a>(samples: impl IntoIterator<Item = &'a SampleReport>) -> String {
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for sample in samples {
-        let word = sample.http_status.map_or_else(|| format!("curl {}", sample.exit_code), |it| format!("HTTP {it}"));
-        *groups.entry(word).or_default() += 1;
+        let result =
+            sample.http_status.map_or_else(|| format!("curl {}", sample.exit_code), |status| format!("HTTP {status}"));
+        *groups.entry(result).or_default() += 1;
     }
-    let groups: Vec<String> = groups.into_iter().map(|(word, number)| format!("{number}× {word}")).collect();
+    let groups: Vec<String> = groups.into_iter().map(|(result, number)| format!("{number}× {result}")).collect();
     groups.join(", ")
 }
 
@@ -266,7 +267,7 @@ fn spiffe(endpoint: &EndpointReport) -> Option<&str> {
     endpoint.hello.as_ref()?.spiffe.as_deref()
 }
 
-/// Each remedy once, under the table.
+/// Each remedy once, for the end of a table.
 fn remedies(out: &mut String, report: &ProbeReport) {
     let mut known: Vec<(&str, &str)> =
         report.results.iter().filter_map(|result| Some((result.answer.reason?, result.answer.remedy?))).collect();

@@ -1,5 +1,5 @@
-//! `JUnit` XML, as Jenkins, GitLab and their like read it: the contrary of what was expected is a `<failure>`, what
-//! could not be told an `<error>`.
+//! Renders a report as `JUnit` XML for CI systems such as Jenkins and GitLab: a failed case is a `<failure>`, an
+//! inconclusive one an `<error>`.
 
 use super::RenderError;
 use super::cases::{CaseResult, TestCase, cases};
@@ -64,7 +64,7 @@ fn took(report: &ProbeReport) -> Duration {
     start.zip(end).and_then(|(start, end)| Duration::try_from(end - start).ok()).unwrap_or_default()
 }
 
-/// Escaped as for a terminal, and without the two characters that XML forbids beyond those.
+/// Escapes text as for a terminal, and two more characters that XML forbids.
 fn clean(text: &str) -> String {
     sanitize::text(text).replace('\u{fffe}', "\\u{fffe}").replace('\u{ffff}', "\\u{ffff}")
 }

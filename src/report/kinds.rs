@@ -1,6 +1,6 @@
-//! The published words of a report as enums: how a verdict, an expectation, a mode and a severity are written in JSON.
+//! The published values of reports as enums: verdict, expectation, mode and severity, as they are written in JSON.
 //!
-//! The domain's types may change freely; these may not.
+//! Types of `domain` can change at any time; these values are a published interface.
 
 use crate::domain::expectation::{Expectation, ExpectedVerdict};
 use crate::domain::findings::Severity;
@@ -21,7 +21,7 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
-    /// The published word.
+    /// The published value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -51,7 +51,7 @@ pub enum ExpectedKind {
 }
 
 impl ExpectedKind {
-    /// The published word.
+    /// The published value.
     pub const fn as_str(self) -> &'static str {
         VerdictKind::as_str(self.verdict())
     }
@@ -85,7 +85,7 @@ pub enum ExpectationKind {
 }
 
 impl ExpectationKind {
-    /// The published word.
+    /// The published value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
@@ -116,7 +116,7 @@ pub enum ModeKind {
 }
 
 impl ModeKind {
-    /// The published word, which is Istio's.
+    /// The published value, which is the one of Istio's API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Strict => MtlsMode::Strict.as_str(),
@@ -147,7 +147,7 @@ pub enum SeverityKind {
 }
 
 impl SeverityKind {
-    /// The published word.
+    /// The published value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => Severity::Error.as_str(),
@@ -167,7 +167,7 @@ impl From<Severity> for SeverityKind {
     }
 }
 
-/// Writes the published word, so that text and JSON agree.
+/// Implements `Display` with the published value, so that text and JSON agree.
 macro_rules! display {
     ($($kind:ty),*) => {$(
         impl fmt::Display for $kind {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_holds_the_same_words_as_text() {
+    fn json_and_text_have_the_same_values() {
         fn assert_same<T: Serialize + fmt::Display>(kinds: &[T]) {
             for kind in kinds {
                 assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());

@@ -1,5 +1,5 @@
-//! What a run found, as values, and how they are written: text for people, JSON and YAML for machines.
-//! Nothing here does any input or output.
+//! Reports of a run as values, and how to render them: text for the terminal; JSON, YAML, `JUnit`, TAP and GitHub formats
+//! for other tools. This module does no input or output.
 
 pub mod cases;
 pub mod diff;
@@ -20,14 +20,11 @@ pub mod tap;
 pub mod watch;
 pub mod yaml;
 
-/// Why a result could not be written in its format.
+/// Why a report cannot be rendered in its format.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum RenderError {
-    /// As JSON.
     Json(#[from] serde_json::Error),
-    /// As YAML.
     Yaml(#[from] crate::istio::yaml::Error),
-    /// As `JUnit` XML.
     Junit(#[from] quick_junit::SerializeError),
 }

@@ -1,4 +1,5 @@
-//! The report of a probe: versioned, and apart from the domain's types, which may change freely.
+//! Builds the report of a probe from cases and observations. Its shape is versioned and published, so it is separate from
+//! the types of `domain`. The doc comments of its fields are the descriptions in the JSON Schema.
 
 use super::front_door::FrontDoorReport;
 use super::kinds::{ExpectationKind, ExpectedKind, ModeKind, VerdictKind};
@@ -282,16 +283,14 @@ pub struct HelloReport {
     pub refused: Option<String>,
 }
 
-/// What a run knows besides its observations.
+/// The facts of a run that a report contains besides the observations.
 #[derive(Debug, Clone)]
 pub struct ReportContext {
-    /// The command that asks.
     pub command: &'static str,
-    /// Server of the cluster.
+    /// URL of the API server.
     pub cluster: String,
-    /// Namespace.
     pub namespace: String,
-    /// Namespace of the probe, where it is another.
+    /// Namespace of the probe pod, if that is another one.
     pub probe_namespace: Option<String>,
     /// RFC 3339.
     pub started_at: String,
@@ -299,18 +298,18 @@ pub struct ReportContext {
     pub kubernetes_version: Option<String>,
     /// Version of Istio's control plane.
     pub istio_version: Option<String>,
-    /// What is expected.
+    /// `--expect`.
     pub expected: Option<Expectation>,
-    /// First part of every SPIFFE identity.
+    /// The first part of every SPIFFE identity.
     pub trust_domain: String,
-    /// Samples that each way in was to give.
+    /// Samples expected from each endpoint, and from the Service's address.
     pub attempts: usize,
-    /// Whose word counts.
+    /// Which kinds of evidence count.
     pub sources: Sources,
 }
 
 impl ReportContext {
-    /// What verdicts are held against.
+    /// The parameters of the verdicts.
     pub fn judge_params(&self) -> JudgeParams<'_> {
         JudgeParams {
             attempts: self.attempts,
@@ -321,7 +320,8 @@ impl ReportContext {
     }
 }
 
-/// Makes the report: judges every case, or says of every case why it could not be asked.
+/// Judges every case. `seen` has an observation for each case, or the reason why none was probed; `changed` tells for
+/// each case whether its endpoints changed during the probe.
 pub fn probe_report(
     context: &ReportContext,
     cases: &[Case],
@@ -361,7 +361,7 @@ pub fn probe_report(
 }
 
 impl ProbeReport {
-    /// The report of a run that has found nothing yet.
+    /// The report of a run without results.
     pub fn empty(command: &'static str, started_at: String) -> Self {
         Self {
             api_version: API_VERSION,
@@ -386,20 +386,21 @@ impl ProbeReport {
         }
     }
 
-    /// The exit status that the answers ask for, whatever the format.
+    /// The exit status that follows from the verdicts; it does not depend on the format.
     pub fn exit_status(&self) -> ExitStatus {
         overall(&self.results, self.expected.is_some())
     }
 }
 
-/// Of nothing, nothing can be told: a namespace without Services must not pass for one that rejects.
+/// The exit status of all targets. Without targets it is inconclusive, because a namespace without Services does not
+/// prove that plaintext is rejected.
 fn overall(results: &[TargetReport], expected: bool) -> ExitStatus {
     let start = if results.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
     results.iter().fold(start, |status, result| status.and(result.exit_status(expected)))
 }
 
 impl TargetReport {
-    /// The exit status that the answer for this target asks for; `expected` is whether any answer was.
+    /// The exit status that follows from the verdict for this target. `expected` is whether the run has an expectation.
     pub fn exit_status(&self, expected: bool) -> ExitStatus {
         match self.as_expected {
             Some(false) => ExitStatus::Unexpected,

@@ -1,11 +1,11 @@
-//! Renders what a switch will do and has done, in kubectl's words.
+//! Renders the plan and the results of a switch in the format of kubectl.
 
 use super::{RenderError, yaml};
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
 use crate::sanitize;
 use serde_json::{Value, json};
 
-/// One line of the plan: the object, kubectl's word, and what changes in it. `name` is the object as kubectl prints it.
+/// One line of the plan: the object, the result in kubectl's terms, and what changes. `name` is as kubectl prints it.
 pub fn line(name: &str, change: &Change) -> String {
     let detail = match change {
         Change::Policy(policy) => policy_detail(&policy.action),
@@ -69,7 +69,7 @@ pub fn result_line(name: &str, word: &str, suffix: &str, only_name: bool) -> Str
     if only_name { format!("{name}\n") } else { format!("{name} {word}{suffix}\n") }
 }
 
-/// Objects as kubectl prints them with -o: one by itself, several in a List; without `managedFields`, as kubectl does.
+/// Objects as kubectl prints them with `-o`: one object by itself, several in a List, without `managedFields`.
 pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> {
     let value = match objects {
         [only] => without_managed_fields(only),

@@ -1,9 +1,9 @@
-//! The JSON Schema of the reports, made from the shapes themselves.
+//! Generates the JSON Schema of the reports from their types.
 
 use super::model::{API_VERSION, ProbeReport};
 use serde_json::{Value, json};
 
-/// JSON Schema 2020-12 of [`ProbeReport`] as it is written.
+/// JSON Schema 2020-12 of [`ProbeReport`] as it is serialized.
 pub fn probe_report() -> Value {
     let mut schema = schemars::generate::SchemaSettings::draft2020_12()
         .for_serialize()

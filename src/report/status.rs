@@ -1,4 +1,4 @@
-//! The report of `status`: versioned shapes, and what they look like to people.
+//! Builds the report of `status` from overviews and findings. Its shape is versioned and published.
 
 mod human;
 
@@ -13,7 +13,7 @@ pub use human::{paragraphs, text};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What a run of `status` saw.
+/// The report of a run of `status`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
@@ -21,13 +21,11 @@ pub struct StatusReport {
     pub api_version: &'static str,
     /// Always `StatusReport`.
     pub kind: &'static str,
-    /// Server of the cluster.
+    /// URL of the API server.
     pub cluster: String,
-    /// Version of this tool.
+    /// The version of this tool.
     pub version: &'static str,
-    /// Exit code of the run.
     pub exit_code: u8,
-    /// One entry a namespace.
     pub namespaces: Vec<NamespaceReport>,
 }
 
@@ -35,19 +33,18 @@ pub struct StatusReport {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport {
-    /// Its name.
     pub namespace: String,
-    /// Namespace whose policies hold for the whole mesh.
+    /// The namespace whose policies apply to the whole mesh.
     pub root_namespace: String,
     /// Whether the mesh's settings could be read; otherwise they are Istio's defaults.
     pub mesh_readable: bool,
-    /// Whether clients find out by themselves what to send.
+    /// Whether auto mTLS is on.
     pub auto_mtls: bool,
     /// TCP ports of Services.
     pub ports: Vec<PortReport>,
     /// Workloads without a Service.
     pub workloads: Vec<WorkloadPortReport>,
-    /// Findings, the gravest first.
+    /// The most severe first.
     pub findings: Vec<FindingReport>,
 }
 
@@ -55,22 +52,20 @@ pub struct NamespaceReport {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortReport {
-    /// The Service.
     pub service: String,
-    /// The Service port.
     pub port: u16,
-    /// Its name.
+    /// Name of the port.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Whether the Service is headless.
     pub headless: bool,
-    /// The server's side.
+    /// The workloads of the endpoints, by mode.
     pub workloads: Vec<WorkloadPortReport>,
-    /// The clients' side.
+    /// The kinds of callers.
     pub clients: Vec<ClientReport>,
 }
 
-/// Pods of a workload that answer alike.
+/// Pods of a workload with the same mode at one port.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadPortReport {
@@ -81,18 +76,18 @@ pub struct WorkloadPortReport {
     pub target_port: Option<u16>,
     /// `sidecar`, `ambient`, `none` or `pending`.
     pub data_plane: String,
-    /// The mode that is enforced; `null` where none is, or where it is not known.
+    /// The mode that is enforced; `null` if none is, or if it is not known.
     pub mode: Option<ModeKind>,
     /// Why no mode is enforced or known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unguarded: Option<String>,
-    /// The mode that the policies ask for; `null` where it is not known.
+    /// The mode that the policies ask for; `null` if it is not known.
     pub wanted: Option<ModeKind>,
-    /// The policies that had a say, the widest first; the last with a mode decides.
+    /// The policies that apply, the widest first; the last one with a mode decides.
     pub policies: Vec<PolicyReport>,
-    /// The pods.
+    /// Names of the pods, or addresses if no pod is known.
     pub pods: Vec<String>,
-    /// How many of them are ready.
+    /// Number of the pods that are ready.
     pub ready: usize,
 }
 
@@ -100,7 +95,7 @@ pub struct WorkloadPortReport {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientReport {
-    /// Who calls.
+    /// The kind of caller.
     pub from: String,
     /// The subset that a route names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,9 +106,9 @@ pub struct ClientReport {
     pub rules: Vec<String>,
     /// What decides: `rule` or `auto mTLS`.
     pub decided_by: &'static str,
-    /// The worst that comes of it.
+    /// The worst result over all endpoints.
     pub outcome: &'static str,
-    /// Workloads at which it fails.
+    /// Workloads to which calls fail.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub breaks_at: Vec<String>,
 }
@@ -123,18 +118,15 @@ pub struct ClientReport {
 pub struct FindingReport {
     /// `error`, `warning` or `info`.
     pub severity: SeverityKind,
-    /// Its code.
     pub code: &'static str,
-    /// What was found.
     pub message: String,
-    /// The objects that it is about.
+    /// The objects that it concerns.
     pub objects: Vec<String>,
-    /// What to do.
     pub remedy: &'static str,
 }
 
 impl StatusReport {
-    /// Puts namespaces together.
+    /// The report of these namespaces.
     pub fn new(cluster: &str, namespaces: Vec<NamespaceReport>) -> Self {
         let mut report = Self {
             api_version: API_VERSION,
@@ -148,7 +140,7 @@ impl StatusReport {
         report
     }
 
-    /// A finding that is an error is the contrary of what everybody expects.
+    /// The exit status of the run: unexpected if a finding is an error.
     pub fn exit_status(&self) -> ExitStatus {
         let mut findings = self.namespaces.iter().flat_map(|namespace| &namespace.findings);
         let broken = findings.any(|finding| finding.severity == SeverityKind::Error);
@@ -209,14 +201,14 @@ fn workload_port(workload_port: &WorkloadPort) -> WorkloadPortReport {
 }
 
 fn client(view: &CallerView) -> ClientReport {
-    let words = |sends: &std::collections::BTreeSet<WireProtocol>| sends.iter().map(|sends| sends.as_str()).collect();
+    let names = |sends: &std::collections::BTreeSet<WireProtocol>| sends.iter().map(|sends| sends.as_str()).collect();
     let mut breaks_at: Vec<String> = view.breaks.iter().map(|broken| broken.workload.clone()).collect();
     breaks_at.sort_unstable();
     breaks_at.dedup();
     ClientReport {
         from: view.caller.to_string(),
         subset: view.subset.clone(),
-        sends: view.sends.iter().map(|(workload, sends)| (workload.clone(), words(sends))).collect(),
+        sends: view.sends.iter().map(|(workload, sends)| (workload.clone(), names(sends))).collect(),
         rules: view.rules.clone(),
         decided_by: if view.explicit { "rule" } else { "auto mTLS" },
         outcome: view.outcome.as_str(),

@@ -1,22 +1,21 @@
-//! The words of the demo, for a projector and for a log.
+//! The texts of `demo`: its steps and its summary.
 
 use crate::sanitize;
 use colored::Colorize;
 use std::fmt::Write as _;
 
-/// One step of the story.
+/// One step of the demo.
 pub struct DemoStep {
-    /// Its headline.
     pub title: &'static str,
-    /// What is about to happen, in a sentence or two.
+    /// What happens next, in one or two sentences.
     pub text: String,
-    /// What a person would have typed.
+    /// The commands by which a user does the same.
     pub commands: Vec<String>,
 }
 
 const WIDTH: usize = 78;
 
-/// A headline, the sentences and the commands.
+/// The text of a step: title, sentences and commands.
 pub fn step(number: usize, of: usize, step: &DemoStep) -> String {
     let title = format!("── {number} of {of} · {} ", step.title);
     let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
@@ -92,7 +91,7 @@ pub fn steps_from_strict(target: &str) -> [DemoStep; 4] {
     ]
 }
 
-/// The end.
+/// The text at the end. `rows` are the moments with what was observed; `as_told` is whether that is as expected.
 pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
     let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());
     let width = rows.iter().map(|(when, _)| when.chars().count()).max().unwrap_or_default();

@@ -1,9 +1,10 @@
-//! Columns as kubectl writes them: upper-case heads, three spaces in between, widths by what a terminal shows.
+//! Lays out tables in the format of kubectl: upper-case heads, three spaces between columns, and widths as a terminal
+//! shows them.
 
 use unicode_width::UnicodeWidthStr;
 
-/// Lays rows out under a head. Cells must be escaped already; colour may be put on afterwards by `paint`, which gets
-/// row, column and padded text.
+/// Lays out rows under a head. Cells must be escaped. `paint` adds colours to a cell; it gets the row, the column and the
+/// padded text.
 pub fn layout(head: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, usize, &str) -> String) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.width()).collect();
     for row in rows {
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_by_what_a_terminal_shows() {
+    fn columns_are_aligned_by_the_width_in_a_terminal() {
         let rows = vec![vec!["日本".to_owned(), "x".to_owned()], vec!["a".to_owned(), "y".to_owned()]];
         assert_eq!(layout(&["NAME", "V"], &rows, |_, _, cell| cell.to_owned()), "NAME   V\n日本   x\na      y\n");
     }

@@ -1,5 +1,5 @@
-//! The Test Anything Protocol, version 13. It knows no errors, so what could not be told is `not ok` as well, with
-//! another `severity` beside it.
+//! Renders a report in the Test Anything Protocol, version 13. It has no errors besides failures, so an inconclusive case
+//! is `not ok` too, with another `severity`.
 
 use super::cases::{CaseResult, TestCase, cases};
 use super::model::ProbeReport;
@@ -22,7 +22,7 @@ pub fn tap(report: &ProbeReport) -> String {
     out
 }
 
-/// A `#` would begin a directive, and a backslash an escape.
+/// The name of a case. `#` starts a directive and a backslash an escape, so both are escaped.
 fn description(case: &TestCase) -> String {
     line(&case.name).replace('\\', "\\\\").replace('#', "\\#")
 }
@@ -37,7 +37,7 @@ fn diagnosis(out: &mut String, case: &TestCase) {
     let _ = writeln!(out, "  message: {}", quoted(&case.message));
     let _ = writeln!(out, "  severity: {severity}\n  kind: {}", quoted(&case.kind));
     if !case.details.is_empty() {
-        // A block needs no escapes, and no reader takes a colon in it for a key.
+        // A block scalar needs no escapes, and a colon in it does not start a mapping.
         out.push_str("  details: |\n");
         for sentence in &case.details {
             let _ = writeln!(out, "    {}", line(sentence));
@@ -46,7 +46,7 @@ fn diagnosis(out: &mut String, case: &TestCase) {
     out.push_str("  ...\n");
 }
 
-/// The readers' YAML is a small one: a double-quoted string knows these two escapes for sure.
+/// A double-quoted string with only the two escapes that every YAML subset of TAP readers has.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", line(text).replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,11 +1,11 @@
-//! The lines of a watch, for people and for machines.
+//! Renders the lines of `probe --watch` as text and as JSON.
 
 use crate::domain::watch::{AnswerChange, WatchedAnswer};
 use crate::sanitize::line;
 use colored::Colorize;
 use serde_json::json;
 
-/// One line for a person: when, what, how it answers, and how long it was otherwise.
+/// One line of text: time, target, answer, and how long the previous answer lasted.
 pub fn text(time: &str, target: &str, change: &AnswerChange) -> String {
     let word = match change.now {
         WatchedAnswer::Answered(_) => change.now.to_string().yellow(),
@@ -18,7 +18,7 @@ pub fn text(time: &str, target: &str, change: &AnswerChange) -> String {
     format!("{time}  {}  {word}{after}\n", line(target))
 }
 
-/// One JSON object on a line of its own.
+/// One line with a JSON object.
 pub fn json(time: &str, target: &str, change: &AnswerChange) -> String {
     let mut value =
         json!({"time": time, "target": target, "answer": change.now.as_str(), "message": change.now.to_string()});

@@ -1,4 +1,4 @@
-//! What a CI system is told, from reports that no run would dare to make.
+//! The cases of reports for CI systems, also with hostile text.
 
 use super::*;
 use crate::domain::front_door::FrontDoorSummary;
@@ -15,7 +15,7 @@ fn of_run(exit_code: Option<u8>, error: bool) -> CaseResult {
 }
 
 #[test]
-fn a_run_passes_only_if_it_ended_well() {
+fn a_run_passes_only_with_exit_code_0_and_without_an_error() {
     use CaseResult::{Failed, Passed, Unknown};
     let rows = [
         (Some(0), false, Passed),
@@ -51,28 +51,28 @@ fn door(still_down: Option<bool>) -> FrontDoorReport {
 }
 
 #[test]
-fn a_front_door_is_a_case_of_its_own_and_explains_the_exit_code() {
+fn a_url_has_its_own_case_which_explains_the_exit_code() {
     use CaseResult::{Failed, Passed, Unknown};
     let rows = [
         (Some(false), Some(0), Passed, Passed),
         (Some(true), Some(1), Failed, Passed),
-        // Something else is wrong besides.
+        // There is another failure.
         (Some(true), Some(5), Failed, Unknown),
         (None, Some(0), Unknown, Passed),
     ];
-    for (still_down, exit_code, of_door, of_run) in rows {
+    for (still_down, exit_code, of_url, of_run) in rows {
         let report = ProbeReport {
             exit_code,
             front_doors: vec![door(still_down)],
             ..ProbeReport::empty("enable-mtls", String::new())
         };
         let outcomes: Vec<CaseResult> = cases(&report).iter().map(|case| case.outcome).collect();
-        assert_eq!(outcomes, [of_door, of_run], "{still_down:?} {exit_code:?}");
+        assert_eq!(outcomes, [of_url, of_run], "{still_down:?} {exit_code:?}");
     }
 }
 
 #[test]
-fn nothing_hostile_reaches_a_report() {
+fn hostile_text_is_escaped_in_every_format() {
     for (verdict, as_expected) in
         [(VerdictKind::Accepted, Some(false)), (VerdictKind::Rejected, None), (VerdictKind::Inconclusive, None)]
     {
@@ -90,14 +90,16 @@ fn nothing_hostile_reaches_a_report() {
         assert_harmless(&github::summary(&report));
         assert_eq!(tap::tap(&report).lines().filter(|line| line.contains("ok 1 ")).count(), 1);
         for line in github::annotations(&report).lines() {
-            assert!(["::error title=", "::warning title=", "::notice title="].iter().any(|it| line.starts_with(it)));
+            assert!(
+                ["::error title=", "::warning title=", "::notice title="].iter().any(|prefix| line.starts_with(prefix))
+            );
             assert_eq!(line.matches("::error").count(), usize::from(line.starts_with("::error")), "{line}");
         }
     }
 }
 
 #[test]
-fn what_xml_forbids_is_shown_instead() {
+fn characters_that_xml_forbids_are_escaped() {
     let mut report = hostile_report(VerdictKind::Accepted);
     report.results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
     let xml = junit::junit(&report).unwrap();
@@ -105,10 +107,10 @@ fn what_xml_forbids_is_shown_instead() {
 }
 
 #[test]
-fn more_annotations_than_a_step_shows_are_counted_in_the_last() {
+fn annotations_beyond_the_limit_are_listed_in_the_last_one() {
     let mut report = hostile_report(VerdictKind::Inconclusive);
-    let one = report.results[0].clone();
-    report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..one.clone() }).collect();
+    let result = report.results[0].clone();
+    report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..result.clone() }).collect();
     let text = github::annotations(&report);
     assert_eq!(text.lines().count(), 10);
     assert!(text.lines().last().unwrap().starts_with("::warning title=and 5 more::t9, t10, t11, t12, t13"), "{text}");

@@ -1,4 +1,4 @@
-//! Sentences for what a run can meet.
+//! Snapshots of the sentences for each kind of verdict.
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn a_rejection_names_the_certificate_that_proves_it() {
 }
 
 #[test]
-fn what_cannot_be_told_ends_with_how_to_find_out() {
+fn an_inconclusive_verdict_ends_with_the_remedy() {
     let unguarded = EndpointReport {
         unguarded: Some("web-1 has no sidecar".to_owned()),
         hello: Some(HelloReport {
@@ -141,7 +141,7 @@ fn what_cannot_be_told_ends_with_how_to_find_out() {
 }
 
 #[test]
-fn no_policy_closes_what_nothing_guards() {
+fn an_endpoint_without_a_sidecar_needs_one_instead_of_a_policy() {
     let open = EndpointReport {
         unguarded: Some("web-1 has no sidecar, so nothing there obeys the policy".to_owned()),
         ..endpoint(

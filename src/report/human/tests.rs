@@ -1,14 +1,14 @@
-//! Whatever a cluster says, no report hands it to a terminal as it is.
+//! Text from a cluster is escaped before it reaches a terminal.
 
 use super::*;
 use crate::report::model::{
     ControlReport, HelloReport, NotProbedReport, PolicyReport, ProxyEvidence, SampleReport, VerdictReport,
 };
 
-/// Everything that a terminal could act upon, with a word in it that would be a lie.
+/// Control characters of terminals, with a verdict in them that is forged.
 const HOSTILE: &str = "a\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{8}\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}b";
 
-/// A report in which every text that is the cluster's is hostile.
+/// A report in which every text from the cluster is hostile.
 pub(crate) fn hostile_report(verdict: VerdictKind) -> ProbeReport {
     let hostile = || HOSTILE.to_owned();
     let answer = |reason| VerdictReport { verdict, reason, message: hostile(), remedy: None };
@@ -71,7 +71,7 @@ pub(crate) fn hostile_report(verdict: VerdictKind) -> ProbeReport {
     }
 }
 
-/// No character that a terminal acts upon, once our own colours are taken off.
+/// Checks that the text has no control characters besides the tool's own colours.
 pub(crate) fn assert_harmless(shown: &str) {
     let mut plain = shown.to_owned();
     for ours in [
@@ -91,7 +91,7 @@ pub(crate) fn assert_harmless(shown: &str) {
 }
 
 #[test]
-fn nothing_hostile_reaches_a_terminal() {
+fn hostile_text_is_escaped_for_the_terminal() {
     for verdict in [VerdictKind::Accepted, VerdictKind::Rejected, VerdictKind::Inconclusive] {
         let report = hostile_report(verdict);
         for (wide, per_endpoint) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -116,7 +116,7 @@ fn a_body_of_many_lines_stays_indented_and_short() {
 }
 
 #[test]
-fn names_of_objects_and_stories_are_escaped_too() {
+fn object_names_and_demo_steps_are_escaped() {
     for only_name in [true, false] {
         assert_harmless(&crate::report::plan::result_line(HOSTILE, "created", "", only_name));
     }

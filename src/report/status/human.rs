@@ -1,4 +1,4 @@
-//! The status for people: a line a port, like lines put together where there are many, and the findings below.
+//! Renders the report of `status` as text: one line per port, equal lines grouped if there are many, then the findings.
 
 use super::{ClientReport, FindingReport, NamespaceReport, PortReport, StatusReport, WorkloadPortReport};
 use crate::report::kinds::SeverityKind;
@@ -9,25 +9,25 @@ use colored::{Color, Colorize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Lines up to which a namespace is shown whole.
-const WHOLE: usize = 40;
-/// Lines of a kind that are shown one by one among many others.
-const MAX_INLINE_HELLOS: usize = 3;
-/// Lines that are shown at most where many are put together.
-const MOST: usize = 60;
-/// Objects of a finding that are named, unless all are asked for.
-const NAMED: usize = 6;
+/// The most lines that are shown without grouping.
+const MAX_UNGROUPED: usize = 40;
+/// The most lines of a group that are shown separately.
+const MAX_SEPARATE: usize = 3;
+/// The most lines that are shown after grouping.
+const MAX_LINES: usize = 60;
+/// The most objects of a finding that are listed without `-o wide`.
+const MAX_OBJECTS: usize = 6;
 
 /// The whole report.
 pub fn text(report: &StatusReport, wide: bool) -> String {
-    let parts: Vec<String> = report.namespaces.iter().map(|namespace| one(namespace, wide)).collect();
+    let parts: Vec<String> = report.namespaces.iter().map(|namespace| namespace_text(namespace, wide)).collect();
     if parts.is_empty() {
         return "no namespace has to do with the mesh\n".to_owned();
     }
     parts.join("\n")
 }
 
-fn one(namespace: &NamespaceReport, wide: bool) -> String {
+fn namespace_text(namespace: &NamespaceReport, wide: bool) -> String {
     let mut out = String::new();
     let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
     services.dedup();
@@ -59,7 +59,7 @@ fn one(namespace: &NamespaceReport, wide: bool) -> String {
     out
 }
 
-/// One line: a port at one workload.
+/// One line: a port of one workload.
 struct Row {
     service: String,
     target: String,
@@ -106,8 +106,8 @@ fn row(
 ) -> Row {
     let mode = match (workload_port.mode, &workload_port.unguarded) {
         (Some(mode), _) => mode.to_string(),
-        (None, Some(why)) if why == "gateway" || why == "unknown" => why.clone(),
-        (None, why) => format!("none ({})", why.as_deref().unwrap_or("unknown")),
+        (None, Some(reason)) if reason == "gateway" || reason == "unknown" => reason.clone(),
+        (None, reason) => format!("none ({})", reason.as_deref().unwrap_or("unknown")),
     };
     Row {
         service,
@@ -122,7 +122,7 @@ fn row(
     }
 }
 
-/// The object that decides, with its level; where none says anything, Istio's default holds.
+/// The policy that decides the mode, with its level.
 fn decided(namespace: &NamespaceReport, workload_port: &WorkloadPortReport) -> String {
     let Some(step) = workload_port.policies.iter().rev().find(|step| step.mode.is_some()) else {
         return "no policy".to_owned();
@@ -132,30 +132,30 @@ fn decided(namespace: &NamespaceReport, workload_port: &WorkloadPortReport) -> S
     format!("{name} ({})", step.level)
 }
 
-/// What is sent to a workload: one word where all callers send the same, else who sends what.
+/// What callers send to a workload: one value if all send the same, or else one for each kind of caller.
 fn clients(port: &PortReport, workload: &str) -> String {
     let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
     for client in &port.clients {
-        let Some(words) = client.sends.get(workload) else { continue };
+        let Some(protocols) = client.sends.get(workload) else { continue };
         let fails = if client.breaks_at.iter().any(|at| at == workload) { ", BREAKS" } else { "" };
-        let word = format!("{}{fails}", words.join(" or "));
-        if !order.contains(&word) {
-            order.push(word.clone());
+        let text = format!("{}{fails}", protocols.join(" or "));
+        if !order.contains(&text) {
+            order.push(text.clone());
         }
-        sent.entry(word).or_default().push(who(client));
+        sent.entry(text).or_default().push(caller(client));
     }
     match &order[..] {
         [] => "-".to_owned(),
         [only] => only.clone(),
         many => {
-            let each = many.iter().map(|word| format!("{} ({})", word, sent[word].join(", ")));
+            let each = many.iter().map(|text| format!("{} ({})", text, sent[text].join(", ")));
             each.collect::<Vec<_>>().join("; ")
         }
     }
 }
 
-fn who(client: &ClientReport) -> String {
+fn caller(client: &ClientReport) -> String {
     match &client.subset {
         Some(subset) => format!("{} to subset {subset}", client.from),
         None => client.from.clone(),
@@ -186,15 +186,15 @@ fn lay_out(rows: Vec<Row>, wide: bool) -> String {
     }
     let total = rows.len();
     let mut cells: Vec<[String; 5]> = Vec::new();
-    if total <= WHOLE {
+    if total <= MAX_UNGROUPED {
         cells.extend(rows.into_iter().map(|row| [row.service, row.workload, row.mode, row.decided, row.clients]));
     } else {
-        cells.extend(together(rows));
+        cells.extend(group(rows));
     }
-    let more = cells.len().saturating_sub(MOST);
-    let cut = total > WHOLE && more > 0;
+    let more = cells.len().saturating_sub(MAX_LINES);
+    let cut = total > MAX_UNGROUPED && more > 0;
     if cut {
-        cells.truncate(MOST);
+        cells.truncate(MAX_LINES);
     }
     let cells: Vec<Vec<String>> =
         cells.into_iter().map(|row| row.map(|cell| line(&cell).into_owned()).to_vec()).collect();
@@ -206,17 +206,17 @@ fn lay_out(rows: Vec<Row>, wide: bool) -> String {
     text
 }
 
-/// What differs from the rest first, one by one; then what is alike, with its number.
-fn together(rows: Vec<Row>) -> Vec<[String; 5]> {
-    let mut alike: BTreeMap<(String, String, String), Vec<Row>> = BTreeMap::new();
+/// Groups equal lines. Small groups come first, line by line; large ones are one line with the number of ports.
+fn group(rows: Vec<Row>) -> Vec<[String; 5]> {
+    let mut groups: BTreeMap<(String, String, String), Vec<Row>> = BTreeMap::new();
     for row in rows {
-        alike.entry((row.mode.clone(), row.decided.clone(), row.clients.clone())).or_default().push(row);
+        groups.entry((row.mode.clone(), row.decided.clone(), row.clients.clone())).or_default().push(row);
     }
-    let mut groups: Vec<_> = alike.into_iter().collect();
+    let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, rows)| rows.len());
     let mut lines = Vec::new();
     for ((mode, decided, clients), rows) in groups {
-        if rows.len() <= MAX_INLINE_HELLOS {
+        if rows.len() <= MAX_SEPARATE {
             lines.extend(rows.into_iter().map(|row| [row.service, row.workload, row.mode, row.decided, row.clients]));
             continue;
         }
@@ -247,7 +247,7 @@ fn paint(is_mode: bool, is_clients: bool, cell: &str) -> String {
     color.map_or_else(|| cell.to_owned(), |color| cell.color(color).to_string())
 }
 
-/// Findings with their number.
+/// The findings and their number by severity.
 fn findings(findings: &[FindingReport], all: bool) -> String {
     let mut out = paragraphs(findings, all);
     let number = |severity: SeverityKind, noun: &str| {
@@ -263,7 +263,7 @@ fn findings(findings: &[FindingReport], all: bool) -> String {
     out
 }
 
-/// Findings, one paragraph each.
+/// One paragraph for each finding. `all` lists every object.
 pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
     let mut out = String::new();
     for finding in findings {
@@ -275,7 +275,7 @@ pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
         let _ = writeln!(out, "{}  {}", finding.severity.as_str().color(color).bold(), finding.code.bold());
         let _ = writeln!(out, "  {:<7} {}", "found", line(&finding.message));
         if !finding.objects.is_empty() {
-            let shown = if all { finding.objects.len() } else { NAMED.min(finding.objects.len()) };
+            let shown = if all { finding.objects.len() } else { MAX_OBJECTS.min(finding.objects.len()) };
             let mut objects = finding.objects[..shown].join(", ");
             if shown < finding.objects.len() {
                 let _ = write!(objects, " and {} more", finding.objects.len() - shown);
