@@ -24,9 +24,20 @@ pub fn probe_need() -> Need {
     Need { rights: PROBE.to_vec(), purpose: "the probe", instead: Some("apply without proof: --verify=false") }
 }
 
-/// The rights for the Lease and for the journal of a switch.
-pub fn journal_needs() -> [Need; 2] {
-    let (journal, lock) = JOURNAL.iter().partition(|(_, group, _)| group.is_empty());
+/// What a run does with journals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalUse {
+    /// It writes its own.
+    Writes,
+    /// It follows those of other runs, and deletes them or marks them as undone.
+    Restores,
+}
+
+/// The rights for the Lease and for the journals of a switch.
+pub fn journal_needs(journals: JournalUse) -> [Need; 2] {
+    let is_needed =
+        |(verb, group, _): &&Right| !(group.is_empty() && *verb == "create" && journals == JournalUse::Restores);
+    let (journal, lock) = JOURNAL.iter().filter(is_needed).partition(|(_, group, _)| group.is_empty());
     let instead = Some("work without Lease and journal, so that nothing can be restored: --no-journal");
     [Need { rights: lock, purpose: "the lock", instead }, Need { rights: journal, purpose: "the journal", instead }]
 }
@@ -106,5 +117,20 @@ async fn allowed(cluster: &Cluster, (verb, group, resource): &Right) -> bool {
     match api.create(&PostParams::default(), &review).await {
         Ok(answer) => answer.status.is_none_or(|status| status.allowed),
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_writes_a_journal_needs_the_right_to_create_one() {
+        for (journals, creates) in [(JournalUse::Writes, true), (JournalUse::Restores, false)] {
+            let [lock, journal] = journal_needs(journals);
+            assert_eq!(journal.rights.contains(&("create", "", "configmaps")), creates, "{journals:?}");
+            assert_eq!(journal.rights.len(), 3 + usize::from(creates), "{:?}", journal.rights);
+            assert!(lock.rights.contains(&("create", "coordination.k8s.io", "leases")));
+        }
     }
 }

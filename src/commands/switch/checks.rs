@@ -3,7 +3,7 @@
 use super::super::preflight;
 use super::SwitchRun;
 use super::goal::{Goal, Planned};
-use crate::cluster::access;
+use crate::cluster::access::{self, JournalUse};
 use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
 use crate::domain::plan::{self, Change, ObjectKind, RuleAction};
@@ -74,7 +74,8 @@ async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<(
     let mut needs: Vec<access::Need> = Vec::new();
     needs.extend(run.settings.verify.then(access::probe_need));
     if planned.needs_lock(run) {
-        needs.extend(access::journal_needs());
+        let journals = if run.is_restore() { JournalUse::Restores } else { JournalUse::Writes };
+        needs.extend(access::journal_needs(journals));
     }
     let writes = planned.plan.writes();
     for (object, kind, purpose) in [
