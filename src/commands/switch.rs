@@ -123,7 +123,9 @@ pub async fn switch(
         let status = proof?.and(status);
         let (journal, writer) = (&parts.journal, &parts.writer);
         let concluded = journal::conclude(run, &planned, journal, writer, &closed_journals, &lock.guard()).await?;
-        run.output.error().map_or(Ok(status.and(concluded)), Err)
+        let Some(error) = run.output.error() else { return Ok(status.and(concluded)) };
+        rollback::report_unprinted(run, &parts);
+        Err(error)
     }
     .await;
     // Finish the parts and report.

@@ -65,6 +65,11 @@ impl Printer {
         }
     }
 
+    /// Prints a result that cannot be written to stdout, also with `--quiet`.
+    pub fn result_on_stderr(&self, text: &str) {
+        Self::stderr(text.trim_end());
+    }
+
     /// Prints commands for the runner of a CI job, which reads both streams; stdout stays free for the result.
     pub fn annotations(&self, commands: &str) {
         Self::stderr(commands.trim_end());

@@ -39,7 +39,7 @@ impl ResultOutput {
             let _ = self.failure.set(error);
         }
         if self.failure.get().is_some() {
-            printer.say_report(text);
+            printer.result_on_stderr(text);
         }
     }
 

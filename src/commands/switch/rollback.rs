@@ -112,6 +112,13 @@ async fn roll_back(run: &SwitchRun<'_>, parts: &mut Parts<'_>) {
     }
 }
 
+/// The results could not be printed. Without `--quiet`, the end of the run has said how to undo it.
+pub(super) fn report_unprinted(run: &SwitchRun<'_>, parts: &Parts<'_>) {
+    if run.context.settings.quiet && parts.journal.written_run().is_some() {
+        run.context.printer.warn(&format!("every change is made; {}", undo_hint(run)));
+    }
+}
+
 /// The command that restores the former state, in a sentence.
 fn undo_hint(run: &SwitchRun<'_>) -> String {
     format!("`{}` puts back what was there", run.restore_command())
