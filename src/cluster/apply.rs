@@ -3,6 +3,7 @@
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain, is_unanswered};
 use super::lease::{GuardedError, WriteGuard};
+use super::request;
 use super::snapshot::{ClusterState, dynamic_api};
 use crate::domain::plan::{Change, ObjectKind};
 use crate::istio::kinds::Kind;
@@ -105,6 +106,12 @@ impl Ledger {
     pub fn confirm(&self, written: Written) {
         self.close(&written);
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+    }
+
+    /// Removes the record of an object that was deleted again.
+    pub fn withdraw(&self, kind: ObjectKind, name: &str) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.retain(|one| one.kind != kind || one.name != name);
     }
 
     async fn wait_for_answers(&self) {
@@ -215,6 +222,21 @@ impl ChangeRequests<'_> {
             Err(Stale::Gone) => Err(WriteError::Stale(format!("{} is gone", self.name(change)))),
             Err(changed @ Stale::Changed(_)) => Err(WriteError::Stale(changed.to_string())),
         }
+    }
+
+    /// Deletes an object that this run created, by its UID and without the lock.
+    pub async fn delete_created(&self, created: &Written, uid: &str) -> Result<(), ClusterError> {
+        let kind = match created.kind {
+            ObjectKind::Policy => self.apis.policy.kind(),
+            ObjectKind::Rule => self.apis.rule.kind(),
+        };
+        let namespace = &self.cluster.namespace;
+        let api: Api<DynamicObject> = dynamic_api(self.cluster, &kind, namespace);
+        let access = Access::new("delete", kind.group, kind.plural, namespace).named(&created.name).repeatable();
+        let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        // Gone, or another object by now.
+        request::send_optional(access, &[404, 409], || api.delete(&created.name, &params)).await.map(|_| ())
     }
 
     /// Sends one request. The answer to a deletion is `null`.

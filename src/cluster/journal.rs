@@ -5,21 +5,29 @@
 //! without a head, the run has changed nothing. Entries that are added later go into further `ConfigMap`s.
 
 use super::connect::Cluster;
+use super::deletion::still_there;
 use super::error::{Access, ClusterError, is_already_there};
 use super::lease::{GuardedError, WriteGuard};
-use super::request::send;
+use super::list::{Resource, Selection, list_selected};
 use crate::domain::journal::{Entry, Run, Stage};
 use crate::istio::journal;
 use futures::{StreamExt, TryStreamExt};
 use json_patch::Patch as JsonPatch;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Bytes of text in one `ConfigMap`, which may hold 1 MiB.
 const LIMIT: usize = 900_000;
+
+/// `ConfigMap`s in one page of a list. Full ones fit into a response of 32 MiB even where JSON doubles their text.
+const PAGE: u32 = 16;
+
+/// Time for a request to arrive that was on its way when the Lease was lost.
+pub const LATE: Duration = Duration::from_secs(2);
 
 /// Requests in progress at a time.
 const PARALLEL: usize = 8;
@@ -45,10 +53,7 @@ pub struct StoredJournal {
 
 /// The journals of the namespace, the oldest first.
 pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError> {
-    let api = api(cluster);
-    let access = Access::new("list", "", "configmaps", &cluster.namespace);
-    let params = ListParams::default().labels(LABELS);
-    let maps = send(access, || api.list(&params)).await?.items;
+    let maps = list_maps(cluster, LABELS).await?;
     let mut runs: BTreeMap<String, BTreeMap<usize, ConfigMap>> = BTreeMap::new();
     for map in maps {
         let id = map.metadata.labels.as_ref().and_then(|labels| labels.get(RUN)).cloned().unwrap_or_default();
@@ -62,6 +67,12 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError>
         journal.run.as_ref().map(|run| (run.recorded_at, run.started_at.clone())).unwrap_or_default()
     });
     Ok(journals)
+}
+
+/// The `ConfigMap`s that a label selector selects.
+async fn list_maps(cluster: &Cluster, labels: &str) -> Result<Vec<ConfigMap>, ClusterError> {
+    let selection = Selection::labelled(&cluster.namespace, labels).in_pages_of(PAGE);
+    list_selected(cluster, Resource::core("configmaps"), selection, Some).await
 }
 
 fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
@@ -88,7 +99,6 @@ fn assemble(maps: &BTreeMap<usize, ConfigMap>) -> Result<Run, String> {
 }
 
 /// The journal of this run. Every request asks the lock before it is sent.
-#[derive(Debug)]
 pub struct Journal {
     maps: ConfigMaps,
     run: Run,
@@ -170,7 +180,28 @@ impl Journal {
     /// Deletes the journal of a run that has changed nothing, or has undone every change.
     pub async fn delete(&mut self) -> Result<(), ClusterError> {
         self.parts = 0;
-        self.maps.delete(&std::mem::take(&mut self.names)).await
+        self.maps.delete(&self.run.id, &std::mem::take(&mut self.names)).await
+    }
+
+    /// After the loss of the Lease: deletes the parts of a journal that was not complete then. The run has changed nothing,
+    /// and a part that arrives late would name a former state that another run may have replaced. The parts are deleted by
+    /// their UIDs, without the lock.
+    pub async fn delete_incomplete(&mut self) -> Result<(), ClusterError> {
+        if self.parts > 0 || !self.is_written() {
+            return Ok(());
+        }
+        let maps = ConfigMaps { guard: WriteGuard::without_lock(), ..self.maps.clone() };
+        let names = std::mem::take(&mut self.names);
+        // A request that was on its way at the loss may take a moment to arrive.
+        for pause in [Duration::ZERO, LATE] {
+            tokio::time::sleep(pause).await;
+            for part in maps.of_run(&self.run.id).await? {
+                let preconditions = Some(Preconditions { uid: part.metadata.uid, resource_version: None });
+                let params = DeleteParams { preconditions, ..DeleteParams::default() };
+                maps.delete_one(&part.metadata.name.unwrap_or_default(), &params).await?;
+            }
+        }
+        maps.check_deleted(&self.run.id, &names, Ok(())).await
     }
 
     fn name(&self, number: usize) -> String {
@@ -191,8 +222,8 @@ impl Journal {
         }))
         .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let ConfigMaps { api, namespace, guard } = &self.maps;
-        let access = Access::new("create", "", "configmaps", namespace).repeatable();
+        let ConfigMaps { api, cluster, guard } = &self.maps;
+        let access = Access::new("create", "", "configmaps", &cluster.namespace).repeatable();
         match guard.attempt(access, || api.create(&params, &map)).await {
             Ok(created) if created.metadata.uid.is_some() && created.data == map.data => Ok(()),
             // An answer without the object does not show that the part is written. One that exists already may be that
@@ -230,27 +261,26 @@ pub async fn mark_undone(cluster: &Cluster, guard: &WriteGuard, journal: &Stored
 
 /// Deletes a stored journal.
 pub async fn delete(cluster: &Cluster, guard: &WriteGuard, journal: &StoredJournal) -> Result<(), ClusterError> {
-    ConfigMaps::new(cluster, guard.clone()).delete(&journal.maps).await
+    ConfigMaps::new(cluster, guard.clone()).delete(&journal.id, &journal.maps).await
 }
 
 /// Guarded access to the `ConfigMap`s of the namespace.
-#[derive(Debug)]
+#[derive(Clone)]
 struct ConfigMaps {
+    cluster: Cluster,
     api: Api<ConfigMap>,
-    namespace: String,
     guard: WriteGuard,
 }
 
 impl ConfigMaps {
     fn new(cluster: &Cluster, guard: WriteGuard) -> Self {
-        Self { api: api(cluster), namespace: cluster.namespace.clone(), guard }
+        let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        Self { cluster: cluster.clone(), api, guard }
     }
 
     /// The parts of the journal of a run.
     async fn of_run(&self, id: &str) -> Result<Vec<ConfigMap>, ClusterError> {
-        let access = Access::new("list", "", "configmaps", &self.namespace);
-        let params = ListParams::default().labels(&format!("{LABELS},{RUN}={id}"));
-        Ok(send(access, || self.api.list(&params)).await?.items)
+        list_maps(&self.cluster, &format!("{LABELS},{RUN}={id}")).await
     }
 
     /// Writes the head of a journal: the run, its stage, and the number of parts.
@@ -260,27 +290,110 @@ impl ConfigMaps {
             message: format!("the journal could not be written: {error}"),
             hint: None,
         })?;
-        let access = Access::new("patch", "", "configmaps", &self.namespace).named(name).repeatable();
+        let access = Access::new("patch", "", "configmaps", &self.cluster.namespace).named(name).repeatable();
         let (patch, params) = (Patch::Json::<()>(patch), PatchParams::default());
         self.guard.send(access, || self.api.patch(name, &params, &patch)).await.map(|_| ())
     }
 
-    /// Deletes the parts of a journal, the head first: parts without a head are void.
-    async fn delete(&self, names: &[String]) -> Result<(), ClusterError> {
+    /// Deletes the parts of the journal of a run, the head first: parts without a head are void. The error names the parts
+    /// that are left.
+    async fn delete(&self, id: &str, names: &[String]) -> Result<(), ClusterError> {
         let Some((head, rest)) = names.split_first() else { return Ok(()) };
-        self.delete_one(head).await?;
-        let deletions = rest.iter().map(|name| self.delete_one(name));
-        futures::stream::iter(deletions).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
-        Ok(())
+        let params = DeleteParams::default();
+        let answer = match self.delete_one(head, &params).await {
+            Ok(()) => {
+                let deletions = rest.iter().map(|name| self.delete_one(name, &params));
+                futures::stream::iter(deletions).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await.map(|_| ())
+            }
+            refused => refused,
+        };
+        self.check_deleted(id, names, answer).await
     }
 
-    async fn delete_one(&self, name: &str) -> Result<(), ClusterError> {
-        let params = DeleteParams::default();
-        let access = Access::new("delete", "", "configmaps", &self.namespace).named(name).repeatable();
-        self.guard.send_optional(access, 404, || self.api.delete(name, &params)).await.map(|_| ())
+    /// Looks up whether parts are gone, whatever the answer to their deletion was.
+    async fn check_deleted(
+        &self,
+        id: &str,
+        names: &[String],
+        answer: Result<(), ClusterError>,
+    ) -> Result<(), ClusterError> {
+        let look_up = || async {
+            let stored = self.of_run(id).await?;
+            let stored = stored.into_iter().filter_map(|map| map.metadata.name);
+            Ok::<_, ClusterError>(stored.filter(|name| names.contains(name)).collect())
+        };
+        let left: Vec<String> = still_there(look_up).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let left = format!("still there after the deletion: configmaps {}", left.join(", "));
+        Err(match answer {
+            Ok(()) => ClusterError { message: left, hint: None },
+            Err(refused) => ClusterError { message: format!("{}; {left}", refused.message), ..refused },
+        })
+    }
+
+    async fn delete_one(&self, name: &str, params: &DeleteParams) -> Result<(), ClusterError> {
+        let access = Access::new("delete", "", "configmaps", &self.cluster.namespace).named(name).repeatable();
+        self.guard.send_optional(access, 404, || self.api.delete(name, params)).await.map(|_| ())
     }
 }
 
-fn api(cluster: &Cluster) -> Api<ConfigMap> {
-    Api::namespaced(cluster.client.clone(), &cluster.namespace)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use std::sync::{Mutex, PoisonError};
+
+    /// A cluster that answers each request with `answer` of its method and query, and the list of these.
+    fn cluster(
+        answer: impl Fn(&Method, &str) -> serde_json::Value + Send + Sync + 'static,
+    ) -> (Cluster, std::sync::Arc<Mutex<Vec<String>>>) {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (std::sync::Arc::clone(&seen), std::sync::Arc::new(answer));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (method, uri) = (request.method().clone(), request.uri().to_string());
+            let body = answer(&method, &uri).to_string();
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {uri}"));
+            async move { Ok::<_, std::convert::Infallible>(Response::new(Body::from(body.into_bytes()))) }
+        });
+        let client = kube::Client::new(service, "shop");
+        (Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() }, seen)
+    }
+
+    fn map(id: &str, number: usize) -> serde_json::Value {
+        json!({"metadata": {"name": format!("secure-traffic-journal-{id}-{number}"), "labels": {RUN: id}}})
+    }
+
+    #[tokio::test]
+    async fn many_full_journals_are_listed_in_pages_below_the_limit_of_a_response() {
+        let (cluster, seen) = cluster(|_, uri| {
+            let page = uri.split("continue=").nth(1).map_or(0, |token| token.parse::<usize>().unwrap());
+            let items: Vec<_> = (0..16).map(|number| map(&format!("run{page}"), number)).collect();
+            let more = if page < 2 { (page + 1).to_string() } else { String::new() };
+            json!({"metadata": {"continue": more}, "items": items})
+        });
+        assert_eq!(list(&cluster).await.unwrap().len(), 3);
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() == 3 && seen.iter().all(|request| request.contains("limit=16")), "{seen:?}");
+        assert!(PAGE as usize * LIMIT * 2 < super::super::deadline::MAX_RESPONSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_that_are_left_after_their_deletion_are_named() {
+        for (left, expected) in [(false, Ok(())), (true, Err("configmaps secure-traffic-journal-bcdfg-0"))] {
+            let (cluster, _) = cluster(move |method, _| match method {
+                &Method::DELETE => json!({}),
+                _ => json!({"metadata": {}, "items": if left { vec![map("bcdfg", 0)] } else { Vec::new() }}),
+            });
+            let maps = ConfigMaps::new(&cluster, WriteGuard::without_lock());
+            let names = [0, 1].map(|number| format!("secure-traffic-journal-bcdfg-{number}"));
+            let deleted = maps.delete("bcdfg", &names).await.map_err(|error| error.message);
+            match expected {
+                Ok(()) => assert_eq!(deleted, Ok(())),
+                Err(named) => assert!(deleted.clone().is_err_and(|message| message.ends_with(named)), "{deleted:?}"),
+            }
+        }
+    }
 }

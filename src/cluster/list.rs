@@ -55,6 +55,27 @@ impl Resource {
     }
 }
 
+/// Which objects of a resource are listed, and how many of them in one page.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    namespace: &'a str,
+    labels: &'a str,
+    page: u32,
+}
+
+impl<'a> Selection<'a> {
+    /// The objects of a namespace (empty: of all namespaces) that a label selector selects (empty: all of them).
+    pub const fn labelled(namespace: &'a str, labels: &'a str) -> Self {
+        Self { namespace, labels, page: PAGE }
+    }
+
+    /// The same objects in pages of this many, for objects that are so large that 500 of them exceed the limit of a page.
+    #[must_use]
+    pub const fn in_pages_of(self, page: u32) -> Self {
+        Self { page, ..self }
+    }
+}
+
 /// The fields of an object's metadata that are read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,22 +126,21 @@ pub async fn list<T, U>(
 where
     T: DeserializeOwned,
 {
-    list_labelled(cluster, resource, namespace, "", convert).await
+    list_selected(cluster, resource, Selection::labelled(namespace, ""), convert).await
 }
 
-/// As [`list`], for the objects that a label selector selects.
-pub async fn list_labelled<T, U>(
+/// As [`list`], for the objects of a selection.
+pub async fn list_selected<T, U>(
     cluster: &Cluster,
     resource: Resource,
-    namespace: &str,
-    labels: &str,
-    mut convert: impl FnMut(T) -> Option<U>,
+    selection: Selection<'_>,
+    convert: impl FnMut(T) -> Option<U>,
 ) -> Result<Vec<U>, ClusterError>
 where
     T: DeserializeOwned,
 {
-    let access = Access::new("list", resource.group, resource.plural, namespace);
-    let listed = Box::pin(attempt_list_labelled(cluster, resource, namespace, labels, &mut convert)).await;
+    let access = Access::new("list", resource.group, resource.plural, selection.namespace);
+    let listed = Box::pin(attempt_list(cluster, resource, selection, convert)).await;
     listed.map_err(|error| explain(access, &error))
 }
 
@@ -136,7 +156,7 @@ where
     T: DeserializeOwned,
 {
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    match Box::pin(attempt_list(cluster, resource, namespace, convert)).await {
+    match Box::pin(attempt_list(cluster, resource, Selection::labelled(namespace, ""), convert)).await {
         Ok(list) => Ok(Some(list)),
         Err(error) if absent.contains(&code(&error)) => Ok(None),
         Err(error) => Err(explain(access, &error)),
@@ -165,7 +185,7 @@ where
     T: DeserializeOwned,
 {
     let access = Access::new("list", resource.group, resource.plural, namespace);
-    match Box::pin(attempt_list(cluster, resource, namespace, convert)).await {
+    match Box::pin(attempt_list(cluster, resource, Selection::labelled(namespace, ""), convert)).await {
         Ok(list) => Ok(Listing::Listed(list)),
         Err(error) if code(&error) == 404 => Ok(Listing::NotServed),
         Err(error) if code(&error) == 403 => Ok(Listing::Forbidden),
@@ -176,38 +196,26 @@ where
 async fn attempt_list<T, U>(
     cluster: &Cluster,
     resource: Resource,
-    namespace: &str,
+    selection: Selection<'_>,
     mut convert: impl FnMut(T) -> Option<U>,
 ) -> Result<Vec<U>, kube::Error>
 where
     T: DeserializeOwned,
 {
-    attempt_list_labelled(cluster, resource, namespace, "", &mut convert).await
-}
-
-async fn attempt_list_labelled<T, U>(
-    cluster: &Cluster,
-    resource: Resource,
-    namespace: &str,
-    labels: &str,
-    convert: &mut impl FnMut(T) -> Option<U>,
-) -> Result<Vec<U>, kube::Error>
-where
-    T: DeserializeOwned,
-{
-    let mut params = ListParams::default().limit(PAGE);
+    let Selection { namespace, labels, page } = selection;
+    let mut params = ListParams::default().limit(page);
     if !labels.is_empty() {
         params = params.labels(labels);
     }
     let mut pause = RESTART_PAUSE;
     for _ in 0..RESTARTS {
-        match read_pages(cluster, resource, namespace, params.clone(), convert).await {
+        match read_pages(cluster, resource, namespace, params.clone(), &mut convert).await {
             Err(error) if code(&error) == 410 => tokio::time::sleep(pause).await,
             other => return other,
         }
         pause *= 2;
     }
-    read_pages(cluster, resource, namespace, params, convert).await
+    read_pages(cluster, resource, namespace, params, &mut convert).await
 }
 
 /// Reads a list from its first page to its last.

@@ -10,6 +10,7 @@ pub mod connect;
 pub mod connection;
 mod credentials;
 pub mod deadline;
+pub mod deletion;
 pub mod discover;
 pub mod error;
 mod exec_plugin;

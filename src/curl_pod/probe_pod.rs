@@ -3,7 +3,9 @@
 
 use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
 use crate::cluster::connect::Cluster;
+use crate::cluster::deletion::still_there;
 use crate::cluster::error::{Access, ClusterError, code, explain, is_already_there};
+use crate::cluster::list::{Resource, Selection, list_selected};
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::reason::Reason;
@@ -526,22 +528,52 @@ pub enum Sweep {
     Abandoned,
 }
 
-/// Removes pods that an earlier run left in the namespace. Returns their names.
-pub async fn sweep(cluster: &Cluster, which: Sweep) -> Result<Vec<String>, ClusterError> {
+/// What came of the removal of pods that an earlier run left.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Names of the pods that are gone.
+    pub removed: Vec<String>,
+    /// Names of the pods that are still there after their deletion.
+    pub left: Vec<String>,
+    /// Why the server refused deletions.
+    pub refused: Vec<ClusterError>,
+}
+
+/// Removes pods that an earlier run left in the namespace, and looks up whether they are gone.
+pub async fn sweep(cluster: &Cluster, which: Sweep) -> Result<Swept, ClusterError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let access = Access::new("list", "", "pods", &cluster.namespace);
-    let ours = ListParams::default().labels(MANAGED_BY);
-    let pods = send(access, || api.list(&ours)).await?;
     let now = jiff::Timestamp::now().as_second();
-    let params = DeleteParams::default().grace_period(0);
-    let mut removed = Vec::new();
-    for pod in pods.items.iter().filter(|pod| which == Sweep::All || abandoned(pod, now)) {
+    let mut found = list_own(cluster).await?;
+    found.retain(|pod| which == Sweep::All || abandoned(pod, now));
+    let mut swept = Swept::default();
+    if found.is_empty() {
+        return Ok(swept);
+    }
+    for pod in &found {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let access = Access::new("delete", "", "pods", &cluster.namespace).named(name);
-        send_optional(access, &[404], || api.delete(name, &params)).await?;
-        removed.push(name.to_owned());
+        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default().grace_period(0) };
+        let deleted = send_optional(access, &[404], || api.delete(name, &params)).await;
+        swept.refused.extend(deleted.err());
     }
-    Ok(removed)
+    let look_up = || async {
+        let uids = list_own(cluster).await?.into_iter().filter_map(|pod| pod.metadata.uid);
+        Ok::<_, ClusterError>(uids.collect())
+    };
+    let there: Vec<String> = still_there(look_up).await?;
+    for pod in found {
+        let is_left = pod.metadata.uid.is_some_and(|uid| there.contains(&uid));
+        let names = if is_left { &mut swept.left } else { &mut swept.removed };
+        names.extend(pod.metadata.name);
+    }
+    Ok(swept)
+}
+
+/// The pods of this tool in the namespace.
+async fn list_own(cluster: &Cluster) -> Result<Vec<Pod>, ClusterError> {
+    let own = Selection::labelled(&cluster.namespace, MANAGED_BY);
+    list_selected(cluster, Resource::core("pods"), own, Some).await
 }
 
 fn abandoned(pod: &Pod, now: i64) -> bool {

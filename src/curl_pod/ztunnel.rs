@@ -3,7 +3,7 @@
 
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::{Access, ClusterError, code, explain};
-use crate::cluster::list::{Meta, Resource, list, list_labelled};
+use crate::cluster::list::{Meta, Resource, Selection, list, list_selected};
 use crate::cluster::request::attempt;
 use crate::domain::mesh::{DataPlane, socket_address};
 use crate::domain::probe::{Case, Observation, refused_endpoints};
@@ -83,7 +83,8 @@ struct Placement {
 /// The ztunnel of each node, by the node's name.
 async fn ztunnels(control_plane: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
     let by_node = |pod: PlacedPod| Some((pod.spec.node_name?, pod.metadata.name?));
-    let listed = list_labelled(control_plane, Resource::core("pods"), &control_plane.namespace, "app=ztunnel", by_node);
+    let ztunnels = Selection::labelled(&control_plane.namespace, "app=ztunnel");
+    let listed = list_selected(control_plane, Resource::core("pods"), ztunnels, by_node);
     Ok(listed.await?.into_iter().collect())
 }
 

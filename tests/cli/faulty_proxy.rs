@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,8 @@ pub(crate) enum Fate {
     Emptied,
     /// The server handles it, and the connection ends without an answer.
     Lost,
+    /// The server gets it after this time, whether or not the client waits for the answer.
+    Late(Duration),
     /// The server handles it, and the answer stops after its head.
     Stalled,
 }
@@ -83,7 +86,13 @@ async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) ->
     }
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes().to_vec();
-    let response = client.send(Request::from_parts(parts, Body::from(body))).await?;
+    let sending = async move {
+        if let Fate::Late(time) = fate {
+            tokio::time::sleep(time).await;
+        }
+        client.send(Request::from_parts(parts, Body::from(body))).await
+    };
+    let response = tokio::spawn(sending).await??;
     match fate {
         Fate::Lost => Err("lost".into()),
         Fate::Stalled => {
@@ -91,7 +100,7 @@ async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) ->
             Ok(response.map(|_| StreamBody::new(never).boxed_unsync()))
         }
         Fate::Emptied => json(200, "{}".to_owned()),
-        Fate::Answered | Fate::Throttled(_) | Fate::Refused(..) | Fate::Faked(_) => {
+        Fate::Answered | Fate::Late(_) | Fate::Throttled(_) | Fate::Refused(..) | Fate::Faked(_) => {
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
         }
     }

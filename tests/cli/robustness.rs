@@ -5,7 +5,7 @@ use crate::faulty_proxy::{Fate, serve, writes};
 use crate::helpers::{Run, Stage, command, signal};
 use crate::slow_link::{object_names, run};
 use hyper::Method;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use secure_traffic::sandbox::State;
 use std::fmt::Write as _;
@@ -376,6 +376,124 @@ fn an_object_that_is_not_deleted_is_named() {
     assert_eq!((mesh_objects(&stage), has_journal(&stage)), (before, false));
 }
 
+/// Deletes the Lease, and the journals where another run has restored the namespace.
+fn take_over(stage: &Stage, has_restored: bool) {
+    let _inside = stage.runtime.enter();
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> = Api::default_namespaced(stage.sandbox.client());
+    let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::default_namespaced(stage.sandbox.client());
+    stage.runtime.block_on(async {
+        leases.delete("secure-traffic", &DeleteParams::default()).await.unwrap();
+        let journals = ListParams::default().labels("app.kubernetes.io/component=journal");
+        for map in maps.list(&journals).await.unwrap() {
+            if has_restored {
+                maps.delete(&map.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn what_arrives_after_the_loss_of_the_lease_is_deleted_unless_a_journal_names_it() {
+    let rule = "/destinationrules/boards?";
+    let policy = "/peerauthentications/default?";
+    std::thread::scope(|scope| {
+        for (late, has_restored, kind, is_left) in [
+            (rule, true, "DestinationRule", false),
+            (policy, true, "PeerAuthentication", false),
+            (policy, false, "PeerAuthentication", true),
+            ("/configmaps", false, "DestinationRule", false),
+        ] {
+            scope.spawn(move || {
+                let stage = Stage::new(State::Permissive, &[]);
+                let before = mesh_objects(&stage);
+                let has_come = Arc::new(AtomicUsize::new(0));
+                let seen = Arc::clone(&has_come);
+                let url = serve(&stage, move |method, path, _| {
+                    let is_it = path.contains(late) && (writes(method, path) || *method == Method::POST);
+                    if is_it && seen.fetch_add(1, Ordering::Relaxed) == 0 {
+                        return Fate::Late(Duration::from_secs(5));
+                    }
+                    Fate::Answered
+                });
+                let child = start(&stage, &url, "enable-mtls boards --yes --verify=false");
+                while has_come.load(Ordering::Relaxed) == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                take_over(&stage, has_restored);
+                let run = wait(child);
+                assert_eq!(run.code, Some(4), "{late}: {run}");
+                assert!(run.stderr.contains("the Lease secure-traffic of namespace"), "{late}: {run}");
+                assert_eq!(mesh_objects(&stage).contains(kind), is_left, "{late}: {run}");
+                let is_told = run.stderr.contains("was created after the Lease was lost, and is deleted");
+                assert_eq!(is_told, has_restored, "{late}: {run}");
+                assert_eq!(has_journal(&stage), is_left, "{late}: {run}");
+                if is_left {
+                    assert_eq!(stage.run(RESTORE).code, Some(0), "{late}");
+                    assert_eq!(mesh_objects(&stage), before, "{late}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_journal_that_is_not_deleted_is_named() {
+    for fate in [Fate::Faked("{}"), Fate::Refused(409, "Conflict"), Fate::Refused(403, "Forbidden")] {
+        let stage = Stage::new(State::Permissive, &[]);
+        let before = mesh_objects(&stage);
+        assert_eq!(stage.run(ENABLE).code, Some(0));
+        let url = serve(&stage, move |method, path, _| {
+            if *method == Method::DELETE && path.contains("/configmaps/") { fate } else { Fate::Answered }
+        });
+        let run = run(&stage, &url, RESTORE);
+        assert_eq!(run.code, Some(5), "{fate:?}: {run}");
+        let left = "still there after the deletion: configmaps secure-traffic-journal-";
+        assert!(run.stderr.contains(left), "{fate:?}: {run}");
+        assert_eq!((mesh_objects(&stage), has_journal(&stage)), (before, true), "{fate:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_cleanup_cannot_delete_is_named() {
+    for fate in [Fate::Faked("{}"), Fate::Refused(409, "Conflict"), Fate::Refused(403, "Forbidden"), Fate::Answered] {
+        let stage = Stage::new(State::Permissive, &[]);
+        let pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "secure-traffic-probe-bcdfg", "labels": {"app.kubernetes.io/managed-by": "secure-traffic"}},
+            "spec": {"containers": [{"name": "probe", "image": "curl", "command": ["sleep"]}]},
+        }));
+        stage.runtime.block_on(stage.pods().create(&PostParams::default(), &pod.unwrap())).unwrap();
+        let url =
+            serve(
+                &stage,
+                move |method, path, _| {
+                    if *method == Method::DELETE && path.contains("/pods/") { fate } else { Fate::Answered }
+                },
+            );
+        let run = run(&stage, &url, "cleanup");
+        let is_deleted = matches!(fate, Fate::Answered);
+        assert_eq!(run.code, Some(if is_deleted { 0 } else { 5 }), "{fate:?}: {run}");
+        assert_eq!(run.stdout.contains("pod/secure-traffic-probe-bcdfg deleted"), is_deleted, "{fate:?}: {run}");
+        let named = "could not be removed: pod/secure-traffic-probe-bcdfg -n microservices-demo";
+        assert_eq!(run.stderr.contains(named), !is_deleted, "{fate:?}: {run}");
+    }
+}
+
+#[test]
+fn what_a_planted_journal_changes_is_shown_before_the_question() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let (uid, spec) = user_policy(&stage);
+    let former = serde_json::json!({"uid": uid, "spec": {"mtls": {"mode": "DISABLE"}}, "metadata": {}});
+    let entry = serde_json::json!({"kind": "policy", "name": "default", "former": former, "written": [spec]});
+    plant_journal(&stage, "bcdfg", "bcdfg", &entry);
+    let before = mesh_objects(&stage);
+    let run = stage.run("disable-mtls --restore");
+    assert_eq!(run.code, Some(2), "{run}");
+    let shown = "would change in namespace microservices-demo:\n  peerauthentication.security.istio.io/default restored (as it was; DISABLE then holds)";
+    assert!(run.stderr.contains(shown), "{run}");
+    assert!(run.stderr.contains("there is no terminal to ask on"), "{run}");
+    assert_eq!(mesh_objects(&stage), before);
+}
+
 /// Creates a journal of one run as its author pleases.
 fn plant_journal(stage: &Stage, label: &str, run: &str, entry: &serde_json::Value) {
     let head = serde_json::json!({
@@ -394,7 +512,7 @@ fn plant_journal(stage: &Stage, label: &str, run: &str, entry: &serde_json::Valu
         let _inside = stage.runtime.enter();
         Api::default_namespaced(stage.sandbox.client())
     };
-    stage.runtime.block_on(api.create(&kube::api::PostParams::default(), &map)).unwrap();
+    stage.runtime.block_on(api.create(&PostParams::default(), &map)).unwrap();
 }
 
 /// A user's policy; returns its UID and spec.
@@ -406,7 +524,7 @@ fn user_policy(stage: &Stage) -> (String, serde_json::Value) {
     };
     let policy =
         DynamicObject::new("default", &resource).data(serde_json::json!({"spec": {"mtls": {"mode": "STRICT"}}}));
-    let created = stage.runtime.block_on(api.create(&kube::api::PostParams::default(), &policy)).unwrap();
+    let created = stage.runtime.block_on(api.create(&PostParams::default(), &policy)).unwrap();
     (created.metadata.uid.unwrap(), created.data["spec"].clone())
 }
 

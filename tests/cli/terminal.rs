@@ -273,11 +273,42 @@ fn results_that_cannot_be_printed_do_not_end_a_change_before_its_proof() {
         assert!(run.stderr.contains(said), "{said:?}: {run}");
     }
     assert_eq!(stage.run("disable-mtls --restore --yes").code, Some(0));
+    let mut quiet = switch(std::fs::File::options().write(true).open("/dev/full").unwrap().into());
+    let run = end(quiet.args(["--quiet", "--verify=false"]).spawn().unwrap());
+    assert_eq!(run.code, Some(4), "{run}");
+    let undo = "every change is made; `secure-traffic disable-mtls -n microservices-demo --restore` puts back";
+    assert!(run.stderr.contains(undo) && run.stderr.contains("default created"), "{run}");
+    assert_eq!(stage.run("disable-mtls --restore --yes").code, Some(0));
     let mut closed = switch(Stdio::piped()).spawn().unwrap();
     drop(closed.stdout.take());
     let run = end(closed);
     assert_eq!(run.code, Some(0), "a reader may stop reading: {run}");
     assert!(run.stderr.contains("proven: plaintext is rejected at 5 targets"), "{run}");
+}
+
+#[test]
+fn a_cleanup_that_cannot_print_removes_everything() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let pod = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "secure-traffic-probe-bcdfg", "labels": {"app.kubernetes.io/managed-by": "secure-traffic"}},
+        "spec": {"containers": [{"name": "probe", "image": "curl", "command": ["sleep"]}]},
+    }));
+    let lease = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "secure-traffic"}, "spec": {"holderIdentity": "a killed run", "leaseDurationSeconds": 1},
+    }));
+    let leases: kube::Api<k8s_openapi::api::coordination::v1::Lease> = {
+        let _inside = stage.runtime.enter();
+        kube::Api::default_namespaced(stage.sandbox.client())
+    };
+    let params = kube::api::PostParams::default();
+    stage.runtime.block_on(stage.pods().create(&params, &pod.unwrap())).unwrap();
+    stage.runtime.block_on(leases.create(&params, &lease.unwrap())).unwrap();
+    let mut command = stage.command();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = end(command.arg("cleanup").stdout(full).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(stage.probe_pods().is_empty(), "{run}");
+    assert!(stage.runtime.block_on(leases.get_opt("secure-traffic")).unwrap().is_none(), "{run}");
 }
 
 #[test]

@@ -81,6 +81,14 @@ impl RunJournal {
         }
     }
 
+    /// Deletes a journal that was not complete when the Lease was lost.
+    pub(super) async fn delete_incomplete(&mut self) -> Result<(), ClusterError> {
+        match self {
+            Self::Kept(journal) => journal.delete_incomplete().await,
+            Self::NotKept => Ok(()),
+        }
+    }
+
     /// Deletes the journal of a run that was rolled back.
     pub(super) async fn delete(&mut self) -> Result<(), ClusterError> {
         match self {

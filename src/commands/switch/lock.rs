@@ -91,10 +91,15 @@ async fn update_plan(
         )
     };
     let (mut is_unchanged, stored) = run.context.read(current).await?;
+    // Parts of a run that has changed nothing. What is left of them does not stop this run, which tries again at its end.
+    let mut left = Vec::new();
     for void in stored.iter().filter(|journal| journal.is_void) {
-        store::delete(run.cluster, guard, void).await?;
+        if store::delete(run.cluster, guard, void).await.is_err() {
+            guard.check()?;
+            left.push(void.clone());
+        }
     }
-    let closed = match &mut planned.goal {
+    let mut closed = match &mut planned.goal {
         Goal::Restore(known) => {
             let first = known.first().map(|journal| journal.id.clone());
             let chosen =
@@ -116,6 +121,7 @@ async fn update_plan(
             closed_journals(stored, run.command())
         }
     };
+    closed.append(&mut left);
     if !is_unchanged {
         checks::replan(run, planned, "somebody else was at work", true).await?;
     }

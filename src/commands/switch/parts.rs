@@ -31,11 +31,14 @@ impl<'a> Parts<'a> {
     }
 
     /// Waits for the last answers, looks up unanswered writes, and writes into the journal what was created and whether
-    /// every change is made. A run that has lost its Lease does not write into the journal.
+    /// every change is made. A run that has lost its Lease does not write into the journal: it only deletes one that was not
+    /// complete.
     pub(super) async fn finish_writing(&mut self, run: &SwitchRun<'_>, planned: &Planned, is_done: bool) {
         unanswered::recheck(run, planned, &self.writer).await;
         if self.writer.check_lock().is_ok() {
             self.journal.finish(run, &self.writer, is_done).await;
+        } else if let Err(error) = self.journal.delete_incomplete().await {
+            run.context.printer.warn(&format!("the journal could not be removed: {error}"));
         }
     }
 

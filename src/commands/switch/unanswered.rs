@@ -3,10 +3,14 @@
 use super::SwitchRun;
 use super::goal::Planned;
 use crate::cluster::apply::{Writer, Written};
-use crate::cluster::snapshot;
+use crate::cluster::error::ClusterError;
+use crate::cluster::journal as store;
+use crate::cluster::{deletion, snapshot};
 use crate::domain::plan::{Change, ObjectKind};
+use crate::istio::kinds::Kind;
 use crate::istio::{journal, read};
 use serde_json::Value;
+use std::convert::Infallible;
 use std::time::Duration;
 
 /// Limit for each look-up: the connection to the cluster has failed already.
@@ -17,15 +21,32 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub(super) async fn recheck(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) {
     writer.finish().await;
     let ledger = writer.ledger();
+    let creations: Vec<Written> = ledger.unanswered().into_iter().filter(|one| one.made.is_some()).collect();
+    look_up(run, planned, writer).await;
+    if writer.check_lock().is_err() && !creations.is_empty() {
+        if ledger.unanswered().iter().any(|one| one.made.is_some()) {
+            tokio::time::sleep(store::LATE).await;
+            look_up(run, planned, writer).await;
+        }
+        delete_late(run, writer, &creations).await;
+    }
+    let unknown = ledger.unanswered();
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().map(|one| one.title.as_str()).collect();
+        let names = names.join(", ");
+        run.context.printer.warn(&format!("got no answer, and may or may not have been made: {names}"));
+    }
+}
+
+/// Confirms the unanswered writes whose objects are as their changes leave them.
+async fn look_up(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) {
+    let ledger = writer.ledger();
     for kind in [ObjectKind::Rule, ObjectKind::Policy] {
         let open: Vec<Written> = ledger.unanswered().into_iter().filter(|one| one.kind == kind).collect();
         if open.is_empty() {
             continue;
         }
-        let api_kind = match kind {
-            ObjectKind::Rule => run.api_versions.rule.kind(),
-            ObjectKind::Policy => run.api_versions.policy.kind(),
-        };
+        let api_kind = api_kind(run, kind);
         let lookup = snapshot::objects(run.cluster, &api_kind, &run.cluster.namespace);
         let Ok(Ok(Some(objects))) = tokio::time::timeout(LIMIT, lookup).await else { continue };
         for one in open {
@@ -39,30 +60,60 @@ pub(super) async fn recheck(run: &SwitchRun<'_>, planned: &Planned, writer: &Wri
             }
         }
     }
-    let unknown = ledger.unanswered();
-    if !unknown.is_empty() {
-        let names: Vec<&str> = unknown.iter().map(|one| one.title.as_str()).collect();
-        let names = names.join(", ");
-        run.context.printer.warn(&format!("got no answer, and may or may not have been made: {names}"));
+}
+
+/// Deletes what was created after the loss of the Lease: `creations` were on their way then. Another run may have restored
+/// the namespace and deleted the journals before they arrived, and then nothing could undo them. An object that a journal
+/// names can be undone, and another run may build on it: it stays.
+async fn delete_late(run: &SwitchRun<'_>, writer: &Writer<'_>, creations: &[Written]) {
+    let Ok(Ok(journals)) = tokio::time::timeout(LIMIT, store::list(run.cluster)).await else { return };
+    let is_named = |one: &Written| {
+        journals.iter().filter(|journal| !journal.is_void).any(|journal| match &journal.run {
+            Ok(run) => run.entries.iter().any(|entry| entry.kind == one.kind && entry.name == one.name),
+            Err(_) => true,
+        })
+    };
+    let printer = run.context.printer;
+    for one in writer.ledger().written() {
+        let is_late = creations.iter().any(|late| late.kind == one.kind && late.name == one.name);
+        let Some(uid) = one.made.as_deref().filter(|uid| is_late && !uid.is_empty() && !is_named(&one)) else {
+            continue;
+        };
+        let refused = run.requests().delete_created(&one, uid).await.err();
+        let api_kind = api_kind(run, one.kind);
+        let look_up = || async {
+            let objects = snapshot::objects(run.cluster, &api_kind, &run.cluster.namespace).await?.unwrap_or_default();
+            Ok::<_, ClusterError>(objects.into_iter().filter(|object| read::metadata(object, "uid") == uid).collect())
+        };
+        let left: Result<Vec<Value>, _> = deletion::still_there(look_up).await;
+        if left.is_ok_and(|left| left.is_empty()) {
+            writer.ledger().withdraw(one.kind, &one.name);
+            printer.say(&format!("{} was created after the Lease was lost, and is deleted", one.title));
+        } else {
+            let reason = refused.map(|error| format!(": {error}")).unwrap_or_default();
+            printer.warn(&format!("{} was created after the Lease was lost, and is left{reason}", one.title));
+        }
     }
 }
 
-/// Objects whose deletion the server confirmed, and that are still in the cluster: `kind/name`. A deletion may take a
-/// moment, or wait for a finalizer.
-pub(super) async fn still_there(run: &SwitchRun<'_>, writer: &Writer<'_>) -> Vec<String> {
-    let mut left = deleted_and_there(run, writer).await;
-    if !left.is_empty() {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        left = deleted_and_there(run, writer).await;
+fn api_kind(run: &SwitchRun<'_>, kind: ObjectKind) -> Kind {
+    match kind {
+        ObjectKind::Rule => run.api_versions.rule.kind(),
+        ObjectKind::Policy => run.api_versions.policy.kind(),
     }
+}
+
+/// Objects whose deletion the server confirmed, and that are still in the cluster: `kind/name`.
+pub(super) async fn still_there(run: &SwitchRun<'_>, writer: &Writer<'_>) -> Vec<String> {
+    let look_up = || async { Ok::<_, Infallible>(deleted_and_there(run, writer).await) };
+    let Ok(left) = deletion::still_there(look_up).await;
     left
 }
 
 async fn deleted_and_there(run: &SwitchRun<'_>, writer: &Writer<'_>) -> Vec<String> {
     let mut left = Vec::new();
-    for (kind, api_kind) in
-        [(ObjectKind::Rule, run.api_versions.rule.kind()), (ObjectKind::Policy, run.api_versions.policy.kind())]
-    {
+    for kind in [ObjectKind::Rule, ObjectKind::Policy] {
+        let api_kind = api_kind(run, kind);
         let mut deleted = writer.ledger().written();
         deleted.retain(|one| one.kind == kind && one.deleted_uid.is_some());
         if deleted.is_empty() {
