@@ -130,7 +130,7 @@ impl Watcher<'_> {
             Ok(end) => Ok(end),
             Err(failure) => {
                 let (reason, message) = pod_failure(failure)?;
-                let remedy = reason.remedy();
+                let remedy = reason.remedy_of_probe();
                 Err(Error::Inconclusive(format!("the probe that watches failed: {reason}: {message} ({remedy})")))
             }
         }

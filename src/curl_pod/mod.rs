@@ -11,6 +11,7 @@ pub mod pod_log;
 pub mod pod_state;
 pub mod probe_pod;
 pub mod proxy;
+pub mod resources;
 pub mod runner;
 pub mod stream;
 pub mod ztunnel;

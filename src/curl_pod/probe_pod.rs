@@ -2,6 +2,7 @@
 //! pods that earlier runs left.
 
 use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
+use super::resources::Resources;
 use crate::cluster::connect::Cluster;
 use crate::cluster::deletion::still_there;
 use crate::cluster::error::{Access, ClusterError, code, explain, is_already_there};
@@ -119,7 +120,7 @@ pub fn random_word(length: usize) -> String {
 
 /// The pod's object. It satisfies the restricted Pod Security Standard and OpenShift's restricted SCC, and opts out of the
 /// mesh by label and by annotation (DP-7), unless its membership says otherwise.
-pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
+pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod, serde_json::Error> {
     let mut security = json!({
         "allowPrivilegeEscalation": false,
         "capabilities": {"drop": ["ALL"]},
@@ -141,10 +142,7 @@ pub fn pod(name: &str, request: &PodRequest) -> Result<Pod, serde_json::Error> {
             "command": ["curl"],
             "args": curl.arguments,
             "securityContext": security,
-            "resources": {
-                "requests": {"cpu": "10m", "memory": "16Mi"},
-                "limits": {"cpu": "1", "memory": "64Mi"},
-            },
+            "resources": resources.to_json(),
         })
     };
     let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
@@ -269,6 +267,12 @@ enum Creation {
     Unknown,
 }
 
+/// Resources with which a LimitRange may admit a pod that it has refused.
+struct OtherResources {
+    resources: Resources,
+    refusal: Failure,
+}
+
 impl ProbePod {
     pub(super) fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
         Access::new(verb, "", resource, &self.namespace).named(&self.name)
@@ -286,8 +290,23 @@ impl ProbePod {
         checked.map_err(|(reason, message)| Failure::Pod(reason, message))
     }
 
+    /// Creates the pod. Where a LimitRange refuses its resources, it is sent once more with resources that fit.
     async fn create(&mut self, request: &PodRequest) -> Result<(), Failure> {
-        let spec = pod(&self.name, request).map_err(|error| ClusterError {
+        let resources = Resources::default();
+        let Some(adapted) = self.create_with(request, resources).await? else { return Ok(()) };
+        match self.create_with(request, adapted.resources).await? {
+            None => Ok(()),
+            Some(again) => Err(again.refusal),
+        }
+    }
+
+    /// Creates the pod with these resources. `Some` where a LimitRange refuses them, and others may fit.
+    async fn create_with(
+        &mut self,
+        request: &PodRequest,
+        resources: Resources,
+    ) -> Result<Option<OtherResources>, Failure> {
+        let spec = pod(&self.name, request, resources).map_err(|error| ClusterError {
             message: format!("the probe pod could not be written: {error}"),
             hint: None,
         })?;
@@ -295,14 +314,19 @@ impl ProbePod {
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
         let answer = attempt(access, &mut || self.api.create(&params, &spec)).await;
         match answer {
-            Ok(pod) if pod.metadata.uid.is_some() => self.record_created(pod),
+            Ok(pod) if pod.metadata.uid.is_some() => self.record_created(pod).map(|()| None),
             // An answer without the object does not show that the pod exists.
-            Ok(_) => self.read_back(&spec).await,
+            Ok(_) => self.read_back(&spec).await.map(|()| None),
             // A pod that exists already may be that of an earlier try, whose answer was lost.
-            Err(error) if is_already_there(&error) => self.read_back(&spec).await,
+            Err(error) if is_already_there(&error) => self.read_back(&spec).await.map(|()| None),
             Err(kube::Error::Api(status)) => {
                 if let Some((reason, message)) = classify_refusal(&status) {
-                    return Err(Failure::Pod(reason, message));
+                    let adapted = resources.adapted(&status.message).filter(|_| reason == Reason::LimitRange);
+                    let refusal = Failure::Pod(reason, message);
+                    return match adapted {
+                        Some(resources) => Ok(Some(OtherResources { resources, refusal })),
+                        None => Err(refusal),
+                    };
                 }
                 // A server that gave up on the request (504) may have created the pod nevertheless.
                 if status.code >= 500 {

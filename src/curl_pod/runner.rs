@@ -5,6 +5,7 @@ use super::curl::{self, CurlLimits};
 use super::pod_state::MeshMembership;
 use super::probe_pod::{self, Curl, Failure, PodRequest, ProbePod, random_word, with_pod};
 use super::proxy;
+use super::resources::Resources;
 use super::ztunnel::{self, ProbeSource};
 use crate::cluster::connect::Cluster;
 use crate::cluster::snapshot::ProbeNamespace;
@@ -186,7 +187,7 @@ impl ProbeRunner<'_> {
         let marker = random_word(16);
         let chunk = chunks(cases, self.options.limits).next().unwrap_or_default();
         let name = format!("secure-traffic-probe-{}", random_word(5));
-        probe_pod::pod(&name, &self.probe_request(&cases[chunk], &marker))
+        probe_pod::pod(&name, &self.probe_request(&cases[chunk], &marker), Resources::default())
     }
 
     /// A request for a pod outside the mesh that requests these cases.

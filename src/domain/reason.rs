@@ -120,7 +120,27 @@ impl Reason {
         }
     }
 
-    /// What the user can do about it.
+    /// What the user can do about it, with a command that has `--from-namespace`.
+    pub const fn remedy_of_probe(self) -> &'static str {
+        match self {
+            Self::AdmissionDenied => "read the refusal, or ask from a namespace without it: --from-namespace",
+            Self::PodSecurity => {
+                "the probe keeps to Pod Security level restricted: find what is added to pods here, or use --from-namespace"
+            }
+            Self::WebhookDenied => {
+                "exempt the probe from that webhook, or ask from a namespace without it: --from-namespace"
+            }
+            Self::Quota => {
+                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory, twice with more than 20 TLS hellos), or use --from-namespace"
+            }
+            Self::LimitRange => {
+                "let the LimitRange admit a container of at most 1 CPU and 64Mi, with the ratio of limit to request that it demands, or use --from-namespace"
+            }
+            _ => self.remedy(),
+        }
+    }
+
+    /// What the user can do about it, whatever the command.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Dns => {
@@ -153,23 +173,21 @@ impl Reason {
             Self::ImagePull => {
                 "name an image that the nodes can pull with --image, and --image-pull-secret if it needs one"
             }
-            Self::AdmissionDenied => "read the refusal, or ask from a namespace without it: --from-namespace",
-            Self::PodSecurity => {
-                "the probe keeps to Pod Security level restricted: find what is added to pods here, or use --from-namespace"
+            Self::AdmissionDenied => {
+                "read the refusal, and exempt pods with the label app.kubernetes.io/managed-by=secure-traffic"
             }
-            Self::WebhookDenied => {
-                "exempt the probe from that webhook, or ask from a namespace without it: --from-namespace"
-            }
+            Self::PodSecurity => "the probe keeps to Pod Security level restricted: find what is added to pods here",
+            Self::WebhookDenied => "exempt the probe from that webhook",
             Self::WebhookFailed => {
                 "bring the webhook's own service up (of the mesh it is istiod): no pod can be made here"
             }
             Self::NoServiceAccount => "wait until the namespace has its service account \"default\"",
             Self::Quota => {
-                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory, twice with more than 20 TLS hellos), or use --from-namespace"
+                "free some of the quota (the probe asks for 10m CPU and 16Mi of memory, twice with more than 20 TLS hellos)"
             }
             Self::QuotaUnknown => "the quota was made a moment ago: try again",
             Self::LimitRange => {
-                "allow its containers 10m CPU and 16Mi (at most 1 CPU and 64Mi) in the LimitRange, or use --from-namespace"
+                "let the LimitRange admit a container of at most 1 CPU and 64Mi, with the ratio of limit to request that it demands"
             }
             Self::Unschedulable => "see why no node takes a small pod of this namespace",
             Self::NoCurl => "name an image with curl on its PATH with --image",
@@ -191,5 +209,21 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commands_that_have_the_flag_name_it() {
+        use Reason::{AdmissionDenied, LimitRange, PodSecurity, Quota, WebhookDenied};
+        for reason in [AdmissionDenied, LimitRange, PodSecurity, Quota, WebhookDenied] {
+            assert!(reason.remedy_of_probe().contains("--from-namespace"), "{reason}");
+            assert!(!reason.remedy().contains("--from-namespace"), "{reason}");
+        }
+        assert_eq!(Reason::NoCurl.remedy_of_probe(), Reason::NoCurl.remedy());
+        assert!(LimitRange.remedy().contains("ratio"));
     }
 }

@@ -425,7 +425,7 @@ fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: boo
             mode: endpoint.mode.mode.map(ModeKind::from),
             policies: policies(&endpoint.mode),
             unguarded: endpoint.unguarded(),
-            answer: answer(verdict),
+            answer: answer(context, verdict),
             samples: seen.samples.iter().map(sample).collect(),
             hello: seen.hello.as_ref().map(hello),
             proxy: seen.proxy.as_ref().map(|report| proxy(report, seen.samples.len())),
@@ -435,7 +435,7 @@ fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: boo
         target: case.name(),
         service: case.service.clone(),
         port: case.port,
-        answer: answer(&judgement.verdict),
+        answer: answer(context, &judgement.verdict),
         expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
         as_expected: context.expected.and_then(|expected| match expected.compare(case, &judgement) {
             Comparison::AsExpected => Some(true),
@@ -455,7 +455,7 @@ fn unasked(context: &ReportContext, case: &Case, reason: Reason, message: &str) 
         target: case.name(),
         service: case.service.clone(),
         port: case.port,
-        answer: answer(&Verdict::Inconclusive(reason, message.to_owned())),
+        answer: answer(context, &Verdict::Inconclusive(reason, message.to_owned())),
         expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
         as_expected: None,
         endpoints: Vec::new(),
@@ -478,7 +478,7 @@ fn policies(mode: &Effective) -> Vec<PolicyReport> {
         .collect()
 }
 
-fn answer(verdict: &Verdict) -> VerdictReport {
+fn answer(context: &ReportContext, verdict: &Verdict) -> VerdictReport {
     match verdict {
         Verdict::Accepted(accepted_by) => {
             VerdictReport { verdict: verdict.into(), reason: None, message: accepted_by.to_string(), remedy: None }
@@ -501,7 +501,7 @@ fn answer(verdict: &Verdict) -> VerdictReport {
             verdict: verdict.into(),
             reason: Some(reason.as_str()),
             message: message.clone(),
-            remedy: Some(reason.remedy()),
+            remedy: Some(if context.command == "probe" { reason.remedy_of_probe() } else { reason.remedy() }),
         },
     }
 }
