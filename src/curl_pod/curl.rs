@@ -313,12 +313,14 @@ fn drop_forged_sidecar_marks(case: &Case, observation: &mut Observation) {
 #[derive(Default)]
 struct HelloTrace {
     certificate_requested: bool,
+    certificate_shown: bool,
 }
 
 impl HelloTrace {
     fn read(&mut self, line: &str) {
-        let requested = "(IN), TLS handshake, Request CERT (13)";
-        self.certificate_requested |= line.starts_with("* ") && line.contains(requested);
+        let Some(line) = line.strip_prefix("* ") else { return };
+        self.certificate_requested |= line.contains("(IN), TLS handshake, Request CERT (13)");
+        self.certificate_shown |= line.contains("(IN), TLS handshake, Certificate (11)");
     }
 }
 
@@ -372,6 +374,7 @@ fn hello(result: &str, trace: &HelloTrace) -> Option<Hello> {
     Some(Hello {
         exit: variables["exitcode"].as_i64().and_then(|exit| i32::try_from(exit).ok()).unwrap_or(-1),
         certificate_requested: trace.certificate_requested,
+        certificate_shown: trace.certificate_shown,
         chain: certificates(variables["certs"].as_str().unwrap_or_default()),
         identity: None,
     })

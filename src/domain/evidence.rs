@@ -86,7 +86,7 @@ pub fn weigh(
     check_proxy_in_path(case).map_err(|(reason, message)| (reason_for(reason), message))?;
     let refused = seen.samples.len();
     let network = match params.sources {
-        Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), params.trust_domain),
+        Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), refusal, params.trust_domain),
         Sources::Proxy => Unavailable(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
     };
     let (identity, proxy) = match (network, proxy(seen, refused, params.sources)) {
@@ -165,7 +165,12 @@ fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> Eviden
     }
 }
 
-fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> EvidenceResult<PeerIdentity> {
+fn network(
+    case: &EndpointCase,
+    hello: Option<&Hello>,
+    refusal: RefusalKind,
+    trust_domain: &str,
+) -> EvidenceResult<PeerIdentity> {
     if matches!(case.data_plane, DataPlane::Ambient | DataPlane::Pending) {
         return match case.mode.mode {
             None | Some(MtlsMode::Strict) => {
@@ -173,7 +178,7 @@ fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Ev
                     "the pod is captured by ztunnel, whose refusal looks like a dead application's from outside";
                 Unavailable(Reason::ResetWithoutEvidence, message.to_owned())
             }
-            Some(mode) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
+            Some(mode) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode, RefusalKind::Reset)),
         };
     }
     let certificate = certificate(case, hello, trust_domain);
@@ -186,17 +191,23 @@ fn network(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -> Ev
             );
             Against(Reason::EvidenceDisagrees, message)
         }
-        (Some(mode), _) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode)),
+        (Some(mode), _) => Against(Reason::ResetWithoutEvidence, not_by_the_mesh(mode, refusal)),
         (None, Against(reason, message)) => Against(reason, message),
         (None, _) => Unavailable(Reason::ModeUnknown, "policies of the root namespace cannot be read".to_owned()),
     }
 }
 
-fn not_by_the_mesh(mode: MtlsMode) -> String {
-    format!(
-        "the mode that applies is {mode}, under which the mesh does not reset: a change may not be in force yet, or \
-         something else reset"
-    )
+fn not_by_the_mesh(mode: MtlsMode, refusal: RefusalKind) -> String {
+    match refusal {
+        RefusalKind::Reset => format!(
+            "the mode that applies is {mode}, under which the mesh does not reset: a change may not be in force yet, or \
+             something else reset"
+        ),
+        RefusalKind::Closed => format!(
+            "the mode that applies is {mode}, and a connection that is closed without a reset was closed by the \
+             application or by an authorization policy"
+        ),
+    }
 }
 
 /// What the endpoint's answer to an ordinary TLS hello proves, regardless of the mode.
@@ -208,6 +219,11 @@ fn certificate(case: &EndpointCase, hello: Option<&Hello>, trust_domain: &str) -
         Some(Ok(identity)) => identity,
         Some(Err(message)) => {
             return Against(Reason::ApplicationTls, format!("the certificate {message}"));
+        }
+        None if hello.chain.is_empty() && hello.certificate_shown && hello.certificate_requested => {
+            let message = "the endpoint shows a certificate and asks for the client's, but ends the TLS handshake before \
+                           curl reports the certificate, as servers of TLS 1.2 do";
+            return Unavailable(Reason::ResetWithoutEvidence, message.to_owned());
         }
         None if hello.chain.is_empty() => {
             let message = "the mode that applies is STRICT, but the endpoint answers a TLS hello with no certificate";

@@ -325,7 +325,10 @@ pub struct Hello {
     pub exit: i32,
     /// Whether the server asked for a client certificate.
     pub certificate_requested: bool,
-    /// The certificate chain as DER, leaf first; empty if the server sent none.
+    /// Whether the server sent a certificate. curl reports the chain only after a complete handshake, which a TLS 1.2
+    /// server that demands a client certificate never completes.
+    pub certificate_shown: bool,
+    /// The certificate chain as DER, leaf first; empty if curl reported none.
     pub chain: Vec<Vec<u8>>,
     /// The result of verifying the chain against the mesh root; `None` if the root cannot be read or there is no chain.
     /// The error completes the sentence "the certificate …".

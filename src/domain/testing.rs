@@ -173,7 +173,18 @@ pub(crate) fn identity(account: &str) -> PeerIdentity {
 
 /// The answer of a STRICT sidecar of `boards` to a TLS hello.
 pub(crate) fn hello() -> Hello {
-    Hello { exit: 16, certificate_requested: true, chain: vec![vec![1]], identity: Some(Ok(identity("boards"))) }
+    Hello {
+        exit: 16,
+        certificate_requested: true,
+        certificate_shown: true,
+        chain: vec![vec![1]],
+        identity: Some(Ok(identity("boards"))),
+    }
+}
+
+/// The answer of a STRICT sidecar that is limited to TLS 1.2: curl sees the certificate's message, and reports no chain.
+pub(crate) fn tls_1_2_hello() -> Hello {
+    Hello { exit: 35, chain: Vec::new(), identity: None, ..hello() }
 }
 
 /// The answer to a TLS hello without a certificate.

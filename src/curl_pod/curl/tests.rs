@@ -71,6 +71,16 @@ fn a_trace_belongs_to_its_own_request_alone() {
 }
 
 #[test]
+fn a_certificate_is_seen_in_the_trace_of_either_version() {
+    for (version, expected) in [("TLSv1.2 (IN)", true), ("TLSv1.3 (IN)", true), ("TLSv1.3 (OUT)", false)] {
+        let trace = format!("* {version}, TLS handshake, Certificate (11):\n");
+        let seen =
+            parse(&[case_with_path()], &format!("{trace}MARK hello https://x/#0.0.1 MARK {HELLO_RESULT}\n"), "MARK");
+        assert_eq!(seen[0].endpoints[0].hello.as_ref().unwrap().certificate_shown, expected, "{version}");
+    }
+}
+
+#[test]
 fn a_sidecars_own_answer_has_its_name_and_no_time_of_an_application() {
     for (headers, expected) in [
         (" <> <istio-envoy>", true),

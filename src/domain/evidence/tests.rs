@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::proxy::Connections;
 use crate::domain::sample::Sample;
-use crate::domain::testing::{self, endpoint_case, hello, no_certificate};
+use crate::domain::testing::{self, endpoint_case, hello, no_certificate, tls_1_2_hello};
 
 fn shown(identity: Option<Result<&str, &str>>) -> Hello {
     let identity = identity.map(|identity| identity.map_err(str::to_owned).map(testing::identity));
@@ -59,6 +59,29 @@ fn one_kind_of_evidence_suffices_and_two_must_agree() {
             "STRICT, another's certificate, but the proxy enforces",
             Some(Strict),
             forged(),
+            enforces(),
+            "evidence-disagrees",
+        ),
+        ("STRICT under TLS 1.2, the proxy enforces", Some(Strict), Some(tls_1_2_hello()), enforces(), "proxy"),
+        ("STRICT under TLS 1.2, no proxy", Some(Strict), Some(tls_1_2_hello()), None, "reset-without-evidence"),
+        (
+            "STRICT under TLS 1.2, open at the proxy",
+            Some(Strict),
+            Some(tls_1_2_hello()),
+            open(),
+            "reset-without-evidence",
+        ),
+        (
+            "PERMISSIVE under TLS 1.2, the proxy enforces",
+            Some(Permissive),
+            Some(tls_1_2_hello()),
+            enforces(),
+            "evidence-disagrees",
+        ),
+        (
+            "a certificate that is shown without asking for the client's",
+            Some(Strict),
+            Some(Hello { certificate_requested: false, ..tls_1_2_hello() }),
             enforces(),
             "evidence-disagrees",
         ),

@@ -252,7 +252,7 @@ fn each_piece_of_evidence_is_needed() {
         (
             "no certificate was shown",
             sound.clone(),
-            Some(Hello { chain: Vec::new(), identity: None, ..hello() }),
+            Some(Hello { chain: Vec::new(), identity: None, certificate_shown: false, ..hello() }),
             "inconclusive: reset-without-evidence",
         ),
         (
@@ -388,10 +388,12 @@ fn any_hello() -> impl Strategy<Value = Option<Hello>> {
         1 => Just(None),
     ];
     let requested = prop::bool::weighted(0.8);
-    let hello = (verified, requested, any::<bool>()).prop_map(|(identity, certificate_requested, empty)| {
-        let chain = if empty && identity.is_none() { Vec::new() } else { vec![vec![1]] };
-        Hello { exit: 16, certificate_requested, chain, identity }
-    });
+    let hello = (verified, requested, any::<bool>(), any::<bool>()).prop_map(
+        |(identity, certificate_requested, empty, certificate_shown)| {
+            let chain = if empty && identity.is_none() { Vec::new() } else { vec![vec![1]] };
+            Hello { exit: 16, certificate_requested, certificate_shown, chain, identity }
+        },
+    );
     prop::option::weighted(0.9, hello)
 }
 
@@ -449,9 +451,13 @@ fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
         && shown.clone().and_then(Result::ok).map(|identity| identity.spiffe) == expected;
     let ztunnel = matches!(case.data_plane, DataPlane::Ambient | DataPlane::Pending);
     let strict = case.mode.mode == Some(MtlsMode::Strict);
-    // A hello whose record is lost or whose chain cannot be checked is neutral; any other without the mesh's
-    // certificate contradicts a rejection.
-    let is_neutral = seen.hello.as_ref().is_none_or(|hello| hello.identity.is_none() && !hello.chain.is_empty());
+    // A hello whose record is lost, or whose certificate was sent and cannot be checked, is neutral; any other without
+    // the mesh's certificate contradicts a rejection.
+    let is_unreported = |hello: &Hello| hello.certificate_shown && hello.certificate_requested;
+    let is_neutral = seen
+        .hello
+        .as_ref()
+        .is_none_or(|hello| hello.identity.is_none() && (!hello.chain.is_empty() || is_unreported(hello)));
     let (network, contradicts) = match case.mode.mode {
         Some(MtlsMode::Strict) | None if ztunnel => (false, false),
         Some(MtlsMode::Strict) => (certificate, !certificate && !is_neutral),
