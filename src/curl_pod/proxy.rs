@@ -7,7 +7,7 @@ use crate::cluster::request::attempt;
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation, refused_endpoints};
-use crate::domain::proxy::{self, FilterChain};
+use crate::domain::proxy::{self, FilterChain, ProxyReport};
 use crate::istio::envoy;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -62,6 +62,17 @@ pub async fn add_reports(
         });
     }
     forbidden.map_or(Ok(()), Err)
+}
+
+/// What the sidecars of these pods have loaded for these ports (target ports), in the order of the pods. `None` where a
+/// sidecar could not be requested.
+pub async fn reports(cluster: &Cluster, ports: &[(&str, u16)]) -> Vec<Option<ProxyReport>> {
+    let requested: BTreeSet<&str> = ports.iter().map(|(pod, _)| *pod).collect();
+    let answers = requested.into_iter().map(async |pod| (pod, chains(cluster, pod).await.ok()));
+    let answers: BTreeMap<&str, Option<Vec<FilterChain>>> =
+        futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
+    let report = |(pod, port): &(&str, u16)| Some(proxy::inspect_chains(answers.get(pod)?.as_ref()?, *port));
+    ports.iter().map(report).collect()
 }
 
 /// Why a proxy's configuration is not available.

@@ -92,8 +92,7 @@ impl Stream {
 
     /// Runs `work` and passes samples to the tracker meanwhile, so that samples from before its end are not taken for
     /// later ones. A stream that ends does not interrupt the work; the next [`Self::until`] returns the error.
-    pub async fn during<T>(&mut self, tracker: &mut Tracker, work: impl Future<Output = T>) -> T {
-        let start = Instant::now();
+    pub async fn during<T>(&mut self, tracker: &mut Tracker, start: Instant, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -107,28 +106,29 @@ impl Stream {
         }
     }
 
-    /// Passes samples to the tracker until `satisfied`. Returns the time that it took, or `None` after `limit`.
+    /// Passes samples to the tracker until `satisfied`, with their time since `start`. Returns whether it was satisfied
+    /// within `limit`.
     pub async fn until(
         &mut self,
         tracker: &mut Tracker,
+        start: Instant,
         limit: Duration,
         satisfied: impl Fn(&Tracker, Duration) -> bool,
-    ) -> Result<Option<Duration>, Failure> {
-        let start = Instant::now();
+    ) -> Result<bool, Failure> {
         let reading = async {
             loop {
                 let (index, sample) = self.next().await?;
                 let elapsed = start.elapsed();
                 tracker.record(index, &sample, elapsed);
                 if satisfied(tracker, elapsed) {
-                    return Ok(elapsed);
+                    return Ok(());
                 }
             }
         };
         match tokio::time::timeout(limit, reading).await {
-            Ok(Ok(elapsed)) => Ok(Some(elapsed)),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Ok(None),
+            Err(_) => Ok(false),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Computes the verdict that is expected of a target, from `--expect` and the policies, and whether the actual verdict
 //! matches it, for the report and the exit code.
 
-use super::mesh::MtlsMode;
+use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{Case, EndpointCase};
+use super::reason::Reason;
 use super::verdict::{Judgement, Verdict};
 use std::fmt;
 
@@ -74,9 +75,12 @@ impl Expectation {
             Self::Policy => {
                 let endpoints = case.endpoints.iter().zip(&judgement.endpoints);
                 let comparisons: Vec<Comparison> =
-                    endpoints.map(|(endpoint, verdict)| compare_verdict(of_endpoint(endpoint), verdict)).collect();
+                    endpoints.map(|(endpoint, verdict)| compare_endpoint(endpoint, verdict)).collect();
                 let target = compare_verdict(self.of(case), &judgement.verdict);
-                let all = || comparisons.iter().chain([&target]);
+                let is_closed = matches!(judgement.verdict, Verdict::Inconclusive(Reason::ClosedNotReset, _))
+                    && self.of(case) == Some(ExpectedVerdict::Accepted);
+                // The endpoints decide where connections were closed: that is accepted by a policy other than STRICT.
+                let all = || comparisons.iter().chain((!is_closed).then_some(&target));
                 if all().any(|comparison| *comparison == Comparison::Unexpected) {
                     Comparison::Unexpected
                 } else if all().any(|comparison| *comparison == Comparison::Inconclusive) {
@@ -96,6 +100,20 @@ fn of_endpoint(endpoint: &EndpointCase) -> Option<ExpectedVerdict> {
     })
 }
 
+fn compare_endpoint(endpoint: &EndpointCase, verdict: &Verdict) -> Comparison {
+    match of_endpoint(endpoint) {
+        Some(ExpectedVerdict::Accepted) if is_closed_by_application(endpoint, verdict) => Comparison::AsExpected,
+        expected => compare_verdict(expected, verdict),
+    }
+}
+
+/// Whether the endpoint closed its connections without a reset. A STRICT sidecar resets, so the bytes got past it: that is
+/// no acceptance by the application, but it follows a policy that accepts plaintext. A ztunnel closes as well.
+fn is_closed_by_application(endpoint: &EndpointCase, verdict: &Verdict) -> bool {
+    let is_closed = matches!(verdict, Verdict::Inconclusive(Reason::ClosedNotReset, _));
+    is_closed && matches!(endpoint.data_plane, DataPlane::Sidecar | DataPlane::None)
+}
+
 fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comparison {
     use ExpectedVerdict::{Accepted, Rejected};
     match (expected, verdict) {
@@ -108,7 +126,6 @@ fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::reason::Reason;
     use crate::domain::sample::AcceptedBy;
     use crate::domain::testing::{case, endpoint_case};
 
@@ -120,6 +137,7 @@ mod tests {
         match name {
             "accepted" => Verdict::Accepted(AcceptedBy::Http(200)),
             "rejected" => Verdict::Rejected(Vec::new()),
+            "closed" => Verdict::Inconclusive(Reason::ClosedNotReset, String::new()),
             _ => Verdict::Inconclusive(Reason::Dns, String::new()),
         }
     }
@@ -131,7 +149,7 @@ mod tests {
         use ExpectedVerdict::{Accepted, Rejected};
         use MtlsMode::{Disable, Permissive, Strict};
         type Row<'a> = (&'a [Option<MtlsMode>], &'a [&'a str], &'a str, Option<ExpectedVerdict>, Comparison);
-        let rows: [Row<'_>; 11] = [
+        let rows: [Row<'_>; 15] = [
             (&[Some(Strict)], &["rejected"], "rejected", Some(Rejected), AsExpected),
             (&[Some(Strict)], &["accepted"], "accepted", Some(Rejected), Unexpected),
             (&[Some(Permissive)], &["accepted"], "accepted", Some(Accepted), AsExpected),
@@ -147,6 +165,10 @@ mod tests {
                 Inconclusive,
             ),
             (&[Some(Strict), Some(Strict)], &["rejected", "accepted"], "accepted", Some(Rejected), Unexpected),
+            (&[Some(Permissive)], &["closed"], "closed", Some(Accepted), AsExpected),
+            (&[Some(Strict)], &["closed"], "closed", Some(Rejected), Inconclusive),
+            (&[Some(Strict), Some(Permissive)], &["rejected", "closed"], "closed", Some(Accepted), AsExpected),
+            (&[Some(Strict)], &["rejected"], "closed", Some(Rejected), Inconclusive),
             (&[None], &["accepted"], "accepted", None, Inconclusive),
             (&[], &[], "inconclusive", None, Inconclusive),
         ];
@@ -157,6 +179,13 @@ mod tests {
             assert_eq!(Expectation::Policy.of(&case), expected, "{modes:?}");
             assert_eq!(Expectation::Policy.compare(&case, &judgement), comparison, "{modes:?} {endpoints:?}");
         }
+    }
+
+    #[test]
+    fn a_ztunnel_that_closes_does_not_follow_an_open_policy() {
+        let endpoint = EndpointCase { data_plane: DataPlane::Ambient, ..endpoint_case(Some(MtlsMode::Permissive)) };
+        let judgement = Judgement { verdict: verdict("closed"), endpoints: vec![verdict("closed")] };
+        assert_eq!(Expectation::Policy.compare(&case(vec![endpoint]), &judgement), Comparison::Inconclusive);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
+use crate::curl_pod::proxy;
 use crate::curl_pod::stream::{self, Stream};
 use crate::domain::client_config::ExpectedClusters;
-use crate::domain::enforcement::{self, ExpectedAnswer, Tracker};
+use crate::domain::enforcement::{self, ExpectedAnswer, Tracker, WatchedEndpoint};
+use crate::domain::evidence::Sources;
 use crate::domain::mesh::socket_address;
 use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
@@ -20,9 +22,16 @@ use crate::report::plural::count;
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Endpoints that are watched until they enforce the policy; the proof tests all of them.
 const WATCHED: usize = 100;
+
+/// Pause before the sidecars are asked, and between two times: samples usually show a change sooner.
+const LOADED_POLL: Duration = Duration::from_secs(1);
+
+/// Sidecars that are asked where all samples are as expected.
+const FEW_SIDECARS: usize = 8;
 
 /// How the phases of one plan ended.
 enum PhaseEnd {
@@ -101,13 +110,15 @@ async fn write_watched(
     run: &SwitchRun<'_>,
     planned: &mut Planned,
     parts: &mut Parts<'_>,
-    watched: &[(String, u16)],
+    watched: &[WatchedEndpoint],
 ) -> error::Result<PhaseEnd> {
     let marker = random_word(16);
     let settings = run.settings;
     // The rules and the policy may each need the whole limit, and so may the monitor before them.
     let duration = settings.wait_timeout * 2 + settings.settle + settings.pod.start_timeout + Duration::from_mins(1);
-    let arguments = stream::arguments(watched, stream::Pace::BRISK, duration, &marker);
+    let addresses: Vec<(String, u16)> =
+        watched.iter().map(|endpoint| (endpoint.address.clone(), endpoint.port)).collect();
+    let arguments = stream::arguments(&addresses, stream::Pace::BRISK, duration, &marker);
     let request = run.probe_runner().pod_request(vec![Curl::endless(arguments)], duration.as_secs());
     let services = planned.state.snapshot.services.clone();
     run.context.progress.begin("starting the probe that watches the change", None);
@@ -199,8 +210,8 @@ pub(super) fn update_state(state: &mut ClusterState, applied: Applied) -> Result
     Ok(())
 }
 
-/// The endpoints (address, port) at which the policy's change can be seen from outside the mesh.
-fn watched_endpoints(planned: &Planned) -> Vec<(String, u16)> {
+/// The endpoints at which the policy's change can be seen from outside the mesh.
+fn watched_endpoints(planned: &Planned) -> Vec<WatchedEndpoint> {
     let Some(change) = planned.plan.policy.as_ref().filter(|change| change.is_write()) else { return Vec::new() };
     let mode = planned.plan.direction.mode();
     let mut after = planned.state.snapshot.clone();
@@ -218,8 +229,8 @@ fn watched_endpoints(planned: &Planned) -> Vec<(String, u16)> {
 struct EnforcementWatch<'a> {
     stream: Stream,
     tracker: Tracker,
-    /// Address and port of each endpoint.
-    endpoints: &'a [(String, u16)],
+    /// The endpoints, in the order of the tracker.
+    endpoints: &'a [WatchedEndpoint],
     /// What the endpoints answer once the policy is in force.
     expected: ExpectedAnswer,
 }
@@ -230,12 +241,13 @@ impl<'a> EnforcementWatch<'a> {
         probe: &ProbePod,
         marker: &str,
         planned: &Planned,
-        endpoints: &'a [(String, u16)],
+        endpoints: &'a [WatchedEndpoint],
     ) -> Result<Self, Failure> {
         let expected = ExpectedAnswer::from(planned.plan.direction.mode());
         let mut stream = stream::open(probe, marker).await?;
-        let mut tracker = Tracker::new(expected, endpoints.len());
-        stream.until(&mut tracker, Duration::from_secs(10), |tracker, _| tracker.warmed_up()).await?;
+        let mut tracker = Tracker::new(expected, endpoints);
+        let limit = Duration::from_secs(10);
+        stream.until(&mut tracker, Instant::now(), limit, |tracker, _| tracker.warmed_up()).await?;
         Ok(Self { stream, tracker, endpoints, expected })
     }
 
@@ -245,7 +257,7 @@ impl<'a> EnforcementWatch<'a> {
         planned: &mut Planned,
         parts: &mut Parts<'_>,
     ) -> Result<PhaseEnd, Failure> {
-        let begun = self.stream.during(&mut self.tracker, parts.calls.begin(run)).await;
+        let begun = self.stream.during(&mut self.tracker, Instant::now(), parts.calls.begin(run)).await;
         begun.map_err(Failure::Interrupted)?;
         let (phases, clients) = (planned.plan.phases(), clients::expected(run, planned));
         let shown = phases.iter().position(|phase| self.is_shown(phase));
@@ -253,7 +265,7 @@ impl<'a> EnforcementWatch<'a> {
         for (index, phase) in phases.iter().enumerate() {
             parts.writer.check_lock().map_err(Failure::Cluster)?;
             let work = parts.writer.write(&planned.state, &phase.changes, &*run.context.progress);
-            let applied = self.stream.during(&mut self.tracker, work).await;
+            let applied = self.stream.during(&mut self.tracker, Instant::now(), work).await;
             let has_written = !applied.is_empty();
             match absorb_results(&mut planned.state, applied) {
                 Ok(()) => {}
@@ -296,39 +308,116 @@ impl<'a> EnforcementWatch<'a> {
         if !needs_time(phase) {
             return ControlFlow::Continue(());
         }
-        match self.stream.during(&mut self.tracker, clients::settle(run, planned, phase, clients)).await {
+        let settled = clients::settle(run, planned, phase, clients);
+        match self.stream.during(&mut self.tracker, Instant::now(), settled).await {
             Settled::Done => ControlFlow::Continue(()),
             Settled::NotLoaded(message) => ControlFlow::Break(PhaseEnd::NotLoaded(message)),
         }
     }
 
-    /// Waits until every endpoint follows the policy; the text says where it is not in force in time.
+    /// Waits until every endpoint follows the policy; the text says where it is not in force in time. Where the samples
+    /// of an endpoint show nothing, what its sidecar has loaded decides.
     async fn wait(&mut self, run: &SwitchRun<'_>) -> Result<Option<String>, Failure> {
-        let Self { stream, tracker, endpoints, .. } = self;
         run.context.progress.begin("waiting until the policy is in force", None);
-        tracker.restart();
-        let waited = stream.until(tracker, run.settings.wait_timeout, Tracker::in_force).await?;
+        self.tracker.restart();
+        let in_force = self.wait_for_all(run).await?;
         run.context.progress.end();
-        let lagging: Vec<String> = tracker
-            .lagging()
-            .into_iter()
-            .filter_map(|index| endpoints.get(index))
-            .map(|(ip, port)| socket_address(ip, *port))
-            .collect();
-        if waited.is_none() {
+        let tracker = &self.tracker;
+        let lagging = self.names(&tracker.lagging());
+        if !in_force {
             let limit = run.settings.wait_timeout.as_secs();
-            return Ok(Some(format!("the policy is not in force after {limit} s at {}", lagging.join(", "))));
+            return Ok(Some(if tracker.has_moved() || self.expected == ExpectedAnswer::Refused {
+                format!("the policy is not in force after {limit} s at {lagging}")
+            } else {
+                format!(
+                    "nothing shows after {limit} s that the policy is in force at {lagging}: connections are reset as \
+                     before, and no sidecar reports that it has loaded the change"
+                )
+            }));
         }
-        let followed = count(endpoints.len() - lagging.len(), "endpoint");
-        let message = if tracker.has_moved() {
-            format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64())
+        let printer = run.context.printer;
+        let followed = count(self.endpoints.len() - tracker.lagging().len(), "endpoint");
+        if tracker.has_moved() {
+            printer.say(&format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
+        } else if tracker.confirmed_only().is_empty() {
+            printer.say(&format!("in force at {followed}, where nothing had to change"));
         } else {
-            format!("in force at {followed}, where nothing had to change")
-        };
-        run.context.printer.say(&message);
+            printer.say(&format!("in force at {followed}"));
+        }
+        let confirmed = tracker.confirmed_only();
+        if !confirmed.is_empty() {
+            printer.say(&format!(
+                "in force by the report of the sidecar, since no answer can be had from the application: {}",
+                self.names(&confirmed)
+            ));
+        }
         if !lagging.is_empty() {
-            run.context.printer.warn(&format!("unmoved, as a dead application is: {}", lagging.join(", ")));
+            printer.warn(&format!(
+                "no answer can be had from the application, so whether the policy is in force is not shown: {lagging}"
+            ));
         }
         Ok(None)
     }
+
+    /// Follows the samples, and asks the sidecars of endpoints whose samples show nothing. `false` after the time limit.
+    async fn wait_for_all(&mut self, run: &SwitchRun<'_>) -> Result<bool, Failure> {
+        let (start, limit) = (Instant::now(), run.settings.wait_timeout);
+        loop {
+            let left = limit.saturating_sub(start.elapsed()).min(LOADED_POLL);
+            let satisfied = self.stream.until(&mut self.tracker, start, left, Tracker::in_force).await?;
+            if satisfied && self.tracker.has_moved() {
+                return Ok(true);
+            }
+            let asked = self.ask_sidecars(run, start, satisfied).await;
+            // Where the sidecars report nothing, the samples decide.
+            if !asked.is_contradicted && (satisfied || self.tracker.in_force(start.elapsed())) {
+                return Ok(true);
+            }
+            if start.elapsed() >= limit {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Asks the sidecars of the endpoints whose samples show nothing, and adds their reports to the tracker.
+    async fn ask_sidecars(&mut self, run: &SwitchRun<'_>, start: Instant, satisfied: bool) -> SidecarReports {
+        if run.settings.pod.sources == Sources::Network {
+            return SidecarReports { is_contradicted: false };
+        }
+        // Where all samples are as expected, a few sidecars show whether that is the change or was so before.
+        let most = if satisfied { FEW_SIDECARS } else { WATCHED };
+        let (indices, ports): (Vec<usize>, Vec<(&str, u16)>) = self
+            .tracker
+            .not_shown()
+            .into_iter()
+            .filter_map(|index| {
+                let endpoint = self.endpoints.get(index)?;
+                Some((index, (endpoint.sidecar_pod.as_deref()?, endpoint.port)))
+            })
+            .take(most)
+            .unzip();
+        let reports = self.stream.during(&mut self.tracker, start, proxy::reports(run.cluster, &ports)).await;
+        let mut is_contradicted = false;
+        for (index, report) in indices.into_iter().zip(reports) {
+            match report.and_then(|report| enforcement::is_loaded(self.expected, &report)) {
+                Some(true) => self.tracker.confirm(index, start.elapsed()),
+                Some(false) => is_contradicted = true,
+                None => {}
+            }
+        }
+        SidecarReports { is_contradicted }
+    }
+
+    /// The addresses of these endpoints, separated by commas.
+    fn names(&self, indices: &[usize]) -> String {
+        let endpoints = indices.iter().filter_map(|index| self.endpoints.get(*index));
+        let names: Vec<String> = endpoints.map(|endpoint| socket_address(&endpoint.address, endpoint.port)).collect();
+        names.join(", ")
+    }
+}
+
+/// What the sidecars of endpoints report whose samples show nothing.
+struct SidecarReports {
+    /// Whether one has not loaded the change.
+    is_contradicted: bool,
 }
