@@ -158,9 +158,9 @@ impl InForce<'_> {
             })
         });
         let (tls, place) = found;
-        // DR-18: a sidecar cannot read the secret, unless the rule selects it.
+        // DR-18: a sidecar cannot read the secret, unless the first of the merged rules selects it.
         let unreadable = place.is_some_and(|(rule, place)| {
-            kind == ClientKind::Sidecar && !rule.selects_clients() && rule.details.credentials.contains(&place)
+            kind == ClientKind::Sidecar && !self.selects_clients() && rule.details.credentials.contains(&place)
         });
         if unreadable { Some(ClientTls::Disable) } else { tls }
     }

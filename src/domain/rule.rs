@@ -1,6 +1,9 @@
 //! `DestinationRules` as values, and which of several rules for one host is in force, for `plan`, `client_tls` and the
 //! findings.
 
+pub mod merge;
+
+use merge::{Entry, merge};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -170,13 +173,22 @@ impl DestinationRule {
         places
     }
 
-    /// `exportTo` as a set, with the rule's own namespace as `.` (DR-4).
-    pub(super) fn audience(&self) -> Vec<&str> {
-        let mut audience: Vec<&str> =
-            self.export_to.iter().map(|name| if *name == self.namespace { "." } else { name }).collect();
-        audience.sort_unstable();
-        audience.dedup();
-        audience
+    /// Whether only clients of its own namespace see it (DR-4, DR-5). Without `exportTo`, `default_export` decides.
+    pub(super) fn is_private(&self, default_export: &[String]) -> bool {
+        if self.selects_clients() {
+            return true;
+        }
+        match &self.export_to[..] {
+            [] => default_export.iter().any(|audience| audience == "."),
+            [audience] => audience == "." || *audience == self.namespace,
+            _ => false,
+        }
+    }
+
+    /// Whether the clients of its own namespace see it (DR-4).
+    pub(super) fn is_visible_in_own_namespace(&self) -> bool {
+        let includes_own = |audience: &String| audience == "*" || audience == "." || *audience == self.namespace;
+        self.selects_clients() || self.export_to.is_empty() || self.export_to.iter().any(includes_own)
     }
 }
 
@@ -190,10 +202,12 @@ pub fn covers(pattern: &str, host: &str) -> bool {
 pub struct Serving<'a> {
     /// Their resolved host: the host itself or a wildcard.
     pub host: String,
-    /// The rule whose policy applies, for each audience, the oldest first (DR-5, DR-6, DR-7).
+    /// The rules whose policy can apply to some clients, the oldest first (DR-5, DR-6, DR-7).
     pub in_force: Vec<&'a DestinationRule>,
     /// The other rules, of which only subsets apply.
     pub idle: Vec<&'a DestinationRule>,
+    /// Whether all of them apply only to clients that a selector matches (DR-5, DR-8).
+    pub selects_clients: bool,
 }
 
 /// Rules indexed by host, so that the cost of a look-up does not grow with their number.
@@ -239,26 +253,16 @@ impl<'a> RuleIndex<'a> {
 
 impl<'a> Serving<'a> {
     fn of(host: &str, rules: &[&'a DestinationRule]) -> Self {
+        let local: Vec<_> = rules.iter().copied().filter(|rule| rule.is_visible_in_own_namespace()).collect();
+        let exported: Vec<_> = rules.iter().copied().filter(|rule| !rule.is_private(&[])).collect();
+        let entries: Vec<Entry<'_>> = [local, exported].iter().flat_map(|rules| merge(rules)).collect();
+        let is_in_force = |rule: &&DestinationRule| {
+            entries.iter().any(|entry| std::ptr::eq(entry.policy().unwrap_or(entry.rules()[0]), *rule))
+        };
         let mut rules = rules.to_vec();
-        rules.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-        // DR-5: each rule with a selector applies to the clients that it selects.
-        let (mut in_force, general): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.selects_clients());
-        // DR-7: rules for different audiences are not merged, so each audience has its own rule in force.
-        let mut audiences: BTreeMap<Vec<&str>, Vec<&DestinationRule>> = BTreeMap::new();
-        for rule in general {
-            audiences.entry(rule.audience()).or_default().push(rule);
-        }
-        let mut idle = Vec::new();
-        for rules in audiences.into_values() {
-            // DR-6: the policy of the first rule that has one applies as a whole.
-            let chosen = rules.iter().position(|rule| rule.has_traffic_policy).unwrap_or(0);
-            for (index, rule) in rules.into_iter().enumerate() {
-                if index == chosen { &mut in_force } else { &mut idle }.push(rule);
-            }
-        }
-        in_force.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-        idle.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
-        Self { host: host.to_owned(), in_force, idle }
+        rules.sort_by_key(|rule| rule.age_key());
+        let (in_force, idle) = rules.into_iter().partition(is_in_force);
+        Self { host: host.to_owned(), in_force, idle, selects_clients: entries.iter().all(Entry::selects_clients) }
     }
 }
 
@@ -316,19 +320,32 @@ mod tests {
     }
 
     #[test]
-    fn each_audience_has_its_own_rule_in_force() {
+    fn rules_that_are_not_merged_are_all_in_force() {
         let mut private = rule("private", "web", 2);
         private.export_to = vec!["foo".into()];
         let mut also_private = rule("also-private", "web", 3);
         also_private.export_to = vec![".".into()];
         let mut selected = rule("selected", "web", 4);
         selected.client_selector.insert("app".into(), "batch".into());
-        let rules = [selected, also_private, private, rule("public", "web", 1)];
+        let rules = [selected, also_private, private, rule("public", "web", 1), rule("late", "web", 5)];
         let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
-        assert_eq!(
-            serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
-            ["public", "private", "selected"]
-        );
-        assert_eq!(serving.idle.len(), 1);
+        let names = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
+        // The late rule is merged into the public one and has its own entry too, after those of the private ones.
+        assert_eq!(names(&serving.in_force), ["public", "private", "also-private", "selected", "late"]);
+        assert!(serving.idle.is_empty() && !serving.selects_clients);
+    }
+
+    /// DR-8: the private rule applies only to clients that the selector of the other rule matches.
+    #[test]
+    fn a_private_rule_beside_a_selecting_one_applies_to_its_clients_only() {
+        let mut selected = rule("selected", "web", 1);
+        selected.client_selector.insert("app".into(), "batch".into());
+        selected.has_traffic_policy = false;
+        let mut private = rule("private", "web", 2);
+        private.export_to = vec![".".into()];
+        let rules = [selected, private];
+        let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
+        assert_eq!(serving.in_force.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["private"]);
+        assert!(serving.selects_clients);
     }
 }

@@ -185,7 +185,7 @@ impl<'a> Enable<'a> {
             // DR-6: of a rule that is merged into another, only the subsets take effect.
             self.add_edits(rule, rule.subset_places());
         }
-        if serving.in_force.iter().all(|rule| rule.selects_clients()) { Served::Some } else { Served::All }
+        if serving.selects_clients { Served::Some } else { Served::All }
     }
 
     fn add_edits(&mut self, rule: &'a DestinationRule, places: Vec<(TlsPlace, Option<ClientTls>)>) {
