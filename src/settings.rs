@@ -250,6 +250,8 @@ pub struct SwitchSettings {
     pub force_conflicts: bool,
     /// Whether the run waits for the effect and proves it.
     pub verify: bool,
+    /// What the proof must show.
+    pub expected: Expectation,
     /// Limit for each wait for the mesh.
     pub wait_timeout: Duration,
     /// Time for changed rules where no sidecar can be queried.
@@ -346,6 +348,7 @@ impl SwitchSettings {
             force: false,
             force_conflicts: false,
             verify: true,
+            expected: Expectation::Policy,
             wait_timeout: Duration::from_mins(1),
             settle: Duration::from_secs(2),
             wait_drain: false,
@@ -360,7 +363,13 @@ impl SwitchSettings {
 
 /// Resolves the arguments of `enable-mtls`.
 pub fn enable_settings(args: &EnableArgs) -> SwitchCommand {
-    switch_command(&args.switch, goal(&args.switch, Direction::Enable))
+    match switch_command(&args.switch, goal(&args.switch, Direction::Enable)) {
+        SwitchCommand::OnCluster(mut settings) => {
+            settings.expected = args.expect;
+            SwitchCommand::OnCluster(settings)
+        }
+        offline @ SwitchCommand::Offline(_) => offline,
+    }
 }
 
 /// Resolves the arguments of `disable-mtls`.

@@ -48,7 +48,8 @@ impl Cluster {
                 endpoints: vec![Endpoint {
                     address: "10.0.0.1".into(),
                     ready: true,
-                    pod: Some((*name).into()),
+                    terminating: false,
+                    target: EndpointTarget::Pod((*name).into()),
                     ports: BTreeMap::new(),
                 }],
                 ..Service::default()

@@ -3,7 +3,8 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{OutputFormat, check_url, duration, off_mode};
+use super::values::{OutputFormat, check_url, duration, off_mode, proof_expectation};
+use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -118,6 +119,9 @@ Examples:
 pub struct EnableArgs {
     #[command(flatten)]
     pub switch: SwitchArgs,
+    /// What the proof must show
+    #[arg(long, value_name = "WHAT", value_parser = proof_expectation(), default_value = "policy")]
+    pub expect: Expectation,
 }
 
 /// Arguments of `disable-mtls`.

@@ -80,6 +80,15 @@ pub fn awaited_answer() -> impl TypedValueParser<Value = Expectation> {
     .map(|name| if name == "rejected" { Expectation::Rejected } else { Expectation::Accepted })
 }
 
+/// `--expect` of `enable-mtls`.
+pub fn proof_expectation() -> impl TypedValueParser<Value = Expectation> {
+    PossibleValuesParser::new([
+        PossibleValue::new("policy").help("Each port does what its own policy says; exceptions are named"),
+        PossibleValue::new("rejected").help("Every port rejects plaintext, without exception"),
+    ])
+    .map(|name| if name == "rejected" { Expectation::Rejected } else { Expectation::Policy })
+}
+
 /// `--expect`.
 impl ValueEnum for Expectation {
     fn value_variants<'a>() -> &'a [Self] {

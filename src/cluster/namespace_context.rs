@@ -6,7 +6,9 @@ use super::discover::ApiVersions;
 use super::error::ClusterError;
 use super::list::{Listing, Meta, Resource, list, list_if_allowed};
 use super::snapshot::{self, MeshOptions, domain_policies, mesh_settings, objects};
-use crate::domain::mesh::{DestinationRule, Pod, Snapshot};
+use crate::domain::endpoints;
+use crate::domain::injection::PodTemplate;
+use crate::domain::mesh::{DestinationRule, Pod, Snapshot, WorkloadEntry};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, NamespaceContext};
 use crate::istio::kinds::PolicyApi;
 use crate::istio::{read, surroundings};
@@ -22,7 +24,7 @@ pub async fn read(
     options: &MeshOptions,
 ) -> Result<NamespaceContext, ClusterError> {
     let (state, surroundings) = futures::try_join!(
-        snapshot::read(cluster, api_versions, options),
+        snapshot::read_with_templates(cluster, api_versions, options),
         Box::pin(SurroundingObjects::read(cluster, api_versions, options))
     )?;
     Ok(surroundings.complete(cluster, api_versions, vec![state.snapshot]).await?.remove(0))
@@ -47,15 +49,33 @@ pub async fn read_all(
 ) -> Result<Vec<NamespaceContext>, ClusterError> {
     let all = Cluster { namespace: String::new(), ..cluster.clone() };
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let (mut services, pods, policies, rules, (mesh, root), surroundings) = futures::try_join!(
+    let (
+        mut services,
+        pods,
+        (entries, mut unread),
+        (templates, unread_templates),
+        policies,
+        rules,
+        (mesh, root),
+        surroundings,
+    ) = futures::try_join!(
         snapshot::services(&all, ""),
         snapshot::pods(&all, ""),
+        snapshot::workload_entries(&all, api_versions, ""),
+        snapshot::templates(&all, ""),
         objects(&all, &policy, ""),
         objects(&all, &rule, ""),
         mesh_settings(&all, api_versions, options),
         Box::pin(SurroundingObjects::read(&all, api_versions, options)),
     )?;
+    unread.extend(unread_templates);
     let mut by_namespace: BTreeMap<String, NamespaceObjects> = BTreeMap::new();
+    for (namespace, name, entry) in entries {
+        by_namespace.entry(namespace).or_default().entries.insert(name, entry);
+    }
+    for (namespace, template) in templates {
+        by_namespace.entry(namespace).or_default().templates.push(template);
+    }
     for pod in pods {
         by_namespace.entry(pod.namespace.clone()).or_default().pods.push(pod);
     }
@@ -66,22 +86,28 @@ pub async fn read_all(
         by_namespace.entry(read::metadata(&rule, "namespace").to_owned()).or_default().rules.push(rule);
     }
     let mut snapshots = Vec::new();
-    for (namespace, NamespaceObjects { pods, policies, rules }) in by_namespace {
+    for (namespace, NamespaceObjects { pods, entries, templates, policies, rules }) in by_namespace {
         if pods.iter().all(|pod| !pod.data_plane.is_meshed()) && policies.is_empty() && rules.is_empty() {
             continue;
         }
         // The root namespace's policies are the mesh's, which `root` contains.
         let is_root = namespace == mesh.root_namespace;
         let policies: Vec<&Value> = policies.iter().filter(|_| !is_root).collect();
-        snapshots.push(Snapshot {
+        let mut snapshot = Snapshot {
             policies: domain_policies(api_versions, &mesh, &policies, &root),
             rules: rules.iter().map(read::destination_rule).collect(),
             services: services.remove(&namespace).unwrap_or_default(),
             pods: pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect(),
             mesh_root_pem: None,
             mesh: mesh.clone(),
+            namespace_labels: surroundings.namespaces.get(&namespace).cloned(),
+            workload_entries: entries,
+            templates,
+            unread: unread.clone(),
             namespace,
-        });
+        };
+        endpoints::complete(&mut snapshot);
+        snapshots.push(snapshot);
     }
     surroundings.complete(&all, api_versions, snapshots).await
 }
@@ -90,6 +116,8 @@ pub async fn read_all(
 #[derive(Default)]
 struct NamespaceObjects {
     pods: Vec<Pod>,
+    entries: BTreeMap<String, WorkloadEntry>,
+    templates: Vec<PodTemplate>,
     policies: Vec<Value>,
     rules: Vec<Value>,
 }
@@ -213,7 +241,7 @@ impl SurroundingObjects {
                     .collect(),
                 inert: self.inert.iter().filter(inert).cloned().collect(),
                 observed: None,
-                unread: self.unread.clone(),
+                unread: self.unread.iter().chain(&snapshot.unread).cloned().collect(),
                 snapshot,
             }
         });
@@ -299,6 +327,6 @@ async fn namespace_labels(cluster: &Cluster) -> Result<BTreeMap<String, BTreeMap
     if cluster.namespace.is_empty() {
         return Ok(list(cluster, Resource::core("namespaces"), "", keep).await?.into_iter().collect());
     }
-    let labels = snapshot::namespace_labels(cluster).await?;
+    let labels = snapshot::namespace_labels(cluster).await?.unwrap_or_default();
     Ok([(cluster.namespace.clone(), labels)].into())
 }

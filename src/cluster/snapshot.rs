@@ -2,13 +2,16 @@
 
 mod pods;
 mod services;
+mod templates;
+mod workload_entries;
 
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::{Access, ClusterError};
-use super::list::{Resource, list, list_optional};
+use super::list::{Listing, Resource, list, list_if_allowed, list_optional};
 use super::request::send_optional;
-use crate::domain::mesh::{MeshSettings, Pod, Policies, Service, Snapshot};
+use crate::domain::endpoints;
+use crate::domain::mesh::{MeshSettings, Pod, Policies, Service, Snapshot, WorkloadEntry};
 use crate::domain::object::ObjectKind;
 use crate::istio::kinds::{Kind, MESH_POLICY, PolicyApi};
 use crate::istio::{read, yaml};
@@ -19,6 +22,7 @@ use pods::domain_pod;
 use serde_json::Value;
 pub(super) use services::services;
 use std::collections::BTreeMap;
+pub(super) use templates::templates;
 
 /// The options that decide where the control plane is.
 #[derive(Debug, Clone, Default)]
@@ -94,18 +98,23 @@ pub async fn read(
 ) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let ((), mut services, pods, root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
-        namespace_exists(cluster),
+    let (labels, mut services, pods, (entries, unread), root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
+        namespace_labels(cluster),
         services(cluster, namespace),
         pods(cluster, namespace),
+        workload_entries(cluster, api_versions, namespace),
         config_map(cluster, namespace, "istio-ca-root-cert"),
         objects(cluster, &policy, namespace),
         objects(cluster, &rule, namespace),
         mesh_settings(cluster, api_versions, options),
     )?;
     let (policies, rules) = (by_name(policies), by_name(rules));
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
+        workload_entries: entries.into_iter().map(|(_, name, entry)| (name, entry)).collect(),
+        namespace_labels: labels,
+        templates: Vec::new(),
+        unread,
         policies: domain_policies(api_versions, &mesh, &policies.values().collect::<Vec<_>>(), &root),
         rules: rules.values().map(read::destination_rule).collect(),
         services: services.remove(namespace).unwrap_or_default(),
@@ -113,7 +122,39 @@ pub async fn read(
         mesh_root_pem: root_certificate.and_then(|map| map.data?.remove("root-cert.pem")),
         mesh,
     };
+    endpoints::complete(&mut snapshot);
     Ok(ClusterState { snapshot, policies, rules })
+}
+
+/// As [`read`], with the pod templates, for a plan or an overview.
+pub async fn read_with_templates(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    options: &MeshOptions,
+) -> Result<ClusterState, ClusterError> {
+    let namespace = cluster.namespace.as_str();
+    let (mut state, (found, unread)) =
+        futures::try_join!(read(cluster, api_versions, options), templates(cluster, namespace))?;
+    state.snapshot.templates = found.into_iter().map(|(_, template)| template).collect();
+    state.snapshot.unread.extend(unread);
+    if state.snapshot.namespace_labels.is_none() {
+        state.snapshot.unread.push("labels of the namespace (what new pods will be)".to_owned());
+    }
+    Ok(state)
+}
+
+/// Namespace, name and value of each WorkloadEntry, and the kind in words if it may not be listed.
+pub(super) async fn workload_entries(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    namespace: &str,
+) -> Result<(Vec<(String, String, WorkloadEntry)>, Vec<String>), ClusterError> {
+    let kind = Kind { plural: "workloadentries", kind: "WorkloadEntry", ..api_versions.rule.kind() };
+    Ok(match list_if_allowed(cluster, (&kind).into(), namespace, workload_entries::domain_entry).await? {
+        Listing::Listed(entries) => (entries, Vec::new()),
+        Listing::NotServed => (Vec::new(), Vec::new()),
+        Listing::Forbidden => (Vec::new(), vec!["WorkloadEntries".to_owned()]),
+    })
 }
 
 /// The namespace of `--from-namespace`, in which the probe pod runs.
@@ -143,13 +184,13 @@ pub async fn namespace_exists(cluster: &Cluster) -> Result<(), ClusterError> {
     namespace_labels(cluster).await.map(|_| ())
 }
 
-/// Labels of the namespace; an error if it does not exist.
-pub(super) async fn namespace_labels(cluster: &Cluster) -> Result<BTreeMap<String, String>, ClusterError> {
+/// Labels of the namespace, `None` if they may not be read; an error if it does not exist.
+pub(super) async fn namespace_labels(cluster: &Cluster) -> Result<Option<BTreeMap<String, String>>, ClusterError> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let access = Access::new("get", "", "namespaces", "").named(&cluster.namespace);
     // A user without the right to read namespaces can still work in one.
     let namespace = send_optional(access, &[403], || api.get(&cluster.namespace)).await?;
-    Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    Ok(namespace.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
 }
 
 /// An `Api` for one of Istio's kinds.

@@ -22,11 +22,29 @@ pub async fn check(
     force: bool,
     cluster: &Cluster,
     api_versions: ApiVersions,
-    (snapshot, plan): (&Snapshot, &Plan),
+    view: (&Snapshot, &Plan),
 ) -> error::Result<()> {
-    if plan.direction != Direction::Enable {
-        // Turning mutual TLS off must always be possible.
+    let findings = examine(context, settings, cluster, api_versions, view).await?;
+    print(context, &findings);
+    let codes = stopping(&findings);
+    if codes.is_empty() || force {
         return Ok(());
+    }
+    let message = format!("STRICT would break something ({}); nothing was written", codes.join(", "));
+    Err(Error::CheckFailed(message))
+}
+
+/// The findings of the namespace as the plan would leave it, without those that the user ignores. Turning mutual TLS off
+/// must always be possible, so there is none for that.
+pub async fn examine(
+    context: &Context,
+    settings: &FindingSettings,
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    (snapshot, plan): (&Snapshot, &Plan),
+) -> error::Result<Vec<Finding>> {
+    if plan.direction != Direction::Enable {
+        return Ok(Vec::new());
     }
     let after = plan::after(snapshot, plan);
     let surroundings = namespace_context::read_around(cluster, api_versions, &context.settings.mesh, after.clone());
@@ -36,17 +54,13 @@ pub async fn check(
     let (_, mut findings) = findings::examine(&namespace, Purpose::BeforeSwitch);
     super::status::remove_ignored(&mut findings, settings);
     findings.retain(|finding| !REPORTED_BY_PLAN.contains(&finding.code));
-    print(context, &findings);
-    let errors: Vec<&str> = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .map(|finding| finding.code.as_str())
-        .collect();
-    if errors.is_empty() || force {
-        return Ok(());
-    }
-    let message = format!("STRICT would break something ({}); nothing was written", errors.join(", "));
-    Err(Error::CheckFailed(message))
+    Ok(findings)
+}
+
+/// The codes of the findings that stop a run.
+pub fn stopping(findings: &[Finding]) -> Vec<&'static str> {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| finding.code.as_str()).collect()
 }
 
 /// Prints errors in full and warnings in one line each. Of the notes it prints those about what could not be checked.

@@ -169,7 +169,9 @@ impl<'a> SwitchRun<'a> {
 
     /// Reads the namespace. A signal ends the wait.
     async fn read_state(&self) -> error::Result<ClusterState> {
-        self.context.read(snapshot::read(self.cluster, self.api_versions, &self.context.settings.mesh)).await
+        self.context
+            .read(snapshot::read_with_templates(self.cluster, self.api_versions, &self.context.settings.mesh))
+            .await
     }
 
     fn is_enabling(&self) -> bool {

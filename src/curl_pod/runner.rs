@@ -81,7 +81,11 @@ impl ProbeRunner<'_> {
     pub async fn run_from(&self, membership: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
         let mut left_behind = Vec::new();
         let mut all = vec![Observation::default(); cases.len()];
-        let mut pods: VecDeque<Vec<usize>> = chunks(cases, self.options.limits).map(Iterator::collect).collect();
+        // A Service without a ready endpoint answers nobody, and the kernel delays each refusal: it is not asked.
+        let (answering, with_endpoints): (Vec<usize>, Vec<Case>) =
+            cases.iter().cloned().enumerate().filter(|(_, case)| !case.endpoints.is_empty()).unzip();
+        let chunks = chunks(&with_endpoints, self.options.limits);
+        let mut pods: VecDeque<Vec<usize>> = chunks.map(|chunk| answering[chunk].to_vec()).collect();
         while let Some(indices) = pods.pop_front() {
             let requested: Vec<Case> = indices.iter().map(|index| cases[*index].clone()).collect();
             let (left, result) = self.run_pod(membership, snapshot, &requested).await;

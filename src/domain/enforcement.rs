@@ -63,7 +63,7 @@ pub fn endpoints(cases: &[Case], expected: ExpectedAnswer, limit: usize) -> Vec<
     let mut endpoints: Vec<WatchedEndpoint> = cases
         .iter()
         .flat_map(|case| &case.endpoints)
-        .filter(|endpoint| endpoint.data_plane.is_meshed() && endpoint.captured)
+        .filter(|endpoint| endpoint.path.enforces_policies())
         .filter(|endpoint| endpoint.mode.mode.is_some_and(|mode| ExpectedAnswer::from(mode) == expected))
         .map(|endpoint| WatchedEndpoint {
             address: endpoint.address.clone(),

@@ -7,6 +7,7 @@
 
 use super::effective::Effective;
 use super::identity::PeerIdentity;
+use super::inbound::{Bypass, InboundPath};
 use super::mesh::{DataPlane, MtlsMode, socket_address};
 use super::probe::{EndpointCase, EndpointObservation, Hello};
 use super::proxy::{ProxyReport, Weight};
@@ -140,14 +141,29 @@ fn combine_reasons(network: String, proxy: EvidenceResult<ProxyReport>) -> Strin
 
 /// Without a proxy between the probe and the port, neither kind of evidence is valid.
 fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
-    if case.data_plane == DataPlane::None {
-        return Err((Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned()));
-    }
-    if !case.captured {
-        let message = format!("port {} is excluded from the sidecar's capture", case.port);
-        return Err((Reason::ResetWithoutEvidence, message));
-    }
-    Ok(())
+    let (reason, message) = match case.path {
+        InboundPath::Sidecar | InboundPath::Ztunnel | InboundPath::Pending => return Ok(()),
+        InboundPath::Direct(Bypass::NoProxy | Bypass::HostNetwork) => {
+            (Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned())
+        }
+        InboundPath::Direct(Bypass::NoWorkload) => {
+            (Reason::TargetNotMeshed, "the endpoint's address belongs to no pod of the namespace".to_owned())
+        }
+        InboundPath::Direct(Bypass::Excluded(_)) => {
+            (Reason::ResetWithoutEvidence, format!("port {} is excluded from the sidecar's capture", case.port))
+        }
+        InboundPath::Direct(Bypass::AddressFamily) => {
+            let message = format!("the sidecar does not capture the address family of {}", case.address);
+            (Reason::ResetWithoutEvidence, message)
+        }
+        InboundPath::Gateway => {
+            (Reason::ResetWithoutEvidence, "a gateway's own listeners decide what it accepts".to_owned())
+        }
+        InboundPath::ProxyPort => {
+            (Reason::ResetWithoutEvidence, format!("port {} is the proxy's own, which no mode covers", case.port))
+        }
+    };
+    Err((reason, message))
 }
 
 fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> EvidenceResult<ProxyReport> {

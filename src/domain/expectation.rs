@@ -1,6 +1,7 @@
 //! Computes the verdict that is expected of a target, from `--expect` and the policies, and whether the actual verdict
 //! matches it, for the report and the exit code.
 
+use super::inbound::{Bypass, ExcludedBy, InboundPath};
 use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{Case, EndpointCase};
 use super::reason::Reason;
@@ -33,11 +34,13 @@ impl fmt::Display for Expectation {
     }
 }
 
-/// The verdict that is expected of a target.
+/// The verdict that is expected of a target or endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedVerdict {
     Rejected,
     Accepted,
+    /// Both are right: no policy is meant for it.
+    Either,
 }
 
 /// How a verdict compares with the expected one.
@@ -61,8 +64,13 @@ impl Expectation {
                 let wanted: Option<Vec<ExpectedVerdict>> = case.endpoints.iter().map(of_endpoint).collect();
                 let wanted = wanted.filter(|wanted| !wanted.is_empty())?;
                 // As with verdicts: one endpoint that accepts plaintext makes the target accepted.
-                let all_rejected = wanted.iter().all(|expected| *expected == ExpectedVerdict::Rejected);
-                Some(if all_rejected { ExpectedVerdict::Rejected } else { ExpectedVerdict::Accepted })
+                Some(if wanted.contains(&ExpectedVerdict::Accepted) {
+                    ExpectedVerdict::Accepted
+                } else if wanted.contains(&ExpectedVerdict::Either) {
+                    ExpectedVerdict::Either
+                } else {
+                    ExpectedVerdict::Rejected
+                })
             }
         }
     }
@@ -93,7 +101,14 @@ impl Expectation {
     }
 }
 
+/// The verdict that an endpoint's own policy asks for. A port that its owner has excluded from capture is meant to accept
+/// plaintext; one that only the installation excludes is not.
 fn of_endpoint(endpoint: &EndpointCase) -> Option<ExpectedVerdict> {
+    match endpoint.path {
+        path if path.is_beyond_policies() => return Some(ExpectedVerdict::Either),
+        InboundPath::Direct(Bypass::Excluded(ExcludedBy::Annotation)) => return Some(ExpectedVerdict::Accepted),
+        _ => {}
+    }
     endpoint.mode.mode.map(|mode| match mode {
         MtlsMode::Strict => ExpectedVerdict::Rejected,
         MtlsMode::Permissive | MtlsMode::Disable => ExpectedVerdict::Accepted,
@@ -115,9 +130,10 @@ fn is_closed_by_application(endpoint: &EndpointCase, verdict: &Verdict) -> bool 
 }
 
 fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comparison {
-    use ExpectedVerdict::{Accepted, Rejected};
+    use ExpectedVerdict::{Accepted, Either, Rejected};
     match (expected, verdict) {
         (_, Verdict::Inconclusive(..)) | (None, _) => Comparison::Inconclusive,
+        (Some(Either), _) => Comparison::AsExpected,
         (Some(Rejected), Verdict::Rejected(_)) | (Some(Accepted), Verdict::Accepted(_)) => Comparison::AsExpected,
         (Some(Rejected), Verdict::Accepted(_)) | (Some(Accepted), Verdict::Rejected(_)) => Comparison::Unexpected,
     }
@@ -199,6 +215,31 @@ mod tests {
         ];
         for (expectation, name, comparison) in rows {
             assert_eq!(expectation.compare(&case_of(&[]), &judged(name)), comparison, "{expectation} {name}");
+        }
+    }
+
+    /// Endpoints without a proxy in the path: how they are reached, their mode, the verdict, and what `policy` makes of it.
+    #[test]
+    fn a_port_that_its_owner_exempts_is_meant_to_accept_plaintext() {
+        use Comparison::{AsExpected, Inconclusive, Unexpected};
+        let excluded = |by| InboundPath::Direct(Bypass::Excluded(by));
+        let strict = Some(MtlsMode::Strict);
+        let rows = [
+            (excluded(ExcludedBy::Annotation), strict, "accepted", AsExpected),
+            (excluded(ExcludedBy::Annotation), strict, "rejected", Unexpected),
+            (excluded(ExcludedBy::Installation), strict, "accepted", Unexpected),
+            (InboundPath::Direct(Bypass::NoProxy), strict, "accepted", Unexpected),
+            (InboundPath::Direct(Bypass::AddressFamily), strict, "accepted", Unexpected),
+            (InboundPath::Direct(Bypass::NoProxy), Some(MtlsMode::Permissive), "accepted", AsExpected),
+            (InboundPath::Gateway, None, "accepted", AsExpected),
+            (InboundPath::Gateway, None, "inconclusive", Inconclusive),
+            (InboundPath::ProxyPort, None, "accepted", AsExpected),
+            (InboundPath::Direct(Bypass::NoWorkload), None, "accepted", AsExpected),
+        ];
+        for (path, mode, word, expected) in rows {
+            let case = case(vec![EndpointCase { path, ..endpoint_case(mode) }]);
+            let judgement = Judgement { verdict: verdict(word), endpoints: vec![verdict(word)] };
+            assert_eq!(Expectation::Policy.compare(&case, &judgement), expected, "{path:?} {mode:?} {word}");
         }
     }
 }

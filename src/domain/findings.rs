@@ -90,6 +90,12 @@ pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<F
     rules::find(context, &overview, &mut findings);
     workloads::find(context, &overview, &mut findings);
     surroundings::find(context, &overview, purpose, &mut findings);
+    if purpose == Purpose::BeforeSwitch {
+        // A switch stops for what breaks calls. What stays unprotected is reported at its end.
+        for finding in findings.iter_mut().filter(|finding| finding.code.is_about_protection()) {
+            finding.severity = finding.severity.max(Severity::Warning);
+        }
+    }
     findings.sort();
     findings.dedup();
     (overview, findings)

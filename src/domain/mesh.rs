@@ -1,9 +1,12 @@
 //! The objects of a namespace and the settings of its mesh as values: `cluster` reads them, and every other module of
 //! `domain` computes with them.
 
+use super::inbound::{Bypass, InboundPath};
+use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 /// A mutual TLS mode as a policy sets it. `UNSET` is `None` wherever a mode is optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,8 +182,16 @@ pub struct Pod {
     pub revision: Option<String>,
     /// Condition `Ready`.
     pub ready: bool,
-    /// Target ports that its proxy captures (BY-1..BY-4).
+    /// `status.podIPs`, the first family first.
+    pub addresses: Vec<String>,
+    /// Whether its sidecar captures both address families (BY-24).
+    pub dual_stack: bool,
+    /// Target ports that its proxy captures, as they were when the pod started (BY-1..BY-4).
     pub capture: Capture,
+    /// Target ports that its owner wants captured, by annotation.
+    pub annotated_capture: Capture,
+    /// Calls of the pod that its sidecar does not capture.
+    pub outbound: OutboundCapture,
     /// Facts for an overview.
     pub facts: PodFacts,
 }
@@ -226,6 +237,55 @@ impl Capture {
                 Self::Nothing => false,
             }
     }
+}
+
+/// Which calls of a pod its sidecar captures; the others leave it in plaintext.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutboundCapture {
+    /// Destination ports that are excluded.
+    pub excluded_ports: Vec<u16>,
+    pub destinations: Destinations,
+    /// CIDR blocks that are excluded.
+    pub excluded_ranges: Vec<String>,
+    /// Containers that run as the proxy's own user, whose calls are left alone.
+    pub as_proxy: Vec<String>,
+}
+
+impl OutboundCapture {
+    /// Whether some calls to these ports at these addresses are not captured.
+    pub fn bypasses(&self, ports: &BTreeSet<u16>, addresses: &[IpAddr]) -> bool {
+        let in_any = |ranges: &[String], address: &IpAddr| ranges.iter().any(|range| contains(range, *address));
+        let is_left_out = |address: &IpAddr| match &self.destinations {
+            Destinations::All => in_any(&self.excluded_ranges, address),
+            Destinations::Only(ranges) => !in_any(ranges, address) || in_any(&self.excluded_ranges, address),
+        };
+        !self.as_proxy.is_empty()
+            || self.excluded_ports.iter().any(|port| ports.contains(port))
+            || addresses.iter().any(is_left_out)
+    }
+}
+
+/// Whether a CIDR block contains an address; a text that is none contains nothing.
+fn contains(range: &str, address: IpAddr) -> bool {
+    let (base, length) =
+        range.split_once('/').map_or((range, None), |(base, length)| (base, length.parse::<u32>().ok()));
+    let Ok(base) = base.trim().parse::<IpAddr>() else { return false };
+    let (base, address, bits) = match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => (u128::from(base.to_bits()), u128::from(address.to_bits()), 32),
+        (IpAddr::V6(base), IpAddr::V6(address)) => (base.to_bits(), address.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = bits - length.unwrap_or(bits).min(bits);
+    base.checked_shr(host_bits).unwrap_or(0) == address.checked_shr(host_bits).unwrap_or(0)
+}
+
+/// The destinations whose calls a sidecar captures.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Destinations {
+    #[default]
+    All,
+    /// These CIDR blocks; none captures no call.
+    Only(Vec<String>),
 }
 
 /// What a Service's name leads to.
@@ -275,6 +335,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// `appProtocol`.
     pub app_protocol: Option<String>,
+    /// `targetPort`; `None` is the Service port itself.
+    pub target_port: Option<PortRef>,
 }
 
 /// One address of a Service's EndpointSlices, with the target port of every Service port.
@@ -284,10 +346,33 @@ pub struct Endpoint {
     pub address: String,
     /// Condition `ready` of the EndpointSlice.
     pub ready: bool,
-    /// Name of the pod; `None` if the slice names none.
-    pub pod: Option<String>,
+    /// Condition `terminating` of the EndpointSlice.
+    pub terminating: bool,
+    pub target: EndpointTarget,
     /// Target port by Service port name.
     pub ports: BTreeMap<String, u16>,
+}
+
+/// What an endpoint is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum EndpointTarget {
+    /// An address of which nothing else is known.
+    #[default]
+    Address,
+    /// The pod of this name: the slice names it, or the address is its own.
+    Pod(String),
+    /// The WorkloadEntry of this name, which the Service selects beside pods (BY-30).
+    WorkloadEntry(String),
+}
+
+/// A workload that is no pod, such as a virtual machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkloadEntry {
+    pub address: String,
+    /// Port at the address by Service port name.
+    pub ports: BTreeMap<String, u16>,
+    /// Labels, account and proxy, in the terms of a pod.
+    pub workload: Pod,
 }
 
 /// A Service with its endpoints.
@@ -298,6 +383,8 @@ pub struct Service {
     pub labels: BTreeMap<String, String>,
     /// The labels of the pods that it selects; empty for a Service whose endpoints are written by hand.
     pub selector: BTreeMap<String, String>,
+    /// `spec.clusterIPs`; empty for a headless Service.
+    pub cluster_ips: Vec<String>,
     pub ports: Vec<ServicePort>,
     /// Sorted by address.
     pub endpoints: Vec<Endpoint>,
@@ -361,11 +448,19 @@ pub struct Snapshot {
     pub services: Vec<Service>,
     /// By name.
     pub pods: BTreeMap<String, Pod>,
+    /// By name.
+    pub workload_entries: BTreeMap<String, WorkloadEntry>,
     pub policies: Policies,
     /// DestinationRules of the namespace.
     pub rules: Vec<DestinationRule>,
     /// The mesh's root certificates as PEM, from `istio-ca-root-cert`.
     pub mesh_root_pem: Option<String>,
+    /// Labels of the namespace; `None` if they may not be read.
+    pub namespace_labels: Option<BTreeMap<String, String>>,
+    /// Pod templates of the workloads, for a plan or an overview.
+    pub templates: Vec<PodTemplate>,
+    /// What may not be read, in words.
+    pub unread: Vec<String>,
 }
 
 impl Snapshot {
@@ -376,7 +471,60 @@ impl Snapshot {
 
     /// The pod of an endpoint.
     pub fn pod_of(&self, endpoint: &Endpoint) -> Option<&Pod> {
-        endpoint.pod.as_ref().and_then(|name| self.pods.get(name))
+        match &endpoint.target {
+            EndpointTarget::Pod(name) => self.pods.get(name),
+            EndpointTarget::Address | EndpointTarget::WorkloadEntry(_) => None,
+        }
+    }
+
+    /// The workload of an endpoint: its pod, or its WorkloadEntry in the terms of a pod.
+    pub fn workload_of(&self, endpoint: &Endpoint) -> Option<&Pod> {
+        match &endpoint.target {
+            EndpointTarget::WorkloadEntry(name) => self.workload_entries.get(name).map(|entry| &entry.workload),
+            EndpointTarget::Address | EndpointTarget::Pod(_) => self.pod_of(endpoint),
+        }
+    }
+
+    /// The endpoints of a Service without those that calls no longer reach: a pod that has ended, or is ending and not
+    /// ready any more. EndpointSlices list them for a moment after a roll-out.
+    pub fn live_endpoints<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Endpoint> {
+        service.endpoints.iter().filter(|endpoint| {
+            endpoint.ready || !endpoint.terminating && !self.pod_of(endpoint).is_some_and(|pod| pod.facts.finished)
+        })
+    }
+
+    /// What takes a connection to `port` of an address of the endpoint first. A machine without a proxy is nothing that a
+    /// policy is meant for.
+    pub fn inbound_path(&self, endpoint: &Endpoint, address: &str, port: u16) -> InboundPath {
+        let is_machine = matches!(endpoint.target, EndpointTarget::WorkloadEntry(_));
+        match self.workload_of(endpoint) {
+            Some(workload) if !is_machine || workload.data_plane.is_meshed() => {
+                workload.inbound_path(address, Some(port))
+            }
+            _ => InboundPath::Direct(Bypass::NoWorkload),
+        }
+    }
+
+    /// Workloads whose future pods a Service selects and that start without a proxy.
+    pub fn future_pods_outside(&self, service: &Service) -> Vec<&str> {
+        let is_selected = |template: &&PodTemplate| {
+            !service.selector.is_empty()
+                && service.selector.iter().all(|(key, value)| template.labels.get(key) == Some(value))
+        };
+        let outside = self
+            .templates
+            .iter()
+            .filter(is_selected)
+            .filter(|template| template.enrollment(self.namespace_labels.as_ref()) == Enrollment::Outside);
+        outside.map(|template| template.workload.as_str()).collect()
+    }
+
+    /// The addresses at which the workload of an endpoint accepts connections: the endpoint's, and the others of its
+    /// pod, because a sidecar may capture one address family only (BY-24).
+    pub fn addresses_of<'a>(&'a self, endpoint: &'a Endpoint) -> Vec<&'a str> {
+        let others = self.pod_of(endpoint).into_iter().flat_map(|pod| &pod.addresses);
+        let others = others.map(String::as_str).filter(|address| *address != endpoint.address);
+        std::iter::once(endpoint.address.as_str()).chain(others).collect()
     }
 }
 
@@ -400,4 +548,68 @@ pub struct PodFacts {
     pub raw_probes: Vec<u16>,
     /// The port of a pod with the annotation `prometheus.io/scrape`; 0 if it names no port.
     pub scraped: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::{pod, shop};
+
+    #[test]
+    fn calls_that_a_sidecar_does_not_capture() {
+        let only = |ranges: &[&str]| Destinations::Only(ranges.iter().map(|range| (*range).to_owned()).collect());
+        let of = |destinations| OutboundCapture { destinations, ..OutboundCapture::default() };
+        let excluded = |ranges: &[&str]| OutboundCapture {
+            excluded_ranges: ranges.iter().map(|range| (*range).to_owned()).collect(),
+            ..OutboundCapture::default()
+        };
+        let ports = |ports: &[u16]| OutboundCapture { excluded_ports: ports.to_vec(), ..OutboundCapture::default() };
+        let as_proxy = OutboundCapture { as_proxy: vec!["schema".into()], ..OutboundCapture::default() };
+        let rows = [
+            ("all captured", OutboundCapture::default(), false),
+            ("a port of the namespace", ports(&[8080]), true),
+            ("a port of another database", ports(&[3306]), false),
+            ("no destination", of(only(&[])), true),
+            ("the cluster's ranges", of(only(&["10.0.0.0/8", "fd00::/8"])), false),
+            ("one family", of(only(&["10.0.0.0/8"])), true),
+            ("other ranges", of(only(&["192.168.0.0/16"])), true),
+            ("a range of the cluster", excluded(&["10.96.0.0/12"]), true),
+            ("a range outside", excluded(&["192.0.2.0/24"]), false),
+            ("one address", excluded(&["10.96.0.7"]), true),
+            ("everything", excluded(&["0.0.0.0/0"]), true),
+            ("no range at all", excluded(&["everything/8"]), false),
+            ("a container of the proxy's user", as_proxy, true),
+        ];
+        let addresses: Vec<IpAddr> =
+            ["10.96.0.7", "10.244.1.1", "fd00::7"].iter().map(|address| address.parse().unwrap()).collect();
+        for (name, outbound, expected) in rows {
+            assert_eq!(outbound.bypasses(&[8080].into(), &addresses), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn endpoints_of_a_rollout_that_has_ended_are_left_out() {
+        let rows: [(&str, bool, bool, bool, usize); 5] = [
+            ("ready", true, false, false, 1),
+            ("it starts", false, false, false, 1),
+            ("it ends, and still serves", true, true, false, 1),
+            ("it ends", false, true, false, 0),
+            ("it has ended", false, false, true, 0),
+        ];
+        for (name, ready, terminating, finished, expected) in rows {
+            let mut snapshot = shop(&["web"]);
+            (snapshot.services[0].endpoints[0].ready, snapshot.services[0].endpoints[0].terminating) =
+                (ready, terminating);
+            snapshot.pods.get_mut("web-0").unwrap().facts.finished = finished;
+            assert_eq!(snapshot.live_endpoints(&snapshot.services[0]).count(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_address_of_a_pod_is_an_endpoint() {
+        let mut snapshot = shop(&["web"]);
+        let addresses = vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()];
+        snapshot.pods.insert("web-0".into(), Pod { addresses, ..pod("web") });
+        assert_eq!(snapshot.addresses_of(&snapshot.services[0].endpoints[0]), ["10.0.0.1", "fd00::1"]);
+    }
 }

@@ -9,6 +9,7 @@ mod callers;
 use super::ambient::{self, Plaintext};
 use super::client_tls::{CallOutcome, Server, WireProtocol};
 use super::effective::{AppliedPolicy, Effective, PolicyIndex, legacy_server_mode};
+use super::inbound::InboundPath;
 use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
 use callers::Callers;
@@ -46,8 +47,8 @@ pub struct WorkloadPort {
     pub data_plane: DataPlane,
     /// What accepts connections at the port.
     pub server: Server,
-    /// Why no mode is enforced; `None` if one is.
-    pub bypass: Option<Bypass>,
+    /// What takes connections first.
+    pub path: InboundPath,
     /// The mode that the policies ask for, enforced or not.
     pub wanted: Option<MtlsMode>,
     /// The policies that lead to that mode, the widest first.
@@ -58,31 +59,6 @@ pub struct WorkloadPort {
     pub pods: Vec<String>,
     /// Number of the pods that are ready.
     pub ready: usize,
-}
-
-/// Why no proxy enforces a mode at a port, or why that is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Bypass {
-    NoProxy,
-    HostNetwork,
-    /// The address belongs to no pod of the namespace.
-    NoPod,
-    /// The proxy does not capture the port.
-    NotCaptured,
-    /// The pod is not fully enrolled in the ambient mesh.
-    Pending,
-}
-
-impl fmt::Display for Bypass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoProxy => "no proxy",
-            Self::HostNetwork => "host network",
-            Self::NoPod => "no pod of the namespace",
-            Self::NotCaptured => "port not captured",
-            Self::Pending => "not yet enrolled",
-        })
-    }
 }
 
 /// Clients that the same rules apply to.
@@ -164,20 +140,23 @@ pub fn overview(context: &NamespaceContext) -> Overview {
     let mut ports = Vec::new();
     for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
         for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
-            let endpoints: Vec<EndpointState<'_>> = service
-                .endpoints
-                .iter()
-                .filter_map(|endpoint| {
-                    let target_port = service.target_port(port, endpoint)?;
-                    let pod = snapshot.pod_of(endpoint).filter(|pod| !pod.facts.finished);
-                    let state = port_state(context, &index, (service, port), pod, target_port);
-                    Some(EndpointState {
+            let reached = snapshot.live_endpoints(service).filter_map(|endpoint| {
+                let target_port = service.target_port(port, endpoint)?;
+                Some(snapshot.addresses_of(endpoint).into_iter().map(move |address| (endpoint, address, target_port)))
+            });
+            let endpoints: Vec<EndpointState<'_>> = reached
+                .flatten()
+                .map(|(endpoint, address, target_port)| {
+                    let workload = snapshot.workload_of(endpoint);
+                    let path = snapshot.inbound_path(endpoint, address, target_port);
+                    let state = port_state(context, &index, (service, port), workload, path, target_port);
+                    EndpointState {
                         endpoint,
-                        pod: pod.unwrap_or(&unknown_pod),
-                        known: pod.is_some(),
+                        pod: workload.unwrap_or(&unknown_pod),
+                        known: workload.is_some(),
                         target_port,
                         state,
-                    })
+                    }
                 })
                 .collect();
             behind_service.extend(endpoints.iter().filter(|seen| seen.known).map(|seen| seen.pod.name.as_str()));
@@ -196,7 +175,7 @@ pub fn overview(context: &NamespaceContext) -> Overview {
 /// One endpoint of a port.
 struct EndpointState<'a> {
     endpoint: &'a Endpoint,
-    /// Its pod, or a placeholder without labels.
+    /// Its workload, or a placeholder without labels.
     pod: &'a Pod,
     known: bool,
     target_port: u16,
@@ -206,7 +185,7 @@ struct EndpointState<'a> {
 /// The mode of one pod at one port, as asked for and as enforced.
 struct PortState {
     server: Server,
-    bypass: Option<Bypass>,
+    path: InboundPath,
     wanted: Effective,
     ambient: Option<Plaintext>,
 }
@@ -215,14 +194,13 @@ fn port_state(
     context: &NamespaceContext,
     index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
-    pod: Option<&Pod>,
+    workload: Option<&Pod>,
+    path: InboundPath,
     target_port: u16,
 ) -> PortState {
     let snapshot = &context.snapshot;
-    let Some(pod) = pod else {
-        let mode = Some(index.namespace_mode(&snapshot.namespace, None));
-        let wanted = Effective { mode, chain: Vec::new() };
-        return PortState { server: Server::NoProxy, bypass: Some(Bypass::NoPod), wanted, ambient: None };
+    let Some(pod) = workload else {
+        return PortState { server: Server::NoProxy, path, wanted: NO_POLICY, ambient: None };
     };
     let wanted = if snapshot.policies.legacy_only {
         let name = (!port.name.is_empty()).then_some(port.name.as_str());
@@ -230,31 +208,37 @@ fn port_state(
     } else {
         index.mode(pod, target_port)
     };
-    port_state_at_pod(index, pod, Some(target_port), wanted)
+    port_state_at_pod(index, pod, path, Some(target_port), wanted)
 }
 
+/// The mode where no policy is meant to apply.
+const NO_POLICY: Effective = Effective { mode: None, chain: Vec::new() };
+
 /// The state of a pod at a port; `None` for the ports that no policy names.
-fn port_state_at_pod(index: &PolicyIndex<'_>, pod: &Pod, port: Option<u16>, wanted: Effective) -> PortState {
-    let by_policy = wanted.mode.map_or(Server::Unknown, Server::Mode);
-    let no_proxy = |bypass| (Server::NoProxy, Some(bypass), None);
-    let (server, bypass, ambient) = match pod.data_plane {
-        DataPlane::None if pod.facts.host_network => no_proxy(Bypass::HostNetwork),
-        DataPlane::None => no_proxy(Bypass::NoProxy),
-        DataPlane::Pending => (Server::Unknown, Some(Bypass::Pending), None),
-        DataPlane::Sidecar if pod.facts.gateway => (Server::Gateway, None, None),
-        _ if port.is_some_and(|port| !pod.capture.covers(port)) => no_proxy(Bypass::NotCaptured),
-        DataPlane::Sidecar => (by_policy, None, None),
-        DataPlane::Ambient => {
+fn port_state_at_pod(
+    index: &PolicyIndex<'_>,
+    pod: &Pod,
+    path: InboundPath,
+    port: Option<u16>,
+    wanted: Effective,
+) -> PortState {
+    let (server, ambient) = match path {
+        InboundPath::Direct(_) | InboundPath::ProxyPort => (Server::NoProxy, None),
+        InboundPath::Pending => (Server::Unknown, None),
+        InboundPath::Gateway => (Server::Gateway, None),
+        InboundPath::Sidecar => (wanted.mode.map_or(Server::Unknown, Server::Mode), None),
+        InboundPath::Ztunnel => {
             let found = ambient::plaintext(index, pod, port.unwrap_or(0));
             let server = match found.is_accepted() {
                 Some(true) => Server::Mode(MtlsMode::Permissive),
                 Some(false) => Server::Mode(MtlsMode::Strict),
                 None => Server::Unknown,
             };
-            (server, None, Some(found))
+            (server, Some(found))
         }
     };
-    PortState { server, bypass, wanted, ambient }
+    let wanted = if path.is_beyond_policies() { NO_POLICY } else { wanted };
+    PortState { server, path, wanted, ambient }
 }
 
 /// Groups pods of one workload with the same mode.
@@ -275,7 +259,7 @@ struct WorkloadPorts {
     known: HashMap<GroupKey, usize>,
 }
 
-type GroupKey = (String, Option<u16>, Server, Option<Bypass>, Vec<AppliedPolicy>);
+type GroupKey = (String, Option<u16>, Server, InboundPath, Vec<AppliedPolicy>);
 
 impl WorkloadPorts {
     fn add(
@@ -287,14 +271,14 @@ impl WorkloadPorts {
         name: &str,
         ready: bool,
     ) {
-        let key = (workload.clone(), target_port, state.server, state.bypass, state.wanted.chain.clone());
+        let key = (workload.clone(), target_port, state.server, state.path, state.wanted.chain.clone());
         let index = *self.known.entry(key).or_insert_with(|| {
             self.workload_ports.push(WorkloadPort {
                 workload,
                 target_port,
                 data_plane,
                 server: state.server,
-                bypass: state.bypass,
+                path: state.path,
                 wanted: state.wanted.mode,
                 chain: state.wanted.chain,
                 ambient: state.ambient,
@@ -304,8 +288,11 @@ impl WorkloadPorts {
             self.workload_ports.len() - 1
         });
         let workload_port = &mut self.workload_ports[index];
-        workload_port.pods.push(name.to_owned());
-        workload_port.ready += usize::from(ready);
+        // A pod with two addresses counts once.
+        if workload_port.pods.iter().all(|known| known != name) {
+            workload_port.pods.push(name.to_owned());
+            workload_port.ready += usize::from(ready);
+        }
     }
 }
 
@@ -342,7 +329,8 @@ fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &
             } else {
                 index.mode(pod, port.unwrap_or(0))
             };
-            let state = port_state_at_pod(index, pod, port, wanted);
+            let address = pod.addresses.first().map_or("", String::as_str);
+            let state = port_state_at_pod(index, pod, pod.inbound_path(address, port), port, wanted);
             groups.add(workload(pod), port, pod.data_plane, state, &pod.name, pod.ready);
         }
     }

@@ -165,8 +165,9 @@ impl TlsEdit {
 /// What happens to a `DestinationRule`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleAction {
-    /// A rule with `ISTIO_MUTUAL` is created for this fully qualified host.
-    Create { host: String },
+    /// A rule with `ISTIO_MUTUAL` is created for this fully qualified host. `plaintext_ports` are Service ports that take
+    /// no mutual TLS: for them the rule says DISABLE.
+    Create { host: String, plaintext_ports: Vec<u16> },
     /// `tls` blocks of an existing rule change; never empty.
     Edit(Vec<TlsEdit>),
     /// The user's manifest is applied; there is no such object yet. `rule` is what it says.

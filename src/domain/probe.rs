@@ -3,7 +3,10 @@
 
 use super::effective::{Effective, legacy_server_mode, server_mode};
 use super::identity::PeerIdentity;
-use super::mesh::{DataPlane, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot};
+use super::inbound::{Bypass, InboundPath};
+use super::mesh::{
+    DataPlane, Endpoint, EndpointTarget, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+};
 use super::mesh_client::MeshClientAnswer;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
@@ -113,8 +116,8 @@ pub struct EndpointCase {
     /// Name of the pod; `None` if the EndpointSlice names none.
     pub pod: Option<String>,
     pub data_plane: DataPlane,
-    /// Whether the pod's proxy captures the port (BY-1..BY-4).
-    pub captured: bool,
+    /// What takes the probe's connections first.
+    pub path: InboundPath,
     /// The mode that the API objects ask for.
     pub mode: Effective,
     /// `/ns/<namespace>/sa/<service account>`: the path of the identity that its certificate must have.
@@ -165,17 +168,25 @@ impl EndpointCase {
             return None;
         }
         let pod = self.pod.as_deref().unwrap_or(&self.address);
-        match self.data_plane {
-            DataPlane::None => Some(format!("{pod} has no sidecar, so nothing there obeys the policy")),
-            DataPlane::Sidecar if !self.captured => {
+        match self.path {
+            InboundPath::Direct(Bypass::Excluded(_)) => {
                 Some(format!("port {} of {pod} is excluded from its sidecar's capture", self.port))
             }
-            DataPlane::Sidecar | DataPlane::Ambient | DataPlane::Pending => None,
+            InboundPath::Direct(Bypass::AddressFamily) => {
+                Some(format!("the sidecar of {pod} does not capture the address family of {}", self.address))
+            }
+            InboundPath::Direct(_) => Some(format!("{pod} has no sidecar, so nothing there obeys the policy")),
+            _ => None,
         }
     }
 }
 
 impl Case {
+    /// Whether no policy is meant for any endpoint: gateways, the proxy's own ports, addresses that are no workload.
+    pub fn is_beyond_policies(&self) -> bool {
+        !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.path.is_beyond_policies())
+    }
+
     /// Whether a rejection is possible at any endpoint.
     pub fn may_be_rejected(&self) -> bool {
         self.endpoints.iter().any(EndpointCase::may_be_rejected)
@@ -211,12 +222,19 @@ pub fn cases_where(
                 left_out.push(NotProbed { name: service.name.clone(), reason: "ExternalName" });
                 continue;
             }
+            for entry in snapshot.live_endpoints(service) {
+                if let EndpointTarget::WorkloadEntry(entry) = &entry.target {
+                    let name = format!("workloadentry/{entry} of {}", service.name);
+                    left_out.push(NotProbed { name, reason: "only clients in the mesh are led there" });
+                }
+            }
             for port in &service.ports {
-                if port.protocol == Protocol::Tcp {
-                    cases.push(case(snapshot, service, port, None));
-                } else {
-                    let name = format!("{}:{}", service.name, port.port);
-                    left_out.push(NotProbed { name, reason: "not TCP: mutual TLS never covers it" });
+                let case = case(snapshot, service, port, None);
+                match reason_to_leave_out(service, port, &case) {
+                    None => cases.push(case),
+                    Some(reason) => {
+                        left_out.push(NotProbed { name: format!("{}:{}", service.name, port.port), reason })
+                    }
                 }
             }
         }
@@ -271,28 +289,36 @@ pub fn current_case(old: &Case, after: &Snapshot) -> Option<Case> {
     Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
 }
 
+/// Why a port that nobody has named is not probed.
+fn reason_to_leave_out(service: &Service, port: &ServicePort, case: &Case) -> Option<&'static str> {
+    if port.protocol != Protocol::Tcp {
+        return Some("not TCP: mutual TLS never covers it");
+    }
+    // BY-25: who keeps the endpoints may name any address; those of pods of the namespace are known.
+    let is_foreign = |endpoint: &EndpointCase| endpoint.path == InboundPath::Direct(Bypass::NoWorkload);
+    let by_hand = service.selector.is_empty() && (case.endpoints.is_empty() || case.endpoints.iter().any(is_foreign));
+    by_hand.then_some("no selector: its endpoints are no pods of the namespace")
+}
+
 fn port_label(port: &ServicePort) -> String {
     if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
 }
 
 fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option<&str>) -> Case {
-    let (ready, unready): (Vec<_>, Vec<_>) = service
-        .endpoints
-        .iter()
+    let (ready, unready): (Vec<_>, Vec<_>) = snapshot
+        .live_endpoints(service)
+        // kube-proxy knows no WorkloadEntry: only clients in the mesh are led there.
+        .filter(|endpoint| !matches!(endpoint.target, EndpointTarget::WorkloadEntry(_)))
         .filter_map(|endpoint| Some((endpoint, service.target_port(port, endpoint)?)))
         .partition(|(endpoint, _)| endpoint.ready);
-    let endpoints = ready.into_iter().map(|(endpoint, target_port)| {
-        let pod = snapshot.pod_of(endpoint);
-        EndpointCase {
-            address: endpoint.address.clone(),
-            port: target_port,
-            pod: endpoint.pod.clone(),
-            data_plane: pod.map_or(DataPlane::None, |pod| pod.data_plane),
-            captured: pod.is_some_and(|pod| pod.capture.covers(target_port)),
-            mode: mode(snapshot, service, port, pod, target_port),
-            identity: pod.map(|pod| format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
+    let mut endpoints: Vec<EndpointCase> = Vec::with_capacity(ready.len());
+    for (endpoint, target_port) in ready {
+        for address in snapshot.addresses_of(endpoint) {
+            if endpoints.iter().all(|known| (known.address.as_str(), known.port) != (address, target_port)) {
+                endpoints.push(endpoint_case(snapshot, (service, port), endpoint, address, target_port));
+            }
         }
-    });
+    }
     Case {
         service: service.name.clone(),
         namespace: snapshot.namespace.clone(),
@@ -301,8 +327,32 @@ fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option
         path: path.unwrap_or("/").to_owned(),
         explicit_path: path.is_some(),
         host: service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain),
-        endpoints: endpoints.collect(),
+        endpoints,
         unready: unready.into_iter().map(|(endpoint, _)| endpoint.address.clone()).collect(),
+    }
+}
+
+fn endpoint_case(
+    snapshot: &Snapshot,
+    (service, port): (&Service, &ServicePort),
+    endpoint: &Endpoint,
+    address: &str,
+    target_port: u16,
+) -> EndpointCase {
+    let pod = snapshot.pod_of(endpoint);
+    let path = snapshot.inbound_path(endpoint, address, target_port);
+    EndpointCase {
+        address: address.to_owned(),
+        port: target_port,
+        pod: pod.map(|pod| pod.name.clone()),
+        data_plane: pod.map_or(DataPlane::None, |pod| pod.data_plane),
+        path,
+        mode: if path.is_beyond_policies() {
+            Effective { mode: None, chain: Vec::new() }
+        } else {
+            mode(snapshot, service, port, pod, target_port)
+        },
+        identity: pod.map(|pod| format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
     }
 }
 
@@ -370,7 +420,10 @@ pub fn refused_endpoints<'a>(
     let endpoints = cases.iter().zip(seen).flat_map(|(case, seen)| case.endpoints.iter().zip(&mut seen.endpoints));
     endpoints.filter(move |(case, seen)| {
         let silent = |sample| matches!(classify(sample), SampleOutcome::Reset | SampleOutcome::Closed);
-        case.data_plane == plane && case.captured && !seen.samples.is_empty() && seen.samples.iter().all(silent)
+        case.data_plane == plane
+            && case.path.enforces_policies()
+            && !seen.samples.is_empty()
+            && seen.samples.iter().all(silent)
     })
 }
 

@@ -91,6 +91,19 @@ const AUTHORIZATION: Group = group(
 );
 const MESH_SETTINGS: Group =
     Group { purpose: "The settings of the mesh.", rights: &[("get", "", "configmaps")], names: &["istio"] };
+const MACHINES: Group = group(
+    "Endpoints of Services that are no pods: without it a rule could be written for a machine outside the mesh.",
+    &[("list", "networking.istio.io", "workloadentries")],
+);
+const TEMPLATES: Group = group(
+    "The pods that workloads will start: without it a rule could be written for pods that will have no proxy.",
+    &[
+        ("list", "apps", "deployments"),
+        ("list", "apps", "statefulsets"),
+        ("list", "apps", "daemonsets"),
+        ("list", "batch", "jobs"),
+    ],
+);
 const ROOT_POLICIES: Group = group(
     "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "security.istio.io", "peerauthentications")],
@@ -169,10 +182,13 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         return Rights { namespace: vec![cleanup], ..Rights::default() };
     }
     let mut needed = Rights {
-        namespace: vec![SERVICES, PODS, if options.legacy { LEGACY_POLICIES } else { POLICIES }],
+        namespace: vec![SERVICES, PODS, if options.legacy { LEGACY_POLICIES } else { POLICIES }, MACHINES],
         root: vec![MESH_SETTINGS],
         ..Rights::default()
     };
+    if matches!(task, Task::Status | Task::Switch) {
+        needed.namespace.push(TEMPLATES);
+    }
     if task == Task::Status {
         needed.cluster.push(SURROUNDINGS);
     } else {

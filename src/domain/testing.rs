@@ -3,9 +3,10 @@
 
 use super::effective::{AppliedPolicy, Effective, Level};
 use super::identity::PeerIdentity;
+use super::inbound::InboundPath;
 use super::mesh::{
-    ClientTls, DataPlane, DestinationRule, Endpoint, MeshSettings, MtlsMode, PeerAuthentication, Pod, Policies,
-    Service, ServicePort, Snapshot,
+    ClientTls, DataPlane, DestinationRule, Endpoint, EndpointTarget, MeshSettings, MtlsMode, PeerAuthentication, Pod,
+    Policies, Service, ServicePort, Snapshot,
 };
 use super::namespace_context::NamespaceContext;
 use super::object::ObjectJson;
@@ -57,7 +58,8 @@ pub(crate) fn service(name: &str, pod: &Pod) -> Service {
         endpoints: vec![Endpoint {
             address: "10.0.0.1".into(),
             ready: true,
-            pod: Some(pod.name.clone()),
+            terminating: false,
+            target: EndpointTarget::Pod(pod.name.clone()),
             ports: BTreeMap::from([(String::new(), 8080)]),
         }],
         ..Service::default()
@@ -116,7 +118,7 @@ pub(crate) fn endpoint_case(mode: Option<MtlsMode>) -> EndpointCase {
         port: 8080,
         pod: Some("boards-1".into()),
         data_plane: DataPlane::Sidecar,
-        captured: true,
+        path: InboundPath::Sidecar,
         mode: effective(mode),
         identity: Some("/ns/demo/sa/boards".into()),
     }

@@ -42,9 +42,10 @@ fn effect(apis: Apis, change: &Change) -> Effect<'_> {
             PolicyAction::Unchanged { .. } => Effect::Nothing,
         },
         Change::Rule(rule) => match &rule.action {
-            RuleAction::Create { host } => {
+            RuleAction::Create { host, plaintext_ports } => {
                 let tls = Some(ClientTls::IstioMutual);
-                Effect::Create(render::destination_rule(apis.rule, namespace, name, host, tls))
+                let rule = render::destination_rule(apis.rule, namespace, name, host, tls);
+                Effect::Create(render::with_plaintext_ports(rule, plaintext_ports))
             }
             RuleAction::Edit(edits) => Effect::EditTls(edits),
             RuleAction::Apply { object, .. } => Effect::Create(object.value().clone()),
@@ -127,7 +128,8 @@ mod tests {
             assert_eq!(result(APIS, &change, Some(&live())), Ok(Some(patched)), "{change:?}");
             assert_eq!(request(APIS, &change, None), Err(Stale::Gone), "{change:?}");
         }
-        let creation = rule(RuleAction::Create { host: "web.shop.svc.cluster.local".into() });
+        let creation =
+            rule(RuleAction::Create { host: "web.shop.svc.cluster.local".into(), plaintext_ports: vec![9090] });
         let Ok(Some(Request::Apply(object))) = request(APIS, &creation, None) else { panic!("an apply") };
         assert_eq!(result(APIS, &creation, None), Ok(Some(object)));
     }

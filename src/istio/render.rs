@@ -42,6 +42,15 @@ pub fn destination_rule(api: RuleApi, namespace: &str, name: &str, host: &str, t
     })
 }
 
+/// The rule with DISABLE for these Service ports.
+pub fn with_plaintext_ports(mut rule: Value, ports: &[u16]) -> Value {
+    if !ports.is_empty() {
+        let entry = |port: &u16| json!({"port": {"number": port}, "tls": {"mode": ClientTls::Disable.as_str()}});
+        rule["spec"]["trafficPolicy"]["portLevelSettings"] = ports.iter().map(entry).collect();
+    }
+    rule
+}
+
 fn metadata(namespace: &str, name: &str) -> Value {
     json!({"labels": {MANAGED_BY.0: MANAGED_BY.1}, "name": name, "namespace": namespace})
 }

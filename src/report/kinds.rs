@@ -65,11 +65,13 @@ impl ExpectedKind {
     }
 }
 
-impl From<ExpectedVerdict> for ExpectedKind {
-    fn from(expected: ExpectedVerdict) -> Self {
+impl ExpectedKind {
+    /// The value for an expected verdict; `None` where either is right.
+    pub const fn new(expected: ExpectedVerdict) -> Option<Self> {
         match expected {
-            ExpectedVerdict::Accepted => Self::Accepted,
-            ExpectedVerdict::Rejected => Self::Rejected,
+            ExpectedVerdict::Accepted => Some(Self::Accepted),
+            ExpectedVerdict::Rejected => Some(Self::Rejected),
+            ExpectedVerdict::Either => None,
         }
     }
 }

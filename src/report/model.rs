@@ -436,7 +436,7 @@ fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: boo
         service: case.service.clone(),
         port: case.port,
         answer: answer(context, &judgement.verdict),
-        expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
+        expected: context.expected.and_then(|expected| expected.of(case)).and_then(ExpectedKind::new),
         as_expected: context.expected.and_then(|expected| match expected.compare(case, &judgement) {
             Comparison::AsExpected => Some(true),
             Comparison::Unexpected => Some(false),
@@ -456,7 +456,7 @@ fn unasked(context: &ReportContext, case: &Case, reason: Reason, message: &str) 
         service: case.service.clone(),
         port: case.port,
         answer: answer(context, &Verdict::Inconclusive(reason, message.to_owned())),
-        expected: context.expected.and_then(|expected| expected.of(case)).map(ExpectedKind::from),
+        expected: context.expected.and_then(|expected| expected.of(case)).and_then(ExpectedKind::new),
         as_expected: None,
         endpoints: Vec::new(),
         samples: Vec::new(),

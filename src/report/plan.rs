@@ -35,7 +35,11 @@ fn policy_detail(action: &PolicyAction) -> Option<String> {
 
 fn rule_detail(action: &RuleAction) -> Option<String> {
     Some(match action {
-        RuleAction::Create { host } => format!("{host}: ISTIO_MUTUAL"),
+        RuleAction::Create { host, plaintext_ports } if plaintext_ports.is_empty() => format!("{host}: ISTIO_MUTUAL"),
+        RuleAction::Create { host, plaintext_ports } => {
+            let ports: Vec<String> = plaintext_ports.iter().map(u16::to_string).collect();
+            format!("{host}: ISTIO_MUTUAL, port {} DISABLE", ports.join(", "))
+        }
         RuleAction::Edit(edits) => edits.iter().map(edit_detail).collect::<Vec<_>>().join(", "),
         RuleAction::Apply { .. } => AS_WRITTEN.to_owned(),
         RuleAction::Merge { .. } => MERGED.to_owned(),

@@ -6,6 +6,7 @@ use super::kinds::{ModeKind, SeverityKind};
 use super::model::{API_VERSION, PolicyReport};
 use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::findings::Finding;
+use crate::domain::inbound::InboundPath;
 use crate::domain::mesh::{ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
@@ -181,10 +182,11 @@ fn workload_port(workload_port: &WorkloadPort) -> WorkloadPortReport {
     });
     let (mode, unguarded) = match workload_port.server {
         Server::Mode(mode) => (Some(mode.into()), None),
-        Server::NoProxy => (None, workload_port.bypass.map(|bypass| bypass.to_string())),
+        Server::NoProxy => (None, Some(workload_port.path.to_string())),
         Server::Gateway => (None, Some("gateway".to_owned())),
         Server::Unknown => {
-            (None, Some(workload_port.bypass.map_or_else(|| "unknown".to_owned(), |bypass| bypass.to_string())))
+            let is_pending = workload_port.path == InboundPath::Pending;
+            (None, Some(if is_pending { workload_port.path.to_string() } else { "unknown".to_owned() }))
         }
     };
     WorkloadPortReport {

@@ -233,6 +233,7 @@ impl Installer<'_> {
             ready: true,
             capture: if spec.excluded { Capture::AllBut(vec![spec.port]) } else { Capture::All },
             facts: PodFacts::default(),
+            ..Pod::default()
         };
         let place = Place {
             pod,

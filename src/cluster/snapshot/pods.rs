@@ -2,11 +2,12 @@
 //! a cluster can have ten thousand pods.
 
 use crate::cluster::list::Meta;
-use crate::domain::mesh::{Capture, DataPlane, Pod, PodFacts, SIDECAR_PORTS};
+use crate::domain::mesh::{Capture, DataPlane, OutboundCapture, Pod, PodFacts, SIDECAR_PORTS};
+use crate::istio::capture::{self, Redirection};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The fields of a pod that are read.
 #[derive(Debug, Deserialize)]
@@ -23,6 +24,7 @@ pub(super) struct PodShape {
 struct SpecShape {
     host_network: Option<bool>,
     service_account_name: Option<String>,
+    security_context: Option<SecurityShape>,
     #[serde(default)]
     containers: Vec<ContainerShape>,
     init_containers: Option<Vec<ContainerShape>>,
@@ -33,15 +35,35 @@ struct SpecShape {
 struct ContainerShape {
     name: String,
     args: Option<Vec<String>>,
+    env: Option<Vec<VariableShape>>,
+    security_context: Option<SecurityShape>,
     ports: Option<Vec<core::ContainerPort>>,
     liveness_probe: Option<core::Probe>,
     readiness_probe: Option<core::Probe>,
     startup_probe: Option<core::Probe>,
 }
 
+/// A variable with a literal value.
+#[derive(Debug, Deserialize)]
+struct VariableShape {
+    name: String,
+    value: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SecurityShape {
+    run_as_user: Option<i64>,
+}
+
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct StatusShape {
     phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<core::PodIP>>,
     conditions: Option<Vec<ConditionShape>>,
 }
 
@@ -53,11 +75,25 @@ struct ConditionShape {
 }
 
 /// Name of the container of a sidecar or gateway.
-const PROXY: &str = "istio-proxy";
+pub(super) const PROXY: &str = "istio-proxy";
+
+/// Names of the init containers whose arguments say what is redirected.
+const REDIRECTION: [&str; 2] = ["istio-init", "istio-validation"];
+
+/// The user of the proxy, whose calls are not redirected.
+const PROXY_USER: i64 = 1337;
 
 impl SpecShape {
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.containers.iter().chain(self.init_containers.iter().flatten()).map(|container| container.name.as_str())
+        self.all().map(|container| container.name.as_str())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ContainerShape> {
+        self.containers.iter().chain(self.init_containers.iter().flatten())
+    }
+
+    fn proxy(&self) -> Option<&ContainerShape> {
+        self.all().find(|container| container.name == PROXY)
     }
 }
 
@@ -67,6 +103,9 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let labels = metadata.labels.clone().unwrap_or_default();
     let mut conditions = status.conditions.iter().flatten();
+    let asked = capture::from_annotations(&annotations);
+    let annotated_capture = asked.inbound.clone();
+    let Redirection { inbound, outbound, dual_stack } = redirection(&spec).unwrap_or(asked);
     Pod {
         name: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -74,10 +113,56 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
         data_plane: data_plane_of(spec.host_network, spec.names(), &annotations),
         revision: annotations.get("istio.io/rev").or_else(|| labels.get("istio.io/rev")).cloned(),
         ready: conditions.any(|condition| condition.kind == "Ready" && condition.status == "True"),
-        capture: capture(&annotations),
+        addresses: addresses(&status),
+        dual_stack,
+        capture: inbound,
+        annotated_capture,
+        outbound: OutboundCapture { as_proxy: as_proxy(&spec), ..outbound },
         facts: facts(&metadata, &spec, &status),
         labels,
     }
+}
+
+/// All addresses, that of `podIP` first.
+fn addresses(status: &StatusShape) -> Vec<String> {
+    let all = status.pod_ips.iter().flatten().map(|address| address.ip.clone());
+    let mut addresses: Vec<String> = status.pod_ip.iter().cloned().chain(all).collect();
+    let mut seen = BTreeSet::new();
+    addresses.retain(|address| seen.insert(address.clone()));
+    addresses
+}
+
+/// What was redirected when the pod started; `None` if no container shows it, so that only the annotations can tell.
+fn redirection(spec: &SpecShape) -> Option<Redirection> {
+    let proxy = spec.proxy()?;
+    let is_set = |container: &ContainerShape, name: &str, value: &str| {
+        let mut variables = container.env.iter().flatten();
+        variables.any(|variable| variable.name == name && variable.value.as_deref() == Some(value))
+    };
+    // The agent of a proxyless gRPC application has no Envoy.
+    if is_set(proxy, "ISTIO_META_GENERATOR", "grpc") {
+        return Some(Redirection { inbound: Capture::Nothing, ..Redirection::default() });
+    }
+    let mut init = spec.init_containers.iter().flatten();
+    let init = init.find(|container| REDIRECTION.contains(&container.name.as_str()))?;
+    let mut found = capture::from_arguments(init.args.as_deref()?);
+    found.dual_stack |= [proxy, init].iter().any(|container| is_set(container, "ISTIO_DUAL_STACK", "true"));
+    Some(found)
+}
+
+/// Containers that run as the proxy's user.
+fn as_proxy(spec: &SpecShape) -> Vec<String> {
+    if spec.proxy().is_none() {
+        return Vec::new();
+    }
+    let user = |security: &Option<SecurityShape>| security.as_ref().and_then(|security| security.run_as_user);
+    let of_pod = user(&spec.security_context);
+    let others =
+        spec.all().filter(|container| container.name != PROXY && !REDIRECTION.contains(&container.name.as_str()));
+    others
+        .filter(|container| user(&container.security_context).or(of_pod) == Some(PROXY_USER))
+        .map(|container| container.name.clone())
+        .collect()
 }
 
 /// The data plane of a pod, from its containers and annotations. Labels only request one.
@@ -104,6 +189,12 @@ fn data_plane_of<'a>(
     }
 }
 
+/// `sidecar.istio.io/inject`, as a label or else as an annotation.
+pub(super) fn inject_request(metadata: &Meta) -> Option<String> {
+    let found = |map: &Option<BTreeMap<String, String>>| map.as_ref()?.get("sidecar.istio.io/inject").cloned();
+    found(&metadata.labels).or_else(|| found(&metadata.annotations))
+}
+
 /// Facts about a pod that overviews need.
 fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     let text = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key)).cloned();
@@ -111,7 +202,7 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     let is_proxy = |container: &&ContainerShape| container.name == PROXY;
     let native = spec.init_containers.iter().flatten().find(is_proxy);
     let proxy = spec.containers.iter().find(is_proxy).or(native);
-    let inject = text(&metadata.labels, "sidecar.istio.io/inject").or_else(|| annotation("sidecar.istio.io/inject"));
+    let inject = inject_request(metadata);
     let scraped = annotation("prometheus.io/scrape").is_some_and(|value| value == "true");
     PodFacts {
         workload: workload(metadata),
@@ -157,25 +248,6 @@ fn raw_probes(spec: &SpecShape) -> Vec<u16> {
     ports.sort_unstable();
     ports.dedup();
     ports
-}
-
-/// BY-1, BY-2, BY-4, BY-7.
-fn capture(annotations: &BTreeMap<String, String>) -> Capture {
-    let value = |key: &str| annotations.get(key).map(|text| text.trim());
-    let ports = |text: &str| text.split(',').filter_map(|port| port.trim().parse().ok()).collect::<Vec<u16>>();
-    if value("sidecar.istio.io/interceptionMode") == Some("NONE")
-        || value("ambient.istio.io/bypass-inbound-capture") == Some("true")
-    {
-        return Capture::Nothing;
-    }
-    match value("traffic.sidecar.istio.io/includeInboundPorts") {
-        Some("") => Capture::Nothing,
-        Some(only) if only != "*" => Capture::Only(ports(only)),
-        _ => match value("traffic.sidecar.istio.io/excludeInboundPorts") {
-            Some(excluded) if !excluded.is_empty() => Capture::AllBut(ports(excluded)),
-            _ => Capture::All,
-        },
-    }
 }
 
 #[cfg(test)]
@@ -229,5 +301,43 @@ mod tests {
         let native = json!([{"name": "istio-proxy", "args": ["proxy", "sidecar"]}]);
         let found = pod(json!({"metadata": {}, "spec": {"containers": [], "initContainers": native}}));
         assert!(found.facts.native_sidecar && !found.facts.gateway && found.data_plane == DataPlane::Sidecar);
+    }
+
+    /// The arguments of istio-init count, not annotations (BY-31).
+    #[test]
+    fn an_annotation_that_came_after_the_injection_excludes_nothing() {
+        let excluded = "traffic.sidecar.istio.io/excludeInboundPorts";
+        let proxy = json!({"name": "istio-proxy", "args": ["proxy", "sidecar"]});
+        let init = |args: &str| json!({"name": "istio-init", "args": args.split(' ').collect::<Vec<_>>()});
+        let grpc = json!({"name": "istio-proxy", "env": [{"name": "ISTIO_META_GENERATOR", "value": "grpc"}]});
+        for (name, containers, init, annotation, covered) in [
+            ("by the annotation alone", &proxy, None, "8080", false),
+            ("the annotation is newer", &proxy, Some(init("istio-iptables -b * -d 15090")), "8080", true),
+            ("by the installation", &proxy, Some(init("istio-iptables -b * -d 15090,8080")), "", false),
+            ("proxyless gRPC", &grpc, None, "", false),
+        ] {
+            let spec = json!({"containers": [containers], "initContainers": init.into_iter().collect::<Vec<_>>()});
+            let found = pod(json!({"metadata": {"annotations": {excluded: annotation}}, "spec": spec}));
+            assert_eq!(found.capture.covers(8080), covered, "{name}");
+            assert_eq!(found.annotated_capture.covers(8080), annotation.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn containers_that_run_as_the_proxy_are_not_redirected() {
+        let proxy = json!({"name": "istio-proxy", "securityContext": {"runAsUser": 1337}});
+        let found = pod(json!({"metadata": {}, "spec": {
+            "containers": [{"name": "app"}, proxy],
+            "initContainers": [{"name": "istio-init"}, {"name": "schema", "securityContext": {"runAsUser": 1337}}],
+        }}));
+        assert_eq!(found.outbound.as_proxy, ["schema"]);
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_read() {
+        let found = pod(
+            json!({"metadata": {}, "status": {"podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}, {"ip": "fd00::9"}]}}),
+        );
+        assert_eq!(found.addresses, ["10.0.0.9", "fd00::9"]);
     }
 }

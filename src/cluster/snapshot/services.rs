@@ -3,9 +3,10 @@
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::list::{Meta, Resource, list};
-use crate::domain::mesh::{Endpoint, Protocol, Service, ServiceKind, ServicePort};
+use crate::domain::mesh::{Endpoint, EndpointTarget, PortRef, Protocol, Service, ServiceKind, ServicePort};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -66,11 +67,14 @@ fn domain_slice(slice: SliceShape) -> Option<(Key, Vec<Endpoint>)> {
 }
 
 fn domain_endpoint(endpoint: discovery::Endpoint, ports: &BTreeMap<String, u16>) -> Option<Endpoint> {
+    let conditions = endpoint.conditions.unwrap_or_default();
+    let pod = endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name);
     Some(Endpoint {
         address: endpoint.addresses.into_iter().next()?,
         // The API defines an absent condition as true.
-        ready: endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true),
-        pod: endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name),
+        ready: conditions.ready.unwrap_or(true),
+        terminating: conditions.terminating == Some(true),
+        target: pod.map_or(EndpointTarget::Address, EndpointTarget::Pod),
         ports: ports.clone(),
     })
 }
@@ -94,6 +98,10 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
                 _ => Protocol::Tcp,
             },
             app_protocol: port.app_protocol,
+            target_port: port.target_port.and_then(|target| match target {
+                IntOrString::Int(number) => u16::try_from(number).ok().map(PortRef::Number),
+                IntOrString::String(name) => Some(PortRef::Name(name)),
+            }),
         })
     });
     let service = Service {
@@ -101,6 +109,7 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
         kind,
         labels: metadata.labels.unwrap_or_default(),
         selector: spec.selector.unwrap_or_default(),
+        cluster_ips: spec.cluster_ips.into_iter().flatten().filter(|address| address != "None").collect(),
         ports: ports.collect(),
         endpoints: Vec::new(),
     };

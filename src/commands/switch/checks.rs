@@ -60,14 +60,33 @@ pub(super) async fn check_before_writing(run: &SwitchRun<'_>, planned: &Planned)
     Ok(())
 }
 
-/// Checks the namespace as the plan leaves it. A restore is not checked: it returns to a state that existed.
-async fn check_findings(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
-    if !planned.plan.has_writes() || matches!(planned.goal, Goal::Restore(_)) {
+/// Checks the namespace as the plan leaves it.
+pub(super) async fn check_findings(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    if !is_examined(planned) {
         return Ok(());
     }
     let view = (&planned.state.snapshot, &planned.plan);
     let (context, settings) = (run.context, run.settings);
     preflight::check(context, &settings.findings, settings.force, run.cluster, run.api_versions, view).await
+}
+
+/// A restore returns to a state that existed, so nothing is examined for it.
+fn is_examined(planned: &Planned) -> bool {
+    planned.plan.has_writes() && !matches!(planned.goal, Goal::Restore(_))
+}
+
+/// For `--diff`: says which findings would stop the run.
+pub(super) async fn report_stopping(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    if !is_examined(planned) || run.settings.force {
+        return Ok(());
+    }
+    let view = (&planned.state.snapshot, &planned.plan);
+    let findings = preflight::examine(run.context, &run.settings.findings, run.cluster, run.api_versions, view).await?;
+    let codes = preflight::stopping(&findings);
+    if !codes.is_empty() {
+        run.context.printer.say(&format!("the run would stop: {}", codes.join(", ")));
+    }
+    Ok(())
 }
 
 async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {

@@ -1,7 +1,7 @@
 //! `--diff`: what would change, as `kubectl diff` shows it.
 
 use super::SwitchRun;
-use super::checks::validate;
+use super::checks::{report_stopping, validate};
 use super::goal::Planned;
 use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
@@ -33,6 +33,7 @@ pub(super) async fn show(run: &SwitchRun<'_>, planned: &Planned) -> error::Resul
         _ => pairs.iter().map(|pair| diff::unified(&pair.name, &pair.before, &pair.after)).collect(),
     };
     run.context.printer.result(&text)?;
+    report_stopping(run, planned).await?;
     // The pairs decide: an external program may report a difference by its exit code alone, or not at all.
     Ok(if pairs.is_empty() { ExitStatus::Success } else { ExitStatus::Unexpected })
 }

@@ -36,6 +36,8 @@ pub(super) struct Planned {
     pub(super) plan: Plan,
     /// The policies as a restore leaves them; other goals follow from the plan.
     pub(super) restored_policies: Option<Policies>,
+    /// Names of the ports that had a ready endpoint before the run.
+    ready_before: BTreeSet<String>,
 }
 
 /// The user's manifests, and what they are applied for.
@@ -130,7 +132,16 @@ impl Planned {
     /// Plans the goal for `state`.
     pub(super) fn new(goal: Goal, state: ClusterState) -> Self {
         let (plan, restored_policies) = goal.plan(&state);
-        Self { goal, state, plan, restored_policies }
+        let mut planned = Self { goal, state, plan, restored_policies, ready_before: BTreeSet::new() };
+        // Unknown Services are errors of the plan.
+        let cases = planned.cases(&planned.state.snapshot).unwrap_or_default();
+        planned.ready_before = cases.iter().filter(|case| !case.endpoints.is_empty()).map(Case::name).collect();
+        planned
+    }
+
+    /// Whether a port had a ready endpoint before the run.
+    pub(super) fn was_ready(&self, case: &Case) -> bool {
+        self.ready_before.contains(&case.name())
     }
 
     /// Plans the same goal for another state.
@@ -144,11 +155,14 @@ impl Planned {
         run.is_restore() || self.plan.has_writes() && run.settings.keep_journal
     }
 
-    /// The ports that the proof tests in `snapshot`: of the named Services, or of all.
+    /// The ports that the proof tests in `snapshot`: of the named Services, or of all, without those that no policy is
+    /// meant for.
     pub(super) fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
         let named = self.goal.services();
         let targets: Vec<probe::Target> = named.iter().map(|service| probe::Target::service(service)).collect();
-        probe::cases(snapshot, &targets).map(|(cases, _)| cases)
+        let (mut cases, _) = probe::cases(snapshot, &targets)?;
+        cases.retain(|case| !case.is_beyond_policies());
+        Ok(cases)
     }
 }
 

@@ -11,6 +11,8 @@ use crate::domain::probe::Case;
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::human::Style;
+use crate::report::kinds::VerdictKind;
+use crate::report::model::ProbeReport;
 use crate::report::plan as plan_report;
 
 /// Probes every target that has a ready endpoint, and prints the verdicts. Without `--verify` only a policy that is not
@@ -35,15 +37,12 @@ pub(super) async fn prove(
     let state = run.read_state().await?;
     let (cases, empty): (Vec<Case>, Vec<Case>) =
         planned.cases(&state.snapshot)?.into_iter().partition(|case| !case.endpoints.is_empty());
-    if !empty.is_empty() {
-        let names: Vec<String> = empty.iter().map(Case::name).collect();
-        context.printer.warn(&format!("not proven, without a ready endpoint: {}", names.join(", ")));
-    }
+    let expected = expectation(run, planned);
+    let status = status.and(without_endpoints(run, planned, &empty, expected));
     if cases.is_empty() {
         context.printer.warn("nothing could be proven: no Service has a ready endpoint");
         return Ok(status.and(ExitStatus::Inconclusive));
     }
-    let expected = expectation(planned);
     let probe = ProbeRun {
         context,
         cluster: run.cluster,
@@ -62,20 +61,62 @@ pub(super) async fn prove(
     }
     let verdict = report.exit_status();
     if verdict == ExitStatus::Success {
-        context.printer.say(&plan_report::closing(expected.as_str(), cases.len()));
+        print_proven(run, planned, &report);
     } else {
         print_expectation(context, &report, expected);
     }
     Ok(status.and(verdict).and(left_behind))
 }
 
-/// What the targets must answer. A restore may return to different modes, so each target is compared with its own
-/// policy.
-fn expectation(planned: &Planned) -> Expectation {
+/// Names the ports without a ready endpoint. One that had some before the run is a failure; another is not proven, which
+/// only `--expect rejected` does not accept.
+fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], expected: Expectation) -> ExitStatus {
+    let (lost, not_ready): (Vec<&Case>, Vec<&Case>) = empty.iter().partition(|case| planned.was_ready(case));
+    let names = |cases: &[&Case]| cases.iter().map(|case| case.name()).collect::<Vec<_>>().join(", ");
+    let mut status = ExitStatus::Success;
+    if !not_ready.is_empty() {
+        run.context.printer.warn(&format!("not proven, without a ready endpoint: {}", names(&not_ready)));
+        if expected == Expectation::Rejected {
+            status = status.and(ExitStatus::Inconclusive);
+        }
+    }
+    if !lost.is_empty() {
+        let message = format!("ready before the change, and without a ready endpoint now: {}", names(&lost));
+        run.context.printer.warn(&message);
+        status = status.and(ExitStatus::Unexpected);
+    }
+    status
+}
+
+/// Prints what is proven, and the ports that differ because their own policy says so.
+fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport) {
+    let of = |verdict: VerdictKind| -> Vec<&str> {
+        let results = report.results.iter().filter(|result| result.answer.verdict == verdict);
+        results.map(|result| result.target.as_str()).collect()
+    };
+    let (rejected, accepted) = (of(VerdictKind::Rejected), of(VerdictKind::Accepted));
+    let is_strict = match planned.goal {
+        Goal::Restore(_) => accepted.is_empty(),
+        Goal::Switch(_) | Goal::Manifests(_) => planned.plan.direction == Direction::Enable,
+    };
+    let (verdict, proven, exceptions) =
+        if is_strict { ("rejected", rejected, accepted) } else { ("accepted", accepted, rejected) };
+    if !exceptions.is_empty() {
+        let other = if is_strict { "accepted" } else { "rejected" };
+        run.context.printer.warn(&format!("{other}, as its policy says: {}", exceptions.join(", ")));
+    }
+    if !proven.is_empty() {
+        run.context.printer.say(&plan_report::closing(verdict, proven.len()));
+    }
+}
+
+/// What the targets must answer: their own policy, or what `--expect` says.
+fn expectation(run: &SwitchRun<'_>, planned: &Planned) -> Expectation {
     match (&planned.goal, planned.plan.direction) {
-        (Goal::Restore(_), _) => Expectation::Policy,
-        (Goal::Switch(_) | Goal::Manifests(_), Direction::Enable) => Expectation::Rejected,
-        (Goal::Switch(_) | Goal::Manifests(_), Direction::Disable { .. }) => Expectation::Accepted,
+        (Goal::Switch(_) | Goal::Manifests(_), Direction::Enable) => run.settings.expected,
+        (Goal::Switch(_) | Goal::Manifests(_), Direction::Disable { .. }) | (Goal::Restore(_), _) => {
+            Expectation::Policy
+        }
     }
 }
 

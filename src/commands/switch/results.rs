@@ -1,7 +1,7 @@
 //! The results of a switch on stdout, in kubectl's form.
 
 use super::SwitchRun;
-use super::checks::validate;
+use super::checks::{check_findings, validate};
 use super::goal::Planned;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Writer;
@@ -70,13 +70,14 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
     Ok(())
 }
 
-/// `--dry-run=server`: lets the API server validate every change, and prints the results.
+/// `--dry-run=server`: lets the API server validate every change, prints the results, and checks as a run that writes.
 pub(super) async fn dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
     run.context.reports.mark_dry_run();
     let applied = validate(run, planned, &planned.plan.writes()).await?;
     let objects = applied.into_iter().filter_map(|one| one.result.ok());
     let lines = || result_lines(run, planned, " (server dry run)", |_, planned_word| Some(planned_word));
     run.context.printer.result(&render(run, objects, lines)?)?;
+    check_findings(run, planned).await?;
     Ok(ExitStatus::Success)
 }
 

@@ -221,6 +221,7 @@ fn service(name: &str, selector: &[(&str, &str)]) -> Service {
         selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ports: Vec::new(),
         endpoints: Vec::new(),
+        ..Service::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::effective::Effective;
+use crate::domain::inbound::InboundPath;
 use crate::domain::probe::EndpointCase;
 use crate::domain::probe::EndpointObservation;
 use crate::domain::proxy::Connections;
@@ -63,7 +64,7 @@ fn case() -> Case {
             port: 8080,
             pod: Some("web-1".to_owned()),
             data_plane: DataPlane::Ambient,
-            captured: true,
+            path: InboundPath::Ztunnel,
             mode: Effective { mode: None, chain: Vec::new() },
             identity: None,
         }],

@@ -1,9 +1,12 @@
 //! Tables: both kinds of evidence, and the result of combining them.
 
 use super::*;
+use crate::domain::inbound::ExcludedBy;
 use crate::domain::proxy::Connections;
 use crate::domain::sample::Sample;
 use crate::domain::testing::{self, endpoint_case, hello, no_certificate, tls_1_2_hello};
+
+const EXCLUDED: InboundPath = InboundPath::Direct(Bypass::Excluded(ExcludedBy::Installation));
 
 fn shown(identity: Option<Result<&str, &str>>) -> Hello {
     let identity = identity.map(|identity| identity.map_err(str::to_owned).map(testing::identity));
@@ -130,11 +133,17 @@ fn a_close_without_a_reset_needs_proxy_evidence() {
 #[test]
 fn without_a_proxy_in_the_path_there_is_no_evidence() {
     let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
-    let unmeshed = EndpointCase { data_plane: DataPlane::None, ..endpoint_case(Some(MtlsMode::Strict)) };
-    let excluded = EndpointCase { captured: false, ..endpoint_case(Some(MtlsMode::Strict)) };
-    for (case, expected) in [(unmeshed, "target-not-meshed"), (excluded, "reset-without-evidence")] {
+    for (path, expected) in [
+        (InboundPath::Direct(Bypass::NoProxy), "target-not-meshed"),
+        (InboundPath::Direct(Bypass::NoWorkload), "target-not-meshed"),
+        (EXCLUDED, "reset-without-evidence"),
+        (InboundPath::Direct(Bypass::AddressFamily), "reset-without-evidence"),
+        (InboundPath::Gateway, "reset-without-evidence"),
+        (InboundPath::ProxyPort, "reset-without-evidence"),
+    ] {
+        let case = EndpointCase { path, ..endpoint_case(Some(MtlsMode::Strict)) };
         let hello = Some(shown(Some(Ok("boards"))));
-        assert_eq!(weighed(&case, hello, enforces(), RefusalKind::Reset, Sources::Auto), expected);
+        assert_eq!(weighed(&case, hello, enforces(), RefusalKind::Reset, Sources::Auto), expected, "{path:?}");
     }
 }
 

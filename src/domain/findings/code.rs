@@ -92,6 +92,10 @@ codes! {
     SubsetTls => "subset-tls-differs", "make them equal, unless the pods of the subset differ";
     /// Workloads without a proxy send plaintext, which STRICT ports refuse.
     ClientWithoutProxy => "client-without-proxy", "put them into the mesh, or give the ports that they call an exception";
+    /// Workloads with a sidecar whose calls go past it: excluded ports or ranges, or containers that run as the proxy's user.
+    BypassesSidecar => "client-bypasses-sidecar", "let the sidecar capture these calls (traffic.sidecar.istio.io annotations, the container's user), or give the ports that they call an exception";
+    /// Workloads whose future pods will start without a proxy: scaled to zero, suspended, or rolled out later.
+    FuturePodWithoutProxy => "future-pod-unmeshed", "let their pod template be injected; without a rule for the Service auto mTLS decides for each pod";
     /// Pods on their node's network cannot have a proxy: they send plaintext, and nothing protects them (BY-10).
     HostNetwork => "host-network", "take them off the host network, or give the ports that they call an exception";
     /// Pods are not fully enrolled in the ambient mesh, so their mode is not known.
@@ -124,6 +128,13 @@ codes! {
     NotRead => "not-read", "ask for permission, or run it as somebody who has it";
     /// Without `--prometheus`, clients outside the mesh are not checked.
     ClientsUnseen => "clients-unseen", "say --prometheus URL to ask who has sent plaintext in the last hours";
+}
+
+impl Code {
+    /// Whether it says that a port is not protected, and not that calls fail.
+    pub const fn is_about_protection(self) -> bool {
+        matches!(self, Self::Unprotected | Self::NotCaptured | Self::AmbientFailOpen)
+    }
 }
 
 impl fmt::Display for Code {

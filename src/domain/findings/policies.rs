@@ -4,7 +4,7 @@ use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
 use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
-use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, MtlsMode, PeerAuthentication};
+use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, MtlsMode, PeerAuthentication, Pod};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,14 +106,11 @@ fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         if policy.ports.is_empty() || policy.is_wide() {
             continue;
         }
-        let selected = |pod: &str| {
-            let labels = snapshot.pods.get(pod).map(|pod| &pod.labels);
-            labels.is_some_and(|labels| policy.selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
-        };
+        let selected = |pod: &Pod| policy.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
         let (mut targets, mut services) = (BTreeSet::new(), BTreeMap::new());
         for service in &snapshot.services {
             let mut endpoints =
-                service.endpoints.iter().filter(|endpoint| endpoint.pod.as_deref().is_some_and(selected));
+                service.endpoints.iter().filter(|endpoint| snapshot.pod_of(endpoint).is_some_and(selected));
             if let Some(first) = endpoints.next() {
                 targets.extend(endpoints.chain([first]).flat_map(|endpoint| endpoint.ports.values().copied()));
                 services.extend(service.ports.iter().map(|port| (port.port, service.name.as_str())));

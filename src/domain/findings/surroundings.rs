@@ -134,7 +134,14 @@ fn services(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         context.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
     };
     let aliases = named(&|service| service.kind == ServiceKind::ExternalName);
-    let by_hand = named(&|service| service.kind != ServiceKind::ExternalName && service.selector.is_empty());
+    // The addresses of pods of the namespace are known, whoever keeps them.
+    let is_known = |service: &crate::domain::mesh::Service| {
+        let mut endpoints = service.endpoints.iter().peekable();
+        endpoints.peek().is_some() && endpoints.all(|endpoint| context.snapshot.pod_of(endpoint).is_some())
+    };
+    let by_hand = named(&|service| {
+        service.kind != ServiceKind::ExternalName && service.selector.is_empty() && !is_known(service)
+    });
     for (code, message, objects) in [
         (Code::ExternalName, "no mode and no rule holds for an alias of a name outside", aliases),
         (Code::NoSelector, "endpoints are kept by hand: nothing tells whether they are in the mesh", by_hand),

@@ -1,7 +1,8 @@
 use super::*;
+use crate::domain::injection::PodTemplate;
 use crate::domain::mesh::PortRef;
 use crate::domain::mesh::{
-    Capture, ClientTls, DataPlane, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
+    Capture, ClientTls, DataPlane, EndpointTarget, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
@@ -86,7 +87,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
         other.data_plane = DataPlane::None;
         other.labels.remove("security.istio.io/tlsMode");
         let mut endpoint = context.snapshot.services[0].endpoints[0].clone();
-        (endpoint.address, endpoint.pod) = ("10.0.0.2".into(), Some("web-1".into()));
+        (endpoint.address, endpoint.target) = ("10.0.0.2".into(), EndpointTarget::Pod("web-1".into()));
         context.snapshot.services[0].endpoints.push(endpoint);
         context.snapshot.pods.insert("web-1".into(), other);
     }),
@@ -98,9 +99,9 @@ const ROWS: &[(Code, Severity, Change)] = &[
         (client.name, client.data_plane) = ("client".into(), DataPlane::Ambient);
         context.snapshot.pods.insert("client".into(), client);
     }),
-    (Code::Unprotected, Severity::Error, |context| pod(context).data_plane = DataPlane::None),
-    (Code::NotCaptured, Severity::Error, |context| pod(context).capture = Capture::AllBut(vec![8080])),
-    (Code::AmbientFailOpen, Severity::Error, |context| {
+    (Code::Unprotected, Severity::Warning, |context| pod(context).data_plane = DataPlane::None),
+    (Code::NotCaptured, Severity::Warning, |context| pod(context).capture = Capture::AllBut(vec![8080])),
+    (Code::AmbientFailOpen, Severity::Warning, |context| {
         ambient(context);
         context.snapshot.policies.peer[0].empty_selector = true;
         context.snapshot.policies.peer.push(web_policy(None, &[(9090, Some(MtlsMode::Permissive))]));
@@ -196,7 +197,16 @@ const ROWS: &[(Code, Severity, Change)] = &[
         context.snapshot.policies.peer.clear();
         context.snapshot.services[0].ports[0].port = 3306;
     }),
-    (Code::NoSelector, Severity::Info, |context| context.snapshot.services[0].selector.clear()),
+    (Code::NoSelector, Severity::Info, |context| {
+        context.snapshot.services[0].selector.clear();
+        context.snapshot.services[0].endpoints[0].target = EndpointTarget::Address;
+    }),
+    (Code::BypassesSidecar, Severity::Warning, |context| pod(context).outbound.excluded_ports = vec![8080]),
+    (Code::FuturePodWithoutProxy, Severity::Warning, |context| {
+        context.snapshot.namespace_labels = Some(BTreeMap::new());
+        context.snapshot.templates =
+            vec![PodTemplate { workload: "deployment/nightly".into(), ..PodTemplate::default() }];
+    }),
     (Code::ExternalName, Severity::Info, |context| context.snapshot.services[0].kind = ServiceKind::ExternalName),
     (Code::NotRead, Severity::Info, |context| context.unread.push("Ingresses".into())),
     (Code::ClientsUnseen, Severity::Info, |context| context.observed = None),
@@ -211,6 +221,20 @@ fn each_code_is_found_with_its_cause_and_not_without() {
         let (_, findings) = examine(&context, Purpose::BeforeSwitch);
         let severest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
         assert_eq!(severest, Some(*severity), "{code}: {findings:#?}");
+    }
+}
+
+/// A switch stops for what breaks calls. What it leaves unprotected is an error of the state, not of the switch.
+#[test]
+fn what_is_not_protected_is_an_error_in_status_only() {
+    let about_protection = ROWS.iter().filter(|(code, ..)| code.is_about_protection());
+    assert_eq!(about_protection.clone().count(), 3);
+    for (code, _, change) in about_protection {
+        let mut context = strict();
+        change(&mut context);
+        let (_, findings) = examine(&context, Purpose::Status);
+        let severest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
+        assert_eq!(severest, Some(Severity::Error), "{code}");
     }
 }
 

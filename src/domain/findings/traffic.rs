@@ -2,9 +2,10 @@
 
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::client_tls::{Server, WireProtocol};
+use crate::domain::inbound::InboundPath;
 use crate::domain::mesh::{MtlsMode, ServiceKind};
 use crate::domain::namespace_context::NamespaceContext;
-use crate::domain::overview::{Break, Bypass, Caller, CallerView, Overview, PortView};
+use crate::domain::overview::{Break, Caller, CallerView, Overview, PortView};
 use std::collections::BTreeMap;
 
 /// Why a port does not accept what clients send.
@@ -118,11 +119,17 @@ fn mismatch(context: &NamespaceContext, port: &PortView, view: &CallerView, brok
         }
         // Clients decide by the pod's label, which does not tell that the sidecar leaves this port out.
         (WireProtocol::Mtls, Server::NoProxy)
-            if workload_port.is_some_and(|workload_port| workload_port.bypass == Some(Bypass::NotCaptured)) =>
+            if workload_port.is_some_and(|workload_port| workload_port.path.is_excluded()) =>
         {
             Mismatch::NotCaptured
         }
         (WireProtocol::Mtls, Server::NoProxy) if view.explicit => Mismatch::MtlsToNoProxy,
+        // Auto mTLS fails at the proxy's own ports in every mode: nothing that a switch changes (BY-3).
+        (WireProtocol::Mtls, Server::NoProxy)
+            if workload_port.is_some_and(|workload_port| workload_port.path == InboundPath::ProxyPort) =>
+        {
+            return None;
+        }
         (WireProtocol::Mtls, Server::NoProxy) => Mismatch::TlsModeLabel,
         (WireProtocol::Mtls, Server::Mode(_)) => Mismatch::MtlsToDisable,
         (WireProtocol::Tls | WireProtocol::UserMtls, _) => Mismatch::TlsToSidecar,

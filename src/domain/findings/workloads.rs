@@ -3,14 +3,18 @@
 use super::{Code, Finding, Severity, any_strict, port_name, wants_strict};
 use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
+use crate::domain::injection::Enrollment;
 use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
 use crate::domain::namespace_context::{Injection, NamespaceContext};
-use crate::domain::overview::{Bypass, Overview, PortView, WorkloadPort, workload};
+use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     unprotected(context, overview, findings);
     clients(context, overview, findings);
+    bypassing_clients(context, overview, findings);
+    future_pods(context, overview, findings);
     labels(context, findings);
     probes(context, findings);
     server_first(overview, findings);
@@ -52,8 +56,7 @@ fn unprotected(context: &NamespaceContext, overview: &Overview, findings: &mut V
             .iter()
             .filter(|workload_port| wants_strict(workload_port) && workload_port.server == Server::NoProxy)
         {
-            let found =
-                if workload_port.bypass == Some(Bypass::NotCaptured) { &mut excluded } else { &mut without_proxy };
+            let found = if workload_port.path.is_excluded() { &mut excluded } else { &mut without_proxy };
             found.extend([port_name(service, port.port), workload_port.workload.clone()]);
         }
     }
@@ -103,6 +106,54 @@ fn clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<F
         let message = format!("the namespace has both istio-injection and istio.io/rev: {wins}");
         let namespace = format!("namespace/{}", context.snapshot.namespace);
         findings.push(Finding::new(Severity::Warning, Code::InjectionLabels, message).about([namespace]));
+    }
+}
+
+/// Clients whose own sidecar does not capture calls to Services of the namespace (BY-32).
+fn bypassing_clients(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let ports: BTreeSet<u16> = snapshot
+        .services
+        .iter()
+        .flat_map(|service| {
+            let targets = service.endpoints.iter().flat_map(|endpoint| endpoint.ports.values().copied());
+            service.ports.iter().map(|port| port.port).chain(targets)
+        })
+        .collect();
+    let addresses: Vec<IpAddr> = snapshot
+        .services
+        .iter()
+        .flat_map(|service| {
+            let endpoints = service.endpoints.iter().map(|endpoint| &endpoint.address);
+            service.cluster_ips.iter().chain(endpoints)
+        })
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    let bypasses = |pod: &&Pod| pod.outbound.bypasses(&ports, &addresses);
+    let sidecars = snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.finished);
+    let objects: BTreeSet<String> = sidecars.filter(bypasses).map(workload).collect();
+    if !objects.is_empty() {
+        let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
+        let message = "workloads send plaintext past their sidecar, which STRICT ports refuse";
+        findings.push(Finding::new(severity, Code::BypassesSidecar, message).about(objects));
+    }
+}
+
+/// Workloads without pods whose template starts them without a proxy: as servers nothing protects them, and as clients
+/// STRICT ports refuse them.
+fn future_pods(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let live: BTreeSet<&str> =
+        snapshot.pods.values().filter(|pod| !pod.facts.finished).map(|pod| pod.facts.workload.as_str()).collect();
+    let outside = snapshot.templates.iter().filter(|template| {
+        !live.contains(template.workload.as_str())
+            && template.enrollment(snapshot.namespace_labels.as_ref()) == Enrollment::Outside
+    });
+    let objects: BTreeSet<String> = outside.map(|template| template.workload.clone()).collect();
+    if !objects.is_empty() {
+        let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
+        let message = "workloads without pods will start them without a proxy: they serve and send plaintext";
+        findings.push(Finding::new(severity, Code::FuturePodWithoutProxy, message).about(objects));
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::domain::mesh::{Capture, ClientTls, MtlsMode};
+use crate::domain::inbound::{Bypass, ExcludedBy};
+use crate::domain::mesh::{Capture, ClientTls, EndpointTarget, MtlsMode, WorkloadEntry};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 
 fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {
@@ -20,29 +21,62 @@ fn a_port_has_its_mode_and_the_policy_that_decides_it() {
     assert_eq!(of(&overview, &Caller::Own).to("pod/web-0"), ([WireProtocol::Mtls].into(), false));
 }
 
+const STRICT: Option<MtlsMode> = Some(MtlsMode::Strict);
+
 type Change = fn(&mut Pod);
 
 #[test]
 fn a_port_without_enforcement_has_the_reason() {
     let strict = vec![policy("default", 1, Some(MtlsMode::Strict))];
-    let rows: [(Change, Server, Option<Bypass>); 5] = [
-        (|_| {}, Server::Mode(MtlsMode::Strict), None),
-        (|pod| pod.data_plane = DataPlane::None, Server::NoProxy, Some(Bypass::NoProxy)),
-        (|pod| pod.capture = Capture::AllBut(vec![8080]), Server::NoProxy, Some(Bypass::NotCaptured)),
-        (|pod| pod.facts.gateway = true, Server::Gateway, None),
-        (|pod| pod.data_plane = DataPlane::Pending, Server::Unknown, Some(Bypass::Pending)),
+    let rows: [(Change, Server, InboundPath, Option<MtlsMode>); 6] = [
+        (|_| {}, Server::Mode(MtlsMode::Strict), InboundPath::Sidecar, STRICT),
+        (|pod| pod.data_plane = DataPlane::None, Server::NoProxy, InboundPath::Direct(Bypass::NoProxy), STRICT),
+        (
+            |pod| pod.capture = Capture::AllBut(vec![8080]),
+            Server::NoProxy,
+            InboundPath::Direct(Bypass::Excluded(ExcludedBy::Installation)),
+            STRICT,
+        ),
+        (
+            |pod| pod.addresses = vec!["fd00::1".into()],
+            Server::NoProxy,
+            InboundPath::Direct(Bypass::AddressFamily),
+            STRICT,
+        ),
+        (|pod| pod.facts.gateway = true, Server::Gateway, InboundPath::Gateway, None),
+        (|pod| pod.data_plane = DataPlane::Pending, Server::Unknown, InboundPath::Pending, STRICT),
     ];
-    for (number, (change, server, bypass)) in rows.into_iter().enumerate() {
+    for (number, (change, server, path, wanted)) in rows.into_iter().enumerate() {
         let mut context = namespace_context(&["web"]);
         context.snapshot.policies.peer.clone_from(&strict);
         change(context.snapshot.pods.get_mut("web-0").expect("a pod"));
         let overview = overview(&context);
         let workload_port = &overview.ports[0].workload_ports[0];
         assert_eq!(
-            (workload_port.server, workload_port.bypass, workload_port.wanted),
-            (server, bypass, Some(MtlsMode::Strict)),
+            (workload_port.server, workload_port.path, workload_port.wanted),
+            (server, path, wanted),
             "row {number}"
         );
+    }
+}
+
+/// An address of a hand-kept slice, and a machine without a proxy, are nothing that a policy is meant for.
+#[test]
+fn what_is_no_workload_of_the_namespace_has_no_mode() {
+    let machine = WorkloadEntry { address: "192.0.2.9".into(), ..WorkloadEntry::default() };
+    for (target, expected) in [
+        (EndpointTarget::Address, "10.0.0.1"),
+        (EndpointTarget::WorkloadEntry("vm".into()), "pod/"),
+        (EndpointTarget::Pod("gone".into()), "10.0.0.1"),
+    ] {
+        let mut context = namespace_context(&["web"]);
+        context.snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+        context.snapshot.workload_entries.insert("vm".into(), machine.clone());
+        context.snapshot.services[0].endpoints[0].target = target;
+        let overview = overview(&context);
+        let found = &overview.ports[0].workload_ports[0];
+        assert_eq!((found.path, found.wanted), (InboundPath::Direct(Bypass::NoWorkload), None));
+        assert_eq!(found.workload, expected);
     }
 }
 
@@ -107,7 +141,8 @@ fn app_protocol_or_port_name_declares_http() {
         ("x", Some("kubernetes.io/h2c"), true),
     ] {
         let app_protocol = app_protocol.map(str::to_owned);
-        let port = ServicePort { name: name.into(), port: 80, protocol: Protocol::Tcp, app_protocol };
+        let port =
+            ServicePort { name: name.into(), port: 80, protocol: Protocol::Tcp, app_protocol, target_port: None };
         assert_eq!(speaks_http(&port), expected, "{name}");
     }
 }

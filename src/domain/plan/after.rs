@@ -3,7 +3,7 @@
 
 use super::{Plan, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace};
 use crate::domain::mesh::{DestinationRule, LegacyPolicy, MtlsMode, PeerAuthentication, Policies, Snapshot};
-use crate::domain::rule::ClientTls;
+use crate::domain::rule::{ClientTls, PortTls};
 use std::collections::HashMap;
 
 /// The snapshot with every change of the plan made.
@@ -61,13 +61,18 @@ pub fn policies_after(policies: &Policies, change: &PolicyChange, mode: MtlsMode
 /// A rule as a change leaves it; `None` where it does not exist then.
 fn change_rule(rule: Option<DestinationRule>, change: &RuleChange) -> Option<DestinationRule> {
     match &change.action {
-        RuleAction::Create { host } => Some(DestinationRule {
+        RuleAction::Create { host, plaintext_ports } => Some(DestinationRule {
             namespace: change.namespace.clone(),
             name: change.name.clone(),
             created: i64::MAX,
             host: host.clone(),
             has_traffic_policy: true,
+            has_other_traffic_settings: !plaintext_ports.is_empty(),
             tls: Some(ClientTls::IstioMutual),
+            ports: plaintext_ports
+                .iter()
+                .map(|port| PortTls { port: Some(*port), tls: Some(ClientTls::Disable) })
+                .collect(),
             ..DestinationRule::default()
         }),
         RuleAction::Apply { rule, .. } | RuleAction::Merge { rule, .. } => Some((**rule).clone()),
@@ -116,6 +121,13 @@ mod tests {
     use crate::domain::namespace_context::NamespaceContext;
     use crate::domain::testing::{ENABLE, namespace_context, policy, rule, shop, with_rules};
 
+    /// The findings about protection that are left once STRICT is on.
+    fn unprotected(context: &NamespaceContext) -> Vec<Code> {
+        let snapshot = after(&context.snapshot, &plan(&context.snapshot, &ENABLE));
+        let found = examine(&context.clone().with(snapshot), Purpose::BeforeSwitch).1.into_iter();
+        found.map(|finding| finding.code).filter(|code| code.is_about_protection()).collect()
+    }
+
     /// The errors that are left once STRICT is on.
     fn errors(context: &NamespaceContext, request: &SwitchRequest) -> Vec<Code> {
         let snapshot = after(&context.snapshot, &plan(&context.snapshot, request));
@@ -154,6 +166,6 @@ mod tests {
         let pod = context.snapshot.pods.get_mut("web-0").expect("a pod");
         pod.data_plane = DataPlane::None;
         pod.labels.remove("security.istio.io/tlsMode");
-        assert_eq!(errors(&context, &ENABLE), [Code::Unprotected]);
+        assert_eq!((unprotected(&context), errors(&context, &ENABLE)), (vec![Code::Unprotected], Vec::new()));
     }
 }

@@ -27,6 +27,23 @@ pub enum SkipReason {
     ApiServer,
     /// These endpoints have no proxy that could take mutual TLS (DR-19).
     OutsideMesh(Vec<String>),
+    /// These endpoints are gateways, whose listeners take no mutual TLS of the mesh (DP-4).
+    Gateway(Vec<String>),
+    /// These workloads start pods without a proxy.
+    FutureOutsideMesh(Vec<String>),
+    /// Nothing shows what its endpoints will be.
+    NoReadyEndpoint,
+    /// None of its ports takes mutual TLS.
+    OnlyPlaintext,
+    /// At these ports some endpoints take mutual TLS, and some do not.
+    PortsDiffer(Vec<u16>),
+}
+
+impl SkipReason {
+    /// Whether a rule would break calls to endpoints that are there now.
+    pub const fn breaks_calls(&self) -> bool {
+        !matches!(self, Self::FutureOutsideMesh(_) | Self::NoReadyEndpoint)
+    }
 }
 
 /// What the user should know before going on.
@@ -139,13 +156,29 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ExternalName => f.write_str("it is an ExternalName, an alias of a name outside"),
-            Self::NoSelector => {
-                f.write_str("it has no selector, so what stands behind it is not known to be in the mesh")
-            }
+            Self::NoSelector => f.write_str(
+                "it has no selector: whoever keeps its endpoints can name addresses that are not in the mesh",
+            ),
             Self::ApiServer => f.write_str("it is the API server, which is not in the mesh"),
             Self::OutsideMesh(endpoints) => {
                 let verb = if endpoints.len() == 1 { "is" } else { "are" };
                 write!(f, "{} {verb} outside the mesh, where ISTIO_MUTUAL would break traffic", list(endpoints))
+            }
+            Self::Gateway(endpoints) => {
+                write!(f, "a gateway's own listeners take no mutual TLS of the mesh: {}", list(endpoints))
+            }
+            Self::FutureOutsideMesh(workloads) => write!(
+                f,
+                "{} starts pods without a proxy, where ISTIO_MUTUAL would break traffic; auto mTLS decides for each pod",
+                list(workloads)
+            ),
+            Self::NoReadyEndpoint => {
+                f.write_str("it has no ready endpoint, and auto mTLS decides for each pod once it is there")
+            }
+            Self::OnlyPlaintext => f.write_str("no port of it takes mutual TLS: not captured, or mode DISABLE"),
+            Self::PortsDiffer(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                write!(f, "its pods differ at port {}, and auto mTLS decides for each pod", list(&ports))
             }
         }
     }

@@ -4,7 +4,10 @@ use super::{
     Direction, Plan, PlanBlocker, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped, SwitchRequest,
     TlsEdit, TlsPlace, Warning,
 };
-use crate::domain::mesh::{MtlsMode, Service, ServiceKind, Snapshot};
+use crate::domain::effective::{Effective, Level, server_mode};
+use crate::domain::mesh::{
+    Endpoint, EndpointTarget, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+};
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -50,15 +53,92 @@ fn exclusion(snapshot: &Snapshot, service: &Service) -> Option<SkipReason> {
     if service.selector.is_empty() {
         return Some(SkipReason::NoSelector);
     }
-    let outside = service
-        .endpoints
-        .iter()
-        .filter(|endpoint| !snapshot.pod_of(endpoint).is_some_and(|pod| pod.data_plane.is_meshed()));
-    let mut names: Vec<String> =
-        outside.map(|endpoint| endpoint.pod.clone().unwrap_or_else(|| endpoint.address.clone())).collect();
-    names.sort_unstable();
-    names.dedup();
-    (!names.is_empty()).then_some(SkipReason::OutsideMesh(names))
+    let named = |is_concerned: &dyn Fn(&Pod) -> bool| -> Vec<String> {
+        let concerned = snapshot.live_endpoints(service).filter(|endpoint| {
+            // An address that is no workload is outside the mesh too.
+            snapshot.workload_of(endpoint).map_or_else(|| is_concerned(&Pod::default()), is_concerned)
+        });
+        let mut names: Vec<String> = concerned.map(endpoint_name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    let outside = named(&|workload| !workload.data_plane.is_meshed());
+    if !outside.is_empty() {
+        return Some(SkipReason::OutsideMesh(outside));
+    }
+    let gateways = named(&|workload| workload.facts.gateway);
+    if !gateways.is_empty() {
+        return Some(SkipReason::Gateway(gateways));
+    }
+    // An explicit ISTIO_MUTUAL holds for every endpoint to come; auto mTLS looks at each once it is there (DR-19, DR-22).
+    let future = snapshot.future_pods_outside(service);
+    if !future.is_empty() {
+        return Some(SkipReason::FutureOutsideMesh(future.into_iter().map(str::to_owned).collect()));
+    }
+    if snapshot.live_endpoints(service).all(|endpoint| !endpoint.ready) {
+        return Some(SkipReason::NoReadyEndpoint);
+    }
+    let ports: Vec<PortTake> = tcp_ports(service).map(|port| port_take(snapshot, service, port)).collect();
+    if !ports.is_empty() && ports.iter().all(|take| *take == PortTake::Plaintext) {
+        return Some(SkipReason::OnlyPlaintext);
+    }
+    let mixed = tcp_ports(service).zip(&ports).filter(|(_, take)| **take == PortTake::Differs);
+    let mixed: Vec<u16> = mixed.map(|(port, _)| port.port).collect();
+    (!mixed.is_empty()).then_some(SkipReason::PortsDiffer(mixed))
+}
+
+fn endpoint_name(endpoint: &Endpoint) -> String {
+    match &endpoint.target {
+        EndpointTarget::Pod(name) => name.clone(),
+        EndpointTarget::WorkloadEntry(name) => format!("workloadentry/{name}"),
+        EndpointTarget::Address => endpoint.address.clone(),
+    }
+}
+
+fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    service.ports.iter().filter(|port| port.protocol == Protocol::Tcp)
+}
+
+/// What the endpoints of a Service port take once the namespace is STRICT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PortTake {
+    /// Mutual TLS, at every endpoint.
+    MutualTls,
+    /// No mutual TLS, at any endpoint: the port is not captured, is the proxy's own, or has mode DISABLE.
+    Plaintext,
+    /// Some take it, and some do not.
+    Differs,
+}
+
+fn port_take(snapshot: &Snapshot, service: &Service, port: &ServicePort) -> PortTake {
+    let takes_mtls = |(endpoint, target_port): (&Endpoint, u16)| {
+        let path = snapshot.inbound_path(endpoint, &endpoint.address, target_port);
+        let mode =
+            snapshot.workload_of(endpoint).map(|workload| server_mode(&snapshot.policies, workload, target_port));
+        // The namespace's own mode changes; that of a workload or port stays (RE-3).
+        let is_disabled = mode
+            .as_ref()
+            .and_then(Effective::decided_by)
+            .is_some_and(|policy| policy.level >= Level::Workload && policy.mode == Some(MtlsMode::Disable));
+        path.enforces_policies() && !is_disabled
+    };
+    let endpoints = snapshot.live_endpoints(service);
+    let takes: BTreeSet<bool> = endpoints
+        .filter_map(|endpoint| Some((endpoint, service.target_port(port, endpoint)?)))
+        .map(takes_mtls)
+        .collect();
+    match (takes.contains(&true), takes.contains(&false)) {
+        (true, true) => PortTake::Differs,
+        (false, true) => PortTake::Plaintext,
+        (_, false) => PortTake::MutualTls,
+    }
+}
+
+/// The ports of a Service at which a rule must leave mutual TLS out.
+fn plaintext_ports(snapshot: &Snapshot, service: &Service) -> Vec<u16> {
+    let plaintext = |port: &&ServicePort| port_take(snapshot, service, port) == PortTake::Plaintext;
+    tcp_ports(service).filter(plaintext).map(|port| port.port).collect()
 }
 
 /// `name`, or the first of `name-2`, `name-3`, … that is not taken.
@@ -130,7 +210,12 @@ impl<'a> Enable<'a> {
             if self.explicit {
                 match served {
                     Served::All => {}
-                    Served::None if self.request.scope == RuleScope::Namespace => self.wide.push(service),
+                    Served::None
+                        if self.request.scope == RuleScope::Namespace
+                            && plaintext_ports(self.snapshot, service).is_empty() =>
+                    {
+                        self.wide.push(service);
+                    }
                     Served::Some | Served::None => self.exact.push(service),
                 }
             }
@@ -164,12 +249,12 @@ impl<'a> Enable<'a> {
             return *served;
         }
         let Some(serving) = self.rules.serving(&self.host(service)) else { return Served::None };
-        let served = self.collect_edits_of(&serving);
+        let served = self.collect_edits_of(&serving, &plaintext_ports(self.snapshot, service));
         self.served.insert(pattern, served);
         served
     }
 
-    fn collect_edits_of(&mut self, serving: &Serving<'a>) -> Served {
+    fn collect_edits_of(&mut self, serving: &Serving<'a>, plaintext_ports: &[u16]) -> Served {
         let name = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
         if serving.in_force.len() + serving.idle.len() > 1 {
             self.plan.warnings.push(Warning::SeveralRules {
@@ -179,19 +264,29 @@ impl<'a> Enable<'a> {
             });
         }
         for rule in &serving.in_force {
-            self.add_edits(rule, rule.places());
+            self.add_edits(rule, rule.places(), plaintext_ports);
         }
         for rule in &serving.idle {
             // DR-6: of a rule that is merged into another, only the subsets take effect.
-            self.add_edits(rule, rule.subset_places());
+            self.add_edits(rule, rule.subset_places(), plaintext_ports);
         }
         if serving.selects_clients { Served::Some } else { Served::All }
     }
 
-    fn add_edits(&mut self, rule: &'a DestinationRule, places: Vec<(TlsPlace, Option<ClientTls>)>) {
+    fn add_edits(
+        &mut self,
+        rule: &'a DestinationRule,
+        places: Vec<(TlsPlace, Option<ClientTls>)>,
+        plaintext_ports: &[u16],
+    ) {
         let explicit = self.explicit;
+        let is_exception = |place: TlsPlace| match place {
+            TlsPlace::Port(index) => rule.ports[index].port.is_some_and(|port| plaintext_ports.contains(&port)),
+            TlsPlace::Top | TlsPlace::Subset(_) | TlsPlace::SubsetPort(..) => false,
+        };
         let lacks = |(place, tls): &(TlsPlace, Option<ClientTls>)| match tls {
             Some(ClientTls::IstioMutual) => false,
+            Some(ClientTls::Disable) if is_exception(*place) => false,
             Some(_) => true,
             // DR-12: a port entry without `tls` does not inherit, so under `explicit` it needs its own.
             None => explicit && !place.inherits(),
@@ -246,7 +341,9 @@ impl<'a> Enable<'a> {
     ) {
         let reached: &[&Service] = reached.get(&pattern.map(str::to_owned)).map_or(&[], Vec::as_slice);
         for service in reached {
-            if let Some(reason) = exclusion(self.snapshot, service).filter(|_| !self.request.force) {
+            if let Some(reason) =
+                exclusion(self.snapshot, service).filter(|reason| !self.request.force && reason.breaks_calls())
+            {
                 self.plan.blockers.push(PlanBlocker::WildcardBreaks {
                     rule: rule.to_owned(),
                     service: service.name.clone(),
@@ -283,19 +380,22 @@ impl<'a> Enable<'a> {
         }
         self.plan.rules_need_settling |= self.clients_send_plaintext();
         let mut taken: BTreeSet<String> = self.snapshot.rules.iter().map(|rule| rule.name.clone()).collect();
-        let mut new_rules: Vec<(&str, String)> =
-            self.exact.iter().map(|service| (service.name.as_str(), self.host(service))).collect();
+        let mut new_rules: Vec<(&str, String, Vec<u16>)> = self
+            .exact
+            .iter()
+            .map(|service| (service.name.as_str(), self.host(service), plaintext_ports(self.snapshot, service)))
+            .collect();
         let whole_namespace = format!("*.{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
         if !self.wide.is_empty() {
-            new_rules.push((NAMESPACE_RULE, whole_namespace));
+            new_rules.push((NAMESPACE_RULE, whole_namespace, Vec::new()));
         }
         let mut last = String::new();
-        for (preferred_name, host) in new_rules {
+        for (preferred_name, host, plaintext_ports) in new_rules {
             let name = free_name(preferred_name, &taken);
             taken.insert(name.clone());
             last.clone_from(&name);
             let namespace = self.snapshot.namespace.clone();
-            self.plan.rules.push(RuleChange { namespace, name, action: RuleAction::Create { host } });
+            self.plan.rules.push(RuleChange { namespace, name, action: RuleAction::Create { host, plaintext_ports } });
         }
         if !self.wide.is_empty() {
             let covered = std::mem::take(&mut self.wide);

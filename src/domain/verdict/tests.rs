@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::evidence::Sources;
 use crate::domain::identity::PeerIdentity;
+use crate::domain::inbound::{Bypass, ExcludedBy, InboundPath};
 use crate::domain::mesh::{DataPlane, MtlsMode};
 use crate::domain::probe::Hello;
 use crate::domain::proxy::{Connections, ProxyReport, Weight};
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 
 const TRUST_DOMAIN: &str = "cluster.local";
 const ATTEMPTS: usize = 3;
+const EXCLUDED: InboundPath = InboundPath::Direct(Bypass::Excluded(ExcludedBy::Installation));
 const PARAMS: JudgeParams<'static> =
     JudgeParams { attempts: ATTEMPTS, trust_domain: TRUST_DOMAIN, sources: Sources::Auto, mesh_client_counts: false };
 
@@ -76,8 +78,9 @@ fn measured_situations_have_their_verdict() {
     let strict = endpoint_in(Strict);
     let permissive = endpoint_in(Permissive);
     let disabled = endpoint_in(Disable);
-    let unmeshed = EndpointCase { data_plane: DataPlane::None, captured: false, ..endpoint() };
-    let excluded = EndpointCase { captured: false, ..endpoint() };
+    let unmeshed =
+        EndpointCase { data_plane: DataPlane::None, path: InboundPath::Direct(Bypass::NoProxy), ..endpoint() };
+    let excluded = EndpointCase { path: EXCLUDED, ..endpoint() };
     let ambient = EndpointCase { data_plane: DataPlane::Ambient, ..endpoint() };
     let rows: Vec<(&str, &EndpointCase, Sample, Hello, &str)> = vec![
         ("STRICT, however it came about", &strict, reset(), hello(), "rejected"),
@@ -402,12 +405,16 @@ fn any_endpoint() -> impl Strategy<Value = (EndpointCase, EndpointObservation)> 
     let plane = prop_oneof![
         6 => Just(DataPlane::Sidecar), 1 => Just(DataPlane::None), 1 => Just(DataPlane::Ambient), 1 => Just(DataPlane::Pending)
     ];
+    let path = prop_oneof![
+        9 => Just(InboundPath::Sidecar), 1 => Just(EXCLUDED), 1 => Just(InboundPath::ProxyPort), 1 => Just(InboundPath::Gateway)
+    ];
     let wanted =
         prop_oneof![6 => Just(Some(Strict)), 1 => Just(Some(Permissive)), 1 => Just(Some(Disable)), 1 => Just(None)];
     let identity = prop::option::weighted(0.9, Just("/ns/demo/sa/boards".to_owned()));
-    (plane, prop::bool::weighted(0.9), wanted, identity, any_samples(), any_hello(), any_proxy()).prop_map(
-        |(data_plane, captured, wanted, identity, samples, hello, proxy)| {
-            let case = EndpointCase { data_plane, captured, mode: effective(wanted), identity, ..endpoint() };
+    (plane, path, wanted, identity, any_samples(), any_hello(), any_proxy()).prop_map(
+        |(data_plane, path, wanted, identity, samples, hello, proxy)| {
+            let path = if data_plane == DataPlane::None { InboundPath::Direct(Bypass::NoProxy) } else { path };
+            let case = EndpointCase { data_plane, path, mode: effective(wanted), identity, ..endpoint() };
             (case, EndpointObservation { samples, hello, proxy })
         },
     )
@@ -468,7 +475,7 @@ fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     let weight = report.map_or(Weight::Silent, |report| report.weight(seen.samples.len()));
     let by_network = network && strict && refused(&[55, 56]) && weight != Weight::Contradicts;
     let by_proxy = weight == Weight::Supports && !contradicts && refused(&[52, 55, 56]);
-    seen.samples.len() >= ATTEMPTS && case.data_plane != DataPlane::None && case.captured && (by_network || by_proxy)
+    seen.samples.len() >= ATTEMPTS && case.path == InboundPath::Sidecar && (by_network || by_proxy)
 }
 
 fn is_answer(sample: &Sample) -> bool {

@@ -1,9 +1,10 @@
 //! Tables: the namespace, the request, and the planned changes of `DestinationRules`.
 
 use super::*;
-use crate::domain::mesh::DataPlane;
-use crate::domain::plan::Change;
+use crate::domain::injection::PodTemplate;
+use crate::domain::mesh::{Capture, DataPlane, WorkloadEntry};
 use crate::domain::plan::plan;
+use crate::domain::plan::{Change, after};
 use crate::domain::rule::{PortTls, SubsetTls};
 use crate::domain::testing::{DISABLE, ENABLE, policy, rule, shop};
 use ClientTls::{Disable, IstioMutual, Simple};
@@ -24,7 +25,7 @@ fn edits(plan: &Plan, name: &str) -> Vec<TlsEdit> {
 
 fn host(change: &RuleChange) -> Option<&str> {
     match &change.action {
-        RuleAction::Create { host } => Some(host),
+        RuleAction::Create { host, .. } => Some(host),
         _ => None,
     }
 }
@@ -296,4 +297,83 @@ fn thousands_of_wildcard_rules_over_thousands_of_services_are_planned_and_examin
     assert!(plan.rules.len() >= 1000, "{}", plan.rules.len());
     examine(&context.with(after), Purpose::BeforeSwitch);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+fn skipped(change: impl FnOnce(&mut Snapshot)) -> Option<SkipReason> {
+    let mut snapshot = shop(&["web"]);
+    change(&mut snapshot);
+    let plan = plan(&snapshot, &ENABLE);
+    assert_eq!(plan.rules.is_empty(), !plan.skipped.is_empty(), "a rule, or a reason");
+    plan.skipped.first().map(|skipped| skipped.reason.clone())
+}
+
+fn web(snapshot: &mut Snapshot) -> &mut Pod {
+    snapshot.pods.get_mut("web-0").expect("a pod")
+}
+
+/// A rule holds for every endpoint, now and later; a Service gets none if one of them takes no mutual TLS.
+#[test]
+fn services_whose_endpoints_take_no_mutual_tls_get_no_rule() {
+    let injected: BTreeMap<String, String> = [("istio-injection".to_owned(), "enabled".to_owned())].into();
+    let template = |inject: &str| PodTemplate {
+        workload: "deployment/web".into(),
+        labels: [("app".to_owned(), "web".to_owned())].into(),
+        inject: Some(inject.to_owned()),
+        ..PodTemplate::default()
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let with_template = |inject: &str| {
+        skipped(|snapshot| {
+            snapshot.namespace_labels = Some(injected.clone());
+            snapshot.templates = vec![template(inject)];
+        })
+    };
+    assert_eq!(with_template("true"), None);
+    assert_eq!(with_template("false"), Some(SkipReason::FutureOutsideMesh(names(&["deployment/web"]))));
+    let gateway = |snapshot: &mut Snapshot| web(snapshot).facts.gateway = true;
+    assert_eq!(skipped(gateway), Some(SkipReason::Gateway(names(&["web-0"]))));
+    let scaled_to_zero = |snapshot: &mut Snapshot| snapshot.services[0].endpoints.clear();
+    assert_eq!(skipped(scaled_to_zero), Some(SkipReason::NoReadyEndpoint));
+    let machine = |snapshot: &mut Snapshot| {
+        snapshot.workload_entries.insert("vm".into(), WorkloadEntry::default());
+        let target = EndpointTarget::WorkloadEntry("vm".into());
+        snapshot.services[0].endpoints.push(Endpoint { target, ready: true, ..Endpoint::default() });
+    };
+    assert_eq!(skipped(machine), Some(SkipReason::OutsideMesh(names(&["workloadentry/vm"]))));
+    let rollout = |snapshot: &mut Snapshot| {
+        let target = EndpointTarget::Pod("web-old".into());
+        snapshot.services[0].endpoints.push(Endpoint { target, terminating: true, ..Endpoint::default() });
+    };
+    assert_eq!(skipped(rollout), None, "an endpoint that is ending");
+    let excluded = |snapshot: &mut Snapshot| web(snapshot).capture = Capture::AllBut(vec![8080]);
+    assert_eq!(skipped(excluded), Some(SkipReason::OnlyPlaintext));
+}
+
+/// A port that takes no mutual TLS gets DISABLE in the rule, and a second run leaves it so.
+#[test]
+fn a_port_without_mutual_tls_is_an_exception_in_the_rule() {
+    let disabled = |snapshot: &mut Snapshot| {
+        let mut own = policy("web", 2, None);
+        own.selector = web(snapshot).labels.clone();
+        own.ports.insert(9090, Some(MtlsMode::Disable));
+        snapshot.policies.peer.push(own);
+    };
+    let changes: [(&str, &dyn Fn(&mut Snapshot)); 3] = [
+        ("excluded", &|snapshot| web(snapshot).capture = Capture::AllBut(vec![9090])),
+        ("disabled", &disabled),
+        ("the proxy's own", &|snapshot| {
+            snapshot.services[0].endpoints[0].ports.insert("metrics".into(), 15090);
+        }),
+    ];
+    for (name, change) in changes {
+        let mut snapshot = shop(&["web"]);
+        snapshot.services[0].ports.push(ServicePort { name: "metrics".into(), port: 81, ..ServicePort::default() });
+        snapshot.services[0].endpoints[0].ports.insert("metrics".into(), 9090);
+        change(&mut snapshot);
+        let first = plan(&snapshot, &ENABLE);
+        let RuleAction::Create { plaintext_ports, .. } = &first.rules[0].action else { panic!("{name}: a rule") };
+        assert_eq!(plaintext_ports, &[81], "{name}");
+        let second = plan(&after(&snapshot, &first), &ENABLE);
+        assert!(!second.has_writes(), "{name}: {:?}", second.rules);
+    }
 }

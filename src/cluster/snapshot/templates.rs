@@ -1,0 +1,102 @@
+//! Reads the pod templates of workloads, for plans and findings: pods that do not exist yet are known by nothing else.
+
+use super::pods::{PROXY, inject_request};
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::cluster::list::{Listing, Meta, Resource, list_if_allowed};
+use crate::domain::injection::PodTemplate;
+use serde::Deserialize;
+
+/// A Deployment, StatefulSet, DaemonSet or Job, as far as its template is concerned.
+#[derive(Debug, Deserialize)]
+struct WorkloadShape {
+    metadata: Meta,
+    spec: Option<WorkloadSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WorkloadSpec {
+    template: Option<TemplateShape>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TemplateShape {
+    #[serde(default)]
+    metadata: Meta,
+    #[serde(default)]
+    spec: TemplateSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TemplateSpec {
+    host_network: Option<bool>,
+    #[serde(default)]
+    containers: Vec<ContainerName>,
+    init_containers: Option<Vec<ContainerName>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContainerName {
+    name: String,
+}
+
+/// The kinds with a pod template that are read, with their singular names.
+const KINDS: [(Resource, &str); 4] = [
+    (Resource { group: "apps", version: "v1", plural: "deployments" }, "deployment"),
+    (Resource { group: "apps", version: "v1", plural: "statefulsets" }, "statefulset"),
+    (Resource { group: "apps", version: "v1", plural: "daemonsets" }, "daemonset"),
+    (Resource { group: "batch", version: "v1", plural: "jobs" }, "job"),
+];
+
+/// The pod templates of a namespace (empty: of all), each with its namespace, and the kinds that may not be listed.
+pub(in crate::cluster) async fn templates(
+    cluster: &Cluster,
+    namespace: &str,
+) -> Result<(Vec<(String, PodTemplate)>, Vec<String>), ClusterError> {
+    let lists = KINDS.map(|(resource, singular)| async move {
+        list_if_allowed(cluster, resource, namespace, move |object| pod_template(object, singular)).await
+    });
+    let lists = futures::future::try_join_all(lists).await?;
+    let (mut templates, mut unread) = (Vec::new(), Vec::new());
+    for (found, (resource, _)) in lists.into_iter().zip(KINDS) {
+        match found {
+            Listing::Listed(found) => templates.extend(found),
+            Listing::NotServed => {}
+            Listing::Forbidden => unread.push(format!("{} (what their pods will be)", resource.plural)),
+        }
+    }
+    templates.sort_by(|(_, left): &(String, PodTemplate), (_, right)| left.workload.cmp(&right.workload));
+    Ok((templates, unread))
+}
+
+fn pod_template(object: WorkloadShape, singular: &str) -> Option<(String, PodTemplate)> {
+    let TemplateShape { metadata, spec } = object.spec?.template?;
+    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let template = PodTemplate {
+        workload: format!("{singular}/{}", object.metadata.name?),
+        inject: inject_request(&metadata),
+        host_network: spec.host_network == Some(true),
+        has_proxy: containers.any(|container| container.name == PROXY),
+        labels: metadata.labels.unwrap_or_default(),
+    };
+    Some((object.metadata.namespace.unwrap_or_default(), template))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_template_is_read_whatever_its_kind() {
+        let object = json!({"metadata": {"name": "nightly"}, "spec": {"replicas": 0, "template": {
+            "metadata": {"labels": {"app": "nightly", "sidecar.istio.io/inject": "false"}},
+            "spec": {"containers": [{"name": "app"}], "initContainers": [{"name": "istio-proxy"}]},
+        }}});
+        let (_, found) =
+            pod_template(serde_json::from_value(object).expect("a workload"), "deployment").expect("a template");
+        assert_eq!((found.workload.as_str(), found.inject.as_deref()), ("deployment/nightly", Some("false")));
+        assert!(found.has_proxy && !found.host_network);
+    }
+}

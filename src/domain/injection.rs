@@ -1,0 +1,99 @@
+//! Whether the pods that a workload will start take part in the mesh, from its pod template and the labels of its
+//! namespace (DP-1..DP-7). A workload at zero, or one that is rolled out later, is known by nothing else.
+
+use std::collections::BTreeMap;
+
+/// The pods that a workload starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodTemplate {
+    /// `deployment/web`.
+    pub workload: String,
+    pub labels: BTreeMap<String, String>,
+    /// `sidecar.istio.io/inject`, as a label or annotation.
+    pub inject: Option<String>,
+    pub host_network: bool,
+    /// Whether the template itself has the proxy's container.
+    pub has_proxy: bool,
+}
+
+/// How new pods take part in the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrollment {
+    /// Injected with a sidecar, or captured by a ztunnel.
+    Meshed,
+    Outside,
+    /// The labels of the namespace cannot be read.
+    Unknown,
+}
+
+impl PodTemplate {
+    /// How its pods take part in the mesh. `namespace` are the labels of the namespace; `None` if they cannot be read.
+    pub fn enrollment(&self, namespace: Option<&BTreeMap<String, String>>) -> Enrollment {
+        if self.has_proxy {
+            return Enrollment::Meshed;
+        }
+        if self.host_network {
+            return Enrollment::Outside;
+        }
+        let Some(namespace) = namespace else { return Enrollment::Unknown };
+        if self.is_injected(namespace) || self.is_ambient(namespace) { Enrollment::Meshed } else { Enrollment::Outside }
+    }
+
+    fn is_injected(&self, namespace: &BTreeMap<String, String>) -> bool {
+        let of_namespace = namespace.get("istio-injection").map(String::as_str);
+        let has_revision = namespace.contains_key("istio.io/rev") || self.labels.contains_key("istio.io/rev");
+        match (of_namespace, self.inject.as_deref()) {
+            (Some("disabled"), _) | (_, Some("false")) => false,
+            (_, Some("true")) | (Some("enabled"), _) => true,
+            (_, _) => has_revision,
+        }
+    }
+
+    fn is_ambient(&self, namespace: &BTreeMap<String, String>) -> bool {
+        let own = self.labels.get("istio.io/dataplane-mode");
+        own.or_else(|| namespace.get("istio.io/dataplane-mode")).is_some_and(|mode| mode == "ambient")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_the_namespace_and_the_template_decide() {
+        use Enrollment::{Meshed, Outside, Unknown};
+        type Labels = &'static [(&'static str, &'static str)];
+        let rows: [(Option<Labels>, Labels, Option<&str>, Enrollment); 14] = [
+            (Some(&[("istio-injection", "enabled")]), &[], None, Meshed),
+            (Some(&[("istio-injection", "enabled")]), &[], Some("false"), Outside),
+            (Some(&[("istio-injection", "disabled")]), &[], Some("true"), Outside),
+            (Some(&[("istio-injection", "disabled"), ("istio.io/rev", "x")]), &[], None, Outside),
+            (Some(&[("istio.io/rev", "canary")]), &[], None, Meshed),
+            (Some(&[]), &[], None, Outside),
+            (Some(&[]), &[], Some("true"), Meshed),
+            (Some(&[]), &[("istio.io/rev", "canary")], None, Meshed),
+            (Some(&[("istio.io/dataplane-mode", "ambient")]), &[], None, Meshed),
+            (Some(&[("istio.io/dataplane-mode", "ambient")]), &[], Some("false"), Meshed),
+            (Some(&[("istio.io/dataplane-mode", "ambient")]), &[("istio.io/dataplane-mode", "none")], None, Outside),
+            (Some(&[]), &[("istio.io/dataplane-mode", "ambient")], None, Meshed),
+            (None, &[], None, Unknown),
+            (None, &[], Some("false"), Unknown),
+        ];
+        let map = |labels: Labels| labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        for (namespace, labels, inject, expected) in rows {
+            let template =
+                PodTemplate { labels: map(labels), inject: inject.map(str::to_owned), ..PodTemplate::default() };
+            let namespace: Option<BTreeMap<String, String>> = namespace.map(map);
+            assert_eq!(template.enrollment(namespace.as_ref()), expected, "{namespace:?} {labels:?} {inject:?}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_of_the_template_and_the_network_of_the_node_come_first() {
+        let injected = BTreeMap::from([("istio-injection".to_owned(), "enabled".to_owned())]);
+        let by_hand = PodTemplate { has_proxy: true, ..PodTemplate::default() };
+        assert_eq!(by_hand.enrollment(None), Enrollment::Meshed);
+        let on_node = PodTemplate { host_network: true, ..PodTemplate::default() };
+        assert_eq!(on_node.enrollment(Some(&injected)), Enrollment::Outside);
+    }
+}
