@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use secure_traffic::domain::mesh::{
-    DataPlane, Endpoint, MeshSettings, MtlsMode, Pod, Policies, Service, ServiceKind, ServicePort, Snapshot,
+    DataPlane, Endpoint, EndpointTarget, MeshSettings, MtlsMode, Pod, Policies, Service, ServiceKind, ServicePort,
+    Snapshot,
 };
 use secure_traffic::domain::plan::{Direction, ObjectKind, Phase, RuleChoice, RuleScope, SwitchRequest, plan};
 use secure_traffic::istio::change::{self, Request};

@@ -392,7 +392,7 @@ mod tests {
             let deleted = maps.delete("bcdfg", &names).await.map_err(|error| error.message);
             match expected {
                 Ok(()) => assert_eq!(deleted, Ok(())),
-                Err(named) => assert!(deleted.clone().is_err_and(|message| message.ends_with(named)), "{deleted:?}"),
+                Err(ending) => assert!(deleted.clone().is_err_and(|message| message.ends_with(ending)), "{deleted:?}"),
             }
         }
     }

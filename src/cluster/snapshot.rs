@@ -143,7 +143,7 @@ pub async fn read_with_templates(
     Ok(state)
 }
 
-/// Namespace, name and value of each WorkloadEntry, and the kind in words if it may not be listed.
+/// Namespace, name and value of each `WorkloadEntry`, and the kind in words if it may not be listed.
 pub(super) async fn workload_entries(
     cluster: &Cluster,
     api_versions: ApiVersions,

@@ -1,11 +1,11 @@
 //! Computes what each endpoint of a Service is: EndpointSlices name pods, but not always, and know nothing of
-//! WorkloadEntries. For snapshots.
+//! `WorkloadEntries`. For snapshots.
 
 use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, Snapshot, WorkloadEntry};
 use std::collections::{BTreeMap, HashMap};
 
 /// Completes the endpoints of every Service: an address that is a live pod's is that pod, whoever wrote the slice, and a
-/// selector matches WorkloadEntries too (BY-30).
+/// selector matches `WorkloadEntries` too (BY-30).
 pub fn complete(snapshot: &mut Snapshot) {
     let Snapshot { services, pods, workload_entries, .. } = snapshot;
     let by_address: HashMap<&str, &str> = pods

@@ -133,8 +133,9 @@ fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comp
     use ExpectedVerdict::{Accepted, Either, Rejected};
     match (expected, verdict) {
         (_, Verdict::Inconclusive(..)) | (None, _) => Comparison::Inconclusive,
-        (Some(Either), _) => Comparison::AsExpected,
-        (Some(Rejected), Verdict::Rejected(_)) | (Some(Accepted), Verdict::Accepted(_)) => Comparison::AsExpected,
+        (Some(Either), _) | (Some(Rejected), Verdict::Rejected(_)) | (Some(Accepted), Verdict::Accepted(_)) => {
+            Comparison::AsExpected
+        }
         (Some(Rejected), Verdict::Accepted(_)) | (Some(Accepted), Verdict::Rejected(_)) => Comparison::Unexpected,
     }
 }

@@ -361,7 +361,7 @@ pub enum EndpointTarget {
     Address,
     /// The pod of this name: the slice names it, or the address is its own.
     Pod(String),
-    /// The WorkloadEntry of this name, which the Service selects beside pods (BY-30).
+    /// The `WorkloadEntry` of this name, which the Service selects beside pods (BY-30).
     WorkloadEntry(String),
 }
 
@@ -477,7 +477,7 @@ impl Snapshot {
         }
     }
 
-    /// The workload of an endpoint: its pod, or its WorkloadEntry in the terms of a pod.
+    /// The workload of an endpoint: its pod, or its `WorkloadEntry` in the terms of a pod.
     pub fn workload_of(&self, endpoint: &Endpoint) -> Option<&Pod> {
         match &endpoint.target {
             EndpointTarget::WorkloadEntry(name) => self.workload_entries.get(name).map(|entry| &entry.workload),

@@ -233,7 +233,7 @@ pub fn cases_where(
                 match reason_to_leave_out(service, port, &case) {
                     None => cases.push(case),
                     Some(reason) => {
-                        left_out.push(NotProbed { name: format!("{}:{}", service.name, port.port), reason })
+                        left_out.push(NotProbed { name: format!("{}:{}", service.name, port.port), reason });
                     }
                 }
             }

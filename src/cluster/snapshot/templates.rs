@@ -7,7 +7,7 @@ use crate::cluster::list::{Listing, Meta, Resource, list_if_allowed};
 use crate::domain::injection::PodTemplate;
 use serde::Deserialize;
 
-/// A Deployment, StatefulSet, DaemonSet or Job, as far as its template is concerned.
+/// A Deployment, `StatefulSet`, `DaemonSet` or Job, as far as its template is concerned.
 #[derive(Debug, Deserialize)]
 struct WorkloadShape {
     metadata: Meta,

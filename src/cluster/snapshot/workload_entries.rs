@@ -1,11 +1,11 @@
-//! Converts WorkloadEntries of the API into workloads of the domain, for snapshots.
+//! Converts `WorkloadEntries` of the API into workloads of the domain, for snapshots.
 
 use crate::cluster::list::Meta;
 use crate::domain::mesh::{DataPlane, Pod, PodFacts, WorkloadEntry};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The fields of a WorkloadEntry that are read.
+/// The fields of a `WorkloadEntry` that are read.
 #[derive(Debug, Deserialize)]
 pub(super) struct EntryShape {
     metadata: Meta,
@@ -23,6 +23,9 @@ struct EntrySpec {
     service_account: Option<String>,
 }
 
+/// The label that says whether a workload takes mutual TLS.
+const TLS_MODE: &str = "security.istio.io/tlsMode";
+
 /// Namespace, name and workload of an entry; `None` for one without an address, which has no endpoint.
 pub(super) fn domain_entry(entry: EntryShape) -> Option<(String, String, WorkloadEntry)> {
     let EntryShape { metadata, spec } = entry;
@@ -30,7 +33,6 @@ pub(super) fn domain_entry(entry: EntryShape) -> Option<(String, String, Workloa
     let mut labels = metadata.labels.unwrap_or_default();
     labels.extend(spec.labels.unwrap_or_default());
     // BY-33: an account stands for a proxy, unless the label says otherwise.
-    const TLS_MODE: &str = "security.istio.io/tlsMode";
     let account = spec.service_account.filter(|account| !account.is_empty());
     if account.is_some() {
         labels.entry(TLS_MODE.to_owned()).or_insert_with(|| "istio".to_owned());

@@ -349,6 +349,8 @@ fn services_whose_endpoints_take_no_mutual_tls_get_no_rule() {
     assert_eq!(skipped(excluded), Some(SkipReason::OnlyPlaintext));
 }
 
+type Change<'a> = &'a dyn Fn(&mut Snapshot);
+
 /// A port that takes no mutual TLS gets DISABLE in the rule, and a second run leaves it so.
 #[test]
 fn a_port_without_mutual_tls_is_an_exception_in_the_rule() {
@@ -358,7 +360,7 @@ fn a_port_without_mutual_tls_is_an_exception_in_the_rule() {
         own.ports.insert(9090, Some(MtlsMode::Disable));
         snapshot.policies.peer.push(own);
     };
-    let changes: [(&str, &dyn Fn(&mut Snapshot)); 3] = [
+    let changes: [(&str, Change<'_>); 3] = [
         ("excluded", &|snapshot| web(snapshot).capture = Capture::AllBut(vec![9090])),
         ("disabled", &disabled),
         ("the proxy's own", &|snapshot| {
