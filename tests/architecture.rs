@@ -256,7 +256,7 @@ struct Crate {
 
 /// What a path in the sources names.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+enum Referent {
     /// A path from the root of this crate, without `crate`.
     Own(Vec<String>),
     /// A path that begins with another crate, or with a type in scope.
@@ -280,9 +280,9 @@ impl Crate {
     }
 
     /// What `path` means in the module `from`.
-    fn resolve(&self, from: &[String], path: &[String], depth: usize) -> Target {
+    fn resolve(&self, from: &[String], path: &[String], depth: usize) -> Referent {
         let (first, rest) = path.split_first().expect("a path has a name");
-        let own = |base: &[String]| Target::Own([base, rest].concat());
+        let own = |base: &[String]| Referent::Own([base, rest].concat());
         match first.as_str() {
             "crate" => return own(&[]),
             "self" => return own(from),
@@ -299,14 +299,14 @@ impl Crate {
             return self.resolve(&module, &[&imported, rest].concat(), depth + 1);
         }
         let child = [from, std::slice::from_ref(first)].concat();
-        if self.module(&child).is_some() { own(&child) } else { Target::Other(path.to_vec()) }
+        if self.module(&child).is_some() { own(&child) } else { Referent::Other(path.to_vec()) }
     }
 
-    fn resolve_after_super(&self, parent: &[String], rest: &[String], depth: usize) -> Target {
+    fn resolve_after_super(&self, parent: &[String], rest: &[String], depth: usize) -> Referent {
         if rest[0] == "super" {
             return self.resolve(parent, rest, depth);
         }
-        Target::Own([parent, rest].concat())
+        Referent::Own([parent, rest].concat())
     }
 
     /// The path that `name` stands for in the module `from`, and the module whose `use` says so: `from`, or one whose
@@ -322,7 +322,7 @@ impl Crate {
         }
         imports.iter().filter(|import| import.name.is_none()).find_map(|glob| {
             match self.resolve(from, &glob.reference.path, MAX_IMPORTS) {
-                Target::Own(module) if module != from => self.import(&module, name, depth + 1),
+                Referent::Own(module) if module != from => self.import(&module, name, depth + 1),
                 _ => None,
             }
         })
@@ -339,7 +339,7 @@ impl Crate {
         };
         if !defines(module)
             && let Some((importer, imported)) = self.import(module, name, 0)
-            && let Target::Own(target) = self.resolve(&importer, &imported, 0)
+            && let Referent::Own(target) = self.resolve(&importer, &imported, 0)
         {
             return self.definition(&[&target, &rest[1..]].concat(), depth + 1);
         }
@@ -347,7 +347,7 @@ impl Crate {
     }
 
     /// Each reference with the file that holds it.
-    fn references(&self) -> impl Iterator<Item = (&Module, &Reference, Target)> {
+    fn references(&self) -> impl Iterator<Item = (&Module, &Reference, Referent)> {
         self.modules.values().flat_map(move |(module, collector)| {
             collector
                 .references
@@ -361,7 +361,7 @@ impl Crate {
     fn dependencies(&self) -> BTreeMap<Vec<String>, Dependencies> {
         let mut found: BTreeMap<Vec<String>, Dependencies> = BTreeMap::new();
         for (module, reference, target) in self.references().filter(|(_, reference, _)| !reference.is_test) {
-            let Target::Own(path) = target else { continue };
+            let Referent::Own(path) = target else { continue };
             let definition = self.definition(&path, 0);
             let user = &module.path;
             let common = user.iter().zip(&definition).take_while(|(left, right)| left == right).count();
@@ -456,14 +456,14 @@ fn layer_faults(code: &Crate) -> BTreeSet<String> {
         let file = module.file.as_str();
         let mut fault = |text: String| faults.insert(format!("{file}:{}: {text}", reference.line));
         match target {
-            Target::Own(path) => {
+            Referent::Own(path) => {
                 if let Some((layer, allowed)) = layer(file)
                     && !may_use(layer, allowed, module, &path)
                 {
                     fault(format!("{layer} must not use crate::{}", path.join("::")));
                 }
             }
-            Target::Other(path) => {
+            Referent::Other(path) => {
                 for (restricted, files) in RESTRICTED_PATHS {
                     if is_below(&path, restricted) && !files.iter().any(|prefix| file.starts_with(prefix)) {
                         fault(format!("only {files:?} may mention {restricted}"));

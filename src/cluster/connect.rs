@@ -55,12 +55,12 @@ impl Cluster {
 /// Creates the client; sends no request. A credential plugin is run, and ended if the future is dropped. After a signal,
 /// requests get little time.
 pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Cluster, ClusterError> {
-    let endpoint = endpoint(connection).await?;
-    let proxy = http_proxy::choose(&endpoint.server, endpoint.proxy_url.as_deref(), &connection.proxies)?;
+    let resolved = resolve(connection).await?;
+    let proxy = http_proxy::choose(&resolved.server, resolved.proxy_url.as_deref(), &connection.proxies)?;
     if let (Some(sink), Some(proxy)) = (&connection.trace, &proxy) {
         sink(&format!("connecting through the proxy {}", redacted(proxy)));
     }
-    let mut config = endpoint.config;
+    let mut config = resolved.config;
     config.connect_timeout = Some(connection.request_timeout.unwrap_or(CONNECT_TIMEOUT));
     override_with(&mut config, connection)?;
     let namespace = connection.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -71,9 +71,9 @@ pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Clu
         .with_layer(&headers)
         .with_layer(&Trace(connection.trace.clone()))
         .with_layer(&Deadline { limit: connection.request_timeout, shutdown: shutdown.clone() })
-        .with_layer(&Authorize { credentials: endpoint.credentials, shutdown: shutdown.clone() })
+        .with_layer(&Authorize { credentials: resolved.credentials, shutdown: shutdown.clone() })
         .build();
-    Ok(Cluster { client, namespace, name: redacted(&endpoint.server) })
+    Ok(Cluster { client, namespace, name: redacted(&resolved.server) })
 }
 
 /// The namespace by kubectl's rules, without contact to the cluster: `-n`, the context's, the pod's own, else `default`.
@@ -89,8 +89,8 @@ pub async fn namespace(connection: &Connection) -> Result<String, ClusterError> 
     Ok(namespace.unwrap_or_else(|| "default".to_owned()))
 }
 
-/// Where the API server is, and who asks it.
-struct Endpoint {
+/// The API server, and how to connect and authenticate to it.
+struct ResolvedConnection {
     /// Its URL, without user, password, query and fragment.
     server: Url,
     /// kube's settings for TLS, impersonation and namespace. They contain no credentials but a client certificate, because
@@ -101,7 +101,7 @@ struct Endpoint {
     proxy_url: Option<String>,
 }
 
-async fn endpoint(connection: &Connection) -> Result<Endpoint, ClusterError> {
+async fn resolve(connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     match kubeconfig::load(connection).await? {
         Some(selected) => of_kubeconfig(selected, connection).await,
         // Without a file: an address on the command line, or the pod's own account, as in kubectl.
@@ -112,7 +112,7 @@ async fn endpoint(connection: &Connection) -> Result<Endpoint, ClusterError> {
     }
 }
 
-async fn of_kubeconfig(selected: Selected, connection: &Connection) -> Result<Endpoint, ClusterError> {
+async fn of_kubeconfig(selected: Selected, connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     let Selected { cluster_name, cluster, user_name, user, namespace } = selected;
     let authority = authority(&cluster_name, &cluster, connection).await?;
     let is_insecure = cluster.insecure_skip_tls_verify.unwrap_or_default() || connection.insecure;
@@ -150,11 +150,11 @@ async fn of_kubeconfig(selected: Selected, connection: &Connection) -> Result<En
         config.auth_info.client_certificate_data = Some(BASE64.encode(certificate));
         config.auth_info.client_key_data = Some(BASE64.encode(key).into());
     }
-    Ok(Endpoint { server, config, credentials: identity.credentials, proxy_url: cluster.proxy_url })
+    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: cluster.proxy_url })
 }
 
 /// The server of the command line, without a kubeconfig.
-async fn of_server(server: &str, connection: &Connection) -> Result<Endpoint, ClusterError> {
+async fn of_server(server: &str, connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     let selected = Selected {
         cluster_name: "of --server".to_owned(),
         cluster: kube::config::Cluster { server: Some(server.to_owned()), ..Default::default() },
@@ -166,7 +166,7 @@ async fn of_server(server: &str, connection: &Connection) -> Result<Endpoint, Cl
 }
 
 /// The account of the pod in which this process runs.
-async fn of_pod(connection: &Connection) -> Result<Endpoint, ClusterError> {
+async fn of_pod(connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     let mut config = Config::incluster().map_err(|_| {
         ClusterError::new(
             "no kubeconfig found, and this is no pod of a cluster",
@@ -180,7 +180,7 @@ async fn of_pod(connection: &Connection) -> Result<Endpoint, ClusterError> {
         config.root_cert = Some(certificates(&String::from_utf8_lossy(&authority_file(path).await?)));
         config.root_cert_file = None;
     }
-    Ok(Endpoint { server, config, credentials: identity.credentials, proxy_url: None })
+    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: None })
 }
 
 fn is_set(value: &Value) -> bool {

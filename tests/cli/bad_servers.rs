@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 const SECRET: &str = "sekrit-0123456789";
 
-fn probe(stub: &Stub) -> crate::helpers::Run {
+fn probe(stub: &Stub) -> crate::helpers::CliRun {
     run(&format!("probe boards --server {}", stub.url))
 }
 

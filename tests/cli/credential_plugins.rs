@@ -1,6 +1,6 @@
 //! Credential plugins of the kubeconfig: what they get, what fails, and what ends them.
 
-use crate::helpers::{Run, Stage, command, finish, write};
+use crate::helpers::{CliRun, Stage, command, finish, write};
 use secure_traffic::sandbox::State;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -15,7 +15,7 @@ fn plugin(script: &str) -> Value {
 }
 
 /// Runs `probe` with a kubeconfig of this user; no server listens at its address.
-fn run_as(directory: &Path, user: &Value, arguments: &str) -> Run {
+fn run_as(directory: &Path, user: &Value, arguments: &str) -> CliRun {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "a",
         "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],

@@ -34,7 +34,7 @@ pub(crate) enum Fate {
     Stalled,
 }
 
-type Answer = Response<UnsyncBoxBody<Bytes, Failure>>;
+type ProxyResponse = Response<UnsyncBoxBody<Bytes, Failure>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves the sandbox over plain HTTP with these fates; `fate` gets the request, and how often it was made before.
@@ -68,7 +68,7 @@ pub(crate) fn serve(stage: &Stage, fate: impl Fn(&Method, &str, usize) -> Fate +
     })
 }
 
-async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) -> Result<Answer, Failure> {
+async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) -> Result<ProxyResponse, Failure> {
     if let Fate::Throttled(seconds) = fate {
         let words = Full::from("Too many requests, please try again later.\n").map_err(Into::into).boxed_unsync();
         return Ok(Response::builder().status(429).header("retry-after", seconds).body(words)?);
@@ -106,7 +106,7 @@ async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) ->
     }
 }
 
-fn json(code: u16, body: String) -> Result<Answer, Failure> {
+fn json(code: u16, body: String) -> Result<ProxyResponse, Failure> {
     let body = Full::from(body).map_err(Into::into).boxed_unsync();
     Ok(Response::builder().status(code).header("content-type", "application/json").body(body)?)
 }

@@ -1,6 +1,6 @@
 //! `--check-url`: a URL that is polled during a switch.
 
-use crate::helpers::{Answer, Run, Stage, Stub, assert_harmless, assert_keeps_to_schema, dead_port, run, shows};
+use crate::helpers::{Answer, CliRun, Stage, Stub, assert_harmless, assert_keeps_to_schema, dead_port, run, shows};
 use secure_traffic::sandbox::State;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ fn server(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Stub {
 }
 
 /// A switch of one Service.
-fn switch(stage: &Stage, command: &str, server: &str, options: &str) -> Run {
+fn switch(stage: &Stage, command: &str, server: &str, options: &str) -> CliRun {
     stage.run(&format!("{command} --yes --settle 0 boards --check-url {server} {options}"))
 }
 
@@ -28,7 +28,7 @@ fn written(stage: &Stage) -> String {
 const UNTOUCHED: &str = "1 true";
 
 /// Takes out of a line the number of requests and the length of a failure: both depend on the machine.
-fn line(run: &Run, server: &str) -> String {
+fn line(run: &CliRun, server: &str) -> String {
     let line = run.stderr.lines().find(|line| line.contains(&format!("{server}: "))).unwrap_or_else(|| panic!("{run}"));
     line.replace(server, "URL")
         .split(' ')

@@ -1,4 +1,4 @@
-use crate::helpers::{Run, Stage, command, run, run_with, shows};
+use crate::helpers::{CliRun, Stage, command, run, run_with, shows};
 use secure_traffic::sandbox::State;
 use std::process::{Command, Stdio};
 
@@ -122,7 +122,7 @@ fn cleanup_removes_what_is_left() {
 }
 
 /// What is piped into a reader that leaves after one line.
-fn into_head(arguments: &str) -> Run {
+fn into_head(arguments: &str) -> CliRun {
     let program = command().get_program().to_owned();
     let script = format!("\"$0\" {arguments} | head -n 1; exit \"${{PIPESTATUS[0]}}\"");
     let mut bash = Command::new("bash");

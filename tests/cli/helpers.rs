@@ -13,13 +13,13 @@ use tempfile::TempDir;
 
 /// What one run of the tool came to.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
+pub(crate) struct CliRun {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl fmt::Display for Run {
+impl fmt::Display for CliRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.code.map_or_else(|| "a signal".to_owned(), |code| code.to_string());
         writeln!(f, "exit {code}")?;
@@ -32,7 +32,7 @@ impl fmt::Display for Run {
     }
 }
 
-impl Run {
+impl CliRun {
     /// Both streams.
     pub(crate) fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
@@ -54,7 +54,7 @@ const SERVICES: [&str; 5] = ["app-ui", "boards", "boards-mongodb", "context-scra
 
 /// Asserts that the table on stdout has a row for a port of each Service, with this verdict and mode.
 #[track_caller]
-pub(crate) fn assert_verdicts(run: &Run, verdict: &str, mode: &str) {
+pub(crate) fn assert_verdicts(run: &CliRun, verdict: &str, mode: &str) {
     for service in SERVICES {
         let row = run.stdout.lines().find(|line| line.starts_with(&format!("{service}:")));
         let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().skip(1).take(2).collect();
@@ -65,7 +65,7 @@ pub(crate) fn assert_verdicts(run: &Run, verdict: &str, mode: &str) {
 /// Asserts that stdout reports a result, such as `created`, of the policy and of the rule of each Service, each once.
 /// An empty result stands for the names alone.
 #[track_caller]
-pub(crate) fn assert_objects(run: &Run, result: &str) {
+pub(crate) fn assert_objects(run: &CliRun, result: &str) {
     let rules = SERVICES.map(|service| format!("destinationrule.networking.istio.io/{service}"));
     for object in rules.into_iter().chain(["peerauthentication.security.istio.io/default".to_owned()]) {
         let line = format!("{object} {result}");
@@ -109,9 +109,9 @@ pub(crate) fn command() -> Command {
     command
 }
 
-pub(crate) fn finish(mut command: Command) -> Run {
+pub(crate) fn finish(mut command: Command) -> CliRun {
     let output = command.output().unwrap();
-    Run {
+    CliRun {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
@@ -119,14 +119,14 @@ pub(crate) fn finish(mut command: Command) -> Run {
 }
 
 /// Runs the tool with arguments as a person would type them, divided by blanks.
-pub(crate) fn run(arguments: &str) -> Run {
+pub(crate) fn run(arguments: &str) -> CliRun {
     let mut command = command();
     command.args(arguments.split_whitespace());
     finish(command)
 }
 
 /// The same, argument by argument.
-pub(crate) fn run_with<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
+pub(crate) fn run_with<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> CliRun {
     let mut command = command();
     command.args(arguments);
     finish(command)
@@ -217,7 +217,7 @@ impl Stage {
     }
 
     /// Runs the tool on it.
-    pub(crate) fn run(&self, arguments: &str) -> Run {
+    pub(crate) fn run(&self, arguments: &str) -> CliRun {
         let mut command = self.command();
         command.args(arguments.split_whitespace());
         finish(command)

@@ -1,11 +1,11 @@
 //! Text from a cluster that would move the cursor, recolour the verdict or hide what follows it.
 
-use crate::helpers::{Answer, Run, Stub, assert_harmless, run};
+use crate::helpers::{Answer, CliRun, Stub, assert_harmless, run};
 use serde_json::{Value, json};
 
 const HOSTILE: &str = "x\u{1b}[2K\u{1b}[32mrejected\u{7}\r\u{9b}31m\u{202e}\u{200b}\u{e0041}\u{7f}y##[error]z";
 
-fn assert_shown_without_control_characters(run: &Run) {
+fn assert_shown_without_control_characters(run: &CliRun) {
     assert_harmless(&run.stdout);
     assert_harmless(&run.stderr);
     assert!(run.all().contains("\\u{1b}[2K") || run.all().contains("\\u001b[2K"), "shown, not dropped: {run}");

@@ -1,6 +1,6 @@
 //! Every wait ends with `--timeout` and with a signal, and everything that is read has a limit of size.
 
-use crate::helpers::{Answer, Run, Stage, Stub, finish, run, signal, write};
+use crate::helpers::{Answer, CliRun, Stage, Stub, finish, run, signal, write};
 use secure_traffic::sandbox::State;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn pipe(directory: &Path) -> PathBuf {
 
 /// Runs a command, which must end within ten seconds.
 #[track_caller]
-fn soon(command: Command) -> Run {
+fn soon(command: Command) -> CliRun {
     let begin = Instant::now();
     let run = finish(command);
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}: {run}", begin.elapsed());

@@ -1,4 +1,4 @@
-use crate::helpers::{Run, Stage, run, shows};
+use crate::helpers::{CliRun, Stage, run, shows};
 use secure_traffic::istio::yaml;
 use secure_traffic::sandbox::{Lookalike, State};
 use serde_json::json;
@@ -66,7 +66,7 @@ fn wide_and_per_endpoint() {
 }
 
 /// The lines of a report that give a target and its verdict.
-fn verdicts(run: &Run) -> Vec<&str> {
+fn verdicts(run: &CliRun) -> Vec<&str> {
     run.stdout.lines().filter(|line| !line.starts_with(' ')).collect()
 }
 

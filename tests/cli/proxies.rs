@@ -1,6 +1,6 @@
 //! The tool behind HTTP and SOCKS proxies. The proxies are small servers of this file.
 
-use crate::helpers::{Run, Stage, command, dead_port, finish};
+use crate::helpers::{CliRun, Stage, command, dead_port, finish};
 use secure_traffic::sandbox::State;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -101,7 +101,7 @@ fn join(client: TcpStream, server: TcpStream) {
     let _ = request.join();
 }
 
-fn probe(kubeconfig: &Path, variables: &[(&str, &str)]) -> Run {
+fn probe(kubeconfig: &Path, variables: &[(&str, &str)]) -> CliRun {
     let mut command = command();
     command.env("KUBECONFIG", kubeconfig).envs(variables.iter().copied());
     finish({

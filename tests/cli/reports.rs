@@ -1,7 +1,7 @@
 //! Reports for CI systems, read by what really reads them: an XML parser with the rules of the `JUnit` format, Perl's
 //! TAP harness, a validator of JSON Schema.
 
-use crate::helpers::{Run, Stage, Stub, assert_keeps_to_schema, command, finish, run, shows, signal};
+use crate::helpers::{CliRun, Stage, Stub, assert_keeps_to_schema, command, finish, run, shows, signal};
 use secure_traffic::sandbox::{Lookalike, State};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Runs the tool with a report of each kind, and reads all of them.
 struct Reported {
-    run: Run,
+    run: CliRun,
     /// Names of the cases that are a failure, and of those that are an error.
     junit: (Vec<String>, Vec<String>),
     /// Names of the tests that are not ok.

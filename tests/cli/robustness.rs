@@ -2,7 +2,7 @@
 //! API server that are refused, empty or false.
 
 use crate::faulty_proxy::{Fate, serve, writes};
-use crate::helpers::{Run, Stage, command, signal};
+use crate::helpers::{CliRun, Stage, command, signal};
 use crate::slow_link::{object_names, run};
 use hyper::Method;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
@@ -48,10 +48,10 @@ fn start(stage: &Stage, url: &str, arguments: &str) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn wait(child: Child) -> Run {
+fn wait(child: Child) -> CliRun {
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CliRun { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Which request stops the process that sends it.
@@ -65,8 +65,8 @@ enum StopAt {
 
 /// What came of a run that was stopped while a second one restored.
 struct StoppedRun {
-    stopped: Run,
-    second: Run,
+    stopped: CliRun,
+    second: CliRun,
     /// Policies and rules as the second run left them, and after the first one ended.
     objects: (String, String),
 }

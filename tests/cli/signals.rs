@@ -1,4 +1,4 @@
-use crate::helpers::{Run, Stage, Stub, command, signal};
+use crate::helpers::{CliRun, Stage, Stub, command, signal};
 use futures::StreamExt;
 use kube::api::{WatchEvent, WatchParams};
 use secure_traffic::sandbox::{Lookalike, State};
@@ -9,9 +9,9 @@ pub(crate) fn start(mut command: Command, arguments: &str) -> Child {
     command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-pub(crate) fn end(child: Child) -> Run {
+pub(crate) fn end(child: Child) -> CliRun {
     let output = child.wait_with_output().unwrap();
-    Run {
+    CliRun {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -1,12 +1,12 @@
 //! A server that throttles, and a connection that loses answers: each write is reported, also if its answer is lost.
 
 use crate::faulty_proxy::{Fate, serve, writes};
-use crate::helpers::{Run, Stage, command, finish, shows};
+use crate::helpers::{CliRun, Stage, command, finish, shows};
 use hyper::Method;
 use secure_traffic::sandbox::State;
 use std::time::{Duration, Instant};
 
-pub(crate) fn run(stage: &Stage, url: &str, arguments: &str) -> Run {
+pub(crate) fn run(stage: &Stage, url: &str, arguments: &str) -> CliRun {
     let mut command = command();
     command.args(arguments.split_whitespace()).args(["--server", url, "-n", stage.sandbox.namespace()]);
     finish(command)

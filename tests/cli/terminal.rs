@@ -1,6 +1,6 @@
 //! The tool at a terminal: prompts, signals, closed terminals and closed pipes. `script` (util-linux) makes the terminal.
 
-use crate::helpers::{Run, Stage, command, signal};
+use crate::helpers::{CliRun, Stage, command, signal};
 use crate::signals::{end, start, until_a_probe_runs};
 use assert_cmd::cargo::CommandCargoExt;
 use secure_traffic::sandbox::{Lookalike, State};
@@ -64,11 +64,11 @@ impl Terminal {
     }
 
     /// Waits for the end: the exit code, and all that the screen showed.
-    fn end(mut self) -> Run {
+    fn end(mut self) -> CliRun {
         let mut rest = Vec::new();
         self.script.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
         self.screen.push_str(&String::from_utf8_lossy(&rest));
-        Run { code: self.script.wait().unwrap().code(), stdout: self.screen, stderr: String::new() }
+        CliRun { code: self.script.wait().unwrap().code(), stdout: self.screen, stderr: String::new() }
     }
 }
 
@@ -219,7 +219,7 @@ fn a_watch_that_cannot_print_ends() {
 }
 
 /// Starts a change that waits for old connections, and interrupts that wait.
-fn interrupted_drain(stage: &Stage, arguments: &str) -> Run {
+fn interrupted_drain(stage: &Stage, arguments: &str) -> CliRun {
     let mut switch = start(stage.command(), arguments);
     let mut said = String::new();
     let mut stderr = switch.stderr.take().unwrap();
@@ -233,7 +233,7 @@ fn interrupted_drain(stage: &Stage, arguments: &str) -> Run {
     std::thread::sleep(Duration::from_millis(500));
     signal(switch.id(), "INT");
     stderr.read_to_string(&mut said).unwrap();
-    Run { stderr: said, ..end(switch) }
+    CliRun { stderr: said, ..end(switch) }
 }
 
 #[test]

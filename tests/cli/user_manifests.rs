@@ -1,6 +1,6 @@
 //! `-f`: the user's own manifests.
 
-use crate::helpers::{Run, Stage, assert_verdicts, finish, shows, write};
+use crate::helpers::{CliRun, Stage, assert_verdicts, finish, shows, write};
 use secure_traffic::sandbox::State;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -28,7 +28,7 @@ spec:
     tls: {mode: ISTIO_MUTUAL}
 ";
 
-fn with_stdin(stage: &Stage, arguments: &str, text: &str) -> Run {
+fn with_stdin(stage: &Stage, arguments: &str, text: &str) -> CliRun {
     let mut command = stage.command();
     command.args(arguments.split_whitespace());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -36,7 +36,7 @@ fn with_stdin(stage: &Stage, arguments: &str, text: &str) -> Run {
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CliRun { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::environment::environment;
 use crate::namespace::{Stage, with_namespace};
-use crate::tool::{Kill, Run, assert_evidence, verdict_or_reason};
+use crate::tool::{Kill, LabRun, assert_evidence, verdict_or_reason};
 use crate::workload::{Workload, service};
 use futures::StreamExt;
 use rand::Rng;
@@ -17,7 +17,7 @@ fn kill(number: usize) -> Option<Kill> {
 }
 
 /// A probe's run as one word; one that is no right answer is told by the caller.
-fn outcome(run: &Run, right: &str) -> Result<String, String> {
+fn outcome(run: &LabRun, right: &str) -> Result<String, String> {
     // A signal that came while the process was being set up, or when the work was done, may meet no handler.
     if run.killed && run.stdout.is_empty() && (run.code == 130 || run.code == 143 || run.code == -1) {
         return Ok(if run.code == -1 { "ended before it listened".to_owned() } else { format!("exit {}", run.code) });
@@ -61,7 +61,7 @@ async fn interrupted_probes_leave_no_pod_and_no_wrong_verdict() {
 }
 
 /// The objects that a run says it has written.
-pub(crate) fn said(run: &Run) -> Vec<String> {
+pub(crate) fn said(run: &LabRun) -> Vec<String> {
     let lines = run.stdout.lines().chain(run.stderr.lines());
     let mut names: Vec<String> = lines
         .filter_map(|line| line.strip_suffix(" created").or_else(|| line.strip_suffix(" configured")))

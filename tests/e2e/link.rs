@@ -4,7 +4,7 @@ use crate::environment::environment;
 use crate::interruption::said;
 use crate::namespace::{Stage, with_namespace};
 use crate::restore::{content, journals, populate};
-use crate::tool::Run;
+use crate::tool::LabRun;
 use crate::workload::service;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rand::rngs::StdRng;
@@ -101,7 +101,7 @@ impl Link {
     }
 
     /// Runs the tool with this way to the cluster.
-    async fn run(&self, stage: &Stage, arguments: &[&str]) -> Run {
+    async fn run(&self, stage: &Stage, arguments: &[&str]) -> LabRun {
         let server = format!("https://127.0.0.1:{}", self.port);
         let way = ["--server", server.as_str(), "--tls-server-name", self.host.as_str()];
         stage.tool.run(&[&way, arguments, &LIMITS[..]].concat()).await
@@ -154,7 +154,7 @@ fn changed(before: &[String], now: &[String]) -> Vec<String> {
 
 /// Asserts that a run reports each changed object as written or as without an answer, no other one as written, and how
 /// to restore.
-fn assert_reported(run: &Run, changed: &[String]) {
+fn assert_reported(run: &LabRun, changed: &[String]) {
     let reported: Vec<String> = said(run);
     let unanswered: String = run.stderr.lines().filter(|line| line.contains("got no answer")).collect();
     for name in changed {

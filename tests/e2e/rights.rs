@@ -1,7 +1,7 @@
 //! The Roles that `rbac` prints are enough, and none of their rights is too much.
 
 use crate::namespace::{Stage, policy, with_namespace};
-use crate::tool::{Run, Tool};
+use crate::tool::{LabRun, Tool};
 use crate::workload::{Workload, service};
 use futures::FutureExt;
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -99,7 +99,7 @@ impl Granted {
     }
 }
 
-async fn run(tool: &Tool, token: &str, arguments: &[&str]) -> Run {
+async fn run(tool: &Tool, token: &str, arguments: &[&str]) -> LabRun {
     tool.run(&[&["--token", token], arguments].concat()).await
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Kill {
 
 /// What a run left.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct LabRun {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -36,12 +36,12 @@ impl Tool {
     }
 
     /// Runs it to its end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> LabRun {
         self.run_and_kill(arguments, None).await
     }
 
     /// Runs it, with a signal on the way.
-    pub(crate) async fn run_and_kill(&self, arguments: &[&str], kill: Option<Kill>) -> Run {
+    pub(crate) async fn run_and_kill(&self, arguments: &[&str], kill: Option<Kill>) -> LabRun {
         let started = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_secure-traffic"));
         command.env_remove("KUBECONFIG").env_remove("SECURE_TRAFFIC_IMAGE").env("CI", "1");
@@ -54,14 +54,14 @@ impl Tool {
         if let Some(kill) = kill {
             tokio::select! {
                 biased;
-                output = &mut output => return Run::new(output.unwrap(), started, false),
+                output = &mut output => return LabRun::new(output.unwrap(), started, false),
                 () = tokio::time::sleep(kill.after) => {}
             }
             // Nobody has waited for the child yet, so the id is still its own.
             killed = Command::new("kill").args([&format!("-{}", kill.signal), &id]).status().await.unwrap().success();
         }
         let output = tokio::time::timeout(Duration::from_mins(3), output).await.expect("it ends in three minutes");
-        Run::new(output.unwrap(), started, killed)
+        LabRun::new(output.unwrap(), started, killed)
     }
 
     /// Probes and reads the report.
@@ -71,7 +71,7 @@ impl Tool {
     }
 }
 
-impl Run {
+impl LabRun {
     fn new(output: std::process::Output, started: Instant, killed: bool) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -97,7 +97,7 @@ impl Run {
     }
 }
 
-impl std::fmt::Display for Run {
+impl std::fmt::Display for LabRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "exit {} after {:?}\n{}{}", self.code, self.took, self.stdout, self.stderr)
     }
@@ -106,12 +106,12 @@ impl std::fmt::Display for Run {
 /// The JSON report of a probe.
 #[derive(Debug)]
 pub(crate) struct Report {
-    pub(crate) run: Run,
+    pub(crate) run: LabRun,
     pub(crate) json: Value,
 }
 
 impl Report {
-    pub(crate) fn of(run: Run) -> Self {
+    pub(crate) fn of(run: LabRun) -> Self {
         let json = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("no report: {error}\n{run}"));
         Self { run, json }
     }

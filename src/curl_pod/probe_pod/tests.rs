@@ -1,4 +1,4 @@
-//! The life of a probe pod at an API server that misbehaves.
+//! Creates, watches and removes probe pods at an API server that fails in every way.
 
 use super::*;
 use http::{Method, Request, Response, StatusCode};
@@ -7,37 +7,37 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinHandle;
 
-/// What the server answers: a status and its body, a connection that broke, or nothing ever.
-enum Answer {
+/// What the server sends: a status with a body, a text, or a broken connection.
+enum Reply {
     Json(u16, Value),
     Text(String),
     Broken,
 }
 
-/// One request as the server saw it.
+/// One request that the server received.
 #[derive(Debug, Clone)]
 struct Seen {
-    /// `create`, `look`, `watch`, `log` or `delete`.
+    /// `create`, `list`, `watch`, `log` or `delete`.
     what: &'static str,
     query: String,
     body: Value,
 }
 
-/// A server that answers by a script of our own; the number counts the requests of that kind, from 1.
-struct Server {
+/// An API server that answers by a script. The script gets the request and its number among those of its kind, from 1.
+struct ScriptedApi {
     cluster: Cluster,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Server {
+impl Drop for ScriptedApi {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Server {
-    fn new(mut script: impl FnMut(&Seen, usize) -> Answer + Send + 'static) -> Self {
+impl ScriptedApi {
+    fn new(mut script: impl FnMut(&Seen, usize) -> Reply + Send + 'static) -> Self {
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let record = Arc::clone(&seen);
@@ -50,12 +50,12 @@ impl Server {
                     seen.iter().filter(|other| other.what == request.what).count()
                 };
                 let (status, body) = match script(&request, count) {
-                    // The script says which pod is there; the server lists it.
-                    Answer::Json(200, pod) if request.what == "look" => (200, list(&[pod])),
-                    Answer::Json(404, _) if request.what == "look" => (200, list(&[])),
-                    Answer::Json(status, body) => (status, body.to_string()),
-                    Answer::Text(text) => (200, text),
-                    Answer::Broken => {
+                    // The script returns the pod that exists, and the server lists it.
+                    Reply::Json(200, pod) if request.what == "list" => (200, list(&[pod])),
+                    Reply::Json(404, _) if request.what == "list" => (200, list(&[])),
+                    Reply::Json(status, body) => (status, body.to_string()),
+                    Reply::Text(text) => (200, text),
+                    Reply::Broken => {
                         respond.send_error(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
                         continue;
                     }
@@ -84,7 +84,7 @@ async fn read(request: Request<Body>) -> Seen {
         (Method::DELETE, _) => "delete",
         (_, path) if path.ends_with("/log") => "log",
         _ if query.contains("watch=true") => "watch",
-        _ => "look",
+        _ => "list",
     };
     let body = request.into_body().collect_bytes().await.unwrap_or_default();
     Seen { what, query, body: serde_json::from_slice(&body).unwrap_or_default() }
@@ -94,12 +94,12 @@ fn list(pods: &[Value]) -> String {
     json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}).to_string()
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Answer {
+fn status(code: u16, reason: &str, message: &str) -> Reply {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message});
-    Answer::Json(code, body)
+    Reply::Json(code, body)
 }
 
-fn not_found() -> Answer {
+fn not_found() -> Reply {
     status(404, "NotFound", "pods \"secure-traffic-probe\" not found")
 }
 
@@ -141,18 +141,18 @@ fn request() -> PodRequest {
     }
 }
 
-/// What came of the work, and what is left once the removal has ended.
-struct Run<T> {
+/// The result of the work, and the pod that is left after the removal.
+struct Finished<T> {
     result: Result<T, Failure>,
     left_behind: Option<String>,
 }
 
-async fn whole<T>(outcome: PodRun<T>) -> Run<T> {
-    Run { result: outcome.result, left_behind: outcome.removal.confirmed().await }
+async fn whole<T>(outcome: PodRun<T>) -> Finished<T> {
+    Finished { result: outcome.result, left_behind: outcome.removal.confirmed().await }
 }
 
 /// Runs curl to its end and reads a log of two records.
-async fn run(server: &Server) -> Run<String> {
+async fn run(server: &ScriptedApi) -> Finished<String> {
     let work = async |probe: &ProbePod| {
         probe.ended(|| {}).await?;
         probe.log("M", &CURLS).await
@@ -160,32 +160,32 @@ async fn run(server: &Server) -> Run<String> {
     whole(with_pod(&server.cluster, &request(), &[], &Shutdown::never(), work).await).await
 }
 
-/// What a healthy server does once the pod is there: it has ended, its log is whole, it can be removed.
-fn healthy(request: &Seen) -> Answer {
+/// What a healthy server answers: the pod has ended, its log is complete, and it can be deleted.
+fn healthy(request: &Seen) -> Reply {
     match request.what {
-        "create" => Answer::Json(201, running()),
-        "watch" => Answer::Text(event("MODIFIED", &ended())),
-        "log" => Answer::Text("M a\nM b\n".to_owned()),
-        "delete" => Answer::Json(200, ended()),
+        "create" => Reply::Json(201, running()),
+        "watch" => Reply::Text(event("MODIFIED", &ended())),
+        "log" => Reply::Text("M a\nM b\n".to_owned()),
+        "delete" => Reply::Json(200, ended()),
         _ => not_found(),
     }
 }
 
-/// The same server where the pod's end is not known: it is looked at before its deletion too.
-fn healthy_from_outside(request: &Seen, count: usize) -> Answer {
+/// The same server where the pod's end is not known: the pod is also read before its deletion.
+fn healthy_from_outside(request: &Seen, count: usize) -> Reply {
     match request.what {
-        "look" if count == 1 => Answer::Json(200, running()),
+        "list" if count == 1 => Reply::Json(200, running()),
         _ => healthy(request),
     }
 }
 
 #[tokio::test]
 async fn a_pod_is_made_watched_read_and_removed() {
-    let server = Server::new(|request, _| healthy(request));
+    let server = ScriptedApi::new(|request, _| healthy(request));
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "look"]);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "list"]);
     let delete = server.last("delete").body;
     assert_eq!(delete["preconditions"]["uid"], "u-1", "nobody else's pod of that name");
     assert_eq!(delete["gracePeriodSeconds"], 0, "a container that has ended needs no grace");
@@ -195,49 +195,49 @@ async fn a_pod_is_made_watched_read_and_removed() {
 #[tokio::test]
 async fn a_pod_that_exists_already_counts_as_created_if_it_is_as_sent() {
     let mut sent = Value::Null;
-    let server = Server::new(move |request, count| match (request.what, count) {
+    let server = ScriptedApi::new(move |request, count| match (request.what, count) {
         ("create", 1) => status(429, "TooManyRequests", "busy"),
         ("create", _) => {
             sent = request.body.clone();
             status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists")
         }
-        ("look", 1) => {
+        ("list", 1) => {
             let mut pod = running();
             pod["metadata"]["labels"] = sent["metadata"]["labels"].clone();
             pod["spec"] = sent["spec"].clone();
-            Answer::Json(200, pod)
+            Reply::Json(200, pod)
         }
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "create", "look", "watch", "log", "delete", "look"]);
+    assert_eq!(server.seen(), ["create", "create", "list", "watch", "log", "delete", "list"]);
 }
 
 #[tokio::test]
 async fn a_pod_that_exists_already_and_is_another_is_left_alone() {
-    let server = Server::new(|request, _| match request.what {
+    let server = ScriptedApi::new(|request, _| match request.what {
         "create" => status(409, "AlreadyExists", "pods \"secure-traffic-probe\" already exists"),
-        "look" => Answer::Json(200, running()),
+        "list" => Reply::Json(200, running()),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     let Err(Failure::Cluster(error)) = outcome.result else { panic!("{:?}", outcome.result) };
     assert!(error.message.contains("exists already, and is not the one of this run"), "{error}");
-    assert_eq!((outcome.left_behind, server.seen()), (None, vec!["create", "look"]));
+    assert_eq!((outcome.left_behind, server.seen()), (None, vec!["create", "list"]));
 }
 
-/// A request without an answer may have made the pod: it is looked for, and removed.
-async fn removed_after(answer: fn() -> Answer, words: &str) {
+/// A request without an answer may have created the pod, so the pod is looked up and deleted.
+async fn removed_after(answer: fn() -> Reply, words: &str) {
     let mut there = true;
-    let server = Server::new(move |request, _| match request.what {
+    let server = ScriptedApi::new(move |request, _| match request.what {
         "create" => answer(),
         "delete" => {
             there = false;
-            Answer::Json(200, running())
+            Reply::Json(200, running())
         }
-        _ if there => Answer::Json(200, running()),
+        _ if there => Reply::Json(200, running()),
         _ => not_found(),
     });
     let outcome = run(&server).await;
@@ -245,14 +245,14 @@ async fn removed_after(answer: fn() -> Answer, words: &str) {
     assert!(error.message.contains("create pods in namespace \"demo\"") && error.message.contains(words), "{error}");
     assert_eq!(outcome.left_behind, None);
     let seen = server.seen();
-    assert_eq!(&seen[..4], ["create", "look", "delete", "look"], "the request itself is not repeated");
-    assert!(seen[4..].iter().all(|what| *what == "look") && seen.len() > 4, "absent for a while: {seen:?}");
+    assert_eq!(&seen[..4], ["create", "list", "delete", "list"], "the request itself is not repeated");
+    assert!(seen[4..].iter().all(|what| *what == "list") && seen.len() > 4, "absent for a while: {seen:?}");
     assert!(server.last("delete").body["gracePeriodSeconds"].is_null(), "what runs gets the second that it asks for");
 }
 
 #[tokio::test]
 async fn a_pod_made_by_a_request_without_an_answer_is_removed() {
-    removed_after(|| Answer::Broken, "connection reset").await;
+    removed_after(|| Reply::Broken, "connection reset").await;
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn a_pod_made_by_a_request_that_the_server_gave_up_on_is_removed() {
 
 #[tokio::test]
 async fn a_refusal_leaves_nothing_to_look_for() {
-    let server = Server::new(|_, _| {
+    let server = ScriptedApi::new(|_, _| {
         status(
             403,
             "Forbidden",
@@ -273,7 +273,7 @@ async fn a_refusal_leaves_nothing_to_look_for() {
     let outcome = run(&server).await;
     assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::Quota, words)) if words.contains("exceeded quota")));
     assert_eq!(server.seen(), ["create"]);
-    let server = Server::new(|_, _| {
+    let server = ScriptedApi::new(|_, _| {
         let message =
             "pods is forbidden: User \"x\" cannot create resource \"pods\" in API group \"\" in the namespace \"demo\"";
         status(403, "Forbidden", message)
@@ -286,15 +286,15 @@ async fn a_refusal_leaves_nothing_to_look_for() {
 #[tokio::test]
 async fn a_deletion_is_tried_until_it_works() {
     let mut there = true;
-    let server = Server::new(move |request, count| match (request.what, count) {
+    let server = ScriptedApi::new(move |request, count| match (request.what, count) {
         ("delete", 1) => status(500, "InternalError", "etcdserver: leader changed"),
-        ("delete", 2) => Answer::Broken,
+        ("delete", 2) => Reply::Broken,
         ("delete", _) => {
             there = false;
-            Answer::Json(200, ended())
+            Reply::Json(200, ended())
         }
-        ("look", _) if there => Answer::Json(200, ended()),
-        ("look", _) => not_found(),
+        ("list", _) if there => Reply::Json(200, ended()),
+        ("list", _) => not_found(),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
@@ -305,7 +305,7 @@ async fn a_deletion_is_tried_until_it_works() {
 
 #[tokio::test]
 async fn a_pod_that_somebody_put_in_our_place_is_left_alone() {
-    let server = Server::new(|request, _| match request.what {
+    let server = ScriptedApi::new(|request, _| match request.what {
         "delete" => status(409, "Conflict", "Precondition failed: UID in precondition: u-1, UID in object meta: u-2"),
         _ => healthy(request),
     });
@@ -317,25 +317,25 @@ async fn a_pod_that_somebody_put_in_our_place_is_left_alone() {
 #[tokio::test]
 async fn a_watch_that_ends_early_is_begun_anew() {
     let expired = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old resource version"});
-    let server = Server::new(move |request, count| match (request.what, count) {
-        ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
-        ("watch", 2) => Answer::Text(event("ERROR", &expired)),
-        ("watch", 3) => Answer::Text("{\"type\":\"MODIFIED\",\"object\":{\"kind\":".to_owned()),
-        ("look", 1..=3) => Answer::Json(200, running()),
+    let server = ScriptedApi::new(move |request, count| match (request.what, count) {
+        ("watch", 1) => Reply::Text(event("MODIFIED", &running())),
+        ("watch", 2) => Reply::Text(event("ERROR", &expired)),
+        ("watch", 3) => Reply::Text("{\"type\":\"MODIFIED\",\"object\":{\"kind\":".to_owned()),
+        ("list", 1..=3) => Reply::Json(200, running()),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(
         server.seen()[..8],
-        ["create", "watch", "look", "watch", "look", "watch", "look", "watch"],
+        ["create", "watch", "list", "watch", "list", "watch", "list", "watch"],
         "after each early end a look, and a watch from there"
     );
 }
 
 #[tokio::test]
 async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
-    let server = Server::new(|request, _| match request.what {
+    let server = ScriptedApi::new(|request, _| match request.what {
         "watch" => {
             status(403, "Forbidden", "pods is forbidden: User \"x\" cannot watch resource \"pods\" in API group \"\"")
         }
@@ -349,9 +349,9 @@ async fn a_watch_that_is_expired_at_once_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn a_pod_that_somebody_deletes_is_a_finding() {
-    let server = Server::new(|request, _| match request.what {
-        "watch" => Answer::Text(event("DELETED", &running())),
-        "look" => not_found(),
+    let server = ScriptedApi::new(|request, _| match request.what {
+        "watch" => Reply::Text(event("DELETED", &running())),
+        "list" => not_found(),
         _ => healthy(request),
     });
     let outcome = run(&server).await;
@@ -363,23 +363,23 @@ async fn a_pod_that_somebody_deletes_is_a_finding() {
 
 #[tokio::test]
 async fn a_pod_that_admission_changed_is_never_asked() {
-    let server = Server::new(|request, count| {
+    let server = ScriptedApi::new(|request, count| {
         let mut injected = running();
         injected["spec"]["containers"] = json!([{"name": "probe"}, {"name": "istio-proxy"}]);
-        if request.what == "create" { Answer::Json(201, injected) } else { healthy_from_outside(request, count) }
+        if request.what == "create" { Reply::Json(201, injected) } else { healthy_from_outside(request, count) }
     });
     let outcome = run(&server).await;
     assert!(matches!(&outcome.result, Err(Failure::Pod(Reason::ProbeMeshed, _))), "{:?}", outcome.result);
-    assert_eq!(server.seen(), ["create", "look", "delete", "look"]);
+    assert_eq!(server.seen(), ["create", "list", "delete", "list"]);
 }
 
 #[tokio::test]
 async fn a_pod_that_is_captured_later_is_found_out() {
-    let server = Server::new(|request, count| {
+    let server = ScriptedApi::new(|request, count| {
         let mut captured = ended();
         captured["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": "enabled"});
         if request.what == "watch" {
-            Answer::Text(event("MODIFIED", &captured))
+            Reply::Text(event("MODIFIED", &captured))
         } else {
             healthy_from_outside(request, count)
         }
@@ -389,22 +389,22 @@ async fn a_pod_that_is_captured_later_is_found_out() {
     assert_eq!(outcome.left_behind, None);
 }
 
-/// Reads a log of two records as soon as it can be.
-async fn run_early(server: &Server) -> Run<String> {
+/// Reads a log of two records as soon as it is available.
+async fn run_early(server: &ScriptedApi) -> Finished<String> {
     let work = async |probe: &ProbePod| probe.whole_log("M", &CURLS).await;
     whole(with_pod(&server.cluster, &request(), &[], &Shutdown::never(), work).await).await
 }
 
 #[tokio::test]
 async fn a_log_that_is_whole_is_enough_whatever_the_kubelet_knows() {
-    let server = Server::new(|request, _| match request.what {
-        "watch" => Answer::Text(event("MODIFIED", &running())),
+    let server = ScriptedApi::new(|request, _| match request.what {
+        "watch" => Reply::Text(event("MODIFIED", &running())),
         _ => healthy(request),
     });
     let outcome = run_early(&server).await;
     assert_eq!(outcome.result.unwrap(), "M a\nM b");
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "look"]);
+    assert_eq!(server.seen(), ["create", "watch", "log", "delete", "list"]);
     assert!(server.last("log").query.contains("follow=true"), "{}", server.last("log").query);
     assert_eq!(server.last("delete").body["gracePeriodSeconds"], 0, "curl has done all its work");
 }
@@ -412,10 +412,10 @@ async fn a_log_that_is_whole_is_enough_whatever_the_kubelet_knows() {
 #[tokio::test]
 async fn a_log_that_ends_before_its_last_record_is_read_again_after_the_end() {
     for cut in ["", "M a\n", "M a\nM b"] {
-        let server = Server::new(move |request, count| match (request.what, count) {
-            ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
-            ("log", 1) => Answer::Text(cut.to_owned()),
-            ("look", 1) => Answer::Json(200, running()),
+        let server = ScriptedApi::new(move |request, count| match (request.what, count) {
+            ("watch", 1) => Reply::Text(event("MODIFIED", &running())),
+            ("log", 1) => Reply::Text(cut.to_owned()),
+            ("list", 1) => Reply::Json(200, running()),
             _ => healthy(request),
         });
         assert_eq!(run_early(&server).await.result.unwrap(), "M a\nM b", "{cut:?}");
@@ -425,10 +425,10 @@ async fn a_log_that_ends_before_its_last_record_is_read_again_after_the_end() {
 
 #[tokio::test]
 async fn a_log_that_may_not_be_followed_waits_for_the_end_and_is_named() {
-    let server = Server::new(|request, count| match (request.what, count) {
-        ("watch", 1) => Answer::Text(event("MODIFIED", &running())),
+    let server = ScriptedApi::new(|request, count| match (request.what, count) {
+        ("watch", 1) => Reply::Text(event("MODIFIED", &running())),
         ("log", _) => status(403, "Forbidden", "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\""),
-        ("look", 1) => Answer::Json(200, running()),
+        ("list", 1) => Reply::Json(200, running()),
         _ => healthy(request),
     });
     let Err(Failure::Cluster(error)) = run_early(&server).await.result else { panic!("no log, no answer") };
@@ -437,9 +437,9 @@ async fn a_log_that_may_not_be_followed_waits_for_the_end_and_is_named() {
 
 #[tokio::test]
 async fn a_log_that_is_short_at_first_is_read_again() {
-    let server = Server::new(|request, count| match (request.what, count) {
-        ("log", 1) => Answer::Text(String::new()),
-        ("log", 2) => Answer::Text("M a\nother\n".to_owned()),
+    let server = ScriptedApi::new(|request, count| match (request.what, count) {
+        ("log", 1) => Reply::Text(String::new()),
+        ("log", 2) => Reply::Text("M a\nother\n".to_owned()),
         _ => healthy(request),
     });
     assert_eq!(run(&server).await.result.unwrap(), "M a\nM b");
@@ -449,8 +449,8 @@ async fn a_log_that_is_short_at_first_is_read_again() {
 
 #[tokio::test]
 async fn a_log_that_stays_short_is_handed_over_as_it_is() {
-    let server = Server::new(|request, _| match request.what {
-        "log" => Answer::Text("M a\n".to_owned()),
+    let server = ScriptedApi::new(|request, _| match request.what {
+        "log" => Reply::Text("M a\n".to_owned()),
         _ => healthy(request),
     });
     assert_eq!(run(&server).await.result.unwrap(), "M a");
@@ -458,7 +458,7 @@ async fn a_log_that_stays_short_is_handed_over_as_it_is() {
 
 #[tokio::test]
 async fn a_log_that_may_not_be_read_is_named() {
-    let server = Server::new(|request, _| match request.what {
+    let server = ScriptedApi::new(|request, _| match request.what {
         "log" => {
             let message = "pods \"p\" is forbidden: User \"x\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"demo\"";
             status(403, "Forbidden", message)
@@ -475,7 +475,7 @@ async fn a_log_that_may_not_be_read_is_named() {
 #[tokio::test]
 async fn a_signal_ends_the_work_and_removes_the_pod() {
     let (sender, receiver) = tokio::sync::watch::channel(None);
-    let server = Server::new(healthy_from_outside);
+    let server = ScriptedApi::new(healthy_from_outside);
     let work = async |_: &ProbePod| {
         sender.send_replace(Some(Signal::Interrupt));
         std::future::pending::<Result<(), Failure>>().await
@@ -484,7 +484,7 @@ async fn a_signal_ends_the_work_and_removes_the_pod() {
     let outcome = whole(outcome).await;
     assert_eq!(outcome.result.unwrap_err(), Failure::Interrupted(Signal::Interrupt));
     assert_eq!(outcome.left_behind, None);
-    assert_eq!(server.seen(), ["create", "look", "delete", "look"]);
+    assert_eq!(server.seen(), ["create", "list", "delete", "list"]);
 }
 
 #[test]
