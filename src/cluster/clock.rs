@@ -1,22 +1,22 @@
-//! The clock by which a run decides whether its Lease is still valid: it also counts the time in which the machine was
+//! Returns the time by which a run decides whether its Lease is still valid: it includes the time in which the machine was
 //! suspended.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tells the time since an arbitrary moment. Clones tell the same time.
+/// Returns the time since an arbitrary moment. Clones return the same time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Duration + Send + Sync>);
 
 impl Clock {
-    /// The system's clock: `CLOCK_BOOTTIME` on Linux. Elsewhere the monotonic clock, which macOS counts on through a
-    /// suspension.
+    /// The system's clock: `CLOCK_BOOTTIME` on Linux. Elsewhere the monotonic clock, which on macOS advances
+    /// while the machine is suspended.
     pub fn system() -> Self {
         Self(Arc::new(since_boot))
     }
 
-    /// A clock that tells what `now` returns, for tests.
+    /// A clock that returns what `now` returns, for tests.
     pub fn from_fn(now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

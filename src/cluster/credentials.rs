@@ -26,7 +26,7 @@ const FILE_PERIOD: Duration = Duration::from_mins(1);
 /// How long before its expiry a token is renewed.
 const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// Who sends the requests.
+/// The credentials of the user, for requests and for TLS.
 pub(super) struct Identity {
     /// The `Authorization` header.
     pub(super) credentials: Credentials,
@@ -34,12 +34,12 @@ pub(super) struct Identity {
     pub(super) certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Where the `Authorization` header of the requests is from.
+/// The source of the `Authorization` header.
 #[derive(Clone)]
 pub(super) enum Credentials {
-    /// There is none.
+    /// Requests have no such header.
     None,
-    /// It stays the same.
+    /// The header is the same for the whole run.
     Fixed(HeaderValue),
     /// A token in a file that another program renews.
     File(Arc<TokenFile>),
@@ -199,8 +199,8 @@ impl PluginToken {
         Ok(header)
     }
 
-    /// Forgets a token that the server has refused, unless another request has renewed it.
-    async fn forget(&self, refused: &HeaderValue) {
+    /// Discards a token that the server has refused, unless another request has renewed it.
+    async fn discard(&self, refused: &HeaderValue) {
         let mut state = self.state.lock().await;
         if state.as_ref().is_some_and(|(header, _)| header == refused) {
             *state = None;
@@ -277,7 +277,7 @@ where
             if let (Credentials::Plugin(token), Some(header), StatusCode::UNAUTHORIZED) =
                 (&credentials, &header, answer.status())
             {
-                token.forget(header).await;
+                token.discard(header).await;
             }
             Ok(answer)
         })

@@ -183,7 +183,7 @@ mod tests {
     use http_body_util::StreamBody;
     use tokio::sync::watch;
 
-    /// Answers with a head and a body that never comes.
+    /// Answers with a head and a body that never arrives.
     async fn ask(deadline: &Deadline, uri: &str) -> Result<(), BoxError> {
         let stalling = tower::service_fn(async |_: Request<()>| {
             let never = futures::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
@@ -198,7 +198,7 @@ mod tests {
         let deadline = Deadline { limit: Some(Duration::from_secs(3)), shutdown: Shutdown::never() };
         let error = ask(&deadline, "/api/v1/pods?limit=500").await.unwrap_err();
         assert!(error.is::<Elapsed>(), "{error}");
-        // These are silent by their nature.
+        // Responses to these may be silent for any time.
         ask(&deadline, "/api/v1/pods?watch=true&timeoutSeconds=290").await.unwrap();
         ask(&deadline, "/api/v1/namespaces/a/pods/b/log?&container=c&follow=true").await.unwrap();
     }

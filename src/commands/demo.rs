@@ -74,12 +74,12 @@ struct Demo<'a> {
     api_versions: ApiVersions,
     /// The last switch, for [`Action::Restore`].
     last_run: Option<String>,
-    /// The change that is in force and that a later step would have taken back, with the command that undoes it.
+    /// The change that is in force because the step that undoes it did not run, with the command that undoes it.
     left: Option<String>,
 }
 
 impl Demo<'_> {
-    /// Says that the namespace is STRICT already, and asks whether the demo may turn that off and restore it.
+    /// Prints that the namespace is STRICT already, and asks whether the demo may turn that off and restore it.
     async fn may_start_strict(&self) -> error::Result<bool> {
         let printer = self.context.printer;
         let namespace = &self.cluster.namespace;

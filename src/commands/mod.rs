@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use tower::layer::util::Stack;
 
-/// Temporary files and folders that are removed where the process ends without unwinding, at a second signal.
+/// Temporary files and folders that are removed when a second signal ends the process without unwinding.
 #[derive(Debug, Clone, Default)]
 pub struct TemporaryPaths(Arc<Mutex<Vec<PathBuf>>>);
 
@@ -47,7 +47,7 @@ impl TemporaryPaths {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
     }
 
-    /// Removes all of them. What is gone already is no error, and others cannot be reported any more.
+    /// Removes all of them. Errors are ignored: a path may be deleted already, and the process can no longer report others.
     pub fn remove(&self) {
         for path in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -55,7 +55,7 @@ impl TemporaryPaths {
     }
 }
 
-/// What every command needs.
+/// Context of a run, for every command.
 pub struct Context {
     /// Settings of every command.
     pub settings: Settings,

@@ -96,7 +96,7 @@ impl MeshTrafficMonitor {
     }
 
     /// Waits until each target was called, and counts calls from then on. Returns the state of the targets at that
-    /// moment. `Err` says why there is no mesh client.
+    /// moment. `Err` is the reason why there is no mesh client.
     pub async fn started(&self) -> Result<CallSummary, Failure> {
         let mut state = self.state.subscribe();
         // The pod's start has a limit of its own; this one is for a log that stays empty.

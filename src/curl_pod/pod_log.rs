@@ -116,12 +116,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_that_was_cut_off_can_be_asked_again() {
+    async fn a_log_that_was_cut_off_can_be_polled_again() {
         let mut lines = lines(&b"MARK 1\n"[..]);
-        let mut asked = Vec::new();
+        let mut polled = Vec::new();
         for _ in 0..4 {
-            asked.push(lines.next().await);
+            polled.push(lines.next().await);
         }
-        assert_eq!(asked, [Some("MARK 1".to_owned()), None, None, None]);
+        assert_eq!(polled, [Some("MARK 1".to_owned()), None, None, None]);
     }
 }

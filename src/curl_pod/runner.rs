@@ -260,13 +260,13 @@ mod tests {
     use crate::domain::testing::case_with_path;
 
     fn case(endpoints: usize, path: usize) -> Case {
-        let one = case_with_path();
-        let endpoints = vec![one.endpoints[0].clone(); endpoints];
-        Case { path: "a".repeat(path), host: "web.shop.svc".into(), endpoints, ..one }
+        let template = case_with_path();
+        let endpoints = vec![template.endpoints[0].clone(); endpoints];
+        Case { path: "a".repeat(path), host: "web.shop.svc".into(), endpoints, ..template }
     }
 
     #[test]
-    fn a_pod_is_asked_no_more_than_it_holds_and_every_case_once() {
+    fn a_pod_requests_no_more_than_it_can_hold_and_every_case_once() {
         let limits = CurlLimits::default();
         let parts = |cases: &[Case]| chunks(cases, limits).map(|part| part.len()).collect::<Vec<_>>();
         assert_eq!(parts(&[]), [0; 0]);

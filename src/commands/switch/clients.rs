@@ -1,4 +1,5 @@
-//! Clients of the mesh: whether their sidecars have loaded new rules, and whether their old connections have ended.
+//! Waits for clients of the mesh during a switch: until their sidecars have loaded new rules, and until their old
+//! connections have ended.
 
 use super::SwitchRun;
 use super::goal::Planned;
@@ -22,9 +23,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// Istio's default `drainDuration`.
 const DRAIN: Duration = Duration::from_secs(45);
 
-/// Whether the mesh may follow a phase now.
+/// Whether the next phase may follow.
 pub(super) enum Settled {
-    /// The sidecars have loaded the rules, or had their time.
+    /// The sidecars have loaded the rules, or the time for them has passed.
     Done,
     /// The sidecars have not loaded the rules in time, and the next phase would break their calls.
     NotLoaded(String),
@@ -40,8 +41,8 @@ pub(super) fn expected(run: &SwitchRun<'_>, planned: &Planned) -> Vec<(String, E
     client_config::clients(&planned.state.snapshot, &planned.plan, QUERIED)
 }
 
-/// Gives the mesh time after a phase whose effect is not seen from outside: until the sidecars of `clients` have loaded
-/// the rules, or `--settle` where they cannot be queried.
+/// Waits after a phase whose effect cannot be seen from outside: until the sidecars of `clients` have loaded the rules, or
+/// for `--settle` if they cannot be queried.
 pub(super) async fn settle(
     run: &SwitchRun<'_>,
     planned: &Planned,

@@ -1,4 +1,4 @@
-//! The question before a switch writes.
+//! Prints the changes and asks for confirmation before a switch writes.
 
 use super::{SwitchRun, goal::Planned};
 use crate::domain::plan::Change;
@@ -8,7 +8,7 @@ use crate::report::plan as plan_report;
 use crate::report::plural::count;
 use crate::ui::confirm::{self, Confirmation};
 
-/// Prints every change and asks for confirmation; `false` where the answer is no. Without a terminal, `--yes` is
+/// Prints every change and asks for confirmation. Returns `false` if the answer is no. Without a terminal, `--yes` is
 /// required. A plan without writes needs no confirmation.
 pub(super) async fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<bool> {
     if !planned.plan.has_writes() {

@@ -1,4 +1,4 @@
-//! The front-door watch: each `--check-url` is requested once before the first write, and then until the run ends.
+//! Requests each `--check-url` once before the first write of a switch, and then repeatedly until the run ends.
 
 use super::SwitchRun;
 use crate::error::{self, Error};
@@ -19,7 +19,7 @@ pub(super) enum FrontDoorWatch {
     },
 }
 
-/// What the polling came to.
+/// The result of the polling.
 pub(super) struct FrontDoorOutcome {
     pub(super) status: ExitStatus,
     /// Whether a URL that answered before the change is down.

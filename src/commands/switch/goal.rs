@@ -1,4 +1,4 @@
-//! What a switch is for, and the plan that follows from it and from the state of the namespace.
+//! Reads the goal of a switch from settings, manifests or journals, and plans it for the state of the namespace.
 
 use super::super::manifests::{self, Manifest};
 use super::SwitchRun;
@@ -57,7 +57,8 @@ impl UserManifests {
         let mut objects: Vec<(ObjectKind, Value)> = Vec::new();
         let mut names = BTreeSet::new();
         for Manifest { place, object } in read {
-            let (kind, name) = manifest::identity(apis, namespace, &object).map_err(|words| usage(&place, words))?;
+            let (kind, name) =
+                manifest::identity(apis, namespace, &object).map_err(|message| usage(&place, message))?;
             if !names.insert((kind, name.clone())) {
                 return Err(usage(&place, format!("{name:?} is there twice")).into());
             }

@@ -1,4 +1,5 @@
-//! The mesh-traffic monitor of a switch: in-mesh calls that succeeded before the first write must succeed after the last.
+//! Runs the mesh-traffic monitor of a switch: in-mesh calls that succeeded before the first write must succeed after the
+//! last one.
 
 use super::SwitchRun;
 use super::goal::Planned;
@@ -21,7 +22,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 pub(super) enum MeshCalls {
     /// No in-mesh call is made: the run proves nothing, writes nothing, or has no target in the mesh.
     NotMonitored,
-    /// The pod starts, while the run goes on.
+    /// The pod starts; the run does not wait for it yet.
     Starting(MeshTrafficMonitor),
     /// Every target was called; from now on each failure counts.
     Counting(MeshTrafficMonitor),
@@ -30,7 +31,7 @@ pub(super) enum MeshCalls {
 }
 
 impl MeshCalls {
-    /// Starts the pod, which takes its time: the sidecar has to start first.
+    /// Creates the pod and does not wait for its start, which takes seconds because the sidecar starts first.
     pub(super) fn start(run: &SwitchRun<'_>, planned: &Planned) -> Self {
         let settings = run.settings;
         if !settings.verify || !planned.plan.has_writes() {
@@ -134,7 +135,7 @@ impl MeshCalls {
         }
     }
 
-    /// Ends the calls. The removal of the pod goes on by itself.
+    /// Ends the calls. The removal of the pod continues in the background.
     pub(super) async fn finish(self) -> Option<Removal> {
         match self {
             Self::NotMonitored => None,
@@ -143,7 +144,7 @@ impl MeshCalls {
     }
 }
 
-/// Waits until it is known of every target whether it is reached; the text names those that are lost.
+/// Waits until the monitor knows for every target whether calls succeed. Returns a text that names the lost targets.
 async fn lost_calls(run: &SwitchRun<'_>, monitor: &MeshTrafficMonitor) -> Option<String> {
     run.context.progress.begin("waiting for the calls in the mesh", None);
     let health = monitor.settled().await;

@@ -49,7 +49,7 @@ enum PhaseEnd {
     },
 }
 
-/// What the phases of a run came to.
+/// The result of all phases of a run.
 pub(super) enum Written {
     /// Every change is made, and nothing shows that it is not in force.
     Done,
@@ -69,7 +69,7 @@ pub(super) async fn write_all(
         PhaseEnd::NotInForce(reason) => Written::NotInForce(reason),
         PhaseEnd::NotLoaded(message) => return Err(Error::Inconclusive(message)),
         PhaseEnd::Replan { reason, not_in_force } => {
-            // What is written already may still be on its way to the proxies.
+            // The proxies may not have received the earlier writes yet.
             if run.settings.verify && !parts.writer.ledger().written().is_empty() {
                 let settle = tokio::time::sleep(run.settings.settle);
                 run.context.shutdown.race(settle).await?;
@@ -290,14 +290,14 @@ impl<'a> EnforcementWatch<'a> {
         Ok(not_in_force.map_or(PhaseEnd::Done, PhaseEnd::NotInForce))
     }
 
-    /// Whether the phase's effect is seen from outside: plaintext is refused from then on, or accepted. Of a policy that
-    /// passes PERMISSIVE, only one of the two steps is.
+    /// Whether the phase has an effect that can be seen from outside: plaintext is refused from then on, or accepted. If a
+    /// policy changes in two steps, through PERMISSIVE, only one of them has such an effect.
     fn is_shown(&self, phase: &Phase) -> bool {
         let mode = phase.changes.iter().find_map(Change::mode);
         mode.is_some_and(|mode| ExpectedAnswer::from(mode) == self.expected)
     }
 
-    /// A phase whose effect is not seen gets time, so that the next phase finds a mesh that follows it.
+    /// Waits after a phase whose effect cannot be seen from outside, so that the mesh follows it before the next phase.
     async fn settle(
         &mut self,
         run: &SwitchRun<'_>,
@@ -315,8 +315,8 @@ impl<'a> EnforcementWatch<'a> {
         }
     }
 
-    /// Waits until every endpoint follows the policy; the text says where it is not in force in time. Where the samples
-    /// of an endpoint show nothing, what its sidecar has loaded decides.
+    /// Waits until every endpoint follows the policy. Returns a text that names the endpoints that do not in time. If the
+    /// samples of an endpoint show nothing, what its sidecar has loaded decides.
     async fn wait(&mut self, run: &SwitchRun<'_>) -> Result<Option<String>, Failure> {
         run.context.progress.begin("waiting until the policy is in force", None);
         self.tracker.restart();

@@ -1,4 +1,4 @@
-//! The proof of a switch: a probe from outside the mesh on every target.
+//! Proves the result of a switch by a probe of every target from outside the mesh.
 
 use super::super::probe_run::{MeshClient, ProbeRun, print_expectation, render};
 use super::SwitchRun;

@@ -1,4 +1,4 @@
-//! The results of a switch on stdout, in kubectl's form.
+//! Prints the results of a switch on stdout, in kubectl's form.
 
 use super::SwitchRun;
 use super::checks::{check_findings, validate};
@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 /// Passes every write so far to the reports.
 pub(super) fn record_writes(run: &SwitchRun<'_>, writer: &Writer<'_>) {
     let written = writer.ledger().written();
-    let named: Vec<_> = written.into_iter().map(|one| (one.title, one.word)).collect();
+    let named: Vec<_> = written.into_iter().map(|write| (write.title, write.word)).collect();
     run.context.reports.add_changes(&named);
 }
 
@@ -55,15 +55,15 @@ impl ResultOutput {
 pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) -> error::Result<()> {
     record_writes(run, writer);
     // An object that is written twice was created if its first write created it.
-    let mut words: BTreeMap<String, &'static str> = BTreeMap::new();
-    for one in writer.ledger().written() {
-        words.entry(one.title).and_modify(|word| *word = later(word, one.word)).or_insert(one.word);
+    let mut printed: BTreeMap<String, &'static str> = BTreeMap::new();
+    for write in writer.ledger().written() {
+        printed.entry(write.title).and_modify(|word| *word = later(word, write.word)).or_insert(write.word);
     }
     let object = |change: Change| planned.state.find(change.kind(), change.name()).cloned();
     let text = render(run, planned.plan.changes().filter_map(object), || {
         result_lines(run, planned, "", |name, planned_word| {
             // After a second plan, nothing may be left to do for an object that the first one wrote.
-            words.get(name).copied().or((planned_word == "unchanged").then_some("unchanged"))
+            printed.get(name).copied().or((planned_word == "unchanged").then_some("unchanged"))
         })
     })?;
     run.output.print(run.context.printer, &text);
@@ -74,7 +74,7 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
 pub(super) async fn dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
     run.context.reports.mark_dry_run();
     let applied = validate(run, planned, &planned.plan.writes()).await?;
-    let objects = applied.into_iter().filter_map(|one| one.result.ok());
+    let objects = applied.into_iter().filter_map(|change| change.result.ok());
     let lines = || result_lines(run, planned, " (server dry run)", |_, planned_word| Some(planned_word));
     run.context.printer.result(&render(run, objects, lines)?)?;
     check_findings(run, planned).await?;
@@ -94,7 +94,8 @@ fn render(
     })
 }
 
-/// One line for each object of the plan for which `word` has one, given its name and the word of its planned action.
+/// One line for each object of the plan for which `word` returns kubectl's word for the action; `word` gets the object's
+/// name and the word for the planned action.
 fn result_lines(
     run: &SwitchRun<'_>,
     planned: &Planned,
@@ -115,7 +116,7 @@ fn result_lines(
     text
 }
 
-/// The word for an object that was written twice.
+/// kubectl's word for an object that was written twice.
 fn later(first: &'static str, second: &'static str) -> &'static str {
     if first == "created" && second == "configured" { first } else { second }
 }

@@ -1,4 +1,5 @@
-//! A run that does not end as it should: reported with the next command, and rolled back where the settings say so.
+//! Handles a run that fails after its first write: reports the next command, and rolls the run back if the settings
+//! request it.
 
 use super::goal::{Goal, Planned, restoration};
 use super::parts::Parts;
@@ -15,7 +16,7 @@ use crate::report::plural::count;
 use crate::settings::Rollback;
 use crate::signal::Signal;
 
-/// Reports what was written before `error` ended the run, and rolls it back where the settings say so.
+/// Reports what was written before `error` ended the run, and rolls it back if the settings request it.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
     let is_lock_lost = parts.writer.check_lock().is_err();
     report_unfinished(run, planned, parts, is_lock_lost);
@@ -25,7 +26,8 @@ pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mu
     results::record_writes(run, &parts.writer);
 }
 
-/// Every change is made, but the proof was interrupted (`is_cut_short`), is not as expected, or calls are lost.
+/// Handles a run whose changes are all made, but whose proof was interrupted (`is_cut_short`) or is not as expected, or
+/// which lost calls.
 pub(super) async fn not_proven(
     run: &SwitchRun<'_>,
     planned: &Planned,
@@ -51,8 +53,8 @@ pub(super) async fn not_proven(
     run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
 }
 
-/// `--wait-drain`, after the proof. Where the wait is cut short or old connections remain, the run is rolled back as after
-/// any other failure, or says what is in force.
+/// `--wait-drain`, after the proof. If the wait is interrupted or old connections remain, the run is rolled back as after
+/// any other failure, or it reports what is in force.
 pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>) -> Result<ExitStatus, Signal> {
     let drained = clients::drain(run, planned).await;
     if matches!(drained, Ok(ExitStatus::Success)) {

@@ -1,4 +1,4 @@
-//! Writes whose answer did not arrive: looked up in the cluster, and never reported as not made.
+//! Looks up writes whose answer did not arrive, and never reports them as not made.
 
 use super::SwitchRun;
 use super::goal::Planned;
@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Limit for each look-up: the connection to the cluster has failed already.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Waits for the last answers, looks up the writes that got none, and reports those that stay unknown. An object that is
-/// as its change leaves it was written. One that is not may still be written later, so it is not reported as not made.
+/// Waits for the last answers, looks up the writes that got none, and reports those whose result stays unknown. A write
+/// was made if the object is as the change leaves it. Otherwise it may still be made later.
 pub(super) async fn recheck(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) {
     writer.finish().await;
     let ledger = writer.ledger();

@@ -1,4 +1,4 @@
-//! Statuses as a kubelet was seen to write them, and refusals as an API server was seen to word them.
+//! Tables of statuses that a kubelet wrote, and of errors that an API server returned.
 
 use super::*;
 use kube::core::Status;
@@ -9,13 +9,13 @@ fn pod_with(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
 }
 
-/// `waiting`, `running`, `ended 56` or `image-pull: words`.
+/// `waiting`, `running`, `ended 56` or `image-pull: message`.
 fn word(progress: &PodProgress) -> String {
     match progress {
         PodProgress::Waiting => "waiting".to_owned(),
         PodProgress::Running => "running".to_owned(),
         PodProgress::Ended(terminated) => format!("ended {}", terminated.exit_code),
-        PodProgress::Stuck(reason, words) => format!("{reason}: {words}"),
+        PodProgress::Stuck(reason, message) => format!("{reason}: {message}"),
     }
 }
 

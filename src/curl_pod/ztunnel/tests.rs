@@ -1,4 +1,4 @@
-//! ztunnel's account, read from an API server with canned answers.
+//! Reads ztunnel's log from an API server with fixed answers.
 
 use super::*;
 use crate::domain::effective::Effective;
@@ -19,7 +19,7 @@ fn pod(name: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}})
 }
 
-/// A cluster with one ambient pod, on whose node this ztunnel writes this log, or may not be read.
+/// A cluster with one ambient pod, whose node's ztunnel has this log; without one, the log may not be read.
 fn cluster(log: Option<&'static str>) -> Cluster {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
