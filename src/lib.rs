@@ -19,12 +19,14 @@ pub mod error;
 pub mod exit;
 pub mod http_client;
 pub mod istio;
+pub mod program;
 pub mod progress;
 pub mod report;
 pub mod sandbox;
 pub mod sanitize;
 pub mod settings;
 pub mod signal;
+pub mod temporary_folder;
 pub mod ui;
 
 use clap::FromArgMatches;
@@ -86,6 +88,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 
 async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> error::Result<ExitStatus> {
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
+    temporary_folder::sweep();
     let command = cli.command;
     let is_watch = match &command {
         Command::Status(args) => args.watch,

@@ -2,6 +2,7 @@
 //! and output may contain secrets, so no error contains them.
 
 use super::error::ClusterError;
+use crate::program::{Program, Scope};
 use jiff::Timestamp;
 use kube::config::{ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
@@ -9,17 +10,13 @@ use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 const GROUP: &str = "client.authentication.k8s.io";
 
 /// The largest output of a plugin, in bytes.
 const LARGEST_OUTPUT: u64 = 1024 * 1024;
-
-/// Time for a plugin to end by itself after SIGTERM.
-const GRACE: Duration = Duration::from_millis(250);
 
 /// A plugin and what it is run with.
 pub(super) struct ExecPlugin {
@@ -77,7 +74,7 @@ impl ExecPlugin {
         let is_interactive = self.is_interactive(std::io::stdin().is_terminal())?;
         let mut running = self.start(is_interactive)?;
         let mut output = Vec::new();
-        if let Some(stdout) = running.child.stdout.take() {
+        if let Some(stdout) = running.stdout() {
             let read = stdout.take(LARGEST_OUTPUT + 1).read_to_end(&mut output).await;
             read.map_err(|error| self.failed(&format!("its output could not be read: {error}")))?;
         }
@@ -102,7 +99,7 @@ impl ExecPlugin {
         }
     }
 
-    fn start(&self, is_interactive: bool) -> Result<Running, ClusterError> {
+    fn start(&self, is_interactive: bool) -> Result<Program, ClusterError> {
         let mut info = json!({
             "apiVersion": self.api_version, "kind": "ExecCredential", "spec": {"interactive": is_interactive},
         });
@@ -115,13 +112,8 @@ impl ExecPlugin {
         command.stdin(if is_interactive { Stdio::inherit() } else { Stdio::null() });
         // The standard error is for the user at the terminal, as in kubectl.
         command.stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
-        // Only the terminal's foreground group may read from it, so an interactive plugin stays in this process's group.
-        #[cfg(unix)]
-        if !is_interactive {
-            command.process_group(0);
-        }
-        match command.spawn() {
-            Ok(child) => Ok(Running { child, leads_a_group: !is_interactive, has_ended: false }),
+        match Program::start(command, if is_interactive { Scope::Descendants } else { Scope::Group }) {
+            Ok(program) => Ok(program),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ClusterError::new(
                 format!("the credential plugin {:?} is not installed", self.name),
                 self.install_hint.clone().unwrap_or_else(|| "install it, or log in in another way".to_owned()),
@@ -142,46 +134,6 @@ fn ending(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("exit status {code}"),
         None => "a signal ended it".to_owned(),
-    }
-}
-
-/// A plugin that is ended on drop, with its children where it leads a process group.
-struct Running {
-    child: Child,
-    leads_a_group: bool,
-    has_ended: bool,
-}
-
-impl Running {
-    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
-        let status = self.child.wait().await?;
-        self.has_ended = true;
-        Ok(status)
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Running {
-    fn drop(&mut self) {
-        use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-        if self.has_ended {
-            return;
-        }
-        let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return };
-        // An error means that the process has ended already.
-        let send = |signal| {
-            let _ = if self.leads_a_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
-        };
-        send(Signal::TERM);
-        let start = Instant::now();
-        while start.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if self.leads_a_group {
-            let _ = kill_process_group(pid, Signal::KILL);
-        } else {
-            let _ = self.child.start_kill();
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chooses the proxy for the connection to the API server by kubectl's rules, and connects through it.
+//! Chooses the proxy for a connection by kubectl's rules, and connects to the API server through it.
 
 use super::error::ClusterError;
 use crate::domain::address::redacted;
@@ -23,11 +23,7 @@ pub struct ProxyVariables {
 /// The proxy for a server, with the rules of client-go and of Go's `httpproxy`. `proxy_url` is the field of the cluster in
 /// the kubeconfig: it applies to every server, whatever `NO_PROXY` says. The variables apply to neither loopback addresses
 /// nor what `NO_PROXY` names.
-pub(super) fn choose(
-    server: &Url,
-    proxy_url: Option<&str>,
-    variables: &ProxyVariables,
-) -> Result<Option<Url>, ClusterError> {
+pub fn choose(server: &Url, proxy_url: Option<&str>, variables: &ProxyVariables) -> Result<Option<Url>, ClusterError> {
     if let Some(text) = proxy_url.filter(|text| !text.is_empty()) {
         return parse(text, "proxy-url of the kubeconfig").map(Some);
     }

@@ -97,7 +97,8 @@ pub async fn read_traffic(
     namespace: &str,
 ) -> error::Result<Option<BTreeMap<String, Vec<Observed>>>> {
     let Some(source) = &settings.prometheus else { return Ok(None) };
-    context.read(prometheus::plaintext(&source.url, namespace, source.since)).await.map(Some)
+    let proxies = &context.settings.connection.proxies;
+    context.read(prometheus::plaintext(&source.url, namespace, source.since, proxies)).await.map(Some)
 }
 
 /// Removes findings that the user ignores.

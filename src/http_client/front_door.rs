@@ -1,7 +1,9 @@
 //! `--check-url`: requests URLs of the application as its users do, once before a change and continuously during it.
 
+use super::client;
 use super::prometheus::cause;
 use crate::cluster::error::ClusterError;
+use crate::cluster::http_proxy::ProxyVariables;
 use crate::domain::front_door::{FrontDoorSample, FrontDoorStats, FrontDoorSummary};
 use reqwest::{Client, Response, Url, header, redirect};
 use std::time::Duration;
@@ -16,42 +18,44 @@ const PACE: Duration = Duration::from_millis(250);
 /// Most bytes of a body that are read.
 const MAX_BODY: usize = 64 << 10;
 
-/// The URLs of a run, with their client.
+/// The URLs of a run, with their clients.
 #[derive(Debug)]
 pub struct FrontDoors {
-    client: Client,
-    urls: Vec<Url>,
+    doors: Vec<(Client, Url)>,
 }
 
 impl FrontDoors {
-    /// Creates the client. Every request has a connection of its own, because a connection from before the change survives
+    /// Creates the clients. Every request has a connection of its own, because a connection from before the change survives
     /// it. Redirects are not followed, because they lead to other URLs.
-    pub fn new(urls: &[Url]) -> Result<Self, ClusterError> {
-        let client = Client::builder()
-            .timeout(TIMEOUT)
-            .pool_max_idle_per_host(0)
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("secure-traffic/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClusterError {
-                message: format!("no front door can be asked: {}", cause(&error)),
-                hint: None,
-            })?;
-        Ok(Self { client, urls: urls.to_vec() })
+    pub fn new(urls: &[Url], proxies: &ProxyVariables) -> Result<Self, ClusterError> {
+        let door = |url: &Url| {
+            let client = client::builder(url, proxies)?
+                .timeout(TIMEOUT)
+                .pool_max_idle_per_host(0)
+                .redirect(redirect::Policy::none())
+                .user_agent(concat!("secure-traffic/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|error| ClusterError {
+                    message: format!("no front door can be asked: {}", cause(&error)),
+                    hint: None,
+                })?;
+            Ok((client, url.clone()))
+        };
+        Ok(Self { doors: urls.iter().map(door).collect::<Result<_, ClusterError>>()? })
     }
 
     /// Requests each URL once. An error is the reason why there was no response.
     pub async fn request(&self) -> Vec<Result<(), String>> {
-        futures::future::join_all(self.urls.iter().map(|url| request(&self.client, url))).await
+        futures::future::join_all(self.doors.iter().map(|(client, url)| request(client, url))).await
     }
 
     /// Requests each URL continuously in the background, until the watch is finished or dropped.
     pub fn start(self) -> FrontDoorWatch {
         let start = Instant::now();
         let mut tasks = JoinSet::new();
-        let stats = self.urls.into_iter().map(|url| {
+        let stats = self.doors.into_iter().map(|(client, url)| {
             let (sender, stats) = watch::channel(FrontDoorStats::default());
-            tasks.spawn(poll(self.client.clone(), url, start, sender));
+            tasks.spawn(poll(client, url, start, sender));
             stats
         });
         FrontDoorWatch { start, stats: stats.collect(), _tasks: tasks }
@@ -85,13 +89,6 @@ impl FrontDoorWatch {
     pub fn finish(self) -> Vec<FrontDoorSummary> {
         self.stats.iter().map(|stats| stats.borrow().summary()).collect()
     }
-}
-
-/// The URL without its query, which may contain a secret.
-pub fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.into()
 }
 
 async fn poll(client: Client, url: Url, start: Instant, stats: watch::Sender<FrontDoorStats>) {

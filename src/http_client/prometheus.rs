@@ -1,7 +1,9 @@
 //! Reads from Prometheus which clients sent plaintext, by Istio's metrics. Nothing else shows a client outside the mesh
 //! before it fails.
 
+use super::client;
 use crate::cluster::error::ClusterError;
+use crate::cluster::http_proxy::ProxyVariables;
 use crate::domain::address::redacted;
 use crate::domain::namespace_context::Observed;
 use crate::sanitize::excerpt;
@@ -27,8 +29,9 @@ pub async fn plaintext(
     url: &Url,
     namespace: &str,
     since: Duration,
+    proxies: &ProxyVariables,
 ) -> Result<BTreeMap<String, Vec<Observed>>, ClusterError> {
-    let client = Client::builder().timeout(TIMEOUT).build().map_err(|error| unreachable(url, &error))?;
+    let client = client::builder(url, proxies)?.timeout(TIMEOUT).build().map_err(|error| unreachable(url, &error))?;
     let [http, tcp] = COUNTERS.map(|counter| query(counter, namespace, since));
     let (http, tcp) = futures::try_join!(request(&client, url, &http), request(&client, url, &tcp))?;
     let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
@@ -215,7 +218,7 @@ mod tests {
                 }
             });
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let seen = plaintext(&url, "shop", Duration::from_hours(1)).await.unwrap();
+            let seen = plaintext(&url, "shop", Duration::from_hours(1), &ProxyVariables::default()).await.unwrap();
             let seen: Vec<_> = seen["shop"].iter().map(|seen| (seen.client.as_str(), seen.count)).collect();
             assert_eq!(seen, [("outside/legacy", None)], "{value:?}");
             server.abort();

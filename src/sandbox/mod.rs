@@ -21,7 +21,6 @@ mod curl;
 mod discovery;
 mod fields;
 mod fixtures;
-mod folder;
 mod injection;
 mod log;
 mod mesh;
@@ -46,7 +45,8 @@ pub use fixtures::Lookalike;
 pub use scenario::State;
 pub use serve::Served;
 
-use anyhow::{Result, anyhow};
+use crate::temporary_folder::TemporaryFolder;
+use anyhow::{Context as _, Result, anyhow};
 use app::Stats;
 use fixtures::{DEMO, Installer, Spec};
 use mesh::Network;
@@ -63,7 +63,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tasks::Tasks;
-use tempfile::TempDir;
 use tls::Authority;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -130,7 +129,7 @@ impl Builder {
 
         let network = Arc::new(network);
         tasks.spawn(load(Arc::clone(&store), Arc::clone(&network), stats));
-        let directory = folder::make()?;
+        let directory = TemporaryFolder::new("sandbox").context("a directory for the sandbox's pods")?;
         let node = Arc::new(Node::new(Arc::clone(&store), network, Arc::clone(&tasks), directory.path().to_owned()));
         let api = Api(Arc::new(ApiServer { store, writer, node, catalogue }));
         Ok(Sandbox { api, authority, tasks, directory })
@@ -144,7 +143,7 @@ pub struct Sandbox {
     authority: Authority,
     tasks: Arc<Tasks>,
     /// Directory of the termination messages. The node does not own it, because tasks may hold the node longer.
-    directory: TempDir,
+    directory: TemporaryFolder,
 }
 
 impl Sandbox {

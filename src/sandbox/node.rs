@@ -153,7 +153,9 @@ impl Node {
         own_containers(pod).enumerate().map(|(index, container)| self.spawn(program, pod, index, container)).collect()
     }
 
-    /// Checks the arguments of a container and starts curl without the host's environment.
+    /// Checks the arguments of a container and starts curl without the host's environment. A curl whose parent is killed
+    /// ends at its next output, or at its `--max-time`: the kernel's signal for the death of a parent could be set only by
+    /// unsafe code between `fork` and `exec`.
     fn spawn(&self, program: &Path, pod: &Value, index: usize, container: &Value) -> Result<Container, String> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or("pod");
         let message = self.directory.join(format!("{uid}-{index}"));

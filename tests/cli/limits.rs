@@ -175,6 +175,31 @@ fn a_killed_sandbox_is_swept_by_the_next_one() {
 }
 
 #[test]
+fn the_folder_of_a_killed_command_is_swept_by_any_next_one() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let temporary = tempfile::tempdir().unwrap();
+    let ready = stage.directory.path().join("ready");
+    let script = write(stage.directory.path(), "diff.sh", &format!("touch {}; exec sleep 20", ready.display()));
+    let mut diff = command_in(temporary.path());
+    diff.env("KUBECONFIG", stage.kubeconfig()).env("KUBECTL_EXTERNAL_DIFF", format!("sh {}", script.display()));
+    diff.args(["enable-mtls", "--diff", "boards"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = diff.spawn().unwrap();
+    while !ready.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut next = || {
+        let mut command = command_in(temporary.path());
+        command.args(["completions", "bash"]);
+        assert_eq!(finish(command).code, Some(0));
+        entries(temporary.path()).len()
+    };
+    assert_eq!(next(), 1, "the command is still running");
+    signal(child.id(), "KILL");
+    child.wait().unwrap();
+    assert_eq!(next(), 0);
+}
+
+#[test]
 fn a_second_signal_removes_the_folder_of_the_sandbox() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = served_sandbox(temporary.path());

@@ -1,6 +1,6 @@
 //! The tool behind HTTP and SOCKS proxies. The proxies are small servers of this file.
 
-use crate::helpers::{CliRun, Stage, command, dead_port, finish};
+use crate::helpers::{Answer, CliRun, Stage, Stub, command, dead_port, finish};
 use secure_traffic::sandbox::State;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -168,4 +168,46 @@ fn the_proxies_of_the_environment_do_not_apply_to_loopback_and_no_proxy() {
     assert_eq!(direct.code, Some(4), "{direct}");
     assert!(!direct.stderr.contains("through the proxy"), "{direct}");
     assert!(!through.all().contains("sekrit") && !direct.all().contains("sekrit"), "{through}{direct}");
+}
+
+#[test]
+fn the_urls_of_the_user_are_requested_through_the_same_choice_of_a_proxy() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let door = Stub::new(|_, _| Some(Answer::json(200, &serde_json::json!({}))));
+    // It answers in place of the server, as an HTTP proxy does for http URLs.
+    let proxy = Stub::new(|_, _| Some(Answer::json(200, &serde_json::json!({}))));
+    let enable = |url: &str, proxy: &str, no_proxy: &str| {
+        let mut command = stage.command();
+        command.env("HTTP_PROXY", proxy).env("NO_PROXY", no_proxy);
+        command.args(["enable-mtls", "--yes", "--verify=false", "--check-url", url]);
+        finish(command)
+    };
+    let dead = format!("http://me:sekrit@127.0.0.1:{}", dead_port());
+    for (url, proxy, no_proxy, code) in [
+        (door.url.as_str(), dead.as_str(), "", 0),
+        ("http://shop.invalid/page", proxy.url.as_str(), "", 0),
+        ("http://shop.invalid/page", dead.as_str(), "", 1),
+        ("http://shop.invalid/page", proxy.url.as_str(), ".invalid", 1),
+    ] {
+        let run = enable(url, proxy, no_proxy);
+        assert_eq!(run.code, Some(code), "{url} {no_proxy}: {run}");
+        assert!(!run.all().contains("sekrit"), "{run}");
+        assert_eq!(stage.run("disable-mtls --restore --yes --verify=false").code, Some(0));
+    }
+    assert!(proxy.seen.lock().unwrap().iter().all(|line| line == "GET http://shop.invalid/page"));
+    assert!(door.requests() > 0 && proxy.requests() > 0);
+
+    let prometheus = |url: &str, variable: &str| {
+        let mut command = stage.command();
+        command.env("HTTP_PROXY", variable).args(["status", "--prometheus", url]);
+        finish(command)
+    };
+    let asked = proxy.requests();
+    for (url, variable) in [(door.url.as_str(), dead.as_str()), ("http://prometheus.invalid", proxy.url.as_str())] {
+        // The stubs are no Prometheus, but they are reached.
+        let run = prometheus(url, variable);
+        assert_eq!(run.code, Some(4), "{run}");
+        assert!(run.stderr.contains("and not as a Prometheus does"), "{run}");
+    }
+    assert!(proxy.requests() > asked);
 }

@@ -433,7 +433,7 @@ fn another_program_shows_the_difference() {
     let run = diff("diff -r -N --brief");
     assert_eq!((run.code, run.stdout.lines().count()), (Some(1), 2), "{run}");
     assert!(
-        run.stdout.contains("/LIVE-") && run.stdout.contains("peerauthentication.security.istio.io.default"),
+        run.stdout.contains("/LIVE/") && run.stdout.contains("peerauthentication.security.istio.io.default"),
         "{run}"
     );
     for program in ["no-such-program", "diff --no-such-option"] {

@@ -108,6 +108,30 @@ fn a_prompt_ends_on_every_signal() {
 }
 
 #[test]
+fn an_interactive_credential_plugin_is_ended_with_its_children() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let pids = stage.directory.path().join("pids");
+    // The closed terminal would end them, too.
+    let script = format!("trap '' HUP TERM; sleep 300 & echo $! $$ > {}; wait; sleep 300", pids.display());
+    let kubeconfig = stage.edited_kubeconfig(|_, user| {
+        *user = serde_json::json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "interactiveMode": "Always",
+        }});
+    });
+    let arguments = format!("status --timeout 2s --kubeconfig {}", kubeconfig.display());
+    let Some(terminal) = Terminal::start(&stage, &arguments) else { return };
+    let run = terminal.end();
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(run.stdout.contains("--timeout"), "{run}");
+    let pids = std::fs::read_to_string(pids).unwrap();
+    for pid in pids.split_whitespace() {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "still there: {stat}");
+    }
+}
+
+#[test]
 fn the_timeout_does_not_count_while_a_person_reads() {
     let stage = Stage::new(State::Permissive, &[]);
     let Some(mut terminal) = Terminal::start(&stage, "enable-mtls --verify=false --timeout 5s") else { return };

@@ -6,9 +6,10 @@ use super::goal::Planned;
 use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
+use crate::program::{Program, Scope};
 use crate::report::diff;
 use crate::sanitize;
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::temporary_folder::TemporaryFolder;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus as ProgramStatus, Stdio};
@@ -64,26 +65,24 @@ async fn pairs(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<Vec<Pair
 /// The output of `KUBECTL_EXTERNAL_DIFF` for two directories: the objects as they are, and as they would be. As in
 /// kubectl, any exit code other than 0 and 1 is a failure. A signal ends the program and its children.
 async fn external(run: &SwitchRun<'_>, command: &str, pairs: &[Pair]) -> error::Result<String> {
-    let directory = |prefix: &str| {
-        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        let created = tempfile::Builder::new().prefix(prefix).permissions(owner_only).tempdir();
-        created.map_err(|error| Error::local_io("a directory for --diff", error))
-    };
-    let (live, merged) = (directory("LIVE-")?, directory("MERGED-")?);
-    for folder in [&live, &merged] {
-        run.context.temporary_paths.add(folder.path());
+    let made = |error| Error::local_io("a directory for --diff", error);
+    let folder = TemporaryFolder::new("diff").map_err(made)?;
+    run.context.temporary_paths.add(folder.path());
+    let (live, merged) = (folder.path().join("LIVE"), folder.path().join("MERGED"));
+    for path in [&live, &merged] {
+        std::fs::create_dir(path).map_err(made)?;
     }
     for pair in pairs {
         let file = pair.name.replace('/', ".");
         let write = |directory: &Path, text: &str| std::fs::write(directory.join(&file), text);
-        write(live.path(), &pair.before)
-            .and_then(|()| write(merged.path(), &pair.after))
+        write(&live, &pair.before)
+            .and_then(|()| write(&merged, &pair.after))
             .map_err(|error| Error::local_io("files for --diff", error))?;
     }
     let mut arguments = command.split_whitespace();
     let program = arguments.next().unwrap_or("diff");
     let mut command = Command::new(program);
-    command.args(arguments).args([live.path(), merged.path()]);
+    command.args(arguments).args([&live, &merged]);
     let failed = |reason: String| UsageError {
         message: format!("KUBECTL_EXTERNAL_DIFF: {program} {reason}"),
         hint: Some("unset it to see the difference as diff -u shows it".to_owned()),
@@ -104,17 +103,13 @@ struct ProgramOutput {
     stderr: Vec<u8>,
 }
 
-/// Runs a program to its end, in a process group of its own. Its whole group is ended where the future is dropped.
+/// Runs a program to its end. It is ended with its children if the future is dropped.
 async fn output_of(mut command: Command) -> io::Result<ProgramOutput> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = command.spawn()?;
-    let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = Program::start(command, Scope::Group)?;
+    let (stdout, stderr) = (program.stdout(), program.stderr());
     let (stdout, stderr) = tokio::try_join!(read_limited(stdout), read_limited(stderr))?;
-    let status = child.wait().await?;
-    // Its identifier may soon belong to another process.
-    group.0 = None;
-    Ok(ProgramOutput { status, stdout, stderr })
+    Ok(ProgramOutput { status: program.wait().await?, stdout, stderr })
 }
 
 async fn read_limited(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
@@ -126,16 +121,4 @@ async fn read_limited(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<
         return Err(io::Error::other("it writes more than 32 MiB"));
     }
     Ok(content)
-}
-
-/// A process group that is ended with this value.
-struct ProcessGroup(Option<Pid>);
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // An error means that no process of the group is left.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }

@@ -1,9 +1,10 @@
 //! Requests each `--check-url` once before the first write of a switch, and then repeatedly until the run ends.
 
 use super::SwitchRun;
+use crate::domain::address::redacted;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::http_client::front_door::{self, FrontDoorWatch as Polling, FrontDoors};
+use crate::http_client::front_door::{FrontDoorWatch as Polling, FrontDoors};
 use crate::report::front_door::FrontDoorReport;
 use crate::sanitize;
 
@@ -34,14 +35,14 @@ impl FrontDoorWatch {
         if urls.is_empty() {
             return Ok(Self::NoUrls);
         }
-        let doors = FrontDoors::new(urls)?;
+        let doors = FrontDoors::new(urls, &run.context.settings.connection.proxies)?;
         run.context.progress.begin("asking the front door", None);
         let answers = run.context.shutdown.race(doors.request()).await;
         run.context.progress.end();
         let answers = answers?;
         let failure = |(url, answer): (_, &Result<(), String>)| {
             let cause = answer.as_ref().err()?;
-            Some(format!("{} does not answer before the change: {}", front_door::shown(url), sanitize::line(cause)))
+            Some(format!("{} does not answer before the change: {}", redacted(url), sanitize::line(cause)))
         };
         let failures: Vec<String> = urls.iter().zip(&answers).filter_map(failure).collect();
         if run.is_enabling() && !run.settings.force && !failures.is_empty() {
@@ -63,9 +64,8 @@ impl FrontDoorWatch {
         run.context.progress.end();
         let summaries = watch.finish();
         let doors = run.settings.check_urls.iter().zip(answered_before).zip(&summaries);
-        let reports: Vec<FrontDoorReport> = doors
-            .map(|((url, before), summary)| FrontDoorReport::new(front_door::shown(url), before, summary))
-            .collect();
+        let reports: Vec<FrontDoorReport> =
+            doors.map(|((url, before), summary)| FrontDoorReport::new(redacted(url), before, summary)).collect();
         for door in &reports {
             let line = format!("{}: {}", door.url, sanitize::line(&door.message));
             if door.still_down == Some(false) && door.last_failure.is_none() {
