@@ -199,7 +199,7 @@ fn an_answer_is_shown_without_control_characters() {
 fn an_interrupted_run_reports_its_requests() {
     let stage = Stage::new(State::Legacy, &[]);
     let server = server(|_| 200);
-    let run = stage.run(&format!("enable-mtls --yes --settle 30s --timeout 4s --check-url {}", server.url));
+    let run = stage.run(&format!("enable-mtls --yes --settle 30s --timeout 10s --check-url {}", server.url));
     assert_eq!(run.code, Some(4), "{run}");
     assert!(run.stderr.contains("ended early: "), "{run}");
     assert!(line(&run, &server.url).starts_with("URL: answered N of N time"), "{run}");

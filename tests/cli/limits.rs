@@ -187,7 +187,7 @@ fn the_folder_of_a_killed_command_is_swept_by_any_next_one() {
     while !ready.exists() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let mut next = || {
+    let next = || {
         let mut command = command_in(temporary.path());
         command.args(["completions", "bash"]);
         assert_eq!(finish(command).code, Some(0));
