@@ -349,7 +349,7 @@ fn services_whose_endpoints_take_no_mutual_tls_get_no_rule() {
     assert_eq!(skipped(excluded), Some(SkipReason::OnlyPlaintext));
 }
 
-type Change<'a> = &'a dyn Fn(&mut Snapshot);
+type Edit<'a> = &'a dyn Fn(&mut Snapshot);
 
 /// A port that takes no mutual TLS gets DISABLE in the rule, and a second run leaves it so.
 #[test]
@@ -360,7 +360,7 @@ fn a_port_without_mutual_tls_is_an_exception_in_the_rule() {
         own.ports.insert(9090, Some(MtlsMode::Disable));
         snapshot.policies.peer.push(own);
     };
-    let changes: [(&str, Change<'_>); 3] = [
+    let changes: [(&str, Edit<'_>); 3] = [
         ("excluded", &|snapshot| web(snapshot).capture = Capture::AllBut(vec![9090])),
         ("disabled", &disabled),
         ("the proxy's own", &|snapshot| {
