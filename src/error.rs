@@ -22,6 +22,9 @@ pub enum Error {
     /// A signal, or the end of `--timeout`.
     #[error("{0}")]
     Interrupted(Signal),
+    /// A check before the first write found what even `--force` must not break.
+    #[error("{0}")]
+    Refused(String),
     /// A check stopped the run before anything was written.
     #[error("{0}")]
     CheckFailed(String),
@@ -70,7 +73,7 @@ impl Error {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Usage(_) | Self::Target(_) => ExitStatus::Usage,
-            Self::CheckFailed(_) | Self::CallsLost(_) => ExitStatus::Unexpected,
+            Self::CheckFailed(_) | Self::Refused(_) | Self::CallsLost(_) => ExitStatus::Unexpected,
             Self::Inconclusive(_) => ExitStatus::Inconclusive,
             Self::Interrupted(signal) => ExitStatus::Interrupted(*signal),
             Self::Cluster(_) | Self::LocalIo { .. } | Self::Render(_) | Self::Sandbox(_) => ExitStatus::Cluster,
@@ -86,6 +89,7 @@ impl Error {
             Self::CheckFailed(_) => Some("--force goes on all the same".to_owned()),
             Self::Interrupted(_)
             | Self::CallsLost(_)
+            | Self::Refused(_)
             | Self::Inconclusive(_)
             | Self::LocalIo { .. }
             | Self::Render(_)
@@ -159,6 +163,7 @@ mod tests {
                 Some("--force goes on all the same"),
                 1,
             ),
+            (Error::Refused("refused".to_owned()), "refused", None, 1),
             (Error::CallsLost("lost".to_owned()), "lost", None, 1),
             (Error::Inconclusive("unknown".to_owned()), "unknown", None, 3),
             (denied().into(), "denied", None, 4),

@@ -2,8 +2,9 @@
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, explain_server};
+use super::list::Resource;
 use super::request::{attempt, send_optional};
-use crate::istio::kinds::{Kind, PolicyApi, RuleApi};
+use crate::istio::kinds::{Kind, OptionalKind, PolicyApi, RuleApi};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList};
 
@@ -16,6 +17,30 @@ pub struct ApiVersions {
     pub rule: RuleApi,
     /// Whether the cluster is OpenShift, whose admission assigns the user id of a pod.
     pub openshift: bool,
+    /// The other kinds that are read.
+    pub optional: ServedKinds,
+}
+
+/// Which optional kinds the API server serves: for each its version, counted from 1; 0 if it is not served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServedKinds([u8; OptionalKind::ALL.len()]);
+
+impl ServedKinds {
+    fn new(is_served: impl Fn(&str, &str, &str) -> bool) -> Self {
+        Self(OptionalKind::ALL.map(|kind| {
+            let (group, versions, plural) = kind.resource();
+            let position = versions.iter().position(|version| is_served(group, version, plural));
+            position.and_then(|position| u8::try_from(position + 1).ok()).unwrap_or(0)
+        }))
+    }
+
+    /// The resource to read; `None` if it is not served.
+    pub fn resource(self, kind: OptionalKind) -> Option<Resource> {
+        let (group, versions, plural) = kind.resource();
+        let number = usize::from(*self.0.get(kind as usize)?);
+        let version = versions.get(number.checked_sub(1)?)?;
+        Some(Resource { group, version, plural })
+    }
 }
 
 /// Discovers the API versions: with one aggregated request, as kubectl does, and with two rounds of requests before
@@ -34,7 +59,9 @@ pub async fn discover(cluster: &Cluster) -> Result<ApiVersions, ClusterError> {
     let policy = PolicyApi::ALL.into_iter().find(|api| served.kinds.contains(&api.kind()));
     let rule = RuleApi::ALL.into_iter().find(|api| served.kinds.contains(&api.kind()));
     match (policy, rule) {
-        (Some(policy), Some(rule)) => Ok(ApiVersions { policy, rule, openshift: served.openshift }),
+        (Some(policy), Some(rule)) => {
+            Ok(ApiVersions { policy, rule, openshift: served.openshift, optional: served.optional })
+        }
         _ => Err(ClusterError::new(
             format!(
                 "no Istio found on {}: it serves neither PeerAuthentication (security.istio.io) nor the legacy Policy (authentication.istio.io) with DestinationRule (networking.istio.io)",
@@ -46,9 +73,10 @@ pub async fn discover(cluster: &Cluster) -> Result<ApiVersions, ClusterError> {
 }
 
 /// The known kinds that are served.
-struct ServedKinds {
+struct Discovered {
     kinds: Vec<Kind>,
     openshift: bool,
+    optional: ServedKinds,
 }
 
 /// An API group that only OpenShift has.
@@ -58,24 +86,28 @@ fn known_kinds() -> impl Iterator<Item = Kind> {
     PolicyApi::ALL.map(PolicyApi::kind).into_iter().chain(RuleApi::ALL.map(RuleApi::kind))
 }
 
-fn from_aggregated(all: &APIGroupDiscoveryList) -> ServedKinds {
+fn from_aggregated(all: &APIGroupDiscoveryList) -> Discovered {
     let group = |name: &str| {
         let has_name = |group: &&APIGroupDiscovery| {
             group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()) == Some(name)
         };
         all.items.iter().find(has_name)
     };
-    let served = |kind: &Kind| {
-        let mut versions = group(kind.group).into_iter().flat_map(|group| &group.versions);
-        let version = versions.find(|version| version.version.as_deref() == Some(kind.version));
+    let serves = |name: &str, version: &str, plural: &str| {
+        let mut versions = group(name).into_iter().flat_map(|group| &group.versions);
+        let version = versions.find(|candidate| candidate.version.as_deref() == Some(version));
         let mut resources = version.into_iter().flat_map(|version| &version.resources);
-        resources.any(|resource| resource.resource.as_deref() == Some(kind.plural))
+        resources.any(|resource| resource.resource.as_deref() == Some(plural))
     };
-    ServedKinds { kinds: known_kinds().filter(served).collect(), openshift: group(OPENSHIFT).is_some() }
+    Discovered {
+        kinds: known_kinds().filter(|kind| serves(kind.group, kind.version, kind.plural)).collect(),
+        openshift: group(OPENSHIFT).is_some(),
+        optional: ServedKinds::new(serves),
+    }
 }
 
 /// Discovery without aggregation: a group's version may serve other kinds than the known ones, so each is requested.
-async fn from_groups(cluster: &Cluster, groups: &APIGroupList) -> Result<ServedKinds, ClusterError> {
+async fn from_groups(cluster: &Cluster, groups: &APIGroupList) -> Result<Discovered, ClusterError> {
     let served = |kind: &Kind| {
         groups.groups.iter().any(|group| {
             group.name == kind.group && group.versions.iter().any(|version| version.version == kind.version)
@@ -85,7 +117,18 @@ async fn from_groups(cluster: &Cluster, groups: &APIGroupList) -> Result<ServedK
     let are_served = futures::future::try_join_all(kinds.iter().map(|kind| is_served(cluster, kind))).await?;
     let mut are_served = are_served.into_iter();
     kinds.retain(|_| are_served.next().unwrap_or(false));
-    Ok(ServedKinds { kinds, openshift: groups.groups.iter().any(|group| group.name == OPENSHIFT) })
+    // Of the optional kinds only the group is looked up: a list of a kind that is not served is no error.
+    let has_version = |name: &str, version: &str, _: &str| {
+        groups
+            .groups
+            .iter()
+            .any(|group| group.name == name && group.versions.iter().any(|candidate| candidate.version == version))
+    };
+    Ok(Discovered {
+        kinds,
+        openshift: groups.groups.iter().any(|group| group.name == OPENSHIFT),
+        optional: ServedKinds::new(has_version),
+    })
 }
 
 /// The version of the API server, for reports; `None` if the request fails.

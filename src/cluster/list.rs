@@ -13,6 +13,14 @@ use std::time::Duration;
 /// Objects per page, as kubectl requests them.
 const PAGE: u32 = 500;
 
+/// Definitions per page: one with schemas can have a megabyte.
+const PAGE_OF_DEFINITIONS: u32 = 25;
+
+/// The size of a page: definitions are large, however many of other objects are asked for.
+fn page_size(resource: Resource, page: u32) -> u32 {
+    if resource.plural == "customresourcedefinitions" { page.min(PAGE_OF_DEFINITIONS) } else { page }
+}
+
 /// Most objects of one kind.
 const MAX_OBJECTS: usize = 100_000;
 
@@ -174,6 +182,22 @@ pub enum Listing<U> {
     Forbidden,
 }
 
+/// As [`list_if_allowed`], for a kind that discovery may not have found.
+pub async fn list_if_served<T, U>(
+    cluster: &Cluster,
+    resource: Option<Resource>,
+    namespace: &str,
+    convert: impl FnMut(T) -> Option<U>,
+) -> Result<Listing<U>, ClusterError>
+where
+    T: DeserializeOwned,
+{
+    match resource {
+        Some(resource) => list_if_allowed(cluster, resource, namespace, convert).await,
+        None => Ok(Listing::NotServed),
+    }
+}
+
 /// As [`list`], without an error for a kind that is not served or may not be listed.
 pub async fn list_if_allowed<T, U>(
     cluster: &Cluster,
@@ -203,7 +227,7 @@ where
     T: DeserializeOwned,
 {
     let Selection { namespace, labels, page } = selection;
-    let mut params = ListParams::default().limit(page);
+    let mut params = ListParams::default().limit(page_size(resource, page));
     if !labels.is_empty() {
         params = params.labels(labels);
     }

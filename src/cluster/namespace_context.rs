@@ -4,17 +4,21 @@
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::ClusterError;
-use super::list::{Listing, Meta, Resource, list, list_if_allowed};
-use super::snapshot::{self, MeshOptions, domain_policies, mesh_settings, objects};
+use super::list::{Listing, Meta, Resource, list, list_if_allowed, list_if_served};
+use super::snapshot::{self, MeshHints, MeshOptions, Root, RuleLists, domain_policies, objects};
+use crate::domain::client_scope::Sidecar;
+use crate::domain::control_plane::ControlPlane;
 use crate::domain::endpoints;
 use crate::domain::injection::PodTemplate;
-use crate::domain::mesh::{DestinationRule, Pod, Snapshot, WorkloadEntry};
-use crate::domain::namespace_context::{CronJob, ExternalCaller, NamespaceContext};
-use crate::istio::kinds::PolicyApi;
+use crate::domain::mesh::{DestinationRule, Gateway, MeshSettings, Pod, Snapshot, WorkloadEntry};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, Monitor, NamespaceContext};
+use crate::domain::other_names::{HostRoute, ServiceEntry};
+use crate::istio::kinds::{OptionalKind, PolicyApi};
+use crate::istio::surroundings::ApiRoute;
 use crate::istio::{read, surroundings};
 use serde::Deserialize;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Reads the cluster's namespace with its surroundings.
@@ -24,10 +28,17 @@ pub async fn read(
     options: &MeshOptions,
 ) -> Result<NamespaceContext, ClusterError> {
     let (state, surroundings) = futures::try_join!(
-        snapshot::read_with_templates(cluster, api_versions, options),
+        Box::pin(snapshot::read_overview(cluster, api_versions, options)),
         Box::pin(SurroundingObjects::read(cluster, api_versions, options))
     )?;
-    Ok(surroundings.complete(cluster, api_versions, vec![state.snapshot]).await?.remove(0))
+    let mut snapshot = state.snapshot;
+    snapshot.rules = if let Some(rules) = &surroundings.rules {
+        rules.iter().filter(|rule| rule.namespace == snapshot.namespace).cloned().collect()
+    } else {
+        let rules = objects(cluster, &api_versions.rule.kind(), &cluster.namespace).await?;
+        rules.iter().flatten().map(read::destination_rule).collect()
+    };
+    Ok(surroundings.complete(cluster, api_versions, vec![snapshot]).await?.remove(0))
 }
 
 /// Reads the surroundings of a namespace whose snapshot is available.
@@ -56,7 +67,7 @@ pub async fn read_all(
         (templates, unread_templates),
         policies,
         rules,
-        (mesh, root),
+        found,
         surroundings,
     ) = futures::try_join!(
         snapshot::services(&all, ""),
@@ -65,7 +76,7 @@ pub async fn read_all(
         snapshot::templates(&all, ""),
         objects(&all, &policy, ""),
         objects(&all, &rule, ""),
-        mesh_settings(&all, api_versions, options),
+        snapshot::control_planes(&all, options),
         Box::pin(SurroundingObjects::read(&all, api_versions, options)),
     )?;
     unread.extend(unread_templates);
@@ -85,32 +96,51 @@ pub async fn read_all(
     for rule in rules.into_iter().flatten() {
         by_namespace.entry(read::metadata(&rule, "namespace").to_owned()).or_default().rules.push(rule);
     }
+    let mut meshes: HashMap<MeshKey, (MeshSettings, Root)> = HashMap::new();
     let mut snapshots = Vec::new();
-    for (namespace, NamespaceObjects { pods, entries, templates, policies, rules }) in by_namespace {
+    for (namespace, objects) in &by_namespace {
+        let NamespaceObjects { pods, entries, templates, policies, rules } = objects;
         if pods.iter().all(|pod| !pod.data_plane.is_meshed()) && policies.is_empty() && rules.is_empty() {
             continue;
         }
+        let label = surroundings.namespaces.get(namespace).and_then(|labels| labels.get("istio.io/rev"));
+        let key = (snapshot::connected(pods), label.cloned());
+        if !meshes.contains_key(&key) {
+            let hints = MeshHints { options, found: &found, injected_by: key.1.as_deref() };
+            let settings = snapshot::mesh_settings(&all, hints, &key.0).await?;
+            let root = if api_versions.policy == PolicyApi::Legacy || !settings.undecided.is_empty() {
+                snapshot::root(&all, api_versions, &settings, RuleLists::None).await?
+            } else {
+                let of_root = by_namespace.get(&settings.root_namespace);
+                Root::new(of_root.map(|root| (root.policies.clone(), root.rules.clone())).unwrap_or_default())
+            };
+            meshes.insert(key.clone(), (settings, root));
+        }
+        let Some((mesh, root)) = meshes.get(&key) else { continue };
         // The root namespace's policies are the mesh's, which `root` contains.
-        let is_root = namespace == mesh.root_namespace;
+        let is_root = *namespace == mesh.root_namespace;
         let policies: Vec<&Value> = policies.iter().filter(|_| !is_root).collect();
         let mut snapshot = Snapshot {
-            policies: domain_policies(api_versions, &mesh, &policies, &root),
+            policies: domain_policies(api_versions, mesh, &policies, root),
             rules: rules.iter().map(read::destination_rule).collect(),
-            services: services.remove(&namespace).unwrap_or_default(),
-            pods: pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect(),
-            mesh_root_pem: None,
+            services: services.remove(namespace).unwrap_or_default(),
+            pods: pods.iter().map(|pod| (pod.name.clone(), pod.clone())).collect(),
             mesh: mesh.clone(),
-            namespace_labels: surroundings.namespaces.get(&namespace).cloned(),
-            workload_entries: entries,
-            templates,
+            namespace_labels: surroundings.namespaces.get(namespace).cloned(),
+            workload_entries: entries.clone(),
+            templates: templates.clone(),
             unread: unread.clone(),
-            namespace,
+            namespace: namespace.clone(),
+            ..Snapshot::default()
         };
         endpoints::complete(&mut snapshot);
         snapshots.push(snapshot);
     }
     surroundings.complete(&all, api_versions, snapshots).await
 }
+
+/// What decides whose settings apply in a namespace: the control planes of its proxies, and the revision of its label.
+type MeshKey = (BTreeSet<ControlPlane>, Option<String>);
 
 /// Objects of one namespace.
 #[derive(Default)]
@@ -128,6 +158,11 @@ struct SurroundingObjects {
     /// Rules of all namespaces; `None` if they may not be listed.
     rules: Option<Vec<DestinationRule>>,
     routed: BTreeSet<(String, String)>,
+    sidecars: Vec<Sidecar>,
+    service_entries: Vec<ServiceEntry>,
+    routes: Vec<HostRoute>,
+    gateways: Vec<Gateway>,
+    monitors: Vec<Monitor>,
     external_callers: Vec<ExternalCaller>,
     cron_jobs: Vec<(String, CronJob)>,
     identity_policies: Vec<(String, String)>,
@@ -139,10 +174,6 @@ struct SurroundingObjects {
 #[derive(Deserialize)]
 struct OnlyMeta {
     metadata: Meta,
-}
-
-const fn resource(group: &'static str, version: &'static str, plural: &'static str) -> Resource {
-    Resource { group, version, plural }
 }
 
 /// A conversion for lists of objects that can contain several values.
@@ -159,20 +190,22 @@ impl SurroundingObjects {
         let scope = cluster.namespace.as_str();
         let domain = options.cluster_domain.as_deref().unwrap_or("cluster.local");
         let kind = api_versions.rule.kind();
-        let cron_jobs = resource("batch", "v1", "cronjobs");
-        let (rules, routes, cron_jobs, (identity, inert), external_callers, namespaces) = futures::try_join!(
+        let served = |kind| api_versions.optional.resource(kind);
+        let (rules, clients, cron_jobs, identity, inert, external_callers, namespaces) = futures::try_join!(
             list_if_allowed(cluster, (&kind).into(), "", |object: Value| Some(read::destination_rule(&object))),
-            list_if_allowed(
-                cluster,
-                resource(kind.group, kind.version, "virtualservices"),
-                "",
-                several(|object| surroundings::routed_subsets(object, domain)),
-            ),
-            list_if_allowed(cluster, cron_jobs, scope, |object: Value| {
+            Box::pin(ClientObjects::read(cluster, api_versions, domain)),
+            list_if_served(cluster, served(OptionalKind::CronJobs), scope, |object: Value| {
                 Some(with_namespace(&object, surroundings::cron_job(&object)))
             }),
-            other_policies(cluster, api_versions),
-            external_callers(cluster),
+            list_widest(cluster, served(OptionalKind::AuthorizationPolicies), |object: Value| {
+                let name = read::metadata(&object, "name").to_owned();
+                surroundings::matches_identity(&object).then(|| with_namespace(&object, name))
+            }),
+            list_if_served(cluster, served(OptionalKind::LegacyPolicies), scope, |object: OnlyMeta| {
+                let Meta { name, namespace, .. } = object.metadata;
+                Some(format!("{}/{}", namespace?, name?))
+            }),
+            Box::pin(external_callers(cluster, api_versions)),
             namespace_labels(cluster),
         )?;
         let mut surroundings = Self { namespaces, ..Self::default() };
@@ -180,20 +213,53 @@ impl SurroundingObjects {
             Listing::Listed(rules) => Some(rules),
             Listing::NotServed | Listing::Forbidden => None,
         };
-        surroundings.routed = surroundings.listed_or_noted("VirtualServices", routes).into_iter().flatten().collect();
-        for (kind, listing) in external_callers {
-            let found = surroundings.listed_or_noted(kind, listing);
-            surroundings.external_callers.extend(found.into_iter().flatten());
-        }
+        surroundings.add_clients(clients);
+        surroundings.add_external_callers(external_callers);
         surroundings.cron_jobs = surroundings.listed_or_noted("CronJobs", cron_jobs);
-        surroundings.identity_policies = surroundings.listed_or_noted("AuthorizationPolicies", identity);
+        surroundings.identity_policies = surroundings.widest_or_noted("AuthorizationPolicies", identity);
         if api_versions.policy != PolicyApi::Legacy {
             surroundings.inert = surroundings.listed_or_noted("legacy Policies", inert);
         }
         Ok(surroundings)
     }
 
-    /// The values of a list; notes the kind of objects if it may not be listed.
+    fn add_clients(&mut self, clients: ClientObjects) {
+        let virtual_services = self.widest_or_noted("VirtualServices", clients.virtual_services);
+        for (route, subsets) in virtual_services {
+            self.routes.push(route);
+            self.routed.extend(subsets);
+        }
+        self.sidecars = self.widest_or_noted("Sidecars", clients.sidecars);
+        self.service_entries = self.widest_or_noted("ServiceEntries", clients.service_entries);
+        self.gateways = self.widest_or_noted("Gateways", clients.gateways);
+        self.monitors = self.listed_or_noted("ServiceMonitors", clients.service_monitors);
+        let of_pods = self.listed_or_noted("PodMonitors", clients.pod_monitors);
+        self.monitors.extend(of_pods);
+    }
+
+    /// Adds callers by the objects that declare them. Routes of the Gateway API count unless a Gateway of the mesh serves
+    /// them: its pods are in the mesh.
+    fn add_external_callers(&mut self, callers: ExternalCallers) {
+        for (kind, listing) in callers.direct {
+            let found = self.listed_or_noted(kind, listing);
+            self.external_callers.extend(found.into_iter().flatten());
+        }
+        let of_mesh: BTreeSet<(String, String)> =
+            self.listed_or_noted("Gateways of the Gateway API", callers.mesh_gateways).into_iter().collect();
+        for (kind, listing) in callers.routes {
+            let routes = self.listed_or_noted(kind, listing);
+            let is_outside = |route: &ApiRoute| route.gateways.iter().any(|gateway| !of_mesh.contains(gateway));
+            self.external_callers.extend(routes.into_iter().filter(is_outside).flat_map(|route| route.callers));
+        }
+    }
+
+    fn widest_or_noted<U>(&mut self, kind: &str, (listing, is_partial): (Listing<U>, bool)) -> Vec<U> {
+        if is_partial && matches!(listing, Listing::Listed(_)) {
+            self.unread.push(format!("{kind} of other namespaces"));
+        }
+        self.listed_or_noted(kind, listing)
+    }
+
     fn listed_or_noted<U>(&mut self, kind: &str, listing: Listing<U>) -> Vec<U> {
         match listing {
             Listing::Listed(list) => return list,
@@ -215,6 +281,11 @@ impl SurroundingObjects {
             None => self.readable_rules(cluster, api_versions, &snapshots).await?,
         };
         let (rules, routed) = (Arc::new(rules), Arc::new(std::mem::take(&mut self.routed)));
+        let sidecars = Arc::new(std::mem::take(&mut self.sidecars));
+        let host_routes = Arc::new(std::mem::take(&mut self.routes));
+        let service_entries = Arc::new(std::mem::take(&mut self.service_entries));
+        let (gateways, monitors) =
+            (Arc::new(std::mem::take(&mut self.gateways)), Arc::new(std::mem::take(&mut self.monitors)));
         self.unread.dedup();
         let contexts = snapshots.into_iter().map(|snapshot| {
             let namespace = snapshot.namespace.clone();
@@ -226,6 +297,11 @@ impl SurroundingObjects {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
                 rules: Arc::clone(&rules),
                 routed: Arc::clone(&routed),
+                sidecars: Arc::clone(&sidecars),
+                service_entries: Arc::clone(&service_entries),
+                routes: Arc::clone(&host_routes),
+                gateways: Arc::clone(&gateways),
+                monitors: Arc::clone(&monitors),
                 external_callers: self
                     .external_callers
                     .iter()
@@ -233,12 +309,7 @@ impl SurroundingObjects {
                     .cloned()
                     .collect(),
                 cron_jobs: self.cron_jobs.iter().filter(|(of, _)| is_here(of)).map(|(_, job)| job.clone()).collect(),
-                identity_policies: self
-                    .identity_policies
-                    .iter()
-                    .filter(|(of, _)| is_here(of))
-                    .map(|(_, name)| name.clone())
-                    .collect(),
+                identity_policies: self.identity_policies(&snapshot),
                 inert: self.inert.iter().filter(inert).cloned().collect(),
                 observed: None,
                 unread: self.unread.iter().chain(&snapshot.unread).cloned().collect(),
@@ -246,6 +317,19 @@ impl SurroundingObjects {
             }
         });
         Ok(contexts.collect())
+    }
+
+    /// The `AuthorizationPolicies` that apply in a namespace: its own, and those of the root namespace.
+    fn identity_policies(&self, snapshot: &Snapshot) -> Vec<String> {
+        let root = &snapshot.mesh.root_namespace;
+        let named = self.identity_policies.iter().filter_map(|(namespace, name)| {
+            if *namespace == snapshot.namespace {
+                Some(name.clone())
+            } else {
+                (namespace == root).then(|| format!("{namespace}/{name}"))
+            }
+        });
+        named.collect()
     }
 
     /// Rules if those of all namespaces may not be listed: those of the snapshots, and of the root namespace if allowed.
@@ -271,26 +355,90 @@ impl SurroundingObjects {
     }
 }
 
-/// Callers from outside the mesh, by the kind of object that declares them.
-async fn external_callers(
+/// Lists all namespaces, or only the cluster's where that is not allowed; the flag says that it is only the latter.
+async fn list_widest<U>(
     cluster: &Cluster,
-) -> Result<[(&'static str, Listing<Vec<ExternalCaller>>); 5], ClusterError> {
+    resource: Option<Resource>,
+    convert: impl Fn(Value) -> Option<U>,
+) -> Result<(Listing<U>, bool), ClusterError> {
+    let listing = list_if_served(cluster, resource, "", &convert).await?;
+    if !matches!(listing, Listing::Forbidden) || cluster.namespace.is_empty() {
+        return Ok((listing, false));
+    }
+    Ok((list_if_served(cluster, resource, &cluster.namespace, &convert).await?, true))
+}
+
+/// A `VirtualService`: where its hosts lead, and the subsets that it sends calls to, as (host, subset).
+type VirtualService = (HostRoute, Vec<(String, String)>);
+
+/// What decides where calls of the mesh's clients lead.
+struct ClientObjects {
+    virtual_services: (Listing<VirtualService>, bool),
+    sidecars: (Listing<Sidecar>, bool),
+    service_entries: (Listing<ServiceEntry>, bool),
+    gateways: (Listing<Gateway>, bool),
+    service_monitors: Listing<Monitor>,
+    pod_monitors: Listing<Monitor>,
+}
+
+impl ClientObjects {
+    async fn read(cluster: &Cluster, api_versions: ApiVersions, domain: &str) -> Result<Self, ClusterError> {
+        let served = |kind| api_versions.optional.resource(kind);
+        let monitor = |resource: &'static str| move |object: Value| surroundings::monitor(resource, &object);
+        let (virtual_services, sidecars, service_entries, gateways, service_monitors, pod_monitors) = futures::try_join!(
+            list_widest(cluster, served(OptionalKind::VirtualServices), |object: Value| {
+                Some((surroundings::host_route(&object, domain), surroundings::routed_subsets(&object, domain)))
+            }),
+            list_widest(cluster, served(OptionalKind::Sidecars), |object: Value| Some(surroundings::sidecar(&object))),
+            list_widest(cluster, served(OptionalKind::ServiceEntries), |object: Value| {
+                Some(surroundings::service_entry(&object))
+            }),
+            list_widest(cluster, served(OptionalKind::Gateways), |object: Value| Some(surroundings::gateway(&object))),
+            list_if_served(
+                cluster,
+                served(OptionalKind::ServiceMonitors),
+                "",
+                monitor("servicemonitor.monitoring.coreos.com")
+            ),
+            list_if_served(cluster, served(OptionalKind::PodMonitors), "", monitor("podmonitor.monitoring.coreos.com")),
+        )?;
+        Ok(Self { virtual_services, sidecars, service_entries, gateways, service_monitors, pod_monitors })
+    }
+}
+
+/// Callers from outside the mesh, by the kind of object that declares them.
+struct ExternalCallers {
+    direct: [(&'static str, Listing<Vec<ExternalCaller>>); 6],
+    routes: [(&'static str, Listing<ApiRoute>); 4],
+    /// Gateways of the Gateway API that the mesh serves, as (namespace, name).
+    mesh_gateways: Listing<(String, String)>,
+}
+
+async fn external_callers(cluster: &Cluster, api_versions: ApiVersions) -> Result<ExternalCallers, ClusterError> {
+    let (direct, (routes, mesh_gateways)) = futures::try_join!(
+        Box::pin(direct_callers(cluster, api_versions)),
+        Box::pin(api_routes(cluster, api_versions))
+    )?;
+    Ok(ExternalCallers { direct, routes, mesh_gateways })
+}
+
+async fn direct_callers(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+) -> Result<[(&'static str, Listing<Vec<ExternalCaller>>); 6], ClusterError> {
     const GROUP: &str = "admissionregistration.k8s.io";
     let scope = cluster.namespace.as_str();
     let hook = |kind: &'static str| several(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));
-    let (mutating, validating) = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations");
-    let aggregated = resource("apiregistration.k8s.io", "v1", "apiservices");
-    let (ingresses, routes, mutating, validating, aggregated) = futures::try_join!(
-        list_if_allowed(
-            cluster,
-            resource("networking.k8s.io", "v1", "ingresses"),
-            scope,
-            several(surroundings::ingress)
-        ),
-        list_if_allowed(cluster, resource("route.openshift.io", "v1", "routes"), scope, several(surroundings::route)),
-        list_if_allowed(cluster, resource(GROUP, "v1", mutating), "", hook("mutatingwebhookconfiguration")),
-        list_if_allowed(cluster, resource(GROUP, "v1", validating), "", hook("validatingwebhookconfiguration")),
-        list_if_allowed(cluster, aggregated, "", several(surroundings::api_service)),
+    let served = |kind| api_versions.optional.resource(kind);
+    let (ingresses, routes, mutating, validating, aggregated, conversions) = futures::try_join!(
+        list_if_served(cluster, served(OptionalKind::Ingresses), scope, several(surroundings::ingress)),
+        list_if_served(cluster, served(OptionalKind::Routes), scope, several(surroundings::route)),
+        list_if_served(cluster, served(OptionalKind::MutatingWebhooks), "", hook("mutatingwebhookconfiguration")),
+        list_if_served(cluster, served(OptionalKind::ValidatingWebhooks), "", hook("validatingwebhookconfiguration")),
+        list_if_served(cluster, served(OptionalKind::ApiServices), "", several(surroundings::api_service)),
+        list_if_served(cluster, served(OptionalKind::CustomResourceDefinitions), "", |definition: Definition| {
+            Some(surroundings::conversion_webhook(&definition.into_value()))
+        }),
     )?;
     Ok([
         ("Ingresses", ingresses),
@@ -298,27 +446,50 @@ async fn external_callers(
         ("webhook configurations", mutating),
         ("webhook configurations", validating),
         ("APIServices", aggregated),
+        ("CustomResourceDefinitions", conversions),
     ])
 }
 
-/// `AuthorizationPolicies` that require an identity, each with its namespace; and policies of the legacy API.
-async fn other_policies(
+/// A `CustomResourceDefinition` without its schemas.
+#[derive(Deserialize)]
+struct Definition {
+    metadata: Meta,
+    #[serde(default)]
+    spec: DefinitionSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct DefinitionSpec {
+    #[serde(default)]
+    conversion: Value,
+}
+
+impl Definition {
+    fn into_value(self) -> Value {
+        json!({"metadata": {"name": self.metadata.name}, "spec": {"conversion": self.spec.conversion}})
+    }
+}
+
+/// Routes of the Gateway API in all namespaces, because one can lead to Services of another namespace; and the Gateways that
+/// the mesh serves.
+async fn api_routes(
     cluster: &Cluster,
     api_versions: ApiVersions,
-) -> Result<(Listing<(String, String)>, Listing<String>), ClusterError> {
-    let scope = cluster.namespace.as_str();
-    let authorization = resource("security.istio.io", api_versions.policy.kind().version, "authorizationpolicies");
-    let legacy = resource("authentication.istio.io", "v1alpha1", "policies");
-    futures::try_join!(
-        list_if_allowed(cluster, authorization, scope, |object: Value| {
-            let name = read::metadata(&object, "name").to_owned();
-            surroundings::matches_identity(&object).then(|| with_namespace(&object, name))
+) -> Result<([(&'static str, Listing<ApiRoute>); 4], Listing<(String, String)>), ClusterError> {
+    let served = |kind| api_versions.optional.resource(kind);
+    let route = |kind: &'static str| {
+        move |object: Value| Some(surroundings::api_route(&format!("{kind}.gateway.networking.k8s.io"), &object))
+    };
+    let (http, grpc, tcp, tls, gateways) = futures::try_join!(
+        list_if_served(cluster, served(OptionalKind::HttpRoutes), "", route("httproute")),
+        list_if_served(cluster, served(OptionalKind::GrpcRoutes), "", route("grpcroute")),
+        list_if_served(cluster, served(OptionalKind::TcpRoutes), "", route("tcproute")),
+        list_if_served(cluster, served(OptionalKind::TlsRoutes), "", route("tlsroute")),
+        list_if_served(cluster, served(OptionalKind::ApiGateways), "", |object: Value| {
+            surroundings::mesh_api_gateway(&object)
         }),
-        list_if_allowed(cluster, legacy, scope, |object: OnlyMeta| {
-            let Meta { name, namespace, .. } = object.metadata;
-            Some(format!("{}/{}", namespace?, name?))
-        }),
-    )
+    )?;
+    Ok(([("HTTPRoutes", http), ("GRPCRoutes", grpc), ("TCPRoutes", tcp), ("TLSRoutes", tls)], gateways))
 }
 
 /// Labels of the cluster's namespace, or of all namespaces; empty if they may not be read.

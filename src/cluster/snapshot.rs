@@ -8,20 +8,23 @@ mod workload_entries;
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::{Access, ClusterError};
-use super::list::{Listing, Resource, list, list_if_allowed, list_optional};
+use super::list::{Listing, Resource, list, list_if_allowed, list_if_served, list_optional};
 use super::request::send_optional;
+use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
-use crate::domain::mesh::{MeshSettings, Pod, Policies, Service, Snapshot, WorkloadEntry};
+use crate::domain::mesh::{
+    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot, WorkloadEntry,
+};
 use crate::domain::object::ObjectKind;
-use crate::istio::kinds::{Kind, MESH_POLICY, PolicyApi};
-use crate::istio::{read, yaml};
+use crate::istio::kinds::{Kind, MESH_POLICY, OptionalKind, PolicyApi};
+use crate::istio::{read, surroundings, yaml};
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Namespace};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 pub use pods::data_plane;
 use pods::domain_pod;
 use serde_json::Value;
 pub(super) use services::services;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 pub(super) use templates::templates;
 
 /// The options that decide where the control plane is.
@@ -96,19 +99,53 @@ pub async fn read(
     api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<ClusterState, ClusterError> {
+    read_state(cluster, api_versions, options, RuleLists::NamespaceAndRoot).await
+}
+
+/// Which rules are listed with a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleLists {
+    /// Those of the namespace and of the root namespace.
+    NamespaceAndRoot,
+    /// None: they are listed with those of all namespaces.
+    None,
+}
+
+/// Reads the state of the cluster's namespace, with these rules.
+async fn read_state(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    options: &MeshOptions,
+    lists: RuleLists,
+) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let (labels, mut services, pods, (entries, unread), root_certificate, policies, rules, (mesh, root)) = futures::try_join!(
+    let (labels, mut services, pods, (entries, mut unread), found, policies, rules) = futures::try_join!(
         namespace_labels(cluster),
         services(cluster, namespace),
         pods(cluster, namespace),
         workload_entries(cluster, api_versions, namespace),
-        config_map(cluster, namespace, "istio-ca-root-cert"),
+        control_planes(cluster, options),
         objects(cluster, &policy, namespace),
-        objects(cluster, &rule, namespace),
-        mesh_settings(cluster, api_versions, options),
+        async { if lists == RuleLists::None { Ok(None) } else { objects(cluster, &rule, namespace).await } },
     )?;
     let (policies, rules) = (by_name(policies), by_name(rules));
+    let label = labels.as_ref().and_then(|labels| labels.get("istio.io/rev")).map(String::as_str);
+    let hints = MeshHints { options, found: &found, injected_by: label };
+    let has_gateways = pods.iter().any(|pod| pod.facts.gateway && !pod.facts.finished);
+    let ((mesh, root), mesh_root_pem, gateways) = futures::try_join!(
+        mesh_of(cluster, api_versions, hints, &pods, lists),
+        root_certificates(cluster, api_versions, namespace, &pods),
+        gateways(cluster, api_versions, has_gateways),
+    )?;
+    if root.rules.is_none() {
+        unread.push(format!("DestinationRules of the root namespace {}", mesh.root_namespace));
+    }
+    let root_rules = root.rules.iter().flatten().map(read::destination_rule).collect();
+    let gateways = gateways.unwrap_or_else(|| {
+        unread.push("Gateways".to_owned());
+        Vec::new()
+    });
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
         workload_entries: entries.into_iter().map(|(_, name, entry)| (name, entry)).collect(),
@@ -119,22 +156,38 @@ pub async fn read(
         rules: rules.values().map(read::destination_rule).collect(),
         services: services.remove(namespace).unwrap_or_default(),
         pods: pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect(),
-        mesh_root_pem: root_certificate.and_then(|map| map.data?.remove("root-cert.pem")),
+        mesh_root_pem: mesh_root_pem.filter(|_| mesh.undecided.is_empty()),
+        root_rules,
+        gateways,
         mesh,
     };
     endpoints::complete(&mut snapshot);
     Ok(ClusterState { snapshot, policies, rules })
 }
 
-/// As [`read`], with the pod templates, for a plan or an overview.
+/// As [`read`], with the pod templates, for a plan.
 pub async fn read_with_templates(
     cluster: &Cluster,
     api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<ClusterState, ClusterError> {
-    let namespace = cluster.namespace.as_str();
-    let (mut state, (found, unread)) =
-        futures::try_join!(read(cluster, api_versions, options), templates(cluster, namespace))?;
+    add_templates(cluster, read(cluster, api_versions, options)).await
+}
+
+/// As [`read_with_templates`], without rules, for an overview: they are listed with those of all namespaces.
+pub(super) async fn read_overview(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    options: &MeshOptions,
+) -> Result<ClusterState, ClusterError> {
+    add_templates(cluster, read_state(cluster, api_versions, options, RuleLists::None)).await
+}
+
+async fn add_templates(
+    cluster: &Cluster,
+    state: impl Future<Output = Result<ClusterState, ClusterError>>,
+) -> Result<ClusterState, ClusterError> {
+    let (mut state, (found, unread)) = futures::try_join!(state, templates(cluster, &cluster.namespace))?;
     state.snapshot.templates = found.into_iter().map(|(_, template)| template).collect();
     state.snapshot.unread.extend(unread);
     if state.snapshot.namespace_labels.is_none() {
@@ -155,6 +208,62 @@ pub(super) async fn workload_entries(
         Listing::NotServed => (Vec::new(), Vec::new()),
         Listing::Forbidden => (Vec::new(), vec!["WorkloadEntries".to_owned()]),
     })
+}
+
+/// Gateways of all namespaces, where they are needed; `None` where they may not be read.
+async fn gateways(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    are_needed: bool,
+) -> Result<Option<Vec<Gateway>>, ClusterError> {
+    let kind = api_versions.optional.resource(OptionalKind::Gateways).filter(|_| are_needed);
+    let listing = list_if_served(cluster, kind, "", |object: Value| Some(surroundings::gateway(&object))).await?;
+    Ok(match listing {
+        Listing::Listed(gateways) => Some(gateways),
+        Listing::NotServed => Some(Vec::new()),
+        Listing::Forbidden => None,
+    })
+}
+
+/// The mesh's root certificates as PEM, from what the namespace's proxies mount; without a proxy, from where injection puts
+/// them by default (CP-3).
+async fn root_certificates(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    namespace: &str,
+    pods: &[Pod],
+) -> Result<Option<String>, ClusterError> {
+    const DEFAULT: &str = "istio-ca-root-cert";
+    let sources: BTreeSet<&RootSource> = pods
+        .iter()
+        .filter(|pod| pod.data_plane.is_meshed() && !pod.facts.finished)
+        .filter_map(|pod| pod.facts.root_certificates.as_ref())
+        .collect();
+    let default = RootSource::ConfigMap(DEFAULT.to_owned());
+    // During a change of the setting pods have both; the first one is as good as the other.
+    let source = sources.into_iter().next().unwrap_or(&default);
+    match source {
+        RootSource::ConfigMap(name) => {
+            let map = config_map(cluster, namespace, name).await?;
+            Ok(map.and_then(|map| map.data?.remove("root-cert.pem")))
+        }
+        RootSource::TrustBundle(name) => trust_bundle(cluster, api_versions, name).await,
+    }
+}
+
+/// The certificates of a `ClusterTrustBundle` as PEM; `None` where it may not be read.
+async fn trust_bundle(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    name: &str,
+) -> Result<Option<String>, ClusterError> {
+    let Some(resource) = api_versions.optional.resource(OptionalKind::TrustBundles) else { return Ok(None) };
+    let gvk = GroupVersionKind::gvk(resource.group, resource.version, "ClusterTrustBundle");
+    let api: Api<DynamicObject> =
+        Api::all_with(cluster.client.clone(), &ApiResource::from_gvk_with_plural(&gvk, resource.plural));
+    let access = Access::new("get", resource.group, resource.plural, "").named(name);
+    let bundle = send_optional(access, &[403, 404], || api.get(name)).await?;
+    Ok(bundle.and_then(|bundle| Some(bundle.data["spec"]["trustBundle"].as_str()?.to_owned())))
 }
 
 /// The namespace of `--from-namespace`, in which the probe pod runs.
@@ -222,61 +331,156 @@ async fn config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Op
     send_optional(access, &[403, 404], || api.get(name)).await
 }
 
-/// Policies that apply to the whole mesh; `None` if they cannot be read.
+/// What applies to the whole mesh; `None` where it cannot be read.
+#[derive(Clone, Default)]
 pub(super) struct Root {
     pub(super) policies: Option<Vec<Value>>,
+    /// Empty in the root namespace itself.
+    rules: Option<Vec<Value>>,
     mesh_policy: Option<Value>,
 }
 
-pub(super) async fn mesh_settings(
+impl Root {
+    /// The policies and rules of a root namespace that are read already.
+    pub(super) fn new((policies, rules): (Vec<Value>, Vec<Value>)) -> Self {
+        Self { policies: Some(policies), rules: Some(rules), mesh_policy: None }
+    }
+}
+
+/// What decides whose settings apply.
+#[derive(Clone, Copy)]
+pub(super) struct MeshHints<'a> {
+    pub(super) options: &'a MeshOptions,
+    pub(super) found: &'a [FoundControlPlane],
+    /// The revision that the namespace's label names.
+    pub(super) injected_by: Option<&'a str>,
+}
+
+/// A control plane whose Service was found.
+#[derive(Debug, Clone)]
+pub(super) struct FoundControlPlane {
+    plane: ControlPlane,
+    version: Option<String>,
+}
+
+/// The control planes to which the proxies of these pods are connected.
+pub(super) fn connected<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> BTreeSet<ControlPlane> {
+    let running = pods.into_iter().filter(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.finished);
+    running.filter_map(|pod| pod.facts.control_plane.clone()).collect()
+}
+
+/// The settings of the mesh to which these pods belong, and what applies to the whole of it.
+async fn mesh_of(
     cluster: &Cluster,
     api_versions: ApiVersions,
-    options: &MeshOptions,
+    hints: MeshHints<'_>,
+    pods: &[Pod],
+    lists: RuleLists,
 ) -> Result<(MeshSettings, Root), ClusterError> {
-    let (istio_namespace, version) = match &options.istio_namespace {
-        Some(namespace) => (namespace.clone(), None),
-        None => find_istiod(cluster).await?.unwrap_or_else(|| ("istio-system".to_owned(), None)),
+    let settings = mesh_settings(cluster, hints, &connected(pods)).await?;
+    let root = root(cluster, api_versions, &settings, lists).await?;
+    Ok((settings, root))
+}
+
+/// The settings of the control plane that `connected` and the hints name. Where several are named and differ, none is
+/// chosen: the settings are Istio's defaults, and `undecided` names them all.
+pub(super) async fn mesh_settings(
+    cluster: &Cluster,
+    hints: MeshHints<'_>,
+    connected: &BTreeSet<ControlPlane>,
+) -> Result<MeshSettings, ClusterError> {
+    let MeshHints { options, found, injected_by } = hints;
+    let named =
+        Hints { namespace: options.istio_namespace.as_deref(), revision: options.revision.as_deref(), injected_by };
+    let found_planes = found.iter().map(|one| one.plane.clone()).collect();
+    let planes = control_plane::candidates(named, connected, &found_planes);
+    let read = planes.iter().map(|plane| settings_of(cluster, options, plane, found));
+    let mut settings = futures::future::try_join_all(read).await?;
+    let mut first = if settings.is_empty() { MeshSettings::default() } else { settings.remove(0) };
+    let differs = |other: &MeshSettings| {
+        let same = MeshSettings { version: first.version.clone(), ..other.clone() };
+        same != first || !other.readable
     };
-    let name = match &options.revision {
-        Some(revision) if revision != "default" => format!("istio-{revision}"),
-        _ => "istio".to_owned(),
-    };
-    let map = config_map(cluster, &istio_namespace, &name).await?;
+    if settings.iter().any(differs) {
+        first = MeshSettings {
+            istio_namespace: first.istio_namespace,
+            root_namespace: first.root_namespace,
+            cluster_domain: first.cluster_domain,
+            undecided: planes.into_iter().collect(),
+            ..MeshSettings::default()
+        };
+    }
+    Ok(first)
+}
+
+async fn settings_of(
+    cluster: &Cluster,
+    options: &MeshOptions,
+    plane: &ControlPlane,
+    found: &[FoundControlPlane],
+) -> Result<MeshSettings, ClusterError> {
+    let (istio_namespace, name) = (plane.namespace.clone(), plane.config_map());
+    let mut map = config_map(cluster, &istio_namespace, &name).await?;
     if map.is_none() {
         check_named(cluster, options, &istio_namespace, &name).await?;
     }
+    let networks = map.as_mut().and_then(|map| map.data.as_mut()?.remove("meshNetworks"));
     let text = map.and_then(|map| map.data?.remove("mesh"));
-    let config = text.as_deref().and_then(|text| yaml::read_all(text).ok()?.into_iter().next());
-    let text_of = |field: &str| config.as_ref().and_then(|config| config[field].as_str()).map(str::to_owned);
-    let settings = MeshSettings {
+    let parsed = |text: Option<&str>| text.and_then(|text| yaml::read_all(text).ok()?.into_iter().next());
+    let (config, networks) = (parsed(text.as_deref()), parsed(networks.as_deref()));
+    let value = |field: &str| config.as_ref().map(|config| config[field].clone()).unwrap_or_default();
+    let text_of = |field: &str| value(field).as_str().map(str::to_owned);
+    let networks = networks.as_ref().and_then(|networks| networks["networks"].as_object());
+    let is_same = |other: &&FoundControlPlane| other.plane == *plane;
+    Ok(MeshSettings {
         readable: config.is_some(),
         root_namespace: text_of("rootNamespace").unwrap_or_else(|| istio_namespace.clone()),
         trust_domain: text_of("trustDomain").unwrap_or_else(|| "cluster.local".to_owned()),
-        auto_mtls: config.as_ref().and_then(|config| config["enableAutoMtls"].as_bool()).unwrap_or(true),
+        auto_mtls: value("enableAutoMtls").as_bool().unwrap_or(true),
         cluster_domain: options.cluster_domain.clone().unwrap_or_else(|| "cluster.local".to_owned()),
-        rule_export: config.as_ref().map(|config| texts(&config["defaultDestinationRuleExportTo"])).unwrap_or_default(),
+        rule_export: texts(&value("defaultDestinationRuleExportTo")),
+        service_export: texts(&value("defaultServiceExportTo")),
+        passes_unknown: value("outboundTrafficPolicy")["mode"] != "REGISTRY_ONLY",
+        networks: networks.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
+        undecided: Vec::new(),
+        version: found.iter().find(is_same).and_then(|one| one.version.clone()),
         istio_namespace,
-        version,
-    };
-    let root = if api_versions.policy == PolicyApi::Legacy {
-        let access = Access::new("list", MESH_POLICY.group, MESH_POLICY.plural, "");
-        let params = ListParams::default();
-        let api = dynamic_api(cluster, &MESH_POLICY, "");
-        let list = send_optional(access, &[403, 404], || api.list(&params)).await?;
-        let object = list
-            .as_ref()
-            .and_then(|list| list.items.iter().find(|item| item.metadata.name.as_deref() == Some("default")));
-        Root {
-            mesh_policy: object.and_then(|object| serde_json::to_value(object).ok()),
-            policies: list.is_some().then(Vec::new),
-        }
-    } else if settings.root_namespace == cluster.namespace {
-        Root { policies: Some(Vec::new()), mesh_policy: None }
-    } else {
-        let kind = api_versions.policy.kind();
-        Root { policies: objects(cluster, &kind, &settings.root_namespace).await?, mesh_policy: None }
-    };
-    Ok((settings, root))
+    })
+}
+
+/// The policies and rules of the root namespace. Where the control plane is not known, no policy of the mesh is either.
+pub(super) async fn root(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    settings: &MeshSettings,
+    lists: RuleLists,
+) -> Result<Root, ClusterError> {
+    let empty = || Some(Vec::new());
+    if !settings.undecided.is_empty() {
+        return Ok(Root { policies: None, rules: empty(), mesh_policy: None });
+    }
+    let namespace = settings.root_namespace.as_str();
+    let is_root = namespace == cluster.namespace;
+    let rule = api_versions.rule.kind();
+    let is_listed = !is_root && lists == RuleLists::NamespaceAndRoot;
+    let rules = async { if is_listed { objects(cluster, &rule, namespace).await } else { Ok(empty()) } };
+    if api_versions.policy != PolicyApi::Legacy {
+        let policy = api_versions.policy.kind();
+        let policies = async { if is_root { Ok(empty()) } else { objects(cluster, &policy, namespace).await } };
+        let (policies, rules) = futures::try_join!(policies, rules)?;
+        return Ok(Root { policies, rules, mesh_policy: None });
+    }
+    let access = Access::new("list", MESH_POLICY.group, MESH_POLICY.plural, "");
+    let params = ListParams::default();
+    let api = dynamic_api(cluster, &MESH_POLICY, "");
+    let (list, rules) = futures::try_join!(send_optional(access, &[403, 404], || api.list(&params)), rules)?;
+    let is_default = |item: &&DynamicObject| item.metadata.name.as_deref() == Some("default");
+    let object = list.as_ref().and_then(|list| list.items.iter().find(is_default));
+    Ok(Root {
+        mesh_policy: object.and_then(|object| serde_json::to_value(object).ok()),
+        policies: list.is_some().then(Vec::new),
+        rules,
+    })
 }
 
 /// Checks that what `-i` and `--revision` name exists: with Istio's defaults in its place every answer could be wrong. An
@@ -310,18 +514,26 @@ async fn check_named(
     Ok(())
 }
 
-/// The namespace of istiod's Service, found by its label, and the version in its labels; `None` if Services of the whole
-/// cluster cannot be listed.
-async fn find_istiod(cluster: &Cluster) -> Result<Option<(String, Option<String>)>, ClusterError> {
+/// The control planes by istiod's label, where Services of the whole cluster may be listed, each with the version that its
+/// Service is labelled with. They are not listed where the user names the namespace.
+pub(super) async fn control_planes(
+    cluster: &Cluster,
+    options: &MeshOptions,
+) -> Result<Vec<FoundControlPlane>, ClusterError> {
+    if options.istio_namespace.is_some() {
+        return Ok(Vec::new());
+    }
     let api: Api<core::Service> = Api::all(cluster.client.clone());
     let access = Access::new("list", "", "services", "");
-    let params = ListParams::default().labels("app=istiod").limit(1);
+    let params = ListParams::default().labels("app=istiod");
     let list = send_optional(access, &[403, 404], || api.list(&params)).await?;
-    Ok(list.and_then(|list| {
-        let mut metadata = list.items.into_iter().next()?.metadata;
-        let version = metadata.labels.as_mut().and_then(|labels| labels.remove("app.kubernetes.io/version"));
-        Some((metadata.namespace?, version))
-    }))
+    let found = list.into_iter().flat_map(|list| list.items).filter_map(|service| {
+        let labels = service.metadata.labels.unwrap_or_default();
+        let revision = labels.get("istio.io/rev").map_or(DEFAULT_REVISION, String::as_str);
+        let plane = ControlPlane::new(&service.metadata.namespace?, revision);
+        Some(FoundControlPlane { plane, version: labels.get("app.kubernetes.io/version").cloned() })
+    });
+    Ok(found.collect())
 }
 
 pub(super) fn domain_policies(

@@ -120,7 +120,14 @@ impl Context {
 
     /// Warns that Istio's defaults are assumed, if the mesh's settings cannot be read.
     pub fn warn_of_unread(&self, mesh: &MeshSettings) {
-        if !mesh.readable {
+        if !mesh.undecided.is_empty() {
+            let planes: Vec<String> = mesh.undecided.iter().map(ToString::to_string).collect();
+            self.printer.warn(&format!(
+                "the namespace's control plane is not known; there are: {}; pass --istio-namespace, and --revision where its \
+                 namespace has several",
+                planes.join(", ")
+            ));
+        } else if !mesh.readable {
             self.printer.warn(&format!(
                 "the mesh's settings (ConfigMap in {}) cannot be read: Istio's defaults are assumed",
                 mesh.istio_namespace

@@ -1,15 +1,16 @@
-//! Checks before `enable-mtls` writes anything which clients, ports and probes STRICT would break.
+//! Checks before `enable-mtls` or `disable-mtls` writes anything which clients, ports and probes STRICT would break.
 
 use super::Context;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::namespace_context;
 use crate::domain::findings::{self, Code, Finding, Purpose, Severity};
-use crate::domain::mesh::Snapshot;
+use crate::domain::mesh::{MtlsMode, Snapshot};
 use crate::domain::plan::{self, Direction, Plan};
 use crate::error::{self, Error};
 use crate::report::status;
 use crate::settings::FindingSettings;
+use std::collections::BTreeSet;
 
 /// Findings that the plan reports in a message of its own.
 const REPORTED_BY_PLAN: [Code; 3] = [Code::SeveralPolicies, Code::ModeException, Code::RuleNotInForce];
@@ -30,12 +31,15 @@ pub async fn check(
     if codes.is_empty() || force {
         return Ok(());
     }
-    let message = format!("STRICT would break something ({}); nothing was written", codes.join(", "));
+    let effect = match view.1.direction {
+        Direction::Enable => "STRICT would break something".to_owned(),
+        Direction::Disable { mode } => format!("{mode} would break calls"),
+    };
+    let message = format!("{effect} ({}); nothing was written", codes.join(", "));
     Err(Error::CheckFailed(message))
 }
 
-/// The findings of the namespace as the plan would leave it, without those that the user ignores. Turning mutual TLS off
-/// must always be possible, so there is none for that.
+/// The findings of the namespace as the plan would leave it, without those that the user ignores.
 pub async fn examine(
     context: &Context,
     settings: &FindingSettings,
@@ -43,8 +47,8 @@ pub async fn examine(
     api_versions: ApiVersions,
     (snapshot, plan): (&Snapshot, &Plan),
 ) -> error::Result<Vec<Finding>> {
-    if plan.direction != Direction::Enable {
-        return Ok(Vec::new());
+    if let Direction::Disable { mode } = plan.direction {
+        return examine_disabling(context, settings, cluster, api_versions, (snapshot, plan), mode).await;
     }
     let after = plan::after(snapshot, plan);
     let surroundings = namespace_context::read_around(cluster, api_versions, &context.settings.mesh, after.clone());
@@ -61,6 +65,49 @@ pub async fn examine(
 pub fn stopping(findings: &[Finding]) -> Vec<&'static str> {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     errors.map(|finding| finding.code.as_str()).collect()
+}
+
+/// Findings about traffic: calls that fail.
+const FAILING_CALLS: [Code; 8] = [
+    Code::PlaintextToStrict,
+    Code::StrictUnderDisable,
+    Code::MtlsToNoProxy,
+    Code::MtlsToDisable,
+    Code::TlsToSidecar,
+    Code::HeadlessMixed,
+    Code::TlsModeLabel,
+    Code::AmbientToSidecar,
+];
+
+/// Examines what turning mutual TLS off would break: calls that fail then and not now, and callers that lose their
+/// identity. Turning it off must be possible in an emergency, so that surroundings that cannot be read do not stop it.
+async fn examine_disabling(
+    context: &Context,
+    settings: &FindingSettings,
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    (snapshot, plan): (&Snapshot, &Plan),
+    mode: MtlsMode,
+) -> error::Result<Vec<Finding>> {
+    let surroundings = namespace_context::read_around(cluster, api_versions, &context.settings.mesh, snapshot.clone());
+    let before = match context.read(surroundings).await {
+        Ok(before) => before,
+        Err(Error::Interrupted(signal)) => return Err(Error::Interrupted(signal)),
+        Err(error) => {
+            context.printer.warn(&format!("what this would break is not checked: {error}"));
+            return Ok(Vec::new());
+        }
+    };
+    let known: BTreeSet<Finding> = findings::examine(&before, Purpose::Status).1.into_iter().collect();
+    let after = before.with(plan::after(snapshot, plan));
+    let (_, mut findings) = findings::examine(&after, Purpose::BeforeDisable(mode));
+    super::status::remove_ignored(&mut findings, settings);
+    findings.retain(|finding| match finding.code {
+        Code::IdentityPolicy => true,
+        Code::OtherClusters => finding.severity == Severity::Error,
+        code => FAILING_CALLS.contains(&code) && finding.severity == Severity::Error && !known.contains(finding),
+    });
+    Ok(findings)
 }
 
 /// Prints errors in full and warnings in one line each. Of the notes it prints those about what could not be checked.

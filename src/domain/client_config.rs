@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_loaded_once_the_cluster_has_its_transport() {
-        let only_repairs = SwitchRequest { destination_rules: RuleChoice::Auto, ..ENABLE };
+        let only_repairs = SwitchRequest { destination_rules: RuleChoice::Auto, force: true, ..ENABLE };
         for (tls, request, loaded, not_yet) in [
             (ClientTls::Disable, &only_repairs, ClusterTransport::Mutual, ClusterTransport::Plain),
             (ClientTls::Simple, &only_repairs, ClusterTransport::Mutual, ClusterTransport::Tls),

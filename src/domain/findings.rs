@@ -4,6 +4,7 @@
 //! The input is a [`NamespaceContext`] with its [`Overview`]: for `status` the present state, for the check before a
 //! switch the state that the plan leads to.
 
+mod clients;
 mod code;
 mod policies;
 mod rules;
@@ -79,6 +80,8 @@ pub enum Purpose {
     Status,
     /// To report what a switch would break; the namespace context describes the state after it.
     BeforeSwitch,
+    /// What turning mutual TLS off, into this mode, would break.
+    BeforeDisable(MtlsMode),
 }
 
 /// An overview with its findings, the most severe first.
@@ -89,6 +92,7 @@ pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<F
     policies::find(context, &overview, &mut findings);
     rules::find(context, &overview, &mut findings);
     workloads::find(context, &overview, &mut findings);
+    clients::find(context, &overview, &mut findings);
     surroundings::find(context, &overview, purpose, &mut findings);
     if purpose == Purpose::BeforeSwitch {
         // A switch stops for what breaks calls. What stays unprotected is reported at its end.

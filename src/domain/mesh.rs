@@ -1,6 +1,7 @@
 //! The objects of a namespace and the settings of its mesh as values: `cluster` reads them, and every other module of
 //! `domain` computes with them.
 
+pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
 use super::inbound::{Bypass, InboundPath};
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
@@ -126,9 +127,6 @@ pub struct Policies {
 pub fn socket_address(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
-
-/// The revision of proxies without the label `istio.io/rev`, and of a control plane that was installed without one.
-pub const DEFAULT_REVISION: &str = "default";
 
 /// Whether the control plane of `proxy`, the revision of a pod, reads an object with this label `istio.io/rev` (PA-9,
 /// DR-10). An object without the label is read by every control plane.
@@ -300,6 +298,17 @@ pub enum ServiceKind {
     ExternalName,
 }
 
+/// How a Service is reached from outside the cluster, and so from outside the mesh (BY-18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exposure {
+    /// Type `NodePort`.
+    NodePort,
+    /// Type `LoadBalancer`.
+    LoadBalancer,
+    /// `externalIPs`.
+    ExternalIps,
+}
+
 /// The transport protocol of a Service port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -388,6 +397,14 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Sorted by address.
     pub endpoints: Vec<Endpoint>,
+    /// Annotation `networking.istio.io/exportTo`; empty is the mesh's default (CS-4).
+    pub export_to: Vec<String>,
+    /// How it is reached from outside the cluster.
+    pub exposure: Option<Exposure>,
+    /// Its own addresses: of the cluster, of load balancers, and external ones.
+    pub addresses: Vec<String>,
+    /// The name that an ExternalName stands for.
+    pub external_name: Option<String>,
 }
 
 impl Service {
@@ -419,6 +436,14 @@ pub struct MeshSettings {
     pub cluster_domain: String,
     /// `defaultDestinationRuleExportTo`: who sees a rule without `exportTo` (DR-4).
     pub rule_export: Vec<String>,
+    /// `defaultServiceExportTo`: which namespaces see a Service without its own setting (CS-4).
+    pub service_export: Vec<String>,
+    /// `outboundTrafficPolicy` `ALLOW_ANY`, the default: calls to hosts that a sidecar does not know go out, in plaintext.
+    pub passes_unknown: bool,
+    /// Networks of `meshNetworks`, by which the mesh reaches other clusters.
+    pub networks: Vec<String>,
+    /// The control planes among which none could be chosen; empty where it is known whose settings these are (CP-1).
+    pub undecided: Vec<ControlPlane>,
     /// Version of the control plane; `None` if its Service does not have it as a label.
     pub version: Option<String>,
 }
@@ -434,6 +459,10 @@ impl Default for MeshSettings {
             auto_mtls: true,
             cluster_domain: "cluster.local".to_owned(),
             rule_export: Vec::new(),
+            service_export: Vec::new(),
+            passes_unknown: true,
+            networks: Vec::new(),
+            undecided: Vec::new(),
             version: None,
         }
     }
@@ -453,7 +482,12 @@ pub struct Snapshot {
     pub policies: Policies,
     /// DestinationRules of the namespace.
     pub rules: Vec<DestinationRule>,
-    /// The mesh's root certificates as PEM, from `istio-ca-root-cert`.
+    /// DestinationRules of the root namespace, which apply where no rule of the namespace does (DR-3); empty in the root
+    /// namespace itself.
+    pub root_rules: Vec<DestinationRule>,
+    /// Gateways of all namespaces; read only where the namespace has gateway pods.
+    pub gateways: Vec<Gateway>,
+    /// The mesh's root certificates as PEM, from what the pods mount.
     pub mesh_root_pem: Option<String>,
     /// Labels of the namespace; `None` if they may not be read.
     pub namespace_labels: Option<BTreeMap<String, String>>,
@@ -528,6 +562,44 @@ impl Snapshot {
     }
 }
 
+/// A `Gateway` of `networking.istio.io`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gateway {
+    pub namespace: String,
+    pub name: String,
+    /// The labels of the gateway pods that serve it.
+    pub selector: BTreeMap<String, String>,
+    pub servers: Vec<GatewayServer>,
+}
+
+/// One server of a [`Gateway`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatewayServer {
+    pub port: u16,
+    pub tls: GatewayTls,
+}
+
+/// `tls.mode` of a Gateway's server, as far as the mesh's own mutual TLS is concerned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GatewayTls {
+    /// Plaintext, or TLS with certificates of the user.
+    #[default]
+    Other,
+    /// `ISTIO_MUTUAL`: it accepts only the mesh's mutual TLS (GW-1).
+    IstioMutual,
+    /// `AUTO_PASSTHROUGH`: it forwards the mesh's mutual TLS between networks (MC-1).
+    AutoPassthrough,
+}
+
+/// Where a pod's proxy gets the mesh's root certificates from (CP-3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RootSource {
+    /// A ConfigMap of the pod's namespace.
+    ConfigMap(String),
+    /// A `ClusterTrustBundle`.
+    TrustBundle(String),
+}
+
 /// Facts of a pod that only an overview of the namespace uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -546,6 +618,12 @@ pub struct PodFacts {
     pub declines_injection: bool,
     /// Ports of probes that the kubelet sends to the application itself, where STRICT refuses them (BY-11).
     pub raw_probes: Vec<u16>,
+    /// Ports of `postStart` and `preStop` requests that the kubelet sends to the application itself (BY-11).
+    pub raw_hooks: Vec<u16>,
+    /// The control plane that its proxy is connected to; `None` without a proxy, or for one outside the cluster (CP-1).
+    pub control_plane: Option<ControlPlane>,
+    /// Where its proxy gets the mesh's root certificates from; `None` without a proxy.
+    pub root_certificates: Option<RootSource>,
     /// The port of a pod with the annotation `prometheus.io/scrape`; 0 if it names no port.
     pub scraped: Option<u16>,
 }

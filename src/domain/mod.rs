@@ -7,7 +7,9 @@
 pub mod address;
 pub mod ambient;
 pub mod client_config;
+pub mod client_scope;
 pub mod client_tls;
+pub mod control_plane;
 pub mod effective;
 pub mod endpoints;
 pub mod enforcement;
@@ -24,6 +26,7 @@ pub mod mesh_client;
 pub mod mesh_traffic;
 pub mod namespace_context;
 pub mod object;
+pub mod other_names;
 pub mod overview;
 pub mod plan;
 pub mod probe;

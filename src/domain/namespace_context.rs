@@ -1,7 +1,10 @@
 //! A namespace's snapshot with what else an overview and the findings depend on: rules of other namespaces, callers
 //! from outside the mesh, and what could not be read. `cluster` reads it.
 
-use super::mesh::{DestinationRule, PortRef, Snapshot};
+use super::client_scope::{ClientScopes, Sidecar};
+use super::mesh::{DestinationRule, Gateway, PortRef, Snapshot};
+use super::other_names::{HostRoute, ServiceEntry};
+use super::selector::Selector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,9 +18,19 @@ pub struct NamespaceContext {
     pub rules: Arc<Vec<DestinationRule>>,
     /// Subsets that a route sends calls to, as (host, subset) (DR-14).
     pub routed: Arc<BTreeSet<(String, String)>>,
+    /// `Sidecar` objects of every namespace that could be read.
+    pub sidecars: Arc<Vec<Sidecar>>,
+    /// `ServiceEntries` of every namespace that could be read.
+    pub service_entries: Arc<Vec<ServiceEntry>>,
+    /// `VirtualServices` of every namespace that could be read, as far as they say where a host leads.
+    pub routes: Arc<Vec<HostRoute>>,
+    /// Gateways of every namespace that could be read.
+    pub gateways: Arc<Vec<Gateway>>,
+    /// What Prometheus' operator scrapes.
+    pub monitors: Arc<Vec<Monitor>>,
     pub external_callers: Vec<ExternalCaller>,
     pub cron_jobs: Vec<CronJob>,
-    /// Names of `AuthorizationPolicies` that match the caller's identity.
+    /// Names of `AuthorizationPolicies` that match the caller's identity; those of the root namespace as `namespace/name`.
     pub identity_policies: Vec<String>,
     /// Policies of the legacy API without effect (LP-11), as `namespace/name`.
     pub inert: Vec<String>,
@@ -45,8 +58,23 @@ pub struct ExternalCaller {
 pub enum ExternalCallerKind {
     /// The controller of an Ingress or Route, which may be in the mesh (BY-18).
     Ingress,
-    /// The API server, which calls a webhook or an aggregated API (BY-19).
+    /// The API server, which calls a webhook, a conversion webhook or an aggregated API (BY-19).
     ApiServer,
+}
+
+/// A `ServiceMonitor` or `PodMonitor` without certificates of the mesh: a Prometheus that scrapes in plaintext (BY-19).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// The object by kubectl's name.
+    pub object: String,
+    /// Namespaces in which it selects; `None` is all.
+    pub namespaces: Option<Vec<String>>,
+    /// The labels of the Services or pods.
+    pub selector: Selector,
+    /// Whether it selects pods.
+    pub of_pods: bool,
+    /// The Service ports; empty is any.
+    pub ports: Vec<PortRef>,
 }
 
 /// A `CronJob`, whose pods rarely exist when the cluster is read.
@@ -93,6 +121,15 @@ impl NamespaceContext {
         self.rules = Arc::new(others.chain(snapshot.rules.iter().cloned()).collect());
         self.snapshot = snapshot;
         self
+    }
+
+    /// The scopes of the mesh's clients.
+    pub fn client_scopes(&self) -> ClientScopes<'_> {
+        ClientScopes {
+            sidecars: &self.sidecars,
+            root: &self.snapshot.mesh.root_namespace,
+            default_export: &self.snapshot.mesh.service_export,
+        }
     }
 
     /// What new pods of the namespace get (DP-1, DP-5).

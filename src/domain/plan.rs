@@ -5,6 +5,7 @@
 //! A plan names objects, fields and former values; `istio` turns it into JSON.
 
 mod after;
+mod leftovers;
 mod messages;
 mod policy;
 mod restore;
@@ -12,11 +13,12 @@ mod rules;
 mod user_manifests;
 
 use super::effective::{legacy_server_mode, server_mode};
-use super::mesh::{DataPlane, MtlsMode, Pod, Snapshot};
+use super::mesh::{DataPlane, MtlsMode, PeerAuthentication, Pod, Snapshot};
 pub use super::object::{ObjectJson, ObjectKind};
 pub use super::rule::TlsPlace;
 use super::rule::{ClientTls, DestinationRule};
 pub use after::{after, policies_after};
+pub use leftovers::{Leftover, leftovers};
 pub use messages::{PlanBlocker, SkipReason, Skipped, Warning};
 pub use restore::restoration;
 pub use user_manifests::plan_user_manifests;
@@ -96,6 +98,8 @@ impl SwitchRequest {
 
 /// What happens to a policy.
 ///
+/// `policy` is what the object of the user's manifest says afterwards; `None` for the legacy API.
+///
 /// In the variants, `mode` is the mode of the namespace after the change; `None` where this policy does not decide it
 /// (it has a selector, or somebody else changed it since), so that nothing waits for it. `current_mode` is the mode
 /// that the policy sets before the change; `None` is UNSET.
@@ -106,9 +110,14 @@ pub enum PolicyAction {
     /// The mode of an existing policy changes. `from` is `None` for UNSET, or for a legacy policy without an `mtls` peer.
     SetMode { from: Option<MtlsMode>, to: MtlsMode },
     /// The user's manifest is applied; there is no such object yet.
-    Apply { object: ObjectJson, mode: Option<MtlsMode> },
+    Apply { object: ObjectJson, mode: Option<MtlsMode>, policy: Option<Box<PeerAuthentication>> },
     /// The spec of an existing policy becomes this one: the user's manifest, merged into what is there.
-    Merge { spec: ObjectJson, current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
+    Merge {
+        spec: ObjectJson,
+        current_mode: Option<MtlsMode>,
+        mode: Option<MtlsMode>,
+        policy: Option<Box<PeerAuthentication>>,
+    },
     /// An existing policy gets its former spec back.
     PutBack { spec: ObjectJson, current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
     /// The policy is deleted, because a run that is undone created it.
@@ -300,6 +309,20 @@ impl Change {
                 RuleAction::Delete => "deleted",
                 RuleAction::Unchanged => "unchanged",
             },
+        }
+    }
+}
+
+impl PolicyAction {
+    /// The PeerAuthentication that a manifest of the user makes; `None` for other actions, and for the legacy API.
+    pub fn given_policy(&self) -> Option<&PeerAuthentication> {
+        match self {
+            Self::Apply { policy, .. } | Self::Merge { policy, .. } => policy.as_deref(),
+            Self::Create { .. }
+            | Self::SetMode { .. }
+            | Self::PutBack { .. }
+            | Self::Delete { .. }
+            | Self::Unchanged { .. } => None,
         }
     }
 }

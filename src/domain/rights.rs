@@ -108,6 +108,10 @@ const ROOT_POLICIES: Group = group(
     "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "security.istio.io", "peerauthentications")],
 );
+const ROOT_RULES: Group = group(
+    "The rules of the whole mesh, which a new rule of the namespace would hide.",
+    &[("list", "networking.istio.io", "destinationrules")],
+);
 const MESH_POLICY: Group = group(
     "The policy of the whole mesh: without it a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "authentication.istio.io", "meshpolicies")],
@@ -119,18 +123,34 @@ const ZTUNNELS: Group = group(
 );
 /// Lists of all namespaces. Without them findings can be missing, and `not-read` says which.
 const SURROUNDINGS: Group = group(
-    "Rules and routes of all namespaces, and what calls from outside the mesh: without it findings may be missing.",
+    "Rules, routes, scopes and names of all namespaces, and what calls from outside the mesh: without it findings may be missing.",
     &[
         ("list", "networking.istio.io", "destinationrules"),
         ("list", "networking.istio.io", "virtualservices"),
+        ("list", "networking.istio.io", "sidecars"),
+        ("list", "networking.istio.io", "serviceentries"),
+        ("list", "networking.istio.io", "gateways"),
         ("list", "security.istio.io", "authorizationpolicies"),
         ("list", "networking.k8s.io", "ingresses"),
         ("list", "route.openshift.io", "routes"),
+        ("list", "gateway.networking.k8s.io", "gateways"),
+        ("list", "gateway.networking.k8s.io", "httproutes"),
+        ("list", "gateway.networking.k8s.io", "grpcroutes"),
+        ("list", "gateway.networking.k8s.io", "tcproutes"),
+        ("list", "gateway.networking.k8s.io", "tlsroutes"),
         ("list", "batch", "cronjobs"),
         ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("list", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
         ("list", "apiregistration.k8s.io", "apiservices"),
+        ("list", "apiextensions.k8s.io", "customresourcedefinitions"),
+        ("list", "monitoring.coreos.com", "servicemonitors"),
+        ("list", "monitoring.coreos.com", "podmonitors"),
     ],
+);
+/// The Services by istiod's label.
+const CONTROL_PLANES: Group = group(
+    "The control planes of the cluster: without it one is found by the proxies alone.",
+    &[("list", "", "services")],
 );
 
 /// The commands that need the same rights.
@@ -190,7 +210,7 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         needed.namespace.push(TEMPLATES);
     }
     if task == Task::Status {
-        needed.cluster.push(SURROUNDINGS);
+        needed.cluster.extend([SURROUNDINGS, CONTROL_PLANES]);
     } else {
         add_probe(&mut needed, options);
     }
@@ -202,6 +222,7 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
     } else {
         needed.root.push(ROOT_POLICIES);
     }
+    needed.root.push(ROOT_RULES);
     needed
 }
 

@@ -120,7 +120,7 @@ mod tests {
         for change in [
             rule(RuleAction::Edit(vec![TlsEdit::Set { place: TlsPlace::Top, from: None }])),
             rule(RuleAction::PutBack { spec: spec.clone() }),
-            policy(PolicyAction::Merge { spec, current_mode: None, mode: None }),
+            policy(PolicyAction::Merge { spec, current_mode: None, mode: None, policy: None }),
         ] {
             let Ok(Some(Request::Patch(patch))) = request(APIS, &change, Some(&live())) else { panic!("{change:?}") };
             let mut patched = live();

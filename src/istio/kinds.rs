@@ -98,6 +98,91 @@ impl RuleApi {
     }
 }
 
+/// A kind that is only read, and that not every cluster serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionalKind {
+    VirtualServices,
+    Sidecars,
+    ServiceEntries,
+    Gateways,
+    AuthorizationPolicies,
+    LegacyPolicies,
+    Ingresses,
+    Routes,
+    ApiGateways,
+    HttpRoutes,
+    GrpcRoutes,
+    TcpRoutes,
+    TlsRoutes,
+    MutatingWebhooks,
+    ValidatingWebhooks,
+    ApiServices,
+    CustomResourceDefinitions,
+    CronJobs,
+    ServiceMonitors,
+    PodMonitors,
+    TrustBundles,
+}
+
+impl OptionalKind {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 21] = [
+        Self::VirtualServices,
+        Self::Sidecars,
+        Self::ServiceEntries,
+        Self::Gateways,
+        Self::AuthorizationPolicies,
+        Self::LegacyPolicies,
+        Self::Ingresses,
+        Self::Routes,
+        Self::ApiGateways,
+        Self::HttpRoutes,
+        Self::GrpcRoutes,
+        Self::TcpRoutes,
+        Self::TlsRoutes,
+        Self::MutatingWebhooks,
+        Self::ValidatingWebhooks,
+        Self::ApiServices,
+        Self::CustomResourceDefinitions,
+        Self::CronJobs,
+        Self::ServiceMonitors,
+        Self::PodMonitors,
+        Self::TrustBundles,
+    ];
+
+    /// Its API group, its versions, the preferred one first, and its plural name.
+    pub const fn resource(self) -> (&'static str, &'static [&'static str], &'static str) {
+        const NETWORKING: &str = "networking.istio.io";
+        const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+        const GATEWAY_API: &str = "gateway.networking.k8s.io";
+        const ADMISSION: &str = "admissionregistration.k8s.io";
+        const MONITORING: &str = "monitoring.coreos.com";
+        match self {
+            Self::VirtualServices => (NETWORKING, ISTIO, "virtualservices"),
+            Self::Sidecars => (NETWORKING, ISTIO, "sidecars"),
+            Self::ServiceEntries => (NETWORKING, ISTIO, "serviceentries"),
+            Self::Gateways => (NETWORKING, ISTIO, "gateways"),
+            Self::AuthorizationPolicies => ("security.istio.io", &["v1", "v1beta1"], "authorizationpolicies"),
+            Self::LegacyPolicies => ("authentication.istio.io", &["v1alpha1"], "policies"),
+            Self::Ingresses => ("networking.k8s.io", &["v1"], "ingresses"),
+            Self::Routes => ("route.openshift.io", &["v1"], "routes"),
+            Self::ApiGateways => (GATEWAY_API, &["v1", "v1beta1"], "gateways"),
+            Self::HttpRoutes => (GATEWAY_API, &["v1", "v1beta1"], "httproutes"),
+            Self::GrpcRoutes => (GATEWAY_API, &["v1", "v1alpha2"], "grpcroutes"),
+            Self::TcpRoutes => (GATEWAY_API, &["v1", "v1alpha2"], "tcproutes"),
+            Self::TlsRoutes => (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], "tlsroutes"),
+            Self::MutatingWebhooks => (ADMISSION, &["v1"], "mutatingwebhookconfigurations"),
+            Self::ValidatingWebhooks => (ADMISSION, &["v1"], "validatingwebhookconfigurations"),
+            Self::ApiServices => ("apiregistration.k8s.io", &["v1"], "apiservices"),
+            Self::CustomResourceDefinitions => ("apiextensions.k8s.io", &["v1"], "customresourcedefinitions"),
+            Self::CronJobs => ("batch", &["v1"], "cronjobs"),
+            Self::ServiceMonitors => (MONITORING, &["v1"], "servicemonitors"),
+            Self::PodMonitors => (MONITORING, &["v1"], "podmonitors"),
+            Self::TrustBundles => ("certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"], "clustertrustbundles"),
+        }
+    }
+}
+
 impl fmt::Display for PolicyApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind().api_version(), self.kind().kind)

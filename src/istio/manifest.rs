@@ -5,10 +5,11 @@ use super::kinds::Kind;
 use super::paths::is_legacy;
 use super::render::Apis;
 use super::{patch, read};
-use crate::domain::mesh::{ClientTls, DestinationRule, MtlsMode};
+use crate::domain::mesh::{ClientTls, DestinationRule, MtlsMode, PeerAuthentication};
 use crate::domain::plan::{
     Change, Direction, ObjectKind, PolicyAction, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace,
 };
+use crate::domain::rule::covers;
 use serde_json::Value;
 
 /// Kind and name of a manifest; the error says why it is not accepted. `apis` are the versions of the cluster,
@@ -42,17 +43,64 @@ pub fn identity(apis: Apis, namespace: &str, manifest: &Value) -> Result<(Object
     }
 }
 
-/// How a manifest contradicts the command, as a message; `None` where it does not.
-pub fn contradiction(kind: ObjectKind, manifest: &Value, direction: Direction) -> Option<String> {
+/// A mode of a manifest that Istio does not know, as a message; `None` where there is none. `null` is no mode.
+pub fn unknown_mode(kind: ObjectKind, manifest: &Value) -> Option<String> {
+    let spec = &manifest["spec"];
+    let (modes, known): (Vec<&Value>, &[&str]) = match kind {
+        ObjectKind::Policy if is_legacy(manifest) => return None,
+        ObjectKind::Policy => {
+            let ports = spec["portLevelMtls"].as_object().into_iter().flatten().map(|(_, entry)| &entry["mode"]);
+            (
+                std::iter::once(&spec["mtls"]["mode"]).chain(ports).collect(),
+                &["STRICT", "PERMISSIVE", "DISABLE", "UNSET"],
+            )
+        }
+        ObjectKind::Rule => {
+            let subsets = spec["subsets"].as_array().into_iter().flatten().map(|subset| &subset["trafficPolicy"]);
+            let policies = std::iter::once(&spec["trafficPolicy"]).chain(subsets);
+            let tls = policies.flat_map(|policy| {
+                let ports = policy["portLevelSettings"].as_array().into_iter().flatten();
+                std::iter::once(policy).chain(ports).map(|place| &place["tls"]["mode"])
+            });
+            (tls.collect(), &["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"])
+        }
+    };
+    let is_unknown = |mode: &&Value| !mode.is_null() && !mode.as_str().is_some_and(|mode| known.contains(&mode));
+    let unknown = modes.into_iter().find(is_unknown)?;
+    Some(format!("mode {unknown} is none of {}", known.join(", ")))
+}
+
+/// Where a command changes mutual TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    pub namespace: &'a str,
+    pub cluster_domain: &'a str,
+}
+
+impl Home<'_> {
+    /// Whether a resolved host is one of the namespace's Services, or a pattern that covers them.
+    fn is_covered(&self, host: &str) -> bool {
+        let suffix = format!(".{}.svc.{}", self.namespace, self.cluster_domain);
+        host.ends_with(&suffix) || host.starts_with('*') && covers(host, &format!("any{suffix}"))
+    }
+}
+
+/// How a manifest contradicts the command, as a message; `None` where it does not. A policy for some workloads is an
+/// exception and no contradiction, and rules for hosts outside of the namespace are none of the command's business.
+pub fn contradiction(kind: ObjectKind, manifest: &Value, direction: Direction, home: Home<'_>) -> Option<String> {
     let wanted = direction.mode();
     match kind {
         ObjectKind::Policy if is_legacy(manifest) => {
-            let mode = read::legacy_policy(manifest).mode;
-            (mode != wanted).then(|| format!("it says {mode}, the command says {wanted}"))
+            let policy = read::legacy_policy(manifest);
+            let differs = policy.targets.is_empty() && policy.mode != wanted;
+            differs.then(|| format!("it says {}, the command says {wanted}", policy.mode))
         }
         ObjectKind::Policy => {
             let policy = read::peer_authentication(manifest);
-            if policy.is_wide() && policy.mode.is_none() {
+            if !policy.is_wide() {
+                return None;
+            }
+            if policy.mode.is_none() {
                 return Some(format!("it says no mode for the namespace, the command says {wanted}"));
             }
             let mut modes = policy.mode.into_iter().chain(policy.ports.values().flatten().copied());
@@ -63,7 +111,11 @@ pub fn contradiction(kind: ObjectKind, manifest: &Value, direction: Direction) -
                 Direction::Enable => *tls != ClientTls::IstioMutual,
                 Direction::Disable { mode } => mode == MtlsMode::Disable && *tls == ClientTls::IstioMutual,
             };
-            let rule = read::destination_rule(manifest);
+            let mut rule = read::destination_rule(manifest);
+            home.namespace.clone_into(&mut rule.namespace);
+            if !home.is_covered(&rule.resolved_host(home.cluster_domain)) {
+                return None;
+            }
             tls_modes(&rule).into_iter().find(breaks).map(|tls| format!("it says {tls}, which {wanted} refuses"))
         }
     }
@@ -108,14 +160,21 @@ fn policy_action(object: Value, manifest: &Value, live: Option<&Value>, directio
         read::peer_authentication(manifest).is_wide()
     };
     let mode = is_namespace_wide.then(|| direction.mode());
-    let Some(live) = live else { return PolicyAction::Apply { object: object.into(), mode } };
+    let policy = |object: &Value| (!is_legacy(manifest)).then(|| Box::new(read::peer_authentication(object)));
+    let Some(live) = live else {
+        // A new policy is younger than every other.
+        let policy = policy(&object).map(|policy| Box::new(PeerAuthentication { created: i64::MAX, ..*policy }));
+        return PolicyAction::Apply { object: object.into(), mode, policy };
+    };
     let spec = merged(live, manifest);
     if spec == live["spec"] {
         return PolicyAction::Unchanged { mode };
     }
     let current_mode =
         if is_legacy(manifest) { Some(read::legacy_policy(live).mode) } else { read::peer_authentication(live).mode };
-    PolicyAction::Merge { spec: spec.into(), current_mode, mode }
+    let spec = spec.into();
+    let policy = policy(&with_spec(live, &spec));
+    PolicyAction::Merge { spec, current_mode, mode, policy }
 }
 
 fn rule_action(object: Value, manifest: &Value, live: Option<&Value>, direction: Direction) -> RuleAction {
@@ -147,6 +206,7 @@ fn as_sent(manifest: &Value, kind: &Kind, namespace: &str) -> Value {
     let mut object = manifest.clone();
     object["apiVersion"] = kind.api_version().into();
     object["metadata"]["namespace"] = namespace.into();
+    remove_nulls(&mut object);
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
     }
@@ -162,20 +222,36 @@ fn as_sent(manifest: &Value, kind: &Kind, namespace: &str) -> Value {
 /// The spec of the live object with that of the manifest merged into it.
 fn merged(live: &Value, manifest: &Value) -> Value {
     let mut spec = live["spec"].clone();
-    merge(&mut spec, &manifest["spec"]);
+    if !manifest["spec"].is_null() {
+        merge(&mut spec, &manifest["spec"]);
+    }
     spec
 }
 
-/// As server-side apply does it: maps are merged, everything else is replaced.
+/// As kubectl applies it: maps are merged, everything else is replaced, and a field that is null is removed.
 fn merge(value: &mut Value, other: &Value) {
     match (value, other) {
-        (_, Value::Null) => {}
         (Value::Object(fields), Value::Object(others)) => {
             for (key, other) in others {
-                merge(fields.entry(key).or_insert(Value::Null), other);
+                if other.is_null() {
+                    fields.remove(key);
+                } else {
+                    merge(fields.entry(key).or_insert(Value::Null), other);
+                }
             }
         }
-        (value, other) => *value = other.clone(),
+        (value, other) => {
+            *value = other.clone();
+            remove_nulls(value);
+        }
+    }
+}
+
+/// Removes the fields that are null, which the API server does not store.
+fn remove_nulls(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(remove_nulls);
     }
 }
 

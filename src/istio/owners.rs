@@ -200,7 +200,7 @@ fn owner(entry: &Value, field: &[String]) -> Option<Owner> {
 /// The first manager by name that is neither this tool nor a command-line tool and owns an `ISTIO_MUTUAL` of a
 /// `DestinationRule`.
 pub fn foreign_tls_manager(object: &Value) -> Option<String> {
-    let entries = object["metadata"]["managedFields"].as_array()?;
+    let entries = object["metadata"]["managedFields"].as_array().map_or(&[][..], Vec::as_slice);
     let spec = &object["spec"];
     let mutual = |policy: &Value| {
         policy["tls"]["mode"].as_str().map(|mode| ClientTls::parse(Some(mode))) == Some(ClientTls::IstioMutual)
@@ -219,8 +219,13 @@ pub fn foreign_tls_manager(object: &Value) -> Option<String> {
         .filter(|(holds, _)| *holds)
         .map(|(_, tokens)| tokens.iter().map(|token| (*token).to_owned()).collect())
         .collect();
-    let owners = entries.iter().flat_map(|entry| fields.iter().filter_map(move |field| owner(entry, field)));
-    owners.filter(|owner| owner.class == Class::Other).map(|owner| owner.manager).min()
+    let owners: Vec<Owner> =
+        entries.iter().flat_map(|entry| fields.iter().filter_map(move |field| owner(entry, field))).collect();
+    if owners.is_empty() && !fields.is_empty() {
+        // Nothing shows that this tool or a user wrote it.
+        return Some("unknown".to_owned());
+    }
+    owners.into_iter().filter(|owner| owner.class == Class::Other).map(|owner| owner.manager).min()
 }
 
 /// A conflict with other managers in kubectl's format, with its three remedies; `None` if no other manager owns one of
@@ -431,6 +436,8 @@ mod tests {
             object["spec"] = json!({"trafficPolicy": {"tls": {"mode": mode}}});
             assert_eq!(foreign_tls_manager(&object).as_deref(), expected, "{manager} {mode}");
         }
+        let unowned = json!({"metadata": {}, "spec": {"trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}});
+        assert_eq!(foreign_tls_manager(&unowned).as_deref(), Some("unknown"));
     }
 
     #[test]

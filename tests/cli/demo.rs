@@ -95,7 +95,7 @@ fn the_whole_demo() {
     No code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)

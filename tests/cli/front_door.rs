@@ -69,7 +69,7 @@ fn a_failing_check_url_blocks_enable() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)

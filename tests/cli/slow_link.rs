@@ -80,7 +80,7 @@ fn a_throttled_request_waits_for_retry_after() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -103,7 +103,7 @@ fn a_long_retry_after_is_reported() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
@@ -131,7 +131,7 @@ fn a_write_with_a_lost_answer_is_checked() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -163,7 +163,7 @@ fn a_write_with_an_unknown_result_is_reported_as_unknown() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)

@@ -39,7 +39,7 @@ fn every_port_has_its_mode_and_the_object_that_decides() {
     userprofile:8080       pod/userprofile-[pod]       STRICT   default (namespace)   mTLS
 
     info  clients-unseen
-      found   clients outside the mesh cannot be seen without --prometheus
+      found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
       remedy  say --prometheus URL to ask who has sent plaintext in the last hours
     0 errors, 0 warnings, 1 note
     ");
@@ -69,7 +69,7 @@ fn broken_calls_are_named_with_their_rule() {
       about   destinationrule/boards, pod/boards-[pod], service/boards:8080
       remedy  set the rule's tls to ISTIO_MUTUAL, or take it away where auto mTLS is on; enable-mtls does it for rules of the namespace
     info  clients-unseen
-      found   clients outside the mesh cannot be seen without --prometheus
+      found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
       remedy  say --prometheus URL to ask who has sent plaintext in the last hours
     1 error, 0 warnings, 1 note
     ");
@@ -175,7 +175,7 @@ fn a_workload_without_a_sidecar_stops_the_switch_unless_it_is_left_out() {
       about   pod/half-meshed-[pod], service/half-meshed:8080
       remedy  put the pods into the mesh: label the namespace or the pods for injection, and restart pods that are older than the label
     warning: workloads without a proxy send plaintext, which STRICT ports refuse (client-without-proxy: pod/half-meshed-[pod])
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     error: STRICT would break something (unprotected-workload); nothing was written
     hint: --force goes on all the same
     ");

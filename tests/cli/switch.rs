@@ -9,7 +9,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
     exit 2
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     would change in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -45,7 +45,7 @@ fn enable_twice_and_disable() {
     userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
@@ -116,7 +116,7 @@ fn one_service_of_many() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh cannot be seen without --prometheus
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)

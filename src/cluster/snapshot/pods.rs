@@ -2,7 +2,10 @@
 //! a cluster can have ten thousand pods.
 
 use crate::cluster::list::Meta;
-use crate::domain::mesh::{Capture, DataPlane, OutboundCapture, Pod, PodFacts, SIDECAR_PORTS};
+use crate::domain::control_plane::{self, ControlPlane};
+use crate::domain::mesh::{
+    Capture, DEFAULT_REVISION, DataPlane, OutboundCapture, Pod, PodFacts, RootSource, SIDECAR_PORTS,
+};
 use crate::istio::capture::{self, Redirection};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -28,6 +31,7 @@ struct SpecShape {
     #[serde(default)]
     containers: Vec<ContainerShape>,
     init_containers: Option<Vec<ContainerShape>>,
+    volumes: Option<Vec<core::Volume>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +45,8 @@ struct ContainerShape {
     liveness_probe: Option<core::Probe>,
     readiness_probe: Option<core::Probe>,
     startup_probe: Option<core::Probe>,
+    lifecycle: Option<core::Lifecycle>,
+    restart_policy: Option<String>,
 }
 
 /// A variable with a literal value.
@@ -213,6 +219,9 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         declines_injection: inject.is_some_and(|value| value == "false"),
         raw_probes: if proxy.is_some() { raw_probes(spec) } else { Vec::new() },
+        raw_hooks: if proxy.is_some() { raw_hooks(spec) } else { Vec::new() },
+        control_plane: proxy.and_then(|proxy| control_plane(proxy, metadata)),
+        root_certificates: proxy.and_then(|_| root_certificates(spec)),
         scraped: scraped.then(|| annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(0)),
     }
 }
@@ -229,25 +238,83 @@ fn workload(metadata: &Meta) -> String {
     }
 }
 
+/// Containers of the application to which the kubelet can send requests: those that run while the pod does, native
+/// sidecars included.
+fn running_containers(spec: &SpecShape) -> impl Iterator<Item = &ContainerShape> {
+    let is_native = |container: &&ContainerShape| container.restart_policy.as_deref() == Some("Always");
+    let native = spec.init_containers.iter().flatten().filter(is_native);
+    spec.containers.iter().chain(native).filter(|container| container.name != PROXY)
+}
+
 /// Ports of HTTP and gRPC kubelet probes that go to the application. Injection redirects them to the proxy's own port unless
 /// it is disabled (BY-11). A TCP probe only connects, which STRICT allows.
 fn raw_probes(spec: &SpecShape) -> Vec<u16> {
-    let mut ports: Vec<u16> = Vec::new();
-    for container in spec.containers.iter().filter(|container| container.name != PROXY) {
+    let ports = running_containers(spec).flat_map(|container| {
         let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
-        for probe in probes.into_iter().flatten() {
-            let named = |name: &str| container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
-            let http = probe.http_get.as_ref().map(|get| match &get.port {
-                IntOrString::Int(port) => *port,
-                IntOrString::String(name) => named(name).map_or(0, |port| port.container_port),
-            });
-            let port = http.or_else(|| probe.grpc.as_ref().map(|grpc| grpc.port));
-            ports.extend(port.and_then(|port| u16::try_from(port).ok()).filter(|port| !SIDECAR_PORTS.contains(port)));
-        }
+        probes.into_iter().flatten().filter_map(|probe| {
+            let http = probe.http_get.as_ref().map(|request| http_port(container, request));
+            http.or_else(|| probe.grpc.as_ref().map(|grpc| grpc.port))
+        })
+    });
+    application_ports(ports)
+}
+
+/// Ports of `postStart` and `preStop` requests that go to the application (BY-11). Newer versions of Istio rewrite them, too.
+fn raw_hooks(spec: &SpecShape) -> Vec<u16> {
+    let ports = running_containers(spec).flat_map(|container| {
+        let hooks = container.lifecycle.iter().flat_map(|lifecycle| [&lifecycle.post_start, &lifecycle.pre_stop]);
+        hooks.flatten().filter_map(|hook| Some(http_port(container, hook.http_get.as_ref()?)))
+    });
+    application_ports(ports)
+}
+
+/// The port of a request, 0 for a name that the container does not have.
+fn http_port(container: &ContainerShape, request: &core::HTTPGetAction) -> i32 {
+    let named = |name: &str| container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
+    match &request.port {
+        IntOrString::Int(port) => *port,
+        IntOrString::String(name) => named(name).map_or(0, |port| port.container_port),
     }
+}
+
+/// The ports that are not the sidecar's own, each once.
+fn application_ports(ports: impl Iterator<Item = i32>) -> Vec<u16> {
+    let mut ports: Vec<u16> =
+        ports.filter_map(|port| u16::try_from(port).ok()).filter(|port| !SIDECAR_PORTS.contains(port)).collect();
     ports.sort_unstable();
     ports.dedup();
     ports
+}
+
+/// The control plane that a proxy is connected to: `discoveryAddress` of its `PROXY_CONFIG`, which injection leaves out
+/// where it is the default (CP-1).
+fn control_plane(proxy: &ContainerShape, metadata: &Meta) -> Option<ControlPlane> {
+    let value = proxy.env.iter().flatten().find(|variable| variable.name == "PROXY_CONFIG")?.value.as_deref()?;
+    let config: serde_json::Value = serde_json::from_str(value).ok()?;
+    let namespace = control_plane::namespace_of_address(config["discoveryAddress"].as_str().unwrap_or_default())?;
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
+    let status = annotation("sidecar.istio.io/status");
+    let status: Option<serde_json::Value> = status.and_then(|text| serde_json::from_str(&text).ok());
+    let label = || metadata.labels.as_ref()?.get("istio.io/rev").cloned();
+    let revision = status
+        .and_then(|status| Some(status["revision"].as_str()?.to_owned()))
+        .or_else(|| annotation("istio.io/rev"))
+        .or_else(label);
+    Some(ControlPlane::new(namespace, revision.as_deref().unwrap_or(DEFAULT_REVISION)))
+}
+
+/// The volume from which a proxy takes the mesh's root certificates (CP-3).
+fn root_certificates(spec: &SpecShape) -> Option<RootSource> {
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == "istiod-ca-cert")?;
+    if let Some(map) = &volume.config_map {
+        return Some(RootSource::ConfigMap(map.name.clone()));
+    }
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    sources.into_iter().find_map(|source| {
+        let bundle = source.cluster_trust_bundle.as_ref().and_then(|bundle| bundle.name.clone());
+        let map = || Some(RootSource::ConfigMap(source.config_map.as_ref()?.name.clone()));
+        bundle.map(RootSource::TrustBundle).or_else(map)
+    })
 }
 
 #[cfg(test)]
@@ -303,6 +370,24 @@ mod tests {
         assert!(found.facts.native_sidecar && !found.facts.gateway && found.data_plane == DataPlane::Sidecar);
     }
 
+    #[test]
+    fn requests_to_native_sidecars_and_by_hooks_are_found() {
+        let http = |port: u16| json!({"httpGet": {"port": port}});
+        let proxy = json!({"name": "istio-proxy", "restartPolicy": "Always", "startupProbe": http(1)});
+        let native = json!({"name": "watcher", "restartPolicy": "Always", "readinessProbe": http(8282)});
+        let setup = json!({"name": "setup", "readinessProbe": http(8383)});
+        let app = json!({"name": "app", "lifecycle": {"preStop": http(8080), "postStart": http(8081)}});
+        let rewritten = json!({"name": "app", "lifecycle": {"preStop": http(15020)}});
+        for (init, app, probes, hooks) in [
+            (json!([proxy, native]), app.clone(), vec![8282], vec![8080, 8081]),
+            (json!([proxy, setup]), rewritten, vec![], vec![]),
+            (json!([native]), app, vec![], vec![]),
+        ] {
+            let facts = pod(json!({"metadata": {}, "spec": {"containers": [app], "initContainers": init}})).facts;
+            assert_eq!((facts.raw_probes, facts.raw_hooks), (probes, hooks), "{init}");
+        }
+    }
+
     /// The arguments of istio-init count, not annotations (BY-31).
     #[test]
     fn an_annotation_that_came_after_the_injection_excludes_nothing() {
@@ -320,6 +405,54 @@ mod tests {
             let found = pod(json!({"metadata": {"annotations": {excluded: annotation}}, "spec": spec}));
             assert_eq!(found.capture.covers(8080), covered, "{name}");
             assert_eq!(found.annotated_capture.covers(8080), annotation.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_names_its_control_plane_and_its_root_certificates() {
+        let with = |config: &str, metadata: Value, volume: Value| {
+            let env = json!([{"name": "PROXY_CONFIG", "value": config}]);
+            let proxy = json!([{"name": "istio-proxy", "env": env}]);
+            let spec = json!({"containers": proxy, "volumes": [volume]});
+            let facts = pod(json!({"metadata": metadata, "spec": spec})).facts;
+            (facts.control_plane.map(|plane| plane.to_string()), facts.root_certificates)
+        };
+        let volume = |source: Value| {
+            let mut volume = json!({"name": "istiod-ca-cert"});
+            volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+            volume
+        };
+        let map = || volume(json!({"configMap": {"name": "istio-ca-root-cert"}}));
+        let bundle = json!({"sources": [{"clusterTrustBundle": {"name": "istio.io:istiod-ca:root-cert", "path": "root-cert.pem"}}]});
+        let status = json!({"annotations": {"sidecar.istio.io/status": "{\"revision\":\"east\"}"}});
+        let root = |name: &str| Some(RootSource::ConfigMap(name.to_owned()));
+        for (config, metadata, volume, plane, certificates) in [
+            ("{}\n", json!({}), map(), Some("istio-system (revision default)"), root("istio-ca-root-cert")),
+            (
+                r#"{"discoveryAddress":"istiod-east.istio-east.svc:15012"}"#,
+                status,
+                volume(json!({"configMap": {"name": "east-root"}})),
+                Some("istio-east (revision east)"),
+                root("east-root"),
+            ),
+            (
+                r#"{"discoveryAddress":"istiod.example.com:15012"}"#,
+                json!({}),
+                volume(json!({"projected": bundle})),
+                None,
+                Some(RootSource::TrustBundle("istio.io:istiod-ca:root-cert".to_owned())),
+            ),
+            (
+                "{}",
+                json!({"labels": {"istio.io/rev": "canary"}}),
+                json!({"name": "other"}),
+                Some("istio-system (revision canary)"),
+                None,
+            ),
+            ("no JSON", json!({}), json!({"name": "other"}), None, None),
+        ] {
+            let found = with(config, metadata, volume);
+            assert_eq!((found.0.as_deref(), found.1), (plane, certificates), "{config}");
         }
     }
 

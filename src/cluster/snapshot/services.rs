@@ -3,7 +3,7 @@
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::list::{Meta, Resource, list};
-use crate::domain::mesh::{Endpoint, EndpointTarget, PortRef, Protocol, Service, ServiceKind, ServicePort};
+use crate::domain::mesh::{Endpoint, EndpointTarget, Exposure, PortRef, Protocol, Service, ServiceKind, ServicePort};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -15,6 +15,7 @@ struct ServiceShape {
     metadata: Meta,
     #[serde(default)]
     spec: core::ServiceSpec,
+    status: Option<core::ServiceStatus>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,8 +80,22 @@ fn domain_endpoint(endpoint: discovery::Endpoint, ports: &BTreeMap<String, u16>)
     })
 }
 
+/// The addresses of a Service itself.
+fn addresses(spec: &core::ServiceSpec, status: Option<core::ServiceStatus>) -> Vec<String> {
+    let ingress = status.and_then(|status| status.load_balancer?.ingress).into_iter().flatten();
+    let of_cluster = spec.cluster_ips.iter().flatten().filter(|address| *address != "None");
+    let mut addresses: Vec<String> =
+        of_cluster.chain(spec.external_ips.iter().flatten()).chain(&spec.load_balancer_ip).cloned().collect();
+    addresses.extend(ingress.filter_map(|ingress| ingress.ip));
+    if addresses.is_empty() {
+        addresses.extend(spec.cluster_ip.clone().filter(|address| address != "None"));
+    }
+    addresses.retain(|address| !address.is_empty());
+    addresses
+}
+
 fn domain_service(service: ServiceShape) -> (String, Service) {
-    let ServiceShape { metadata, spec } = service;
+    let ServiceShape { metadata, mut spec, status } = service;
     let kind = if spec.type_.as_deref() == Some("ExternalName") {
         ServiceKind::ExternalName
     } else if spec.cluster_ip.as_deref() == Some("None") {
@@ -88,6 +103,17 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
     } else {
         ServiceKind::ClusterIp
     };
+    let exposure = match spec.type_.as_deref() {
+        Some("LoadBalancer") => Some(Exposure::LoadBalancer),
+        Some("NodePort") => Some(Exposure::NodePort),
+        _ => spec.external_ips.as_ref().filter(|addresses| !addresses.is_empty()).map(|_| Exposure::ExternalIps),
+    };
+    let addresses = addresses(&spec, status);
+    let export_to =
+        metadata.annotations.as_ref().and_then(|annotations| annotations.get("networking.istio.io/exportTo"));
+    let export_to = export_to.into_iter().flat_map(|text| text.split(','));
+    let export_to: Vec<String> = export_to.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let external_name = spec.external_name.take().filter(|_| kind == ServiceKind::ExternalName);
     let ports = spec.ports.into_iter().flatten().filter_map(|port| {
         Some(ServicePort {
             name: port.name.unwrap_or_default(),
@@ -112,6 +138,10 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
         cluster_ips: spec.cluster_ips.into_iter().flatten().filter(|address| address != "None").collect(),
         ports: ports.collect(),
         endpoints: Vec::new(),
+        export_to,
+        exposure,
+        addresses,
+        external_name,
     };
     (metadata.namespace.unwrap_or_default(), service)
 }

@@ -34,6 +34,7 @@ pub(super) fn check_plan(run: &SwitchRun<'_>, planned: &Planned) -> error::Resul
             plan::PlanBlocker::UnknownService { .. } | plan::PlanBlocker::UnknownPolicy { .. } => {
                 UsageError { message, hint: None }.into()
             }
+            _ if plan.blockers.iter().any(|blocker| !blocker.is_lifted_by_force()) => Error::Refused(message),
             _ => Error::CheckFailed(message),
         });
     }

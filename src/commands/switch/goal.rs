@@ -10,8 +10,9 @@ use crate::domain::mesh::{Policies, Snapshot};
 use crate::domain::plan::{self, Direction, ObjectKind, Plan, SwitchRequest};
 use crate::domain::probe::{self, Case};
 use crate::error::{self, Error, UsageError};
+use crate::istio::manifest::{self, Home};
 use crate::istio::render::Apis;
-use crate::istio::{change, journal as text, manifest, owners, read};
+use crate::istio::{change, journal as text, owners, read};
 use crate::settings::SwitchGoal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -52,7 +53,8 @@ pub(super) struct UserManifests {
 
 impl UserManifests {
     /// Checks manifests: their kinds and names, and that they agree with the command.
-    fn check(read: Vec<Manifest>, request: &SwitchRequest, apis: Apis, namespace: &str) -> error::Result<Self> {
+    fn check(read: Vec<Manifest>, request: &SwitchRequest, apis: Apis, home: Home<'_>) -> error::Result<Self> {
+        let namespace = home.namespace;
         let usage = |place: &str, message: String| UsageError { message: format!("{place}: {message}"), hint: None };
         let mut objects: Vec<(ObjectKind, Value)> = Vec::new();
         let mut names = BTreeSet::new();
@@ -62,7 +64,10 @@ impl UserManifests {
             if !names.insert((kind, name.clone())) {
                 return Err(usage(&place, format!("{name:?} is there twice")).into());
             }
-            let contradiction = manifest::contradiction(kind, &object, request.direction);
+            if let Some(message) = manifest::unknown_mode(kind, &object) {
+                return Err(usage(&place, format!("{name:?}: {message}")).into());
+            }
+            let contradiction = manifest::contradiction(kind, &object, request.direction, home);
             if let Some(contradiction) = contradiction.filter(|_| !request.force) {
                 return Err(Error::CheckFailed(format!("{place}: {name:?}: {contradiction}")));
             }
@@ -91,7 +96,9 @@ impl Goal {
             SwitchGoal::Manifests { request, files, recursive } => {
                 let (files, recursive) = (files.clone(), *recursive);
                 let read = run.context.read_files(move || manifests::read(&files, recursive)).await?;
-                Ok(Some(Self::Manifests(UserManifests::check(read, request, run.apis(), namespace)?)))
+                let cluster_domain = run.context.settings.mesh.cluster_domain.as_deref().unwrap_or("cluster.local");
+                let home = Home { namespace, cluster_domain };
+                Ok(Some(Self::Manifests(UserManifests::check(read, request, run.apis(), home)?)))
             }
             SwitchGoal::Restore { run: wanted } => {
                 let stored = run.context.read(store::list(run.cluster)).await?;

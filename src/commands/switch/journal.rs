@@ -8,7 +8,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::journal::{self as store, Journal, StoredJournal};
 use crate::cluster::lease::WriteGuard;
 use crate::domain::journal::{Entry, Run, Stage, session_start};
-use crate::domain::plan::{Change, ObjectKind};
+use crate::domain::plan::{Change, ObjectKind, leftovers};
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::istio::journal as text;
@@ -161,6 +161,11 @@ pub(super) async fn conclude(
                 "what was there before is noted in the cluster: disable-mtls -n {} --restore puts it back",
                 run.cluster.namespace
             ));
+        }
+        Goal::Switch(_) if !run.is_enabling() => {
+            for leftover in leftovers(&planned.state.snapshot, &planned.plan) {
+                printer.say(&leftover.to_string());
+            }
         }
         Goal::Switch(_) | Goal::Manifests(_) => {}
     }

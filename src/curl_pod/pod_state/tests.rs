@@ -3,7 +3,6 @@
 use super::*;
 use kube::core::Status;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 fn pod_with(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
@@ -216,11 +215,7 @@ fn of_two_containers_the_one_that_is_least_far_tells() {
 fn service(name: &str, selector: &[(&str, &str)]) -> Service {
     Service {
         name: name.to_owned(),
-        kind: crate::domain::mesh::ServiceKind::ClusterIp,
-        labels: BTreeMap::new(),
         selector: selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        ports: Vec::new(),
-        endpoints: Vec::new(),
         ..Service::default()
     }
 }

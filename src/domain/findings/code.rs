@@ -45,7 +45,7 @@ codes! {
     /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it.
     MtlsToDisable => "mtls-to-disable", "set the port's mode to PERMISSIVE, or the rule's tls to DISABLE";
     /// A rule makes clients send their own TLS to a port of a sidecar.
-    TlsToSidecar => "tls-to-sidecar", "set the rule's tls to ISTIO_MUTUAL; SIMPLE and MUTUAL are for servers outside the mesh";
+    TlsToSidecar => "tls-to-sidecar", "set the rule's tls to ISTIO_MUTUAL, or, where the application serves this TLS itself, give the port an exception (portLevelMtls PERMISSIVE)";
     /// A headless Service has endpoints with and without a sidecar, so clients send plaintext to all of them.
     HeadlessMixed => "headless-mixed", "put every pod of the Service into the mesh, or take those without a sidecar out of it";
     /// The label `security.istio.io/tlsMode` of a pod does not match what the pod accepts.
@@ -58,10 +58,14 @@ codes! {
     NotCaptured => "port-not-captured", "take the port out of traffic.sidecar.istio.io/excludeInboundPorts, or name it in includeInboundPorts";
     /// The policies ask for STRICT, and a ztunnel still accepts plaintext (AM-5).
     AmbientFailOpen => "ambient-fail-open", "write the mode into the workload's policy, and give policies of a namespace or mesh no selector key at all";
+    /// A `ServiceEntry` gives another name to a Service or pod of the namespace, and clients send plaintext to it (ON-1).
+    UnmanagedClient => "unmanaged-client", "let clients call the Service by its own name, give its host a DestinationRule with ISTIO_MUTUAL, or make it MESH_INTERNAL with endpoints that are labelled security.istio.io/tlsMode=istio";
+    /// The mesh reaches other clusters or networks, whose endpoints are neither changed nor proven (MC-1).
+    OtherClusters => "other-clusters", "change and prove the namespace in each cluster, and keep PERMISSIVE or STRICT as long as others call it";
     /// The API server, which is outside the mesh, calls a Service whose port is STRICT (BY-19).
     ApiServerCall => "api-server-calls", "give the webhook's port an exception: portLevelMtls PERMISSIVE, or excludeInboundPorts";
     /// The kubelet's probes go to the application itself, where STRICT refuses them (BY-11).
-    RawProbe => "probe-not-rewritten", "take sidecar.istio.io/rewriteAppHTTPProbers: \"false\" off, and restart the pods";
+    RawProbe => "probe-not-rewritten", "take sidecar.istio.io/rewriteAppHTTPProbers: \"false\" off, and restart the pods; for a hook, use exec where the mesh does not rewrite hooks";
     /// Prometheus reports a client that sent plaintext in the last hours.
     PlaintextSeen => "plaintext-seen", "put the client into the mesh, or give the port an exception, before STRICT";
     /// The namespace is STRICT, and a policy makes an exception for a workload or port.
@@ -101,9 +105,9 @@ codes! {
     /// Pods are not fully enrolled in the ambient mesh, so their mode is not known.
     NotEnrolled => "not-enrolled", "wait, or look at the node's CNI agent";
     /// An Ingress, Route or scraper calls the Service, from outside the mesh unless its pods are in it (BY-18, BY-19).
-    OutsideCaller => "outside-caller", "put the caller into the mesh, or let it come in by a gateway of the mesh";
+    OutsideCaller => "outside-caller", "let the calls come in by a gateway of the mesh, or give the port an exception (portLevelMtls PERMISSIVE); a controller that is in the mesh must call the Service by its own name and host, not pods by address (ingress-nginx: service-upstream and upstream-vhost)";
     /// An `AuthorizationPolicy` matches the caller's identity, and plaintext callers have none.
-    IdentityPolicy => "identity-without-mtls", "turn STRICT on, or see that the policy denies callers without a name";
+    IdentityPolicy => "identity-without-mtls", "turn STRICT on, or check that the policy does what is meant for callers without an identity; before DISABLE, change it to match something else";
     /// The namespace has both labels `istio-injection` and `istio.io/rev`: the former takes precedence.
     InjectionLabels => "injection-labels", "keep one of the labels";
     /// Policies of the root namespace cannot be read, so an inherited mode is not known.
@@ -124,10 +128,16 @@ codes! {
     NoSelector => "no-selector", "look at its EndpointSlices";
     /// A Service of type ExternalName is an alias: no mode and no rule applies to it (BY-16).
     ExternalName => "external-name", "write rules for the name that it stands for";
+    /// The sidecar of a client does not know the Service, so that the client sends plaintext whatever the rules say (CS-1).
+    ServiceNotVisible => "service-not-visible", "add the namespace to the egress of the Sidecar, or export the Service to the namespaces of its clients; where they do not call it, nothing";
+    /// The namespace keeps an explicit setting that a later one of the mesh does not change (PA-8, DR-2).
+    ExemptFromMesh => "exempt-from-mesh", "delete the policy or rule if the mesh's own setting shall apply";
+    /// There are several control planes, and nothing shows to which one the namespace belongs (CP-1).
+    ControlPlaneUndecided => "control-plane-undecided", "pass --istio-namespace, and --revision where its namespace has several";
     /// Something could not be read, so findings may be missing.
     NotRead => "not-read", "ask for permission, or run it as somebody who has it";
     /// Without `--prometheus`, clients outside the mesh are not checked.
-    ClientsUnseen => "clients-unseen", "say --prometheus URL to ask who has sent plaintext in the last hours";
+    ClientsUnseen => "clients-unseen", "pass --prometheus URL to read who has sent plaintext in the last hours";
 }
 
 impl Code {

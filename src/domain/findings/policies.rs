@@ -4,7 +4,7 @@ use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
 use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
-use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, MtlsMode, PeerAuthentication, Pod};
+use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     ports(context, findings);
     exceptions(context, overview, findings);
     in_ambient(context, overview, findings);
+    exempt(context, findings);
 }
 
 /// PA-3 and PA-9: policies that no proxy of the namespace follows.
@@ -160,6 +161,46 @@ fn exceptions(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
             format!("the namespace is STRICT, and {policy} makes an exception ({} level): {mode}", step.level);
         findings.push(Finding::new(Severity::Warning, Code::ModeException, message).about(objects));
     }
+}
+
+/// PA-8, DR-2: explicit settings of the namespace that a later setting of the mesh does not change.
+fn exempt(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let root = &snapshot.policies.root_namespace;
+    if snapshot.namespace == *root || snapshot.policies.legacy_only {
+        return;
+    }
+    let is_exempt = |policy: &&PeerAuthentication| {
+        policy.namespace == snapshot.namespace
+            && policy.is_wide()
+            && matches!(policy.mode, Some(MtlsMode::Permissive | MtlsMode::Disable))
+    };
+    let policies: Vec<String> =
+        snapshot.policies.peer.iter().filter(is_exempt).map(|policy| object(&snapshot.namespace, policy)).collect();
+    let is_mesh_strict = snapshot
+        .policies
+        .peer
+        .iter()
+        .any(|policy| policy.namespace == *root && policy.is_wide() && policy.mode == Some(MtlsMode::Strict));
+    if !policies.is_empty() {
+        let (severity, message) = if is_mesh_strict {
+            (Severity::Warning, "the mesh is STRICT, and the namespace's own policy exempts it")
+        } else {
+            (Severity::Info, "the namespace's own policy exempts it from a later STRICT of the mesh")
+        };
+        findings.push(Finding::new(severity, Code::ExemptFromMesh, message).about(policies));
+    }
+    let empty = snapshot.rules.iter().filter(|rule| is_host_alone(rule));
+    let rules: Vec<String> = empty.map(|rule| format!("destinationrule/{}", rule.name)).collect();
+    if !rules.is_empty() {
+        let message = "rules with a host alone hide the rules of the mesh's root namespace for that host";
+        findings.push(Finding::new(Severity::Info, Code::ExemptFromMesh, message).about(rules));
+    }
+}
+
+/// Whether a rule says nothing about its host.
+fn is_host_alone(rule: &DestinationRule) -> bool {
+    !rule.has_traffic_policy && rule.subsets.is_empty()
 }
 
 /// AM-2, AM-5: what a ztunnel does differently from what the policies seem to ask for.

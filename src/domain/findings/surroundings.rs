@@ -2,24 +2,41 @@
 
 use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
-use crate::domain::mesh::PortRef;
-use crate::domain::mesh::{DataPlane, MtlsMode, ServiceKind};
-use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, NamespaceContext};
+use crate::domain::effective::PolicyIndex;
+use crate::domain::mesh::{DataPlane, Gateway, GatewayTls, MtlsMode, Pod, PortRef, ServiceKind};
+use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Monitor, NamespaceContext};
+use crate::domain::other_names::alias_target;
 use crate::domain::overview::{Overview, PortView, workload};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
     external_callers(context, overview, findings);
-    scrapers(context, overview, findings);
+    exposed(context, overview, findings);
+    scrapers(context, findings);
+    monitors(context, overview, findings);
     observed(context, purpose, findings);
     services(context, findings);
+    other_clusters(context, purpose, findings);
     if !context.identity_policies.is_empty() && !refuses_all(overview) {
-        let message = "AuthorizationPolicies ask who the caller is, and callers that send plaintext have no name";
+        let message = "AuthorizationPolicies match the caller's identity, which callers without mutual TLS do not have";
         let objects = context.identity_policies.iter().map(|name| format!("authorizationpolicy/{name}"));
-        findings.push(Finding::new(Severity::Warning, Code::IdentityPolicy, message).about(objects));
+        // Without mutual TLS no caller has an identity any more.
+        let loses_all = purpose == Purpose::BeforeDisable(MtlsMode::Disable);
+        let severity = if loses_all { Severity::Error } else { Severity::Warning };
+        findings.push(Finding::new(severity, Code::IdentityPolicy, message).about(objects));
     }
-    if !context.unread.is_empty() {
-        let message = format!("could not be read: {}", context.unread.join(", "));
+    let mesh = &context.snapshot.mesh;
+    if !mesh.undecided.is_empty() {
+        let planes: Vec<String> = mesh.undecided.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "the namespace's control plane is not known, so its settings are not either; there are: {}",
+            planes.join(", ")
+        );
+        findings.push(Finding::new(Severity::Warning, Code::ControlPlaneUndecided, message));
+    }
+    let unread: BTreeSet<&str> = context.unread.iter().chain(&context.snapshot.unread).map(String::as_str).collect();
+    if !unread.is_empty() {
+        let message = format!("could not be read: {}", unread.into_iter().collect::<Vec<_>>().join(", "));
         findings.push(Finding::new(Severity::Info, Code::NotRead, message));
     }
 }
@@ -35,11 +52,14 @@ fn refuses_all(overview: &Overview) -> bool {
 
 fn leads_to(external_caller: &ExternalCaller, port: &PortView) -> bool {
     external_caller.service == port.service
-        && match &external_caller.port {
-            None => true,
-            Some(PortRef::Number(number)) => port.port.port == *number,
-            Some(PortRef::Name(name)) => port.port.name == *name,
-        }
+        && external_caller.port.as_ref().is_none_or(|reference| is_port(reference, port))
+}
+
+fn is_port(reference: &PortRef, port: &PortView) -> bool {
+    match reference {
+        PortRef::Number(number) => port.port.port == *number,
+        PortRef::Name(name) => port.port.name == *name,
+    }
 }
 
 /// Callers from outside the mesh: Ingresses and Routes (BY-18), and the API server (BY-19).
@@ -83,32 +103,136 @@ fn external_callers(context: &NamespaceContext, overview: &Overview, findings: &
     }
 }
 
-/// Workloads that ask Prometheus to scrape a port that refuses plaintext. Port 15020 is the proxy's own.
-fn scrapers(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
-    let strict: BTreeSet<(&str, u16)> = overview
-        .ports
-        .iter()
-        .flat_map(|port| &port.workload_ports)
-        .filter(|workload_port| workload_port.server == Server::Mode(MtlsMode::Strict))
-        .filter_map(|workload_port| Some((workload_port.workload.as_str(), workload_port.target_port?)))
-        .collect();
-    let mut objects = BTreeSet::new();
-    for pod in context.snapshot.pods.values().filter(|pod| pod.data_plane == DataPlane::Sidecar) {
-        let name = workload(pod);
-        if pod.facts.scraped.is_some_and(|port| strict.contains(&(name.as_str(), port))) {
-            objects.insert(name);
+/// Services that callers outside the cluster reach without a gateway of the mesh (BY-18).
+fn exposed(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    for port in overview.ports.iter().filter(|port| has_mode(port)) {
+        let service = context.snapshot.service(&port.service);
+        if service.is_some_and(|service| service.exposure.is_some()) {
+            found.entry(is_strict(port)).or_default().insert(port_name(&port.service, port.port.port));
         }
     }
-    if !objects.is_empty() {
-        let message = "prometheus.io/scrape invites a scraper to a port that refuses it unless it is in the mesh";
-        findings.push(Finding::new(Severity::Warning, Code::OutsideCaller, message).about(objects));
+    add_outside(
+        findings,
+        found,
+        "calls come in by a node port, a load balancer or an external address, from outside the mesh",
+    );
+}
+
+/// Whether a proxy accepts calls to the port by the policies: no gateway, whose own listeners decide.
+fn has_mode(port: &PortView) -> bool {
+    port.workload_ports.iter().any(|workload_port| matches!(workload_port.server, Server::Mode(_)))
+}
+
+/// One finding for the objects that are STRICT, and one for the others.
+fn add_outside(findings: &mut Vec<Finding>, found: BTreeMap<bool, BTreeSet<String>>, message: &str) {
+    for (strict, objects) in found {
+        let (severity, effect) = if strict {
+            (Severity::Warning, "STRICT refuses them")
+        } else {
+            (Severity::Info, "STRICT would refuse them")
+        };
+        let message = format!("{message}: {effect}");
+        findings.push(Finding::new(severity, Code::OutsideCaller, message).about(objects));
     }
+}
+
+/// Workloads that ask Prometheus to scrape a port that mutual TLS covers, whether a Service names it or not. Port 15020 is
+/// the proxy's own.
+fn scrapers(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let index = PolicyIndex::new(&context.snapshot.policies);
+    let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    let pods = context.snapshot.pods.values().filter(|pod| is_sidecar_workload(pod));
+    for pod in pods.filter(|_| !context.snapshot.policies.legacy_only) {
+        let Some(port) = pod.facts.scraped.filter(|port| *port != 0 && pod.capture.covers(*port)) else { continue };
+        match index.mode(pod, port).mode {
+            Some(mode @ (MtlsMode::Strict | MtlsMode::Permissive)) => {
+                found.entry(mode == MtlsMode::Strict).or_default().insert(workload(pod));
+            }
+            Some(MtlsMode::Disable) | None => {}
+        }
+    }
+    add_outside(
+        findings,
+        found,
+        "prometheus.io/port asks for scrapes of the application, unless the scraper is in the mesh",
+    );
+}
+
+/// Whether a pod runs and has a sidecar, which is no gateway.
+pub(super) fn is_sidecar_workload(pod: &Pod) -> bool {
+    pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway && !pod.facts.finished
+}
+
+/// Ports and pods that a Prometheus scrapes by a monitor without certificates of the mesh (BY-19).
+fn monitors(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let here = |monitor: &&Monitor| {
+        monitor.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(&snapshot.namespace))
+    };
+    let matches = |monitor: &Monitor, labels: &BTreeMap<String, String>| {
+        monitor.selector.matches(|key| labels.get(key).map(String::as_str))
+    };
+    let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    let index = PolicyIndex::new(&snapshot.policies);
+    for monitor in context.monitors.iter().filter(here) {
+        if monitor.of_pods {
+            let pods = snapshot.pods.values().filter(|pod| is_sidecar_workload(pod) && matches(monitor, &pod.labels));
+            for pod in pods {
+                let strict = index.mode(pod, 0).mode == Some(MtlsMode::Strict);
+                found.entry(strict).or_default().extend([monitor.object.clone(), workload(pod)]);
+            }
+            continue;
+        }
+        for port in overview.ports.iter().filter(|port| has_mode(port)) {
+            let selected = snapshot.service(&port.service).is_some_and(|service| matches(monitor, &service.labels));
+            if selected && (monitor.ports.is_empty() || monitor.ports.iter().any(|name| is_port(name, port))) {
+                let objects = found.entry(is_strict(port)).or_default();
+                objects.extend([monitor.object.clone(), port_name(&port.service, port.port.port)]);
+            }
+        }
+    }
+    add_outside(findings, found, "a Prometheus scrapes these, unless it is in the mesh");
+}
+
+/// Whether the mesh reaches other clusters or networks: their endpoints are neither switched nor proven, and reach this one
+/// by mutual TLS only (MC-1).
+fn other_clusters(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
+    const NETWORK: &str = "topology.istio.io/network";
+    let snapshot = &context.snapshot;
+    let mut objects = BTreeSet::new();
+    if !snapshot.mesh.networks.is_empty() {
+        objects.insert(format!("meshNetworks: {}", snapshot.mesh.networks.join(", ")));
+    }
+    let pods = snapshot.pods.values().filter(|pod| !pod.facts.finished).map(|pod| &pod.labels);
+    let labels = pods.chain([&context.namespace_labels]).filter_map(|labels| labels.get(NETWORK));
+    objects.extend(labels.map(|network| format!("{NETWORK}={network}")));
+    let forwards = |gateway: &&Gateway| gateway.servers.iter().any(|server| server.tls == GatewayTls::AutoPassthrough);
+    let gateways = context.gateways.iter().filter(forwards);
+    objects.extend(gateways.map(|gateway| format!("gateway/{}/{}", gateway.namespace, gateway.name)));
+    if objects.is_empty() {
+        return;
+    }
+    let (severity, message) = match purpose {
+        Purpose::BeforeDisable(MtlsMode::Disable) => (
+            Severity::Error,
+            "the mesh reaches other clusters or networks, from which endpoints without mutual TLS disappear",
+        ),
+        Purpose::BeforeSwitch => (
+            Severity::Warning,
+            "the mesh reaches other clusters or networks: endpoints there are neither changed nor proven",
+        ),
+        Purpose::Status | Purpose::BeforeDisable(_) => {
+            (Severity::Info, "the mesh reaches other clusters or networks, whose endpoints are not shown")
+        }
+    };
+    findings.push(Finding::new(severity, Code::OtherClusters, message).about(objects));
 }
 
 /// Clients that sent plaintext, by the metrics of Prometheus.
 fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
     let Some(observed) = &context.observed else {
-        let message = "clients outside the mesh cannot be seen without --prometheus";
+        let message = "clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)";
         findings.push(Finding::new(Severity::Info, Code::ClientsUnseen, message));
         return;
     };
@@ -133,7 +257,12 @@ fn services(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let named = |kind: &dyn Fn(&&crate::domain::mesh::Service) -> bool| -> Vec<String> {
         context.snapshot.services.iter().filter(kind).map(|service| format!("service/{}", service.name)).collect()
     };
-    let aliases = named(&|service| service.kind == ServiceKind::ExternalName);
+    let domain = &context.snapshot.mesh.cluster_domain;
+    let is_inside = |service: &crate::domain::mesh::Service| {
+        service.external_name.as_deref().is_some_and(|name| alias_target(name, domain).is_some())
+    };
+    let inside = named(&|service| service.kind == ServiceKind::ExternalName && is_inside(service));
+    let outside = named(&|service| service.kind == ServiceKind::ExternalName && !is_inside(service));
     // The addresses of pods of the namespace are known, whoever keeps them.
     let is_known = |service: &crate::domain::mesh::Service| {
         let mut endpoints = service.endpoints.iter().peekable();
@@ -142,8 +271,10 @@ fn services(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let by_hand = named(&|service| {
         service.kind != ServiceKind::ExternalName && service.selector.is_empty() && !is_known(service)
     });
+    let followed = "an alias of a Service of the cluster: that Service's mode and rules apply";
     for (code, message, objects) in [
-        (Code::ExternalName, "no mode and no rule holds for an alias of a name outside", aliases),
+        (Code::ExternalName, followed, inside),
+        (Code::ExternalName, "no mode and no rule holds for an alias of a name outside", outside),
         (Code::NoSelector, "endpoints are kept by hand: nothing tells whether they are in the mesh", by_hand),
     ] {
         if !objects.is_empty() {

@@ -1,10 +1,12 @@
 use super::*;
+use crate::domain::client_scope::{Egress, Sidecar};
 use crate::domain::injection::PodTemplate;
-use crate::domain::mesh::PortRef;
 use crate::domain::mesh::{
-    Capture, ClientTls, DataPlane, EndpointTarget, MeshSettings, Pod, PortTls, ServiceKind, SubsetTls, TlsPlace,
+    Capture, ClientTls, ControlPlane, DataPlane, EndpointTarget, Exposure, Gateway, GatewayServer, GatewayTls,
+    MeshSettings, Pod, PortRef, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Observed};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor, Observed};
+use crate::domain::other_names::{EntryEndpoint, Resolution, ServiceEntry};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,6 +64,37 @@ fn external_caller(context: &mut NamespaceContext, kind: ExternalCallerKind) {
     });
 }
 
+/// A `ServiceEntry` outside the mesh whose endpoint is the Service `web`.
+fn vanity_name() -> ServiceEntry {
+    ServiceEntry {
+        namespace: "shop".into(),
+        name: "vanity".into(),
+        hosts: vec!["web.example.com".into()],
+        external: true,
+        resolution: Resolution::Dns,
+        endpoints: vec![EntryEndpoint { address: WEB.into(), has_tls_label: false }],
+        ..ServiceEntry::default()
+    }
+}
+
+/// A `Sidecar` that imports these hosts.
+fn sidecar(namespace: &str, name: &str, selector: Option<&str>, hosts: &[&str]) -> Sidecar {
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    Sidecar {
+        namespace: namespace.into(),
+        name: name.into(),
+        selector: selector.map(|app| [("app".to_owned(), app.to_owned())].into()),
+        egress: vec![Egress { port: None, hosts }],
+        ..Sidecar::default()
+    }
+}
+
+/// The findings with this code, each as its severity and objects.
+fn found(context: &NamespaceContext, purpose: Purpose, code: Code) -> Vec<(Severity, String)> {
+    let findings = examine(context, purpose).1.into_iter().filter(|finding| finding.code == code);
+    findings.map(|finding| (finding.severity, finding.objects.join(" "))).collect()
+}
+
 type Change = fn(&mut NamespaceContext);
 
 /// For each code, a change of a STRICT namespace that causes it, with the severity.
@@ -106,6 +139,8 @@ const ROWS: &[(Code, Severity, Change)] = &[
         context.snapshot.policies.peer[0].empty_selector = true;
         context.snapshot.policies.peer.push(web_policy(None, &[(9090, Some(MtlsMode::Permissive))]));
     }),
+    (Code::UnmanagedClient, Severity::Error, |context| context.service_entries = Arc::new(vec![vanity_name()])),
+    (Code::OtherClusters, Severity::Warning, |context| mesh(context).networks.push("east".into())),
     (Code::ApiServerCall, Severity::Error, |context| external_caller(context, ExternalCallerKind::ApiServer)),
     (Code::RawProbe, Severity::Error, |context| pod(context).facts.raw_probes = vec![8080]),
     (Code::PlaintextSeen, Severity::Error, |context| {
@@ -208,6 +243,15 @@ const ROWS: &[(Code, Severity, Change)] = &[
             vec![PodTemplate { workload: "deployment/nightly".into(), ..PodTemplate::default() }];
     }),
     (Code::ExternalName, Severity::Info, |context| context.snapshot.services[0].kind = ServiceKind::ExternalName),
+    (Code::ServiceNotVisible, Severity::Warning, |context| {
+        context.snapshot.services[0].export_to = vec![".".into()];
+    }),
+    (Code::ExemptFromMesh, Severity::Info, |context| {
+        context.snapshot.policies.peer[0].mode = Some(MtlsMode::Permissive);
+    }),
+    (Code::ControlPlaneUndecided, Severity::Warning, |context| {
+        mesh(context).undecided = vec![ControlPlane::new("istio-east", "east")];
+    }),
     (Code::NotRead, Severity::Info, |context| context.unread.push("Ingresses".into())),
     (Code::ClientsUnseen, Severity::Info, |context| context.observed = None),
 ];
@@ -261,4 +305,235 @@ fn a_namespace_in_order_has_no_finding() {
     let mut context = strict();
     add_rule(&mut context, Some(ClientTls::IstioMutual), |_| {});
     assert_eq!(examine(&context, Purpose::Status).1, []);
+}
+
+#[test]
+fn clients_whose_sidecars_do_not_know_the_service_are_named_and_others_are_not() {
+    let own = "sidecar/kiosk";
+    for (case, sidecars, expected) in [
+        ("nothing", vec![], ""),
+        (
+            "another namespace",
+            vec![sidecar("front", "default", None, &["./*"])],
+            "service/web:80 sidecar/front/default",
+        ),
+        ("another namespace that imports this one", vec![sidecar("front", "default", None, &["./*", "shop/*"])], ""),
+        (
+            "its workloads",
+            vec![sidecar("shop", "kiosk", Some("web"), &["istio-system/*"])],
+            "pod/web-0 service/web:80 sidecar/kiosk",
+        ),
+        ("no workload of the namespace", vec![sidecar("shop", "kiosk", Some("none"), &["istio-system/*"])], ""),
+        (
+            "the whole namespace",
+            vec![sidecar("shop", "scope", None, &["istio-system/*"])],
+            "pod/web-0 service/web:80 sidecar/scope",
+        ),
+        (
+            "the mesh's default",
+            vec![sidecar("istio-system", "mesh", None, &["./*"])],
+            "service/web:80 sidecar/istio-system/mesh",
+        ),
+        (
+            "calls that do not go out at all",
+            vec![Sidecar { passes_unknown: Some(false), ..sidecar("front", "default", None, &["./*"]) }],
+            "",
+        ),
+    ] {
+        let mut context = strict();
+        context.sidecars = Arc::new(sidecars);
+        let named: Vec<String> =
+            found(&context, Purpose::Status, Code::ServiceNotVisible).into_iter().map(|(_, objects)| objects).collect();
+        assert_eq!(named.join(" "), expected, "{case} {own}");
+    }
+}
+
+#[test]
+fn services_that_sidecars_do_not_know_are_named() {
+    let rows: [(&str, Change, &str); 6] = [
+        ("exported", |context| context.snapshot.services[0].export_to = vec!["*".into()], ""),
+        ("to a namespace", |context| context.snapshot.services[0].export_to = vec!["front".into()], "service/web:80"),
+        ("the mesh's default", |context| mesh(context).service_export = vec![".".into()], "service/web:80"),
+        (
+            "a headless port that differs from its targetPort",
+            |context| context.snapshot.services[0].kind = ServiceKind::Headless,
+            "service/web:80",
+        ),
+        (
+            "a headless Service whose targetPort is its port",
+            |context| {
+                context.snapshot.services[0].kind = ServiceKind::Headless;
+                context.snapshot.services[0].ports[0].port = 8080;
+            },
+            "",
+        ),
+        (
+            "a headless Service without ports",
+            |context| {
+                context.snapshot.services[0].kind = ServiceKind::Headless;
+                context.snapshot.services[0].ports.clear();
+            },
+            "service/web",
+        ),
+    ];
+    for (case, change, expected) in rows {
+        let mut context = strict();
+        change(&mut context);
+        let named: Vec<String> =
+            found(&context, Purpose::Status, Code::ServiceNotVisible).into_iter().map(|(_, objects)| objects).collect();
+        assert_eq!(named.join(" "), expected, "{case}");
+        mesh(&mut context).passes_unknown = false;
+        assert_eq!(
+            found(&context, Purpose::Status, Code::ServiceNotVisible),
+            [],
+            "{case}: unknown calls do not go out"
+        );
+    }
+}
+
+#[test]
+fn another_name_of_a_service_is_an_error_under_strict_and_a_warning_before() {
+    let mut context = strict();
+    context.service_entries = Arc::new(vec![vanity_name()]);
+    let objects = "service/web serviceentry/vanity".to_owned();
+    assert_eq!(found(&context, Purpose::Status, Code::UnmanagedClient), [(Severity::Error, objects.clone())]);
+    context.snapshot.policies.peer[0].mode = Some(MtlsMode::Permissive);
+    assert_eq!(found(&context, Purpose::Status, Code::UnmanagedClient), [(Severity::Warning, objects)]);
+    pod(&mut context).data_plane = DataPlane::None;
+    assert_eq!(found(&context, Purpose::Status, Code::UnmanagedClient), [], "nothing there refuses plaintext");
+}
+
+#[test]
+fn callers_from_outside_the_cluster_are_named_by_the_service_that_lets_them_in() {
+    for (exposure, gateway, mode, expected) in [
+        (None, false, MtlsMode::Strict, None),
+        (Some(Exposure::NodePort), false, MtlsMode::Strict, Some(Severity::Warning)),
+        (Some(Exposure::LoadBalancer), false, MtlsMode::Permissive, Some(Severity::Info)),
+        (Some(Exposure::ExternalIps), false, MtlsMode::Permissive, Some(Severity::Info)),
+        (Some(Exposure::LoadBalancer), true, MtlsMode::Strict, None),
+    ] {
+        let mut context = strict();
+        context.snapshot.services[0].exposure = exposure;
+        context.snapshot.policies.peer[0].mode = Some(mode);
+        pod(&mut context).facts.gateway = gateway;
+        let expected: Vec<_> = expected.into_iter().map(|severity| (severity, "service/web:80".to_owned())).collect();
+        assert_eq!(found(&context, Purpose::Status, Code::OutsideCaller), expected, "{exposure:?} {mode} {gateway}");
+    }
+}
+
+#[test]
+fn scrapes_of_the_application_are_named_whether_a_service_has_the_port_or_not() {
+    for (port, expected) in [(8080, true), (9102, true), (15020, false), (0, false)] {
+        let mut context = strict();
+        pod(&mut context).facts.scraped = Some(port);
+        let is_named = !found(&context, Purpose::Status, Code::OutsideCaller).is_empty();
+        assert_eq!(is_named, expected, "{port}");
+    }
+    let monitor = |namespaces: Option<&str>, selector: &str, of_pods| Monitor {
+        object: "servicemonitor.monitoring.coreos.com/mon/web".into(),
+        namespaces: namespaces.map(|namespace| vec![namespace.to_owned()]),
+        selector: selector.parse().expect("a selector"),
+        of_pods,
+        ports: Vec::new(),
+    };
+    for (monitor, expected) in [
+        (monitor(None, "app=web", true), true),
+        (monitor(Some("shop"), "team=a", false), true),
+        (monitor(Some("shop"), "team=b", false), false),
+        (monitor(Some("front"), "team=a", false), false),
+    ] {
+        let mut context = strict();
+        context.snapshot.services[0].labels.insert("team".into(), "a".into());
+        context.monitors = Arc::new(vec![monitor.clone()]);
+        let is_named = !found(&context, Purpose::Status, Code::OutsideCaller).is_empty();
+        assert_eq!(is_named, expected, "{monitor:?}");
+    }
+}
+
+#[test]
+fn callers_lose_their_identity_where_mutual_tls_is_turned_off() {
+    let disable = |mode| Purpose::BeforeDisable(mode);
+    for (purpose, mode, expected) in [
+        (disable(MtlsMode::Disable), MtlsMode::Disable, Severity::Error),
+        (disable(MtlsMode::Permissive), MtlsMode::Permissive, Severity::Warning),
+        (Purpose::Status, MtlsMode::Permissive, Severity::Warning),
+    ] {
+        let mut context = strict();
+        context.snapshot.policies.peer[0].mode = Some(mode);
+        context.identity_policies = vec!["istio-system/mesh".into(), "teller".into()];
+        let objects = "authorizationpolicy/istio-system/mesh authorizationpolicy/teller".to_owned();
+        assert_eq!(found(&context, purpose, Code::IdentityPolicy), [(expected, objects)], "{purpose:?}");
+    }
+}
+
+#[test]
+fn other_clusters_are_known_by_networks_labels_and_gateways() {
+    let rows: [(&str, Change); 3] = [
+        ("meshNetworks: east", |context| mesh(context).networks = vec!["east".into()]),
+        ("topology.istio.io/network=west", |context| {
+            pod(context).labels.insert("topology.istio.io/network".into(), "west".into());
+        }),
+        ("gateway/istio-system/cross", |context| {
+            let server = GatewayServer { port: 15443, tls: GatewayTls::AutoPassthrough };
+            let (namespace, name) = ("istio-system".into(), "cross".into());
+            context.gateways = Arc::new(vec![Gateway { namespace, name, servers: vec![server], ..Gateway::default() }]);
+        }),
+    ];
+    for (object, change) in rows {
+        let mut context = strict();
+        change(&mut context);
+        for (purpose, severity) in [
+            (Purpose::Status, Severity::Info),
+            (Purpose::BeforeSwitch, Severity::Warning),
+            (Purpose::BeforeDisable(MtlsMode::Permissive), Severity::Info),
+            (Purpose::BeforeDisable(MtlsMode::Disable), Severity::Error),
+        ] {
+            assert_eq!(found(&context, purpose, Code::OtherClusters), [(severity, object.to_owned())], "{purpose:?}");
+        }
+    }
+    let mut plain = strict();
+    plain.gateways = Arc::new(vec![Gateway { servers: vec![GatewayServer::default()], ..Gateway::default() }]);
+    assert_eq!(found(&plain, Purpose::BeforeDisable(MtlsMode::Disable), Code::OtherClusters), []);
+}
+
+#[test]
+fn an_alias_inside_the_cluster_is_not_called_a_name_outside() {
+    for (name, part) in
+        [("orders.back.svc.cluster.local", "that Service's mode"), ("api.example.com", "a name outside")]
+    {
+        let mut context = strict();
+        let service = &mut context.snapshot.services[0];
+        (service.kind, service.external_name) = (ServiceKind::ExternalName, Some(name.to_owned()));
+        let findings = examine(&context, Purpose::Status).1;
+        let alias = findings.iter().find(|finding| finding.code == Code::ExternalName).expect("a finding");
+        assert!(alias.message.contains(part), "{name}: {}", alias.message);
+    }
+}
+
+#[test]
+fn a_policy_that_exempts_the_namespace_is_graver_where_the_mesh_is_strict() {
+    for (mesh_mode, severity) in [(None, Severity::Info), (Some(MtlsMode::Strict), Severity::Warning)] {
+        let mut context = strict();
+        context.snapshot.policies.peer[0].mode = Some(MtlsMode::Permissive);
+        let mut mesh = policy("default", 1, mesh_mode);
+        mesh.namespace = "istio-system".into();
+        context.snapshot.policies.peer.push(mesh);
+        let expected = [(severity, "peerauthentication/default".to_owned())];
+        assert_eq!(found(&context, Purpose::Status, Code::ExemptFromMesh), expected);
+    }
+    let mut context = strict();
+    add_rule(&mut context, None, |rule| rule.has_traffic_policy = false);
+    assert_eq!(
+        found(&context, Purpose::Status, Code::ExemptFromMesh),
+        [(Severity::Info, "destinationrule/web".to_owned())]
+    );
+}
+
+#[test]
+fn a_hook_that_strict_refuses_is_a_warning_and_a_probe_an_error() {
+    let mut context = strict();
+    pod(&mut context).facts.raw_hooks = vec![8080];
+    assert_eq!(found(&context, Purpose::Status, Code::RawProbe), [(Severity::Warning, "pod/web-0".to_owned())]);
+    pod(&mut context).facts.raw_probes = vec![8080];
+    assert_eq!(found(&context, Purpose::Status, Code::RawProbe).len(), 2);
 }

@@ -7,7 +7,7 @@ use crate::domain::injection::Enrollment;
 use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
 use crate::domain::namespace_context::{Injection, NamespaceContext};
 use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
@@ -172,23 +172,25 @@ fn labels(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     }
 }
 
-/// BY-11: the kubelet's probes that go to the application itself.
+/// BY-11: requests of the kubelet that go to the application itself. A probe that fails takes the pod out of its Services;
+/// a hook that fails ends its container, or is lost.
 fn probes(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let index = PolicyIndex::new(&context.snapshot.policies);
-    let (mut refused, mut later) = (BTreeSet::new(), BTreeSet::new());
+    let mut found: BTreeMap<(Severity, &str, &str), BTreeSet<String>> = BTreeMap::new();
     let live = context.snapshot.pods.values().filter(|pod| !pod.facts.finished);
     for pod in live.filter(|pod| pod.data_plane == DataPlane::Sidecar) {
-        for port in pod.facts.raw_probes.iter().filter(|port| pod.capture.covers(**port)) {
-            let strict = index.mode(pod, *port).mode == Some(MtlsMode::Strict);
-            if strict { &mut refused } else { &mut later }.insert(workload(pod));
+        let probes = pod.facts.raw_probes.iter().map(|port| (port, "probes", Severity::Error));
+        let hooks = pod.facts.raw_hooks.iter().map(|port| (port, "lifecycle hooks", Severity::Warning));
+        for (port, requests, severity) in probes.chain(hooks).filter(|(port, ..)| pod.capture.covers(**port)) {
+            let is_strict = index.mode(pod, *port).mode == Some(MtlsMode::Strict);
+            let kind =
+                if is_strict { (severity, requests, "refuses") } else { (Severity::Warning, requests, "would refuse") };
+            found.entry(kind).or_default().insert(workload(pod));
         }
     }
-    for (severity, objects, word) in [(Severity::Error, refused, "refuses"), (Severity::Warning, later, "would refuse")]
-    {
-        if !objects.is_empty() {
-            let message = format!("the kubelet's probes go to the application itself, which STRICT {word}");
-            findings.push(Finding::new(severity, Code::RawProbe, message).about(objects));
-        }
+    for ((severity, requests, effect), objects) in found {
+        let message = format!("the kubelet's {requests} go to the application itself, which STRICT {effect}");
+        findings.push(Finding::new(severity, Code::RawProbe, message).about(objects));
     }
 }
 

@@ -9,9 +9,14 @@ use std::collections::HashMap;
 /// The snapshot with every change of the plan made.
 pub fn after(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
     let mut after = snapshot.clone();
-    for policy in plan.policies().filter(|policy| policy.is_write()) {
-        if let Some(mode) = policy.mode() {
-            after.policies = policies_after(&after.policies, policy, mode);
+    for change in plan.policies().filter(|change| change.is_write()) {
+        if let Some(given) = change.action.given_policy() {
+            let is_same =
+                |policy: &PeerAuthentication| policy.namespace == given.namespace && policy.name == given.name;
+            after.policies.peer.retain(|policy| !is_same(policy));
+            after.policies.peer.push(given.clone());
+        } else if let Some(mode) = change.mode() {
+            after.policies = policies_after(&after.policies, change, mode);
         }
     }
     after.rules = rules_after(after.rules, &plan.rules);
@@ -96,7 +101,8 @@ fn change_rule(rule: Option<DestinationRule>, change: &RuleChange) -> Option<Des
 fn set_tls(rule: &mut DestinationRule, place: TlsPlace, tls: Option<ClientTls>) {
     let slot = match place {
         TlsPlace::Top => {
-            rule.has_traffic_policy |= tls.is_some();
+            // A `tls` block that is removed takes the parents with it that it leaves empty (VA-3).
+            rule.has_traffic_policy = tls.is_some() || rule.has_other_traffic_settings;
             Some(&mut rule.tls)
         }
         TlsPlace::Port(port) => rule.ports.get_mut(port).map(|entry| &mut entry.tls),
@@ -154,7 +160,7 @@ mod tests {
     #[test]
     fn a_plan_for_the_state_after_a_plan_has_no_writes() {
         let mut snapshot = shop(&["api", "web"]);
-        snapshot.rules.push(rule("web", "web", Some(ClientTls::Simple)));
+        snapshot.rules.push(rule("web", "web", Some(ClientTls::Disable)));
         snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Permissive)));
         let done = after(&snapshot, &plan(&snapshot, &ENABLE));
         assert!(!plan(&done, &ENABLE).has_writes());

@@ -97,6 +97,22 @@ pub enum Warning {
     },
     /// `ISTIO_MUTUAL` replaces TLS of another kind.
     ReplacesTls { rule: String, host: String, tls: ClientTls },
+    /// A rule keeps the application's own TLS, because the ports stay open for it.
+    KeepsTls { rule: String, host: String, tls: ClientTls },
+    /// No rule is created beside this one, whose settings it would hide, because clients send mutual TLS already.
+    RuleLeftAlone {
+        rule: String,
+        host: String,
+        /// The Services without a new rule.
+        services: Vec<String>,
+    },
+    /// A rule keeps `ISTIO_MUTUAL` because its servers accept nothing else.
+    StillRequired {
+        rule: String,
+        host: String,
+        /// What accepts nothing else.
+        reason: String,
+    },
     /// A rule that is not changed makes clients send what STRICT refuses.
     PlaintextRule { rule: String, host: String, tls: ClientTls },
     /// A rule keeps `ISTIO_MUTUAL` because another field manager owns it.
@@ -140,10 +156,27 @@ pub enum PlanBlocker {
         /// Names of the policies that can.
         others: Vec<String>,
     },
-    /// The rule that applies to a Service of the namespace covers other namespaces too.
-    WildcardTooWide { rule: String, host: String },
+    /// The Service needs a rule of its own, which would hide the settings of a rule that covers more than the namespace or
+    /// is in the root namespace. `--force` does not lift it.
+    HidesSettings { rule: String, host: String, service: String },
+    /// A rule makes clients send TLS that the application serves itself, and STRICT would refuse it.
+    OwnTls { rule: String, host: String, tls: ClientTls },
+    /// A rule keeps `ISTIO_MUTUAL` for servers that would accept plaintext only.
+    StillMutual { rule: String, host: String },
     /// A wildcard rule would break a Service that gets no rule of its own.
     WildcardBreaks { rule: String, service: String, reason: SkipReason },
+}
+
+impl PlanBlocker {
+    /// Whether `--force` goes on in spite of it.
+    pub const fn is_lifted_by_force(&self) -> bool {
+        match self {
+            Self::RootNamespace(_) | Self::WildcardBreaks { .. } | Self::OwnTls { .. } | Self::StillMutual { .. } => {
+                true
+            }
+            Self::UnknownService { .. } | Self::UnknownPolicy { .. } | Self::HidesSettings { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -222,37 +255,18 @@ impl fmt::Display for Warning {
                     let comma = if index > 0 || mode_written(self) { "," } else { "" };
                     write!(f, "{comma} port {port} {mode}")?;
                 }
-                Ok(())
+                f.write_str(" (mode-exception)")
             }
-            Self::SeveralRules { host, in_force, idle } => {
-                write!(f, "several DestinationRules are for {host}: {} in force", list(in_force))?;
-                if idle.is_empty() { Ok(()) } else { write!(f, ", {} not", list(idle)) }
-            }
-            Self::WildcardReachesMore { rule, services } => {
-                write!(f, "DestinationRule {rule} is a wildcard: it changes {} too", list(services))
-            }
-            Self::ReplacesTls { rule, host, tls } => {
-                write!(
-                    f,
-                    "DestinationRule {rule} says {tls} for {host}; ISTIO_MUTUAL takes its place, its other TLS settings go"
-                )
-            }
-            Self::PlaintextRule { rule, host, tls } => write!(
-                f,
-                "DestinationRule {rule} says {tls} for {host}: its clients are refused under STRICT \
-                 (--destination-rules=auto or always changes it)"
-            ),
-            Self::ForeignTls { rule, manager } => write!(
-                f,
-                "DestinationRule {rule} keeps ISTIO_MUTUAL: field manager \"{manager}\" owns it (--force-conflicts takes it)"
-            ),
-            Self::WildcardKept { rule, host } => {
-                write!(f, "DestinationRule {rule} keeps ISTIO_MUTUAL: its host {host} covers more than was asked for")
-            }
-            Self::StillMutual { rule, host } => write!(
-                f,
-                "DestinationRule {rule} keeps ISTIO_MUTUAL for {host}: its clients fail once the servers speak plaintext only"
-            ),
+            Self::SeveralRules { .. }
+            | Self::WildcardReachesMore { .. }
+            | Self::ReplacesTls { .. }
+            | Self::KeepsTls { .. }
+            | Self::RuleLeftAlone { .. }
+            | Self::StillRequired { .. }
+            | Self::PlaintextRule { .. }
+            | Self::ForeignTls { .. }
+            | Self::WildcardKept { .. }
+            | Self::StillMutual { .. } => self.fmt_rule(f),
             Self::LegacyDisable => {
                 f.write_str("the legacy API has no DISABLE: the policy loses its mtls peer, which means plaintext only")
             }
@@ -281,6 +295,56 @@ impl fmt::Display for Warning {
                 write!(f, "{kind} {name}: {reason}")?;
                 if other_fields.is_empty() { Ok(()) } else { write!(f, ": {}", list(other_fields)) }
             }
+        }
+    }
+}
+
+impl Warning {
+    /// The text of a warning about rules; the others have none here.
+    fn fmt_rule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SeveralRules { host, in_force, idle } => {
+                write!(f, "several DestinationRules are for {host}: {} in force", list(in_force))?;
+                if idle.is_empty() { Ok(()) } else { write!(f, ", {} not", list(idle)) }
+            }
+            Self::WildcardReachesMore { rule, services } => {
+                write!(f, "DestinationRule {rule} is a wildcard: it changes {} too", list(services))
+            }
+            Self::ReplacesTls { rule, host, tls } => {
+                write!(
+                    f,
+                    "DestinationRule {rule} says {tls} for {host}; ISTIO_MUTUAL takes its place, its other TLS settings go"
+                )
+            }
+            Self::KeepsTls { rule, host, tls } => {
+                write!(f, "DestinationRule {rule} keeps {tls} for {host}, whose ports have an exception from STRICT")
+            }
+            Self::RuleLeftAlone { rule, host, services } => write!(
+                f,
+                "no DestinationRule is created for {}: it would hide the other settings of {rule} ({host}), which covers other \
+                 namespaces too and is left as it is; clients send mutual TLS without one",
+                list(services)
+            ),
+            Self::StillRequired { rule, host, reason } => {
+                write!(f, "DestinationRule {rule} keeps ISTIO_MUTUAL for {host}, which accepts nothing else: {reason}")
+            }
+            Self::PlaintextRule { rule, host, tls } => write!(
+                f,
+                "DestinationRule {rule} says {tls} for {host}: its clients are refused under STRICT \
+                 (--destination-rules=auto or always changes it)"
+            ),
+            Self::ForeignTls { rule, manager } => write!(
+                f,
+                "DestinationRule {rule} keeps ISTIO_MUTUAL: field manager \"{manager}\" owns it (--force-conflicts takes it)"
+            ),
+            Self::WildcardKept { rule, host } => {
+                write!(f, "DestinationRule {rule} keeps ISTIO_MUTUAL: its host {host} covers more than was asked for")
+            }
+            Self::StillMutual { rule, host } => write!(
+                f,
+                "DestinationRule {rule} keeps ISTIO_MUTUAL for {host}: its clients fail once the servers speak plaintext only"
+            ),
+            _ => Ok(()),
         }
     }
 }
@@ -314,10 +378,22 @@ impl fmt::Display for PlanBlocker {
                 };
                 write!(f, "policy \"{name}\" cannot be the namespace's; {others}")
             }
-            Self::WildcardTooWide { rule, host } => write!(
+            Self::HidesSettings { rule, host, service } => write!(
                 f,
-                "DestinationRule {rule} serves the namespace by {host}, which covers other namespaces too; give the namespace a \
-                 rule of its own, leave rules alone with --destination-rules=never, or go on with --force"
+                "service/{service} needs a DestinationRule of its own, which would hide the other settings of {rule} ({host}), a \
+                 rule that covers other namespaces too and is not changed; create a rule for the Service that repeats these \
+                 settings with tls ISTIO_MUTUAL, or pass --destination-rules=never"
+            ),
+            Self::OwnTls { rule, host, tls } => write!(
+                f,
+                "destinationrule/{rule} makes clients send {tls} TLS to {host}: the application serves that TLS itself, \
+                 ISTIO_MUTUAL would take it away, and STRICT refuses it; give the port an exception (a PeerAuthentication with \
+                 portLevelMtls PERMISSIVE), or let the application serve plaintext and set the rule's tls to ISTIO_MUTUAL"
+            ),
+            Self::StillMutual { rule, host } => write!(
+                f,
+                "destinationrule/{rule} keeps ISTIO_MUTUAL for {host}, whose servers would accept plaintext only, so that calls \
+                 fail; change the rule first, or use --mode=permissive"
             ),
             Self::WildcardBreaks { rule, service, reason } => write!(
                 f,
@@ -355,11 +431,11 @@ mod tests {
             ),
             (
                 &workload(Some(MtlsMode::Permissive), &[(80, MtlsMode::Disable)]),
-                "policy web has a selector and overrides STRICT for its workloads: PERMISSIVE, port 80 DISABLE",
+                "policy web has a selector and overrides STRICT for its workloads: PERMISSIVE, port 80 DISABLE (mode-exception)",
             ),
             (
                 &workload(None, &[(80, MtlsMode::Disable), (81, MtlsMode::Permissive)]),
-                "policy web has a selector and overrides STRICT for its workloads: port 80 DISABLE, port 81 PERMISSIVE",
+                "policy web has a selector and overrides STRICT for its workloads: port 80 DISABLE, port 81 PERMISSIVE (mode-exception)",
             ),
             (
                 &PlanBlocker::UnknownService { name: "wbe".into(), existing: vec!["api".into(), "web".into()] },

@@ -18,7 +18,7 @@ pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan
         warn_legacy(snapshot, request, plan);
         legacy_namespace_policies(snapshot)
     } else {
-        warn_workloads(snapshot, request, plan);
+        warn_workloads(snapshot, request.direction.mode(), plan);
         namespace_policies(snapshot, plan)
     };
     let taken = taken_names(snapshot);
@@ -147,12 +147,11 @@ fn taken_names(snapshot: &Snapshot) -> BTreeSet<&str> {
 }
 
 /// RE-3: a policy with a selector overrides the namespace's mode for its workloads.
-fn warn_workloads(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
+pub(super) fn warn_workloads(snapshot: &Snapshot, wanted: MtlsMode, plan: &mut Plan) {
     if snapshot.namespace == snapshot.policies.root_namespace {
         // PA-3: in the root namespace, a policy with a selector has no effect.
         return;
     }
-    let wanted = request.direction.mode();
     for policy in policies_of_namespace(snapshot).filter(|policy| !policy.is_wide()) {
         let mode = policy.mode.filter(|mode| *mode != wanted);
         let differs =

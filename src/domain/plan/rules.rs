@@ -1,12 +1,12 @@
 //! Plans what clients send: changes of the `DestinationRules` that set `ISTIO_MUTUAL` for the namespace's Services.
 
 use super::{
-    Direction, Plan, PlanBlocker, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped, SwitchRequest,
-    TlsEdit, TlsPlace, Warning,
+    Direction, Plan, PlanBlocker, PolicyChange, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped,
+    SwitchRequest, TlsEdit, TlsPlace, Warning, policies_after,
 };
-use crate::domain::effective::{Effective, Level, server_mode};
+use crate::domain::effective::{Effective, Level, PolicyIndex, server_mode};
 use crate::domain::mesh::{
-    Endpoint, EndpointTarget, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+    Endpoint, EndpointTarget, Gateway, GatewayTls, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::borrow::Borrow;
@@ -20,9 +20,14 @@ type Places = BTreeSet<(TlsPlace, Option<ClientTls>)>;
 
 pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
     let services = requested_services(snapshot, request, plan);
+    let policies = match (&plan.policy, plan.policy.as_ref().and_then(PolicyChange::mode)) {
+        (Some(change), Some(mode)) => policies_after(&snapshot.policies, change, mode),
+        _ => snapshot.policies.clone(),
+    };
+    let policies = PolicyIndex::new(&policies);
     match request.direction {
-        Direction::Enable => Enable::new(snapshot, request, plan).run(&services),
-        Direction::Disable { mode } => disable(snapshot, request, &services, mode, plan),
+        Direction::Enable => Enable::new(snapshot, request, plan, &policies).run(&services),
+        Direction::Disable { mode } => disable(snapshot, request, &services, mode, plan, &policies),
     }
     plan.rules.sort_by(|left, right| left.name.cmp(&right.name));
     plan.skipped.sort();
@@ -150,12 +155,42 @@ pub(super) fn free_name<T: Borrow<str> + Ord>(name: &str, taken: &BTreeSet<T>) -
 /// To which clients of a Service a rule of the namespace applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Served {
+    /// To all, and it stays as it is: it covers other namespaces, too.
+    ByWiderRule,
+    /// To all but not as requested, and it must stay as it is, so that the Service needs a rule of its own.
+    Wrongly,
     /// To all.
     All,
     /// To those that a rule selects; the others do not fall back to a wider rule (DR-5).
     Some,
     /// To none.
     None,
+}
+
+/// Rules by which sidecars originate TLS that is not the mesh's own: the application serves it, or the rule is wrong.
+#[derive(Default)]
+struct OwnTls<'a> {
+    places: Vec<(&'a DestinationRule, TlsPlace, ClientTls)>,
+    services: Vec<&'a Service>,
+}
+
+/// What a rule that covers other namespaces, too, means for a Service.
+#[derive(Clone)]
+enum Wider {
+    /// It is left alone, and so is the Service.
+    Left { rule: String, host: String },
+    /// The Service needs a rule of its own, which would hide settings.
+    Blocked { rule: String, host: String },
+}
+
+/// What a new rule for a Service would hide, of the rules that apply to it without one.
+enum Hidden {
+    /// Nothing that matters.
+    Nothing,
+    /// Settings of this rule, and no new rule is needed: clients send mutual TLS already.
+    Needless { rule: String, host: String },
+    /// Settings of this rule, though clients do not send mutual TLS by it.
+    Settings { rule: String, host: String },
 }
 
 struct Enable<'a> {
@@ -170,6 +205,16 @@ struct Enable<'a> {
     /// To which clients the rules for a host or a pattern apply, for those whose edits are collected. Many Services share a
     /// pattern.
     served: HashMap<String, Served>,
+    /// Places with the application's own TLS, by the pattern of their rules, with the Services that these apply to.
+    own_tls: BTreeMap<String, OwnTls<'a>>,
+    /// Rules of the root namespace.
+    root_rules: RuleIndex<'a>,
+    /// Rules beside which none is created, by name and host, with the Services of which that is true.
+    left_alone: BTreeMap<(String, String), Vec<String>>,
+    /// What is to be done beside rules that are wider than the namespace, by their pattern.
+    wider: HashMap<String, Wider>,
+    /// The policies after the change.
+    policies: &'a PolicyIndex<'a>,
     /// Services that get a rule each.
     exact: Vec<&'a Service>,
     /// Services that one rule for the namespace covers.
@@ -177,7 +222,12 @@ struct Enable<'a> {
 }
 
 impl<'a> Enable<'a> {
-    fn new(snapshot: &'a Snapshot, request: &'a SwitchRequest, plan: &'a mut Plan) -> Self {
+    fn new(
+        snapshot: &'a Snapshot,
+        request: &'a SwitchRequest,
+        plan: &'a mut Plan,
+        policies: &'a PolicyIndex<'a>,
+    ) -> Self {
         let lacks_auto_mtls = snapshot.policies.legacy_only || !snapshot.mesh.auto_mtls;
         let explicit = match request.destination_rules {
             RuleChoice::Always => true,
@@ -185,6 +235,12 @@ impl<'a> Enable<'a> {
             RuleChoice::Never => false,
         };
         let rules = RuleIndex::new(&snapshot.rules, &snapshot.mesh.cluster_domain);
+        let is_visible = |rule: &&DestinationRule| {
+            let exports = |name: &String| name == "*" || *name == snapshot.namespace;
+            !rule.selects_clients() && (rule.export_to.is_empty() || rule.export_to.iter().any(exports))
+        };
+        let root_rules = snapshot.root_rules.iter().filter(is_visible);
+        let root_rules = RuleIndex::new(root_rules, &snapshot.mesh.cluster_domain);
         Self {
             snapshot,
             request,
@@ -193,6 +249,11 @@ impl<'a> Enable<'a> {
             edits: BTreeMap::new(),
             rules,
             served: HashMap::new(),
+            own_tls: BTreeMap::new(),
+            root_rules,
+            left_alone: BTreeMap::new(),
+            wider: HashMap::new(),
+            policies,
             exact: Vec::new(),
             wide: Vec::new(),
         }
@@ -207,24 +268,114 @@ impl<'a> Enable<'a> {
                 continue;
             }
             let served = self.collect_edits(service);
-            if self.explicit {
-                match served {
-                    Served::All => {}
-                    Served::None
-                        if self.request.scope == RuleScope::Namespace
-                            && plaintext_ports(self.snapshot, service).is_empty() =>
-                    {
-                        self.wide.push(service);
-                    }
-                    Served::Some | Served::None => self.exact.push(service),
-                }
+            let needs_rule = match served {
+                Served::All | Served::ByWiderRule => false,
+                Served::Wrongly => true,
+                Served::Some | Served::None => self.explicit,
+            };
+            if needs_rule {
+                self.add_creation(service, served);
             }
         }
         if self.request.destination_rules != RuleChoice::Never {
+            self.decide_own_tls();
             self.check_wildcards(services);
             self.write_edits();
             self.write_creations();
+            self.report_left_alone();
         }
+    }
+
+    /// Plans a new rule for a Service, unless it would hide settings of a rule of the root namespace (DR-3).
+    fn add_creation(&mut self, service: &'a Service, served: Served) {
+        if self.request.destination_rules == RuleChoice::Never {
+            return;
+        }
+        if served == Served::None
+            && let Some(serving) = self.root_rules.serving(&self.host(service))
+        {
+            match self.hidden_by_new_rule(&serving) {
+                Hidden::Nothing => {}
+                Hidden::Needless { rule, host } => return self.leave_alone(rule, host, service),
+                Hidden::Settings { rule, host } => return self.block(rule, host, service),
+            }
+        }
+        let is_covered_by_one = self.request.scope == RuleScope::Namespace && served != Served::Some;
+        if is_covered_by_one && plaintext_ports(self.snapshot, service).is_empty() {
+            self.wide.push(service);
+        } else {
+            self.exact.push(service);
+        }
+    }
+
+    fn leave_alone(&mut self, rule: String, host: String, service: &Service) {
+        self.left_alone.entry((rule, host)).or_default().push(service.name.clone());
+    }
+
+    fn block(&mut self, rule: String, host: String, service: &Service) {
+        let service = service.name.clone();
+        self.plan.blockers.push(PlanBlocker::HidesSettings { rule, host, service });
+    }
+
+    fn report_left_alone(&mut self) {
+        for ((rule, host), services) in std::mem::take(&mut self.left_alone) {
+            self.plan.warnings.push(Warning::RuleLeftAlone { rule, host, services });
+        }
+    }
+
+    /// What a new rule would hide of these rules: of several only the most specific applies, whole (DR-2, DR-3).
+    fn hidden_by_new_rule(&self, serving: &Serving<'_>) -> Hidden {
+        let merged = || serving.in_force.iter().chain(&serving.idle);
+        let says_more = |rule: &&&DestinationRule| rule.has_other_traffic_settings || !rule.subsets.is_empty();
+        let Some(rule) = merged().find(says_more) else { return Hidden::Nothing };
+        let rule_name = if rule.namespace == self.snapshot.namespace {
+            rule.name.clone()
+        } else {
+            format!("{}/{}", rule.namespace, rule.name)
+        };
+        let host = serving.host.clone();
+        if is_as_requested(serving, !self.clients_send_plaintext()) {
+            Hidden::Needless { rule: rule_name, host }
+        } else {
+            Hidden::Settings { rule: rule_name, host }
+        }
+    }
+
+    /// Decides about rules by which sidecars originate the application's own TLS. Where calls by it work today and STRICT
+    /// would refuse them, it is a blocker: `ISTIO_MUTUAL` in its place would take that TLS away (DR-12).
+    fn decide_own_tls(&mut self) {
+        for (_, OwnTls { places, services }) in std::mem::take(&mut self.own_tls) {
+            let is_exempt = services.iter().all(|service| self.is_exempt(service));
+            let works = services.iter().any(|service| self.accepts_other_tls(service));
+            for (rule, place, tls) in places {
+                let (name, host) = (rule.name.clone(), rule.host.clone());
+                if is_exempt {
+                    self.plan.warnings.push(Warning::KeepsTls { rule: name, host, tls });
+                } else if works && !self.request.force {
+                    self.plan.blockers.push(PlanBlocker::OwnTls { rule: name, host, tls });
+                } else {
+                    self.plan.warnings.push(Warning::ReplacesTls { rule: name, host, tls });
+                    self.edits.entry(&rule.name).or_default().insert((place, Some(tls)));
+                }
+            }
+        }
+    }
+
+    /// The modes at the ports of a Service's pods, by `index`, where a proxy captures them.
+    fn modes(&self, service: &Service, index: &PolicyIndex<'_>) -> Vec<Option<MtlsMode>> {
+        captured_ports(self.snapshot, service).map(|(pod, port)| index.mode(pod, port).mode).collect()
+    }
+
+    /// Whether every port of the Service stays open for other TLS after the change, by a policy of its workloads.
+    fn is_exempt(&self, service: &Service) -> bool {
+        let modes = self.modes(service, self.policies);
+        !modes.is_empty() && modes.iter().all(|mode| mode.is_some_and(|mode| mode != MtlsMode::Strict))
+    }
+
+    /// Whether a port of the Service accepts today what STRICT refuses.
+    fn accepts_other_tls(&self, service: &Service) -> bool {
+        let index = PolicyIndex::new(&self.snapshot.policies);
+        self.modes(service, &index).iter().any(|mode| *mode != Some(MtlsMode::Strict))
     }
 
     fn skip_reason(&self, service: &Service) -> Option<SkipReason> {
@@ -243,18 +394,60 @@ impl<'a> Enable<'a> {
     }
 
     /// Collects the places that the rules which apply to a Service lack.
-    fn collect_edits(&mut self, service: &Service) -> Served {
+    fn collect_edits(&mut self, service: &'a Service) -> Served {
         let Some(pattern) = self.pattern(service) else { return Served::None };
-        if let Some(served) = self.served.get(&pattern) {
-            return *served;
+        let served = if let Some(served) = self.served.get(&pattern) {
+            *served
+        } else {
+            let Some(serving) = self.rules.serving(&self.host(service)) else { return Served::None };
+            let served = self.collect_edits_of(&serving, &plaintext_ports(self.snapshot, service));
+            self.served.insert(pattern.clone(), served);
+            served
+        };
+        if let Some(own_tls) = self.own_tls.get_mut(&pattern) {
+            own_tls.services.push(service);
         }
-        let Some(serving) = self.rules.serving(&self.host(service)) else { return Served::None };
-        let served = self.collect_edits_of(&serving, &plaintext_ports(self.snapshot, service));
-        self.served.insert(pattern, served);
+        if matches!(served, Served::ByWiderRule | Served::Wrongly)
+            && let Some(wider) = self.wider.get(&pattern)
+        {
+            match wider.clone() {
+                Wider::Left { rule, host } => self.leave_alone(rule, host, service),
+                Wider::Blocked { rule, host } => self.block(rule, host, service),
+            }
+        }
         served
     }
 
+    /// Whether a pattern covers other namespaces, too: its rules are never changed for the sake of this one.
+    fn is_wider_than_namespace(&self, pattern: &str) -> bool {
+        let namespace_suffix = format!(".{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
+        pattern.starts_with('*') && !pattern.ends_with(&namespace_suffix)
+    }
+
+    /// How a rule that is wider than the namespace serves it.
+    fn serve_by_wider(&mut self, serving: &Serving<'a>) -> Served {
+        let needs_nothing = is_as_requested(serving, !self.explicit);
+        if needs_nothing || self.request.destination_rules == RuleChoice::Never {
+            return Served::ByWiderRule;
+        }
+        match self.hidden_by_new_rule(serving) {
+            Hidden::Nothing => Served::Wrongly,
+            Hidden::Needless { rule, host } => {
+                self.wider.insert(serving.host.clone(), Wider::Left { rule, host });
+                Served::ByWiderRule
+            }
+            Hidden::Settings { rule, host } => {
+                self.wider.insert(serving.host.clone(), Wider::Blocked { rule, host });
+                Served::ByWiderRule
+            }
+        }
+    }
+
     fn collect_edits_of(&mut self, serving: &Serving<'a>, plaintext_ports: &[u16]) -> Served {
+        if self.is_wider_than_namespace(&serving.host) {
+            self.warn_of_plaintext(serving);
+            return self.serve_by_wider(serving);
+        }
         let name = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
         if serving.in_force.len() + serving.idle.len() > 1 {
             self.plan.warnings.push(Warning::SeveralRules {
@@ -264,19 +457,34 @@ impl<'a> Enable<'a> {
             });
         }
         for rule in &serving.in_force {
-            self.add_edits(rule, rule.places(), plaintext_ports);
+            self.add_edits(rule, rule.places(), &serving.host, plaintext_ports);
         }
         for rule in &serving.idle {
             // DR-6: of a rule that is merged into another, only the subsets take effect.
-            self.add_edits(rule, rule.subset_places(), plaintext_ports);
+            self.add_edits(rule, rule.subset_places(), &serving.host, plaintext_ports);
         }
         if serving.selects_clients { Served::Some } else { Served::All }
+    }
+
+    /// `--destination-rules=never`: names what STRICT refuses of rules that are not changed.
+    fn warn_of_plaintext(&mut self, serving: &Serving<'_>) {
+        if self.request.destination_rules != RuleChoice::Never {
+            return;
+        }
+        for rule in &serving.in_force {
+            for tls in rule.places().into_iter().filter_map(|(_, tls)| tls).filter(|tls| *tls != ClientTls::IstioMutual)
+            {
+                let (rule, host) = (rule.name.clone(), rule.host.clone());
+                self.plan.warnings.push(Warning::PlaintextRule { rule, host, tls });
+            }
+        }
     }
 
     fn add_edits(
         &mut self,
         rule: &'a DestinationRule,
         places: Vec<(TlsPlace, Option<ClientTls>)>,
+        pattern: &str,
         plaintext_ports: &[u16],
     ) {
         let explicit = self.explicit;
@@ -291,13 +499,19 @@ impl<'a> Enable<'a> {
             // DR-12: a port entry without `tls` does not inherit, so under `explicit` it needs its own.
             None => explicit && !place.inherits(),
         };
-        let lacking: Vec<_> = places.into_iter().filter(lacks).collect();
-        for tls in lacking.iter().filter_map(|(_, tls)| *tls) {
-            let (name, host) = (rule.name.clone(), rule.host.clone());
-            if self.request.destination_rules == RuleChoice::Never {
-                self.plan.warnings.push(Warning::PlaintextRule { rule: name, host, tls });
-            } else if tls != ClientTls::Disable {
-                self.plan.warnings.push(Warning::ReplacesTls { rule: name, host, tls });
+        let mut lacking = Places::new();
+        for (place, tls) in places.into_iter().filter(lacks) {
+            match tls {
+                Some(tls) if self.request.destination_rules == RuleChoice::Never => {
+                    let (rule, host) = (rule.name.clone(), rule.host.clone());
+                    self.plan.warnings.push(Warning::PlaintextRule { rule, host, tls });
+                }
+                Some(tls @ (ClientTls::Simple | ClientTls::Mutual)) => {
+                    self.own_tls.entry(pattern.to_owned()).or_default().places.push((rule, place, tls));
+                }
+                tls => {
+                    lacking.insert((place, tls));
+                }
             }
         }
         self.edits.entry(&rule.name).or_default().extend(lacking);
@@ -311,12 +525,6 @@ impl<'a> Enable<'a> {
             self.snapshot.rules.iter().filter(|rule| rule.is_wildcard()).filter(is_changed).collect();
         let (reached, requested) = (self.reached(), names(services));
         for rule in wildcards {
-            let namespace_suffix = format!(".{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
-            if !rule.host.ends_with(&namespace_suffix) && !self.request.force {
-                self.plan
-                    .blockers
-                    .push(PlanBlocker::WildcardTooWide { rule: rule.name.clone(), host: rule.host.clone() });
-            }
             self.check_reach(&rule.name, Some(&rule.host), &reached, &requested);
         }
     }
@@ -412,6 +620,27 @@ impl<'a> Enable<'a> {
     }
 }
 
+/// Whether clients send mutual TLS by these rules; where they set nothing, if `auto_suffices`.
+fn is_as_requested(serving: &Serving<'_>, auto_suffices: bool) -> bool {
+    let places = serving.in_force.iter().flat_map(|rule| rule.places());
+    let places = places.chain(serving.idle.iter().flat_map(|rule| rule.subset_places()));
+    places.into_iter().all(|(place, tls)| match tls {
+        Some(tls) => tls == ClientTls::IstioMutual,
+        None => auto_suffices || place.inherits(),
+    })
+}
+
+/// The workloads and target ports of a Service at which a proxy enforces policies.
+fn captured_ports<'a>(snapshot: &'a Snapshot, service: &'a Service) -> impl Iterator<Item = (&'a Pod, u16)> {
+    snapshot.live_endpoints(service).flat_map(move |endpoint| {
+        tcp_ports(service).filter_map(move |port| {
+            let target = service.target_port(port, endpoint)?;
+            let path = snapshot.inbound_path(endpoint, &endpoint.address, target);
+            path.enforces_policies().then(|| snapshot.workload_of(endpoint)).flatten().map(|pod| (pod, target))
+        })
+    })
+}
+
 fn names<'a>(services: &[&'a Service]) -> BTreeSet<&'a str> {
     services.iter().map(|service| service.name.as_str()).collect()
 }
@@ -422,41 +651,139 @@ fn change(rule: &DestinationRule, edits: Vec<TlsEdit>) -> RuleChange {
 }
 
 /// Removes `ISTIO_MUTUAL` from every rule for the requested Services: also from those without effect, because one of
-/// them takes effect when the first has no traffic policy left (DR-6).
-fn disable(snapshot: &Snapshot, request: &SwitchRequest, services: &[&Service], mode: MtlsMode, plan: &mut Plan) {
+/// them takes effect when the first has no traffic policy left (DR-6). A rule whose servers accept only mutual TLS after
+/// the change, too, keeps it.
+fn disable(
+    snapshot: &Snapshot,
+    request: &SwitchRequest,
+    services: &[&Service],
+    mode: MtlsMode,
+    plan: &mut Plan,
+    policies: &PolicyIndex<'_>,
+) {
     let domain = &snapshot.mesh.cluster_domain;
     let namespace_suffix = format!(".{}.svc.{domain}", snapshot.namespace);
-    let hosts: BTreeSet<String> = services.iter().map(|service| service.host(&snapshot.namespace, domain)).collect();
+    let hosts: BTreeMap<String, &Service> =
+        services.iter().map(|service| (service.host(&snapshot.namespace, domain), *service)).collect();
+    let servers = Servers::new(snapshot, policies);
     for rule in snapshot.rules.iter().filter(|rule| rule.namespace == snapshot.namespace) {
         let host = rule.resolved_host(domain);
         let is_concerned =
-            if request.services.is_some() { hosts.contains(&host) } else { host.ends_with(&namespace_suffix) };
+            if request.services.is_some() { hosts.contains_key(&host) } else { host.ends_with(&namespace_suffix) };
         let edits: Vec<TlsEdit> = rule
             .places()
             .into_iter()
             .filter(|(_, tls)| *tls == Some(ClientTls::IstioMutual))
             .map(|(place, _)| TlsEdit::Remove { place })
             .collect();
-        let (name, foreign_manager) =
-            (rule.name.clone(), rule.foreign_manager.clone().filter(|_| !request.force_conflicts));
-        let mut keeps_mutual = !edits.is_empty();
+        if edits.is_empty() {
+            if is_concerned && request.destination_rules != RuleChoice::Never {
+                plan.rules.push(change(rule, edits));
+            }
+            continue;
+        }
+        let covered: Vec<&Service> = if rule.is_wildcard() {
+            hosts.iter().filter(|(served, _)| covers(&host, served)).map(|(_, service)| *service).collect()
+        } else {
+            hosts.get(&host).copied().into_iter().collect()
+        };
+        let name = rule.name.clone();
+        let foreign_manager = rule.foreign_manager.clone().filter(|_| !request.force_conflicts);
         if request.destination_rules == RuleChoice::Never {
             // Nothing is changed; what that means under DISABLE is reported below.
         } else if !is_concerned {
-            if keeps_mutual && rule.is_wildcard() && hosts.iter().any(|served| covers(&host, served)) {
+            if rule.is_wildcard() && !covered.is_empty() {
                 plan.warnings.push(Warning::WildcardKept { rule: name.clone(), host: host.clone() });
             }
-        } else if let Some(manager) = foreign_manager.filter(|_| keeps_mutual) {
+        } else if let Some(reason) = covered.iter().find_map(|service| servers.needs_mutual(service)) {
+            plan.warnings.push(Warning::StillRequired { rule: name.clone(), host: host.clone(), reason });
+        } else if let Some(manager) = foreign_manager {
             plan.warnings.push(Warning::ForeignTls { rule: name.clone(), manager });
         } else {
-            plan.rules_need_settling |= keeps_mutual;
+            plan.rules_need_settling = true;
             plan.rules.push(change(rule, edits));
-            keeps_mutual = false;
+            continue;
         }
-        let serves_requested = || is_concerned || hosts.iter().any(|served| covers(&host, served));
-        if keeps_mutual && mode == MtlsMode::Disable && serves_requested() {
-            plan.warnings.push(Warning::StillMutual { rule: name, host: host.clone() });
+        if mode == MtlsMode::Disable && covered.iter().any(|service| servers.is_disabled(service)) {
+            let (rule, host) = (name, host.clone());
+            if request.force {
+                plan.warnings.push(Warning::StillMutual { rule, host });
+            } else {
+                plan.blockers.push(PlanBlocker::StillMutual { rule, host });
+            }
         }
+    }
+}
+
+/// What the servers accept after mutual TLS is turned off.
+struct Servers<'a> {
+    snapshot: &'a Snapshot,
+    policies: &'a PolicyIndex<'a>,
+}
+
+impl<'a> Servers<'a> {
+    const fn new(snapshot: &'a Snapshot, policies: &'a PolicyIndex<'a>) -> Self {
+        Self { snapshot, policies }
+    }
+
+    /// Why the Service's clients need the rule's mutual TLS: a Gateway accepts nothing else (GW-1), or a port stays STRICT
+    /// and no auto mTLS takes the place of the rule (DR-21, DR-25). `None` where they do not.
+    fn needs_mutual(&self, service: &Service) -> Option<String> {
+        self.mutual_gateway(service).map(|gateway| format!("gateway/{}/{}", gateway.namespace, gateway.name)).or_else(
+            || {
+                let (pod, port) = self.ports(service).find(|(pod, port)| {
+                    self.mode(pod, *port) == Some(MtlsMode::Strict) && self.is_plaintext_by_default(pod)
+                })?;
+                Some(format!("port {port} of pod/{} stays STRICT", pod.name))
+            },
+        )
+    }
+
+    fn mutual_gateway(&self, service: &Service) -> Option<&'a Gateway> {
+        let gateway_pods = || {
+            service.endpoints.iter().filter_map(|endpoint| {
+                let pod = self.snapshot.pod_of(endpoint).filter(|pod| pod.facts.gateway)?;
+                Some((pod, endpoint))
+            })
+        };
+        self.snapshot.gateways.iter().find(|gateway| {
+            let mutual = gateway.servers.iter().filter(|server| server.tls == GatewayTls::IstioMutual);
+            let ports: Vec<u16> = mutual.map(|server| server.port).collect();
+            gateway_pods().any(|(pod, endpoint)| {
+                let is_selected = gateway.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+                // A Gateway's port is the one of the Service, or the target port.
+                let serves = service.ports.iter().any(|port| {
+                    ports.contains(&port.port)
+                        || service.target_port(port, endpoint).is_some_and(|target| ports.contains(&target))
+                });
+                is_selected && serves
+            })
+        })
+    }
+
+    /// Whether a port of the Service accepts plaintext only.
+    fn is_disabled(&self, service: &Service) -> bool {
+        self.ports(service).any(|(pod, port)| self.mode(pod, port) == Some(MtlsMode::Disable))
+    }
+
+    fn ports<'b>(&self, service: &'b Service) -> impl Iterator<Item = (&'b Pod, u16)>
+    where
+        'a: 'b,
+    {
+        captured_ports(self.snapshot, service)
+    }
+
+    fn mode(&self, pod: &Pod, port: u16) -> Option<MtlsMode> {
+        if self.snapshot.policies.legacy_only {
+            return Some(MtlsMode::Disable);
+        }
+        self.policies.mode(pod, port).mode
+    }
+
+    /// Whether clients send plaintext to the pod where no rule applies (DR-21, DR-23).
+    fn is_plaintext_by_default(&self, pod: &Pod) -> bool {
+        !self.snapshot.mesh.auto_mtls
+            || self.policies.namespace_mode(&pod.namespace, pod.revision.as_deref()) == MtlsMode::Disable
     }
 }
 

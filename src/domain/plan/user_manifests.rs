@@ -17,6 +17,13 @@ pub fn plan_user_manifests(snapshot: &Snapshot, direction: Direction, changes: V
     plan.rules.sort_by(|left, right| left.name.cmp(&right.name));
     plan.rules_need_settling = plan.writes_rules();
     plan.passes_permissive = needs_permissive_step(snapshot, &plan);
+    if !snapshot.policies.legacy_only {
+        // Exceptions for workloads and ports are wanted: they are named, those that the manifests do not touch included.
+        let after = super::after(snapshot, &plan);
+        super::policy::warn_workloads(&after, direction.mode(), &mut plan);
+        plan.warnings.sort();
+        plan.warnings.dedup();
+    }
     plan
 }
 
@@ -25,10 +32,10 @@ mod tests {
     use super::*;
     use crate::domain::mesh::MtlsMode;
     use crate::domain::plan::{PolicyAction, PolicyChange, RuleAction, RuleChange};
-    use crate::domain::testing::{json, rule, shop};
+    use crate::domain::testing::{json, policy, rule, shop};
 
     fn policy_manifest(name: &str, mode: Option<MtlsMode>) -> Change {
-        let action = PolicyAction::Apply { object: json(name), mode };
+        let action = PolicyAction::Apply { object: json(name), mode, policy: None };
         Change::Policy(PolicyChange { namespace: "shop".into(), name: name.into(), action })
     }
 
@@ -47,5 +54,32 @@ mod tests {
         };
         assert_eq!(order(Direction::Enable), ["a", "b", "all", "one"]);
         assert_eq!(order(Direction::Disable { mode: MtlsMode::Permissive }), ["all", "one", "a", "b"]);
+    }
+
+    #[test]
+    fn exceptions_for_workloads_are_named_and_do_not_stop_the_run() {
+        let mut exception = policy("web", 2, Some(MtlsMode::Strict));
+        exception.selector.insert("app".into(), "web".into());
+        exception.ports.insert(8443, Some(MtlsMode::Permissive));
+        let action = PolicyAction::Apply { object: json("web"), mode: None, policy: Some(Box::new(exception.clone())) };
+        let change = Change::Policy(PolicyChange { namespace: "shop".into(), name: "web".into(), action });
+        let mut snapshot = shop(&["web"]);
+        let mut live = exception;
+        live.name = "live".into();
+        snapshot.policies.peer.push(live);
+        let plan = plan_user_manifests(
+            &snapshot,
+            Direction::Enable,
+            vec![policy_manifest("all", Some(MtlsMode::Strict)), change],
+        );
+        let texts: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "policy live has a selector and overrides STRICT for its workloads: port 8443 PERMISSIVE (mode-exception)",
+                "policy web has a selector and overrides STRICT for its workloads: port 8443 PERMISSIVE (mode-exception)",
+            ]
+        );
+        assert!(plan.blockers.is_empty());
     }
 }

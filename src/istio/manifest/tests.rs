@@ -37,34 +37,84 @@ fn only_the_kinds_of_the_cluster_are_accepted() {
     }
 }
 
+const HOME: Home<'_> = Home { namespace: "shop", cluster_domain: "cluster.local" };
+
 #[test]
 fn a_manifest_that_contradicts_the_command_is_reported() {
     let strict = policy(&json!({"mtls": {"mode": "STRICT"}}));
     let hole = policy(&json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}}));
+    let mut exception = hole.clone();
+    exception["spec"]["selector"] = json!({"matchLabels": {"app": "web"}});
+    let nulls = policy(&json!({"selector": null, "mtls": {"mode": null}, "portLevelMtls": null}));
     let off = rule(&json!({"host": "a", "trafficPolicy": {"tls": {}}}));
     let subset = rule(&json!({"host": "a", "subsets": [{"name": "v", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}]}));
     let on = rule(&json!({"host": "a", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}));
     let none = rule(&json!({"host": "a"}));
+    let simple = |host: &str| rule(&json!({"host": host, "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}));
+    let no_mode = Some("it says no mode for the namespace, the command says STRICT");
     for (kind, manifest, direction, message) in [
         (ObjectKind::Policy, &strict, ON, None),
         (ObjectKind::Policy, &strict, OFF, Some("it says STRICT, the command says PERMISSIVE")),
         (ObjectKind::Policy, &hole, ON, Some("it says DISABLE, the command says STRICT")),
-        (
-            ObjectKind::Policy,
-            &policy(&json!({})),
-            ON,
-            Some("it says no mode for the namespace, the command says STRICT"),
-        ),
+        (ObjectKind::Policy, &exception, ON, None),
+        (ObjectKind::Policy, &exception, OFF, None),
+        (ObjectKind::Policy, &policy(&json!({})), ON, no_mode),
+        (ObjectKind::Policy, &nulls, ON, no_mode),
         (ObjectKind::Rule, &off, ON, Some("it says DISABLE, which STRICT refuses")),
         (ObjectKind::Rule, &off, OFF, None),
         (ObjectKind::Rule, &subset, ON, Some("it says SIMPLE, which STRICT refuses")),
+        (ObjectKind::Rule, &simple("*.local"), ON, Some("it says SIMPLE, which STRICT refuses")),
+        (ObjectKind::Rule, &simple("api.example.com"), ON, None),
+        (ObjectKind::Rule, &simple("*.example.com"), ON, None),
+        (ObjectKind::Rule, &simple("a.bank.svc.cluster.local"), ON, None),
         (ObjectKind::Rule, &on, ON, None),
         (ObjectKind::Rule, &on, OFF, None),
         (ObjectKind::Rule, &on, PLAIN, Some("it says ISTIO_MUTUAL, which DISABLE refuses")),
         (ObjectKind::Rule, &none, ON, None),
     ] {
-        assert_eq!(contradiction(kind, manifest, direction).as_deref(), message, "{manifest} {direction:?}");
+        assert_eq!(contradiction(kind, manifest, direction, HOME).as_deref(), message, "{manifest} {direction:?}");
     }
+}
+
+#[test]
+fn a_mode_that_istio_does_not_know_is_quoted() {
+    let modes = "STRICT, PERMISSIVE, DISABLE, UNSET";
+    for (mode, message) in [
+        (json!("strict"), Some(format!("mode \"strict\" is none of {modes}"))),
+        (json!("STRICT "), Some(format!("mode \"STRICT \" is none of {modes}"))),
+        (json!(""), Some(format!("mode \"\" is none of {modes}"))),
+        (json!(true), Some(format!("mode true is none of {modes}"))),
+        (json!("STRICT"), None),
+        (json!("UNSET"), None),
+        (json!(null), None),
+    ] {
+        let of_namespace = policy(&json!({"mtls": {"mode": mode}}));
+        let of_port = policy(&json!({"portLevelMtls": {"8443": {"mode": mode}}}));
+        for manifest in [of_namespace, of_port] {
+            assert_eq!(unknown_mode(ObjectKind::Policy, &manifest), message, "{manifest}");
+        }
+    }
+    let port = json!({"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "istio_mutual"}}]});
+    let message = unknown_mode(ObjectKind::Rule, &rule(&json!({"host": "a", "subsets": [{"trafficPolicy": port}]})));
+    assert_eq!(message.as_deref(), Some("mode \"istio_mutual\" is none of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL"));
+    assert_eq!(unknown_mode(ObjectKind::Rule, &rule(&json!({"host": "a", "trafficPolicy": {"tls": {}}}))), None);
+}
+
+#[test]
+fn null_fields_are_those_that_kubectl_removes() {
+    let manifest = policy(&json!({"selector": null, "mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": null}}));
+    let live = policy(
+        &json!({"selector": {"matchLabels": {"app": "web"}}, "portLevelMtls": {"80": {"mode": "DISABLE"}, "81": {"mode": "STRICT"}}}),
+    );
+    let spec = |live: Option<&Value>| match change(APIS, "shop", ObjectKind::Policy, &manifest, live, ON) {
+        Change::Policy(PolicyChange { action: PolicyAction::Apply { object, .. }, .. }) => {
+            object.value()["spec"].clone()
+        }
+        Change::Policy(PolicyChange { action: PolicyAction::Merge { spec, .. }, .. }) => spec.value().clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(spec(None), json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {}}));
+    assert_eq!(spec(Some(&live)), json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {"81": {"mode": "STRICT"}}}));
 }
 
 fn action(manifest: &Value, live: Option<&Value>, direction: Direction) -> RuleAction {

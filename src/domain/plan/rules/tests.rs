@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::injection::PodTemplate;
-use crate::domain::mesh::{Capture, DataPlane, WorkloadEntry};
+use crate::domain::mesh::{Capture, DataPlane, Gateway, GatewayTls, WorkloadEntry};
 use crate::domain::plan::plan;
 use crate::domain::plan::{Change, after};
 use crate::domain::rule::{PortTls, SubsetTls};
@@ -75,7 +75,7 @@ fn places_that_override_the_top_are_set_too() {
             name: "plain".into(),
             labels: BTreeMap::new(),
             tls: Some(Disable),
-            ports: vec![port(Some(Simple))],
+            ports: vec![port(Some(Disable))],
         },
     ];
     snapshot.rules.push(mine);
@@ -84,7 +84,7 @@ fn places_that_override_the_top_are_set_too() {
         set(TlsPlace::Port(2), Some(Disable)),
         set(TlsPlace::Subset(1), Some(Disable)),
         set(TlsPlace::SubsetPort(0, 0), None),
-        set(TlsPlace::SubsetPort(1, 0), Some(Simple)),
+        set(TlsPlace::SubsetPort(1, 0), Some(Disable)),
     ];
     assert_eq!(edits(&plan(&snapshot, &ENABLE), "mine"), all);
     // Auto mTLS fills what is missing; only the contrary is changed.
@@ -187,11 +187,6 @@ fn a_named_service_must_exist() {
 #[test]
 fn a_wildcard_is_changed_only_where_it_breaks_no_service() {
     let mut snapshot = shop(&["naked", "web"]);
-    snapshot.rules.push(rule("wide", "*.local", None));
-    let refused = plan(&snapshot, &ENABLE);
-    assert_eq!(refused.blockers, [PlanBlocker::WildcardTooWide { rule: "wide".into(), host: "*.local".into() }]);
-    assert!(plan(&snapshot, &SwitchRequest { force: true, ..ENABLE }).blockers.is_empty());
-
     snapshot.rules = vec![rule("all", ALL, None)];
     snapshot.pods.get_mut("naked-0").expect("a pod").data_plane = DataPlane::None;
     let reason = SkipReason::OutsideMesh(vec!["naked-0".into()]);
@@ -260,9 +255,15 @@ fn disabling_keeps_and_reports_rules_of_others() {
     assert_eq!((summary(&disabled), disabled.warnings), (Vec::new(), vec![foreign.clone(), left.clone()]));
     let taken = plan(&snapshot, &SwitchRequest { force_conflicts: true, ..DISABLE });
     assert_eq!((summary(&taken), taken.warnings), (vec!["web configured".to_owned()], vec![left.clone()]));
-    let plaintext = plan(&snapshot, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
+    let request = SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable });
+    let plaintext = plan(&snapshot, &request);
+    let still = |rule: &str, host: &str| PlanBlocker::StillMutual { rule: rule.into(), host: host.into() };
+    assert_eq!(plaintext.warnings, [foreign.clone(), left.clone()]);
+    assert_eq!(plaintext.blockers, [still("web", WEB), still("wide", "*.local")]);
+    let forced = plan(&snapshot, &SwitchRequest { force: true, ..request });
     let still = |rule: &str, host: &str| Warning::StillMutual { rule: rule.into(), host: host.into() };
-    assert_eq!(plaintext.warnings, [foreign, left, still("web", WEB), still("wide", "*.local")]);
+    assert_eq!(forced.warnings, [foreign, left, still("web", WEB), still("wide", "*.local")]);
+    assert!(forced.blockers.is_empty());
 }
 
 #[test]
@@ -275,6 +276,190 @@ fn disabling_one_service_keeps_the_wildcard() {
     let policy = Warning::PolicyReachesMore { mode: MtlsMode::Permissive, services: vec!["api".into()] };
     assert_eq!(disabled.warnings, [Warning::WildcardKept { rule: "all".into(), host: ALL.into() }, policy]);
     assert_eq!(summary(&plan(&snapshot, &DISABLE)), ["all configured", "web configured"]);
+}
+
+/// A rule that also covers other namespaces, with what it says.
+fn wider(tls: Option<ClientTls>, says_more: bool) -> DestinationRule {
+    let mut wide = rule("wide", "*.local", tls);
+    wide.has_traffic_policy = true;
+    wide.has_other_traffic_settings = says_more;
+    wide
+}
+
+#[test]
+fn a_rule_that_covers_other_namespaces_is_never_changed() {
+    let left = || Warning::RuleLeftAlone { rule: "wide".into(), host: "*.local".into(), services: vec!["web".into()] };
+    let hides = || PlanBlocker::HidesSettings { rule: "wide".into(), host: "*.local".into(), service: "web".into() };
+    for (tls, says_more, auto_mtls, choice, created, warnings, blockers) in [
+        (None, true, true, RuleChoice::Always, &[][..], vec![left()], vec![]),
+        (None, true, true, RuleChoice::Auto, &[], vec![], vec![]),
+        (None, false, true, RuleChoice::Always, &["web created"], vec![], vec![]),
+        (None, true, false, RuleChoice::Always, &[], vec![], vec![hides()]),
+        (None, true, false, RuleChoice::Auto, &[], vec![], vec![hides()]),
+        (Some(IstioMutual), true, false, RuleChoice::Always, &[], vec![], vec![]),
+        (Some(Disable), true, true, RuleChoice::Always, &[], vec![], vec![hides()]),
+        (Some(Disable), true, true, RuleChoice::Auto, &[], vec![], vec![hides()]),
+        (Some(Disable), false, true, RuleChoice::Always, &["web created"], vec![], vec![]),
+        (Some(Disable), false, true, RuleChoice::Auto, &["web created"], vec![], vec![]),
+        (Some(Simple), false, true, RuleChoice::Auto, &["web created"], vec![], vec![]),
+        (
+            Some(Disable),
+            true,
+            true,
+            RuleChoice::Never,
+            &[],
+            vec![Warning::PlaintextRule { rule: "wide".into(), host: "*.local".into(), tls: Disable }],
+            vec![],
+        ),
+    ] {
+        for force in [false, true] {
+            let mut snapshot = shop(&["web"]);
+            snapshot.mesh.auto_mtls = auto_mtls;
+            snapshot.rules.push(wider(tls, says_more));
+            let request = SwitchRequest { destination_rules: choice, force, ..ENABLE };
+            let plan = plan(&snapshot, &request);
+            let case = format!("{tls:?} {says_more} {auto_mtls} {choice:?} {force}");
+            assert_eq!(
+                (summary(&plan), &plan.warnings, &plan.blockers),
+                (created.iter().map(|line| (*line).to_owned()).collect(), &warnings, &blockers),
+                "{case}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_new_rule_does_not_hide_settings_of_the_root_namespace() {
+    let root = |host: &str, tls, says_more, subset: bool| {
+        let mut root = rule("shared", host, tls);
+        root.namespace = "istio-system".into();
+        root.has_other_traffic_settings = says_more;
+        if subset {
+            root.subsets.push(SubsetTls { name: "v1".into(), ..SubsetTls::default() });
+        }
+        root
+    };
+    let name = "istio-system/shared";
+    let left = |host: &str| {
+        vec![Warning::RuleLeftAlone { rule: name.into(), host: host.into(), services: vec!["web".into()] }]
+    };
+    let hides =
+        |host: &str| vec![PlanBlocker::HidesSettings { rule: name.into(), host: host.into(), service: "web".into() }];
+    for (root, auto_mtls, created, warnings, blockers) in [
+        (root("*.local", None, true, false), true, false, left("*.local"), vec![]),
+        (root(WEB, None, false, true), true, false, left(WEB), vec![]),
+        (root(WEB, None, false, false), true, true, vec![], vec![]),
+        (root("*.local", Some(IstioMutual), false, false), true, true, vec![], vec![]),
+        (root("*.local", Some(IstioMutual), true, false), false, false, left("*.local"), vec![]),
+        (root("*.local", Some(Disable), true, false), true, false, vec![], hides("*.local")),
+        (root("*.local", None, true, false), false, false, vec![], hides("*.local")),
+        (root("api.example.com", None, true, true), true, true, vec![], vec![]),
+    ] {
+        let mut snapshot = shop(&["web"]);
+        snapshot.mesh.auto_mtls = auto_mtls;
+        snapshot.root_rules.push(root.clone());
+        for force in [false, true] {
+            let plan = plan(&snapshot, &SwitchRequest { force, ..ENABLE });
+            assert_eq!(
+                (!plan.rules.is_empty(), &plan.warnings, &plan.blockers),
+                (created, &warnings, &blockers),
+                "{root:?}"
+            );
+        }
+        let mut private = root;
+        private.export_to = vec![".".into()];
+        snapshot.root_rules = vec![private];
+        assert_eq!(summary(&plan(&snapshot, &ENABLE)), ["web created"], "a private rule does not apply here");
+    }
+}
+
+#[test]
+fn tls_that_the_application_serves_itself_is_not_replaced() {
+    let own = |tls| vec![PlanBlocker::OwnTls { rule: "web".into(), host: WEB.into(), tls }];
+    let replaced = |tls| vec![Warning::ReplacesTls { rule: "web".into(), host: WEB.into(), tls }];
+    let exempt = |snapshot: &mut Snapshot| {
+        let mut exception = policy("web", 1, Some(MtlsMode::Strict));
+        exception.selector.insert("app".into(), "web".into());
+        exception.ports.insert(8080, Some(MtlsMode::Permissive));
+        snapshot.policies.peer.push(exception);
+    };
+    let strict = |snapshot: &mut Snapshot| snapshot.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
+    let kept = |tls| {
+        let ports = BTreeMap::from([(8080, MtlsMode::Permissive)]);
+        let exception = Warning::WorkloadPolicy { name: "web".into(), wanted: MtlsMode::Strict, mode: None, ports };
+        vec![exception, Warning::KeepsTls { rule: "web".into(), host: WEB.into(), tls }]
+    };
+    let nothing = |_: &mut Snapshot| {};
+    type Stage<'a> = &'a dyn Fn(&mut Snapshot);
+    let rows: [(ClientTls, Stage<'_>, bool, &str, Vec<Warning>, Vec<PlanBlocker>); 6] = [
+        (Simple, &nothing, false, "web unchanged", vec![], own(Simple)),
+        (ClientTls::Mutual, &nothing, false, "web unchanged", vec![], own(ClientTls::Mutual)),
+        (Simple, &nothing, true, "web configured", replaced(Simple), vec![]),
+        // STRICT refuses it already.
+        (Simple, &strict, false, "web configured", replaced(Simple), vec![]),
+        (Simple, &exempt, false, "web unchanged", kept(Simple), vec![]),
+        (Disable, &nothing, false, "web configured", vec![], vec![]),
+    ];
+    for (tls, stage, force, expected, warnings, blockers) in rows {
+        let mut snapshot = shop(&["web"]);
+        snapshot.rules.push(rule("web", WEB, Some(tls)));
+        stage(&mut snapshot);
+        let plan = plan(&snapshot, &SwitchRequest { force, ..ENABLE });
+        assert_eq!(summary(&plan), [expected], "{tls:?} {force}");
+        assert_eq!((plan.warnings, plan.blockers), (warnings, blockers), "{tls:?} {force}");
+    }
+}
+
+#[test]
+fn disabling_keeps_mutual_tls_where_servers_accept_nothing_else() {
+    let strict_workload = |snapshot: &mut Snapshot| {
+        let mut own = policy("web", 1, Some(MtlsMode::Strict));
+        own.selector.insert("app".into(), "web".into());
+        snapshot.policies.peer.push(own);
+    };
+    let gateway = |tls| {
+        move |snapshot: &mut Snapshot| {
+            snapshot.pods.get_mut("web-0").expect("a pod").facts.gateway = true;
+            snapshot.gateways.push(Gateway {
+                namespace: "shop".into(),
+                name: "egress".into(),
+                selector: [("app".to_owned(), "web".to_owned())].into(),
+                servers: vec![crate::domain::mesh::GatewayServer { port: 80, tls }],
+            });
+        }
+    };
+    let (mutual, other) = (gateway(GatewayTls::IstioMutual), gateway(GatewayTls::Other));
+    let nothing = |_: &mut Snapshot| {};
+    type Stage<'a> = &'a dyn Fn(&mut Snapshot);
+    let strict_reason = "port 8080 of pod/web-0 stays STRICT";
+    let rows: [(&str, Stage<'_>, bool, MtlsMode, Option<&str>); 8] = [
+        ("nothing needs it", &nothing, true, MtlsMode::Permissive, None),
+        ("auto mTLS takes its place", &strict_workload, true, MtlsMode::Permissive, None),
+        ("nothing takes its place", &strict_workload, false, MtlsMode::Permissive, Some(strict_reason)),
+        ("auto mTLS looks at the namespace", &strict_workload, true, MtlsMode::Disable, Some(strict_reason)),
+        ("a Gateway that accepts nothing else", &mutual, true, MtlsMode::Permissive, Some("gateway/shop/egress")),
+        ("and under DISABLE", &mutual, true, MtlsMode::Disable, Some("gateway/shop/egress")),
+        ("a Gateway with other TLS", &other, true, MtlsMode::Permissive, None),
+        ("plaintext", &nothing, true, MtlsMode::Disable, None),
+    ];
+    for (case, stage, auto_mtls, mode, reason) in rows {
+        let mut snapshot = shop(&["web"]);
+        snapshot.mesh.auto_mtls = auto_mtls;
+        snapshot.rules.push(rule("web", "web", Some(IstioMutual)));
+        stage(&mut snapshot);
+        let plan = plan(&snapshot, &SwitchRequest::new(Direction::Disable { mode }));
+        let kept: Vec<&str> = plan
+            .warnings
+            .iter()
+            .filter_map(|warning| match warning {
+                Warning::StillRequired { reason, .. } => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(kept, reason.into_iter().collect::<Vec<_>>(), "{case}");
+        assert_eq!(summary(&plan).is_empty(), reason.is_some(), "{case}");
+        assert_eq!(plan.blockers, [], "{case}");
+    }
 }
 
 /// Work that grows with the product of rules and Services takes minutes here.
