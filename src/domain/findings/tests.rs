@@ -537,3 +537,70 @@ fn a_hook_that_strict_refuses_is_a_warning_and_a_probe_an_error() {
     pod(&mut context).facts.raw_probes = vec![8080];
     assert_eq!(found(&context, Purpose::Status, Code::RawProbe).len(), 2);
 }
+
+mod random {
+    use super::*;
+    use crate::domain::client_scope::{CalledService, Import, ScopedClient};
+    use proptest::prelude::*;
+
+    fn sidecars() -> impl Strategy<Value = Vec<Sidecar>> {
+        let hosts = prop::sample::subsequence(
+            vec!["./*", "shop/*", "*/*", "istio-system/*", "shop/web.shop.svc.cluster.local"],
+            0..3,
+        );
+        let one = (
+            prop::sample::select(vec!["shop", "front", "istio-system"]),
+            prop::option::of(prop::sample::select(vec!["web", "none"])),
+            hosts,
+            prop::option::of(any::<bool>()),
+            0..3_i64,
+        );
+        prop::collection::vec(one, 0..4).prop_map(|rows| {
+            let named = rows.into_iter().enumerate();
+            let built = named.map(|(index, (namespace, selector, hosts, passes_unknown, created))| Sidecar {
+                passes_unknown,
+                created,
+                ..sidecar(namespace, &format!("s{index}"), selector, &hosts)
+            });
+            built.collect()
+        })
+    }
+
+    proptest! {
+        /// Whatever Sidecars and `exportTo` there are: a client of the mesh whose call goes out in plaintext to a STRICT port
+        /// is named by the object that hides the Service from it.
+        #[test]
+        fn a_client_that_sends_plaintext_past_the_rules_is_named(
+            sidecars in sidecars(),
+            export_to in prop::sample::subsequence(vec![".", "*", "front"], 0..2),
+        ) {
+            let mut context = strict();
+            context.sidecars = Arc::new(sidecars);
+            context.snapshot.services[0].export_to = export_to.iter().map(|name| (*name).to_owned()).collect();
+            let named: Vec<String> = examine(&context, Purpose::BeforeSwitch)
+                .1
+                .into_iter()
+                .filter(|finding| finding.code == Code::ServiceNotVisible)
+                .flat_map(|finding| finding.objects)
+                .collect();
+            let labels = [BTreeMap::new(), BTreeMap::from([("app".to_owned(), "web".to_owned())])];
+            let scopes = context.client_scopes();
+            for (namespace, labels) in [("shop", &labels[1]), ("front", &labels[0]), ("front", &labels[1]), ("back", &labels[0])] {
+                let client = ScopedClient { namespace, labels, revision: None };
+                let service = &context.snapshot.services[0];
+                let called = CalledService { namespace: "shop", host: WEB, port: 80, export_to: &service.export_to };
+                let goes_out = |sidecar: Option<&Sidecar>| sidecar.and_then(|sidecar| sidecar.passes_unknown).unwrap_or(true);
+                if !goes_out(scopes.sidecar_of(client)) {
+                    continue;
+                }
+                let expected = match scopes.imports(client, called) {
+                    Import::Known => continue,
+                    Import::NotExported => "service/web:80".to_owned(),
+                    Import::HiddenBySidecar(hiding) if hiding.namespace == "shop" => format!("sidecar/{}", hiding.name),
+                    Import::HiddenBySidecar(hiding) => format!("sidecar/{}/{}", hiding.namespace, hiding.name),
+                };
+                prop_assert!(named.contains(&expected), "{namespace} {labels:?}: {expected} in {named:?}");
+            }
+        }
+    }
+}

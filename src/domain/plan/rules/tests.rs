@@ -390,8 +390,7 @@ fn tls_that_the_application_serves_itself_is_not_replaced() {
         vec![exception, Warning::KeepsTls { rule: "web".into(), host: WEB.into(), tls }]
     };
     let nothing = |_: &mut Snapshot| {};
-    type Stage<'a> = &'a dyn Fn(&mut Snapshot);
-    let rows: [(ClientTls, Stage<'_>, bool, &str, Vec<Warning>, Vec<PlanBlocker>); 6] = [
+    let rows: [(ClientTls, Edit<'_>, bool, &str, Vec<Warning>, Vec<PlanBlocker>); 6] = [
         (Simple, &nothing, false, "web unchanged", vec![], own(Simple)),
         (ClientTls::Mutual, &nothing, false, "web unchanged", vec![], own(ClientTls::Mutual)),
         (Simple, &nothing, true, "web configured", replaced(Simple), vec![]),
@@ -430,9 +429,8 @@ fn disabling_keeps_mutual_tls_where_servers_accept_nothing_else() {
     };
     let (mutual, other) = (gateway(GatewayTls::IstioMutual), gateway(GatewayTls::Other));
     let nothing = |_: &mut Snapshot| {};
-    type Stage<'a> = &'a dyn Fn(&mut Snapshot);
     let strict_reason = "port 8080 of pod/web-0 stays STRICT";
-    let rows: [(&str, Stage<'_>, bool, MtlsMode, Option<&str>); 8] = [
+    let rows: [(&str, Edit<'_>, bool, MtlsMode, Option<&str>); 8] = [
         ("nothing needs it", &nothing, true, MtlsMode::Permissive, None),
         ("auto mTLS takes its place", &strict_workload, true, MtlsMode::Permissive, None),
         ("nothing takes its place", &strict_workload, false, MtlsMode::Permissive, Some(strict_reason)),
