@@ -134,6 +134,12 @@ impl<'a> ClientScopes<'a> {
         }
     }
 
+    /// Whether the Service is exported to any namespace besides its own.
+    pub fn is_exported_elsewhere(&self, service: CalledService<'_>) -> bool {
+        let words = if service.export_to.is_empty() { self.default_export } else { service.export_to };
+        words.is_empty() || words.iter().any(|word| word != "." && word != "~" && word != service.namespace)
+    }
+
     /// Whether the Service is exported to the namespace (CS-4).
     pub fn is_exported(&self, service: CalledService<'_>, namespace: &str) -> bool {
         let words = if service.export_to.is_empty() { self.default_export } else { service.export_to };

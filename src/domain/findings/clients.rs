@@ -84,7 +84,12 @@ fn not_imported(context: &NamespaceContext, overview: &Overview, findings: &mut 
         for home in homes(context, sidecar, &clients) {
             let mut hidden = covered.iter().filter(|(port, service, host)| {
                 let called = called(context, port, service, host);
-                scopes.is_exported(called, home) && !sidecar.imports(home, called)
+                let is_exported = if home == ANOTHER {
+                    scopes.is_exported_elsewhere(called)
+                } else {
+                    scopes.is_exported(called, home)
+                };
+                is_exported && !sidecar.imports(home, called)
             });
             let Some(first) = hidden.next() else { continue };
             let named = |(port, ..): &(&PortView, &Service, String)| port_name(&port.service, port.port.port);

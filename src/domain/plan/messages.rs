@@ -322,7 +322,8 @@ impl Warning {
             Self::RuleLeftAlone { rule, host, services } => write!(
                 f,
                 "no DestinationRule is created for {}: it would hide the other settings of {rule} ({host}), which covers other \
-                 namespaces too and is left as it is; clients send mutual TLS without one",
+                 namespaces too and is left as it is; clients send mutual TLS without one (--destination-rules=auto creates \
+                 rules only where they are needed)",
                 list(services)
             ),
             Self::StillRequired { rule, host, reason } => {
