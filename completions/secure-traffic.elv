@@ -89,6 +89,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --evidence 'What proves that it was the mesh which refused'
             cand --pod-timeout 'Time for the probe pod to start'
             cand --report 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated'
+            cand --expect 'What the proof must show'
             cand -n 'Namespace to work in; default: the context''s, else "default"'
             cand --namespace 'Namespace to work in; default: the context''s, else "default"'
             cand --kubeconfig 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account'

@@ -103,6 +103,8 @@ network\t'The certificate shown and the policy only'
 proxy\t'What the endpoint\'s own proxy has loaded only'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-timeout -d 'Time for the probe pod to start' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l expect -d 'What the proof must show' -r -f -a "policy\t'Each port does what its own policy says; exceptions are named'
+rejected\t'Every port rejects plaintext, without exception'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l context -d 'Context of the kubeconfig' -r

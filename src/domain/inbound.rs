@@ -1,7 +1,7 @@
 //! What takes a connection to a port of a pod first: a proxy of the mesh, or the application itself. A policy's mode
 //! holds only at ports that a proxy takes. For overviews, plans and verdicts.
 
-use super::mesh::{Capture, DataPlane, Pod, SIDECAR_PORTS};
+use super::mesh::{Capture, DataPlane, Endpoint, EndpointTarget, Pod, SIDECAR_PORTS, Snapshot};
 use std::fmt;
 
 /// What takes a connection to one port of one address first.
@@ -110,6 +110,20 @@ impl Pod {
     fn captures_family(&self, address: &str) -> bool {
         let is_v6 = |address: &str| address.contains(':');
         self.dual_stack || self.addresses.first().is_none_or(|first| is_v6(first) == is_v6(address))
+    }
+}
+
+impl Snapshot {
+    /// What takes a connection to `port` of an address of the endpoint first. A machine without a proxy is nothing that a
+    /// policy is meant for.
+    pub fn inbound_path(&self, endpoint: &Endpoint, address: &str, port: u16) -> InboundPath {
+        let is_machine = matches!(endpoint.target, EndpointTarget::WorkloadEntry(_));
+        match self.workload_of(endpoint) {
+            Some(workload) if !is_machine || workload.data_plane.is_meshed() => {
+                workload.inbound_path(address, Some(port))
+            }
+            _ => InboundPath::Direct(Bypass::NoWorkload),
+        }
     }
 }
 

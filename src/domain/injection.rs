@@ -1,5 +1,5 @@
 //! Whether the pods that a workload will start take part in the mesh, from its pod template and the labels of its
-//! namespace (DP-1..DP-7). A workload at zero, or one that is rolled out later, is known by nothing else.
+//! namespace (DP-1, DP-5, DP-7). A workload at zero, or one that is rolled out later, is known by nothing else.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,6 @@
 //! `domain` computes with them.
 
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
-use super::inbound::{Bypass, InboundPath};
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use std::collections::{BTreeMap, BTreeSet};
@@ -525,18 +524,6 @@ impl Snapshot {
         service.endpoints.iter().filter(|endpoint| {
             endpoint.ready || !endpoint.terminating && !self.pod_of(endpoint).is_some_and(|pod| pod.facts.finished)
         })
-    }
-
-    /// What takes a connection to `port` of an address of the endpoint first. A machine without a proxy is nothing that a
-    /// policy is meant for.
-    pub fn inbound_path(&self, endpoint: &Endpoint, address: &str, port: u16) -> InboundPath {
-        let is_machine = matches!(endpoint.target, EndpointTarget::WorkloadEntry(_));
-        match self.workload_of(endpoint) {
-            Some(workload) if !is_machine || workload.data_plane.is_meshed() => {
-                workload.inbound_path(address, Some(port))
-            }
-            _ => InboundPath::Direct(Bypass::NoWorkload),
-        }
     }
 
     /// Workloads whose future pods a Service selects and that start without a proxy.
