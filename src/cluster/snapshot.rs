@@ -13,7 +13,8 @@ use super::request::send_optional;
 use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
 use crate::domain::mesh::{
-    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot, WorkloadEntry,
+    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, SidecarIngress, Snapshot,
+    WorkloadEntry,
 };
 use crate::domain::object::ObjectKind;
 use crate::istio::kinds::{Kind, MESH_POLICY, OptionalKind, PolicyApi};
@@ -120,15 +121,17 @@ async fn read_state(
 ) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let (labels, mut services, pods, (entries, mut unread), found, policies, rules) = futures::try_join!(
+    let (labels, mut services, pods, (entries, mut unread), (sidecar_ingress, no_sidecars), found, policies, rules) = futures::try_join!(
         namespace_labels(cluster),
         services(cluster, namespace),
         pods(cluster, namespace),
         workload_entries(cluster, api_versions, namespace),
+        sidecar_ingress(cluster, api_versions, namespace),
         control_planes(cluster, options),
         objects(cluster, &policy, namespace),
         async { if lists == RuleLists::None { Ok(None) } else { objects(cluster, &rule, namespace).await } },
     )?;
+    unread.extend(no_sidecars);
     let (policies, rules) = (by_name(policies), by_name(rules));
     let label = labels.as_ref().and_then(|labels| labels.get("istio.io/rev")).map(String::as_str);
     let hints = MeshHints { options, found: &found, injected_by: label };
@@ -148,6 +151,7 @@ async fn read_state(
     });
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
+        sidecar_ingress,
         workload_entries: entries.into_iter().map(|(_, name, entry)| (name, entry)).collect(),
         namespace_labels: labels,
         templates: Vec::new(),
@@ -194,6 +198,21 @@ async fn add_templates(
         state.snapshot.unread.push("labels of the namespace (what new pods will be)".to_owned());
     }
     Ok(state)
+}
+
+/// The listeners of the namespace's `Sidecar` objects, and the kind in words if it may not be listed.
+async fn sidecar_ingress(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    namespace: &str,
+) -> Result<(Vec<SidecarIngress>, Vec<String>), ClusterError> {
+    let kind = Kind { plural: "sidecars", kind: "Sidecar", ..api_versions.rule.kind() };
+    let convert = |object: Value| surroundings::sidecar_ingress(&object);
+    Ok(match list_if_allowed(cluster, (&kind).into(), namespace, convert).await? {
+        Listing::Listed(found) => (found, Vec::new()),
+        Listing::NotServed => (Vec::new(), Vec::new()),
+        Listing::Forbidden => (Vec::new(), vec!["Sidecars (listeners of their own)".to_owned()]),
+    })
 }
 
 /// Namespace, name and value of each `WorkloadEntry`, and the kind in words if it may not be listed.

@@ -1,12 +1,34 @@
 //! Computes what each endpoint of a Service is: EndpointSlices name pods, but not always, and know nothing of
 //! `WorkloadEntries`. For snapshots.
 
-use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, Snapshot, WorkloadEntry};
+use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, SidecarIngress, Snapshot, WorkloadEntry};
 use std::collections::{BTreeMap, HashMap};
+
+/// Completes the endpoints and the listeners of pods.
+pub fn complete(snapshot: &mut Snapshot) {
+    add_listeners(snapshot);
+    complete_endpoints(snapshot);
+}
+
+/// Gives each pod the `ingress` listeners of the `Sidecar` that applies to it: the oldest that selects it, else the oldest
+/// without a selector.
+fn add_listeners(snapshot: &mut Snapshot) {
+    let sidecars = &mut snapshot.sidecar_ingress;
+    sidecars.sort_by_key(|sidecar| (sidecar.selector.is_none(), sidecar.created));
+    for pod in snapshot.pods.values_mut() {
+        let selects = |sidecar: &&SidecarIngress| {
+            let labels = sidecar.selector.iter().flatten();
+            labels.into_iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        if let Some(sidecar) = sidecars.iter().find(selects) {
+            pod.ingress.clone_from(&sidecar.listeners);
+        }
+    }
+}
 
 /// Completes the endpoints of every Service: an address that is a live pod's is that pod, whoever wrote the slice, and a
 /// selector matches `WorkloadEntries` too (BY-30).
-pub fn complete(snapshot: &mut Snapshot) {
+fn complete_endpoints(snapshot: &mut Snapshot) {
     let Snapshot { services, pods, workload_entries, .. } = snapshot;
     let by_address: HashMap<&str, &str> = pods
         .values()
@@ -51,6 +73,7 @@ fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::mesh::IngressListener;
     use crate::domain::testing::shop;
 
     fn target(change: impl FnOnce(&mut Snapshot)) -> Vec<EndpointTarget> {
@@ -73,6 +96,20 @@ mod tests {
         assert_eq!(target(other), [EndpointTarget::Address]);
         let ended = |snapshot: &mut Snapshot| snapshot.pods.get_mut("web-0").unwrap().facts.finished = true;
         assert_eq!(target(ended), [EndpointTarget::Address]);
+    }
+
+    #[test]
+    fn the_oldest_sidecar_that_selects_a_pod_gives_it_listeners() {
+        let sidecar = |created, label: Option<&str>, port| SidecarIngress {
+            created,
+            selector: label.map(|label| [("app".to_owned(), label.to_owned())].into()),
+            listeners: vec![IngressListener { port, ..IngressListener::default() }],
+        };
+        let mut snapshot = shop(&["web", "api"]);
+        snapshot.sidecar_ingress =
+            vec![sidecar(1, None, 1), sidecar(3, Some("web"), 3), sidecar(2, Some("web"), 2), sidecar(0, Some("x"), 9)];
+        complete(&mut snapshot);
+        assert_eq!((snapshot.pods["web-0"].ingress[0].port, snapshot.pods["api-0"].ingress[0].port), (2, 1));
     }
 
     #[test]

@@ -156,6 +156,10 @@ fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
             let message = format!("the sidecar does not capture the address family of {}", case.address);
             (Reason::ResetWithoutEvidence, message)
         }
+        InboundPath::OwnTls => {
+            let message = "the sidecar takes TLS of its own there, by a Sidecar object, in place of the policy";
+            (Reason::ApplicationTls, message.to_owned())
+        }
         InboundPath::Gateway => {
             (Reason::ResetWithoutEvidence, "a gateway's own listeners decide what it accepts".to_owned())
         }

@@ -1,7 +1,7 @@
 //! What takes a connection to a port of a pod first: a proxy of the mesh, or the application itself. A policy's mode
 //! holds only at ports that a proxy takes. For overviews, plans and verdicts.
 
-use super::mesh::{Capture, DataPlane, Endpoint, EndpointTarget, Pod, SIDECAR_PORTS, Snapshot};
+use super::mesh::{Capture, DataPlane, Endpoint, EndpointTarget, IngressListener, Pod, SIDECAR_PORTS, Snapshot};
 use std::fmt;
 
 /// What takes a connection to one port of one address first.
@@ -15,6 +15,8 @@ pub enum InboundPath {
     Gateway,
     /// The proxy's own port, which answers plaintext in every mode (BY-3).
     ProxyPort,
+    /// The sidecar, with TLS of the application's own in place of the policies' mode (BY-34).
+    OwnTls,
     /// The pod is not fully enrolled in the ambient mesh.
     Pending,
     /// No proxy.
@@ -58,7 +60,7 @@ impl InboundPath {
 
     /// Whether no policy is meant for it: a mode that is asked for the namespace says nothing about it.
     pub const fn is_beyond_policies(self) -> bool {
-        matches!(self, Self::Gateway | Self::ProxyPort | Self::Direct(Bypass::NoWorkload))
+        matches!(self, Self::Gateway | Self::ProxyPort | Self::OwnTls | Self::Direct(Bypass::NoWorkload))
     }
 }
 
@@ -69,6 +71,7 @@ impl fmt::Display for InboundPath {
             Self::Ztunnel => "ztunnel",
             Self::Gateway => "gateway",
             Self::ProxyPort => "port of the proxy itself",
+            Self::OwnTls => "TLS of a Sidecar's own",
             Self::Pending => "not yet enrolled",
             Self::Direct(Bypass::NoProxy) => "no proxy",
             Self::Direct(Bypass::HostNetwork) => "host network",
@@ -88,6 +91,9 @@ impl Pod {
             DataPlane::Pending => InboundPath::Pending,
             DataPlane::Sidecar if self.facts.gateway => InboundPath::Gateway,
             DataPlane::Sidecar if port.is_some_and(|port| SIDECAR_PORTS.contains(&port)) => InboundPath::ProxyPort,
+            DataPlane::Sidecar if self.listener(port).is_some_and(|listener| listener.own_tls) => InboundPath::OwnTls,
+            // What Envoy binds itself needs no capture.
+            DataPlane::Sidecar if self.listener(port).is_some_and(|listener| listener.bound) => InboundPath::Sidecar,
             _ if port.is_some_and(|port| !self.capture.covers(port)) => {
                 InboundPath::Direct(Bypass::Excluded(self.excluded_by(port)))
             }
@@ -95,6 +101,10 @@ impl Pod {
             DataPlane::Sidecar => InboundPath::Sidecar,
             DataPlane::Ambient => InboundPath::Ztunnel,
         }
+    }
+
+    fn listener(&self, port: Option<u16>) -> Option<&IngressListener> {
+        self.ingress.iter().find(|listener| Some(listener.port) == port)
     }
 
     fn excluded_by(&self, port: Option<u16>) -> ExcludedBy {
@@ -137,6 +147,7 @@ mod tests {
     #[test]
     fn the_first_that_takes_a_connection() {
         use InboundPath::{Direct, Gateway, Pending, ProxyPort, Sidecar, Ztunnel};
+        let listener = |port, bound, own_tls| IngressListener { port, bound, own_tls };
         let rows: [(&str, Change, &str, u16, InboundPath); 14] = [
             ("a sidecar", |_| {}, "10.0.0.1", 8080, Sidecar),
             ("its metrics", |_| {}, "10.0.0.1", 15090, ProxyPort),
@@ -180,6 +191,21 @@ mod tests {
             ("the second family of a dual stack", |pod| pod.dual_stack = true, "fd00::1", 8080, Sidecar),
             ("the second family at a ztunnel", |pod| pod.data_plane = DataPlane::Ambient, "fd00::1", 8080, Ztunnel),
         ];
+        for (bound, own_tls, expected) in [
+            (false, false, Direct(Bypass::Excluded(ExcludedBy::Annotation))),
+            (true, false, Sidecar),
+            (true, true, InboundPath::OwnTls),
+            (false, true, InboundPath::OwnTls),
+        ] {
+            let nothing = Capture::Nothing;
+            let pod = Pod {
+                capture: nothing.clone(),
+                annotated_capture: nothing,
+                ingress: vec![listener(9080, bound, own_tls)],
+                ..pod("web")
+            };
+            assert_eq!(pod.inbound_path("10.0.0.1", Some(9080)), expected, "{bound} {own_tls}");
+        }
         for (name, change, address, port, expected) in rows {
             let mut pod = Pod { addresses: vec!["10.0.0.1".into(), "fd00::1".into()], ..pod("web") };
             change(&mut pod);

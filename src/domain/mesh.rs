@@ -187,6 +187,8 @@ pub struct Pod {
     pub capture: Capture,
     /// Target ports that its owner wants captured, by annotation.
     pub annotated_capture: Capture,
+    /// Listeners that a `Sidecar` object gives its sidecar.
+    pub ingress: Vec<IngressListener>,
     /// Calls of the pod that its sidecar does not capture.
     pub outbound: OutboundCapture,
     /// Facts for an overview.
@@ -204,6 +206,26 @@ impl Pod {
         self.data_plane == DataPlane::Ambient
             || self.labels.get("networking.istio.io/tunnel").is_some_and(|tunnel| tunnel == "http")
     }
+}
+
+/// An `ingress` listener of a `Sidecar` object (BY-34).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngressListener {
+    pub port: u16,
+    /// `captureMode: NONE`: Envoy itself listens at the port.
+    pub bound: bool,
+    /// `tls`: it takes the place of the policies' mode.
+    pub own_tls: bool,
+}
+
+/// The `ingress` listeners of one `Sidecar` object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SidecarIngress {
+    /// Seconds since the epoch; of several that apply the oldest counts.
+    pub created: i64,
+    /// `workloadSelector.labels`; `None` without a selector.
+    pub selector: Option<BTreeMap<String, String>>,
+    pub listeners: Vec<IngressListener>,
 }
 
 /// Which inbound ports a sidecar captures.
@@ -476,6 +498,8 @@ pub struct Snapshot {
     pub services: Vec<Service>,
     /// By name.
     pub pods: BTreeMap<String, Pod>,
+    /// Of the namespace's `Sidecar` objects.
+    pub sidecar_ingress: Vec<SidecarIngress>,
     /// By name.
     pub workload_entries: BTreeMap<String, WorkloadEntry>,
     pub policies: Policies,

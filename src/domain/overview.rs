@@ -226,7 +226,7 @@ fn port_state_at_pod(
         InboundPath::Direct(_) | InboundPath::ProxyPort => (Server::NoProxy, None),
         InboundPath::Pending => (Server::Unknown, None),
         InboundPath::Gateway => (Server::Gateway, None),
-        InboundPath::Sidecar => (wanted.mode.map_or(Server::Unknown, Server::Mode), None),
+        InboundPath::OwnTls | InboundPath::Sidecar => (wanted.mode.map_or(Server::Unknown, Server::Mode), None),
         InboundPath::Ztunnel => {
             let found = ambient::plaintext(index, pod, port.unwrap_or(0));
             let server = match found.is_accepted() {

@@ -92,8 +92,8 @@ const AUTHORIZATION: Group = group(
 const MESH_SETTINGS: Group =
     Group { purpose: "The settings of the mesh.", rights: &[("get", "", "configmaps")], names: &["istio"] };
 const MACHINES: Group = group(
-    "Endpoints of Services that are no pods: without it a rule could be written for a machine outside the mesh.",
-    &[("list", "networking.istio.io", "workloadentries")],
+    "Endpoints that are no pods, and listeners of a Sidecar: without it a rule could be written for what takes none.",
+    &[("list", "networking.istio.io", "workloadentries"), ("list", "networking.istio.io", "sidecars")],
 );
 const TEMPLATES: Group = group(
     "The pods that workloads will start: without it a rule could be written for pods that will have no proxy.",

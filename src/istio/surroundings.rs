@@ -3,7 +3,7 @@
 
 use super::read::{created, metadata};
 use crate::domain::client_scope::{Egress, Sidecar};
-use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, PortRef};
+use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, IngressListener, PortRef, SidecarIngress};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor};
 use crate::domain::other_names::{EntryEndpoint, HostRoute, Resolution, ServiceEntry};
 use crate::domain::selector::Selector;
@@ -95,6 +95,25 @@ pub fn sidecar(object: &Value) -> Sidecar {
         egress: egress.collect(),
         passes_unknown: spec["outboundTrafficPolicy"].as_object().map(|policy| passes_unknown(policy.get("mode"))),
     }
+}
+
+/// The `ingress` listeners of a `Sidecar`; none where it has none.
+pub fn sidecar_ingress(object: &Value) -> Option<SidecarIngress> {
+    let spec = &object["spec"];
+    let listener = |entry: &Value| {
+        Some(IngressListener {
+            port: entry["port"]["number"].as_u64().and_then(|port| u16::try_from(port).ok())?,
+            bound: entry["captureMode"] == "NONE",
+            own_tls: entry["tls"].is_object(),
+        })
+    };
+    let selector = &spec["workloadSelector"];
+    let found = SidecarIngress {
+        created: created(object),
+        selector: selector.is_object().then(|| text_map(&selector["labels"])),
+        listeners: items(spec, "ingress").filter_map(listener).collect(),
+    };
+    (!found.listeners.is_empty()).then_some(found)
 }
 
 /// Whether an `outboundTrafficPolicy` lets calls to unknown hosts out. Without a mode, a `Sidecar`'s is `REGISTRY_ONLY`, the

@@ -123,6 +123,8 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
         dual_stack,
         capture: inbound,
         annotated_capture,
+        // `endpoints::complete` adds those of Sidecar objects.
+        ingress: Vec::new(),
         outbound: OutboundCapture { as_proxy: as_proxy(&spec), ..outbound },
         facts: facts(&metadata, &spec, &status),
         labels,

@@ -166,11 +166,21 @@ impl Planned {
     /// The ports that the proof tests in `snapshot`: of the named Services, or of all, without those that no policy is
     /// meant for.
     pub(super) fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
-        let named = self.goal.services();
-        let targets: Vec<probe::Target> = named.iter().map(|service| probe::Target::service(service)).collect();
-        let (mut cases, _) = probe::cases(snapshot, &targets)?;
+        let (mut cases, _) = probe::cases(snapshot, &self.targets())?;
         cases.retain(|case| !case.is_beyond_policies());
         Ok(cases)
+    }
+
+    /// What the proof leaves out, each with the reason.
+    pub(super) fn left_out(&self, snapshot: &Snapshot) -> Result<Vec<String>, probe::TargetError> {
+        let (cases, not_probed) = probe::cases(snapshot, &self.targets())?;
+        let beyond = cases.iter().filter(|case| case.is_beyond_policies());
+        let beyond = beyond.map(|case| format!("{} ({})", case.name(), case.endpoints[0].path));
+        Ok(not_probed.iter().map(|port| format!("{} ({})", port.name, port.reason)).chain(beyond).collect())
+    }
+
+    fn targets(&self) -> Vec<probe::Target> {
+        self.goal.services().iter().map(|service| probe::Target::service(service)).collect()
     }
 }
 

@@ -37,6 +37,10 @@ pub(super) async fn prove(
     let state = run.read_state().await?;
     let (cases, empty): (Vec<Case>, Vec<Case>) =
         planned.cases(&state.snapshot)?.into_iter().partition(|case| !case.endpoints.is_empty());
+    let left_out = planned.left_out(&state.snapshot)?;
+    if !left_out.is_empty() {
+        context.printer.say(&format!("not part of the proof: {}", left_out.join(", ")));
+    }
     let expected = expectation(run, planned);
     let status = status.and(without_endpoints(run, planned, &empty, expected));
     if cases.is_empty() {

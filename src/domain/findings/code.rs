@@ -42,6 +42,8 @@ codes! {
     StrictUnderDisable => "strict-under-disable", "set the namespace's mode to PERMISSIVE or STRICT, or give the Service a DestinationRule with ISTIO_MUTUAL";
     /// A rule makes clients send mutual TLS to pods without a proxy that terminates it.
     MtlsToNoProxy => "mtls-to-naked", "put the pods into the mesh, or take the tls out of the rule: auto mTLS looks at every endpoint";
+    /// Clients send mutual TLS to a gateway whose listener takes none of the mesh's (DP-4).
+    MtlsToGateway => "mtls-to-gateway", "take the tls out of the rule, or set the Gateway server's tls.mode to ISTIO_MUTUAL";
     /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it.
     MtlsToDisable => "mtls-to-disable", "set the port's mode to PERMISSIVE, or the rule's tls to DISABLE";
     /// A rule makes clients send their own TLS to a port of a sidecar.

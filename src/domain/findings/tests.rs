@@ -108,6 +108,10 @@ const ROWS: &[(Code, Severity, Change)] = &[
         pod(context).data_plane = DataPlane::None;
         add_rule(context, Some(ClientTls::IstioMutual), |_| {});
     }),
+    (Code::MtlsToGateway, Severity::Error, |context| {
+        pod(context).facts.gateway = true;
+        add_rule(context, Some(ClientTls::IstioMutual), |_| {});
+    }),
     (Code::MtlsToDisable, Severity::Error, |context| {
         context.snapshot.policies.peer.push(web_policy(None, &[(8080, Some(MtlsMode::Disable))]));
         add_rule(context, Some(ClientTls::IstioMutual), |_| {});
@@ -279,6 +283,21 @@ fn what_is_not_protected_is_an_error_in_status_only() {
         let (_, findings) = examine(&context, Purpose::Status);
         let severest = findings.iter().filter(|finding| finding.code == *code).map(|finding| finding.severity).min();
         assert_eq!(severest, Some(Severity::Error), "{code}");
+    }
+}
+
+/// The egress recipe: a gateway whose server says ISTIO_MUTUAL takes what the rule sends.
+#[test]
+fn a_gateway_that_takes_mutual_tls_is_no_finding() {
+    for (tls, is_found) in [(GatewayTls::IstioMutual, false), (GatewayTls::Other, true)] {
+        let mut context = strict();
+        pod(&mut context).facts.gateway = true;
+        add_rule(&mut context, Some(ClientTls::IstioMutual), |_| {});
+        let servers = vec![GatewayServer { port: 8080, tls }];
+        let selector = pod(&mut context).labels.clone();
+        context.gateways = Arc::new(vec![Gateway { selector, servers, ..Gateway::default() }]);
+        let (_, findings) = examine(&context, Purpose::Status);
+        assert_eq!(findings.iter().any(|finding| finding.code == Code::MtlsToGateway), is_found, "{tls:?}");
     }
 }
 

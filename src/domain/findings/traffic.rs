@@ -3,10 +3,10 @@
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::inbound::InboundPath;
-use crate::domain::mesh::{MtlsMode, ServiceKind};
+use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, MtlsMode, ServiceKind};
 use crate::domain::namespace_context::NamespaceContext;
-use crate::domain::overview::{Break, Caller, CallerView, Overview, PortView};
-use std::collections::BTreeMap;
+use crate::domain::overview::{Break, Caller, CallerView, Overview, PortView, WorkloadPort};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a port does not accept what clients send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,7 @@ struct Cause {
 }
 
 pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    gateways(context, overview, findings);
     let mut causes: BTreeMap<Cause, (Vec<String>, Vec<&Caller>)> = BTreeMap::new();
     for port in &overview.ports {
         for view in &port.callers {
@@ -81,6 +82,47 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         let (code, text) = cause.mismatch.code_and_text();
         let message = message(&cause, text, &callers);
         findings.push(Finding::new(Severity::Error, code, message).about(rules.chain(objects)));
+    }
+}
+
+/// Rules that make clients send mutual TLS to a gateway. Its listeners decide; only `tls.mode: ISTIO_MUTUAL` takes it.
+fn gateways(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    // Without the Gateways nothing is known about listeners.
+    if context.unread.iter().any(|what| what.contains("Gateways")) {
+        return;
+    }
+    let takes_mtls = |view: &PortView, workload_port: &WorkloadPort| {
+        let pods = workload_port.pods.iter().filter_map(|pod| context.snapshot.pods.get(pod));
+        let serves = |gateway: &Gateway| {
+            pods.clone().any(|pod| gateway.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value)))
+        };
+        let is_listener = |server: &GatewayServer| {
+            server.tls == GatewayTls::IstioMutual
+                && (server.port == view.port.port || Some(server.port) == workload_port.target_port)
+        };
+        context.gateways.iter().filter(|gateway| serves(gateway)).flat_map(|gateway| &gateway.servers).any(is_listener)
+    };
+    let (mut rules, mut objects) = (BTreeSet::new(), BTreeSet::new());
+    for view in &overview.ports {
+        let gateways = view.workload_ports.iter().filter(|workload_port| workload_port.server == Server::Gateway);
+        for workload_port in gateways.filter(|workload_port| !takes_mtls(view, workload_port)) {
+            let sends_mtls = |caller: &&CallerView| {
+                caller.explicit
+                    && caller
+                        .sends
+                        .get(&workload_port.workload)
+                        .is_some_and(|sends| sends.contains(&WireProtocol::Mtls))
+            };
+            for caller in view.callers.iter().filter(sends_mtls) {
+                rules.extend(caller.rules.iter().map(|rule| format!("destinationrule/{}", local(context, rule))));
+                objects.extend([port_name(&view.service, view.port.port), workload_port.workload.clone()]);
+            }
+        }
+    }
+    if !rules.is_empty() {
+        let message = "a rule makes clients send mutual TLS to a gateway, whose listener takes none of the mesh's";
+        findings
+            .push(Finding::new(Severity::Error, Code::MtlsToGateway, message).about(rules.into_iter().chain(objects)));
     }
 }
 
