@@ -93,8 +93,8 @@ pub struct DestinationRule {
     pub host: String,
     /// `exportTo` as written; empty is the mesh's default (DR-4).
     pub export_to: Vec<String>,
-    /// `workloadSelector.matchLabels`: the client pods that it applies to; empty is all of them (DR-5).
-    pub client_selector: BTreeMap<String, String>,
+    /// `workloadSelector.matchLabels`: the client pods to which it applies. No labels are all clients of its namespace (DR-5).
+    pub client_selector: Option<BTreeMap<String, String>>,
     /// Whether it has a `trafficPolicy`: the first one among merged rules applies as a whole (DR-6).
     pub has_traffic_policy: bool,
     /// Whether that policy sets more than TLS: pools, outlier detection, load balancing.
@@ -144,9 +144,9 @@ impl DestinationRule {
         format!("{}.{}.svc.{cluster_domain}", self.host, self.namespace)
     }
 
-    /// Whether it applies to some client pods only.
+    /// Whether it has a `workloadSelector`, which makes it private (DR-5).
     pub fn selects_clients(&self) -> bool {
-        !self.client_selector.is_empty()
+        self.client_selector.is_some()
     }
 
     /// Whether the host is a pattern.
@@ -326,7 +326,7 @@ mod tests {
         let mut also_private = rule("also-private", "web", 3);
         also_private.export_to = vec![".".into()];
         let mut selected = rule("selected", "web", 4);
-        selected.client_selector.insert("app".into(), "batch".into());
+        selected.client_selector = Some([("app".to_owned(), "batch".to_owned())].into());
         let rules = [selected, also_private, private, rule("public", "web", 1), rule("late", "web", 5)];
         let serving = RuleIndex::new(&rules, "cluster.local").serving(WEB).expect("a rule serves");
         let names = |rules: &[&DestinationRule]| rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn a_private_rule_beside_a_selecting_one_applies_to_its_clients_only() {
         let mut selected = rule("selected", "web", 1);
-        selected.client_selector.insert("app".into(), "batch".into());
+        selected.client_selector = Some([("app".to_owned(), "batch".to_owned())].into());
         selected.has_traffic_policy = false;
         let mut private = rule("private", "web", 2);
         private.export_to = vec![".".into()];

@@ -102,7 +102,9 @@ pub fn destination_rule(object: &Value) -> DestinationRule {
         revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
         host: spec["host"].as_str().unwrap_or_default().to_owned(),
         export_to: export_to.map(str::to_owned).collect(),
-        client_selector: string_map(&spec["workloadSelector"]["matchLabels"]),
+        client_selector: spec["workloadSelector"]
+            .as_object()
+            .map(|_| string_map(&spec["workloadSelector"]["matchLabels"])),
         has_traffic_policy: settings.is_some(),
         has_other_traffic_settings: settings.is_some_and(|keys| keys.keys().any(|key| key != "tls")),
         tls: client_tls(policy),

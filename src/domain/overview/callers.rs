@@ -47,7 +47,7 @@ impl<'a> Callers<'a> {
         if sidecars || !ambient {
             callers.push((Caller::Own, home.clone(), ClientKind::Sidecar, BTreeMap::new()));
         }
-        let selectors: BTreeSet<_> = snapshot.rules.iter().map(|rule| &rule.client_selector).collect();
+        let selectors: BTreeSet<_> = snapshot.rules.iter().filter_map(|rule| rule.client_selector.as_ref()).collect();
         for selector in selectors.into_iter().filter(|selector| !selector.is_empty()) {
             callers.push((Caller::Selected(selector.clone()), home.clone(), ClientKind::Sidecar, selector.clone()));
         }

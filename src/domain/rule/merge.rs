@@ -34,19 +34,20 @@ impl<'a> Entry<'a> {
         &self.rules
     }
 
-    /// Labels of the clients to which the entry applies; empty for all clients (DR-5).
-    pub fn selector(&self) -> &'a BTreeMap<String, String> {
-        &self.rules[0].client_selector
+    /// Labels of the clients to which the entry applies. `None` is all clients; no labels are all clients of the namespace
+    /// (DR-5).
+    pub fn selector(&self) -> Option<&'a BTreeMap<String, String>> {
+        self.rules[0].client_selector.as_ref()
     }
 
     /// Whether the entry applies only to the clients that its selector matches.
     pub fn selects_clients(&self) -> bool {
-        !self.selector().is_empty()
+        self.selector().is_some()
     }
 
     /// Whether the entry has a selector that matches a client with these labels.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.selects_clients() && self.selector().iter().all(|(key, value)| labels.get(key) == Some(value))
+        self.selector().is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
     }
 
     /// The rule whose `trafficPolicy` applies as a whole: the first that has one (DR-6).
@@ -65,7 +66,7 @@ impl<'a> Entry<'a> {
         // DR-7: no set counts as a superset of a missing `exportTo`.
         let wider = !self.export_to.is_empty() && self.export_to.is_subset(&rule_export_to);
         let is_other_selector =
-            self.selects_clients() && rule.selects_clients() && *self.selector() != rule.client_selector;
+            self.selects_clients() && rule.selects_clients() && self.selector() != rule.client_selector.as_ref();
         if is_other_selector || !equal && !wider {
             Merge::Apart
         } else if equal || self.selects_clients() == rule.selects_clients() {
@@ -117,7 +118,7 @@ mod tests {
             let mut made = rule(name, HOST, None);
             made.created = i64::try_from(created).expect("a small number");
             made.export_to = export_to.iter().map(|audience| (*audience).to_owned()).collect();
-            made.client_selector = app.iter().map(|app| ("app".to_owned(), (*app).to_owned())).collect();
+            made.client_selector = app.map(|app| [("app".to_owned(), app.to_owned())].into());
             made
         });
         let rules: Vec<DestinationRule> = made.collect();

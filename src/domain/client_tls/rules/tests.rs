@@ -38,7 +38,7 @@ fn a_rule_exported_to_another_namespace_does_not_apply_in_its_own() {
 #[test]
 fn a_private_rule_beside_one_with_a_selector_does_not_apply_to_other_clients() {
     let mut some = rule("some", HOST, None);
-    some.client_selector.insert("app".into(), "batch".into());
+    some.client_selector = Some([("app".to_owned(), "batch".to_owned())].into());
     let mut private = rule("private", HOST, Some(ClientTls::IstioMutual));
     private.export_to = vec![".".into()];
     let public = rule("public", HOST, Some(ClientTls::IstioMutual));

@@ -131,7 +131,7 @@ fn among_several_rules_the_one_in_force_is_edited_with_a_warning() {
 fn a_rule_for_some_clients_does_not_serve_the_others() {
     let mut snapshot = shop(&["web"]);
     let mut some = rule("some", WEB, Some(Disable));
-    some.client_selector.insert("app".into(), "batch".into());
+    some.client_selector = Some([("app".to_owned(), "batch".to_owned())].into());
     snapshot.rules.push(some);
     assert_eq!(summary(&plan(&snapshot, &ENABLE)), ["some configured", "web created"]);
 }
