@@ -60,16 +60,16 @@ impl<'a> Entry<'a> {
         self.export_to.is_empty() || self.export_to.contains("*") || self.export_to.contains(namespace)
     }
 
-    fn merge_of(&self, rule: &DestinationRule) -> Merge {
-        let rule_export_to = export_to(rule);
-        let equal = self.export_to == rule_export_to;
+    /// How the later rule of `candidate` relates to this entry.
+    fn merge_of(&self, candidate: &Self) -> Merge {
+        let equal = self.export_to == candidate.export_to;
         // DR-7: no set counts as a superset of a missing `exportTo`.
-        let wider = !self.export_to.is_empty() && self.export_to.is_subset(&rule_export_to);
-        let is_other_selector =
-            self.selects_clients() && rule.selects_clients() && self.selector() != rule.client_selector.as_ref();
+        let wider = !self.export_to.is_empty() && self.export_to.is_subset(&candidate.export_to);
+        let both_select = self.selects_clients() && candidate.selects_clients();
+        let is_other_selector = both_select && self.selector() != candidate.selector();
         if is_other_selector || !equal && !wider {
             Merge::Apart
-        } else if equal || self.selects_clients() == rule.selects_clients() {
+        } else if equal || self.selects_clients() == candidate.selects_clients() {
             // DR-8: this includes a private rule after an entry with a selector.
             Merge::Absorbed
         } else {
@@ -91,13 +91,14 @@ pub fn merge<'a>(rules: &[&'a DestinationRule]) -> Vec<Entry<'a>> {
     sorted.sort_by_key(|rule| (!rule.selects_clients(), rule.age_key()));
     let mut entries: Vec<Entry<'a>> = Vec::new();
     for rule in sorted {
-        let merges: Vec<Merge> = entries.iter().map(|entry| entry.merge_of(rule)).collect();
+        let candidate = Entry::new(rule);
+        let merges: Vec<Merge> = entries.iter().map(|entry| entry.merge_of(&candidate)).collect();
         for (entry, _) in entries.iter_mut().zip(&merges).filter(|(_, merge)| **merge != Merge::Apart) {
             entry.rules.push(rule);
         }
         // DR-7: only the last entry decides this, also for a rule that an earlier entry absorbs.
         if merges.last() != Some(&Merge::Absorbed) {
-            entries.push(Entry::new(rule));
+            entries.push(candidate);
         }
     }
     entries
