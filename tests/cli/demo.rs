@@ -118,6 +118,8 @@ fn the_whole_demo() {
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets
     calls in the mesh: [all] got through while it changed, at 5 targets
+    peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
+    rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo
     "#);
 }
 

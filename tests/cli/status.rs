@@ -40,7 +40,7 @@ fn every_port_has_its_mode_and_the_object_that_decides() {
 
     info  clients-unseen
       found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
-      remedy  say --prometheus URL to ask who has sent plaintext in the last hours
+      remedy  pass --prometheus URL to read who has sent plaintext in the last hours
     0 errors, 0 warnings, 1 note
     ");
 }
@@ -70,7 +70,7 @@ fn broken_calls_are_named_with_their_rule() {
       remedy  set the rule's tls to ISTIO_MUTUAL, or take it away where auto mTLS is on; enable-mtls does it for rules of the namespace
     info  clients-unseen
       found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
-      remedy  say --prometheus URL to ask who has sent plaintext in the last hours
+      remedy  pass --prometheus URL to read who has sent plaintext in the last hours
     1 error, 0 warnings, 1 note
     ");
     let left_out = stage.run("status boards --ignore plaintext-to-strict --ignore clients-unseen");

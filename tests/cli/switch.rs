@@ -92,6 +92,8 @@ fn enable_twice_and_disable() {
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets
     calls in the mesh: [all] got through while it changed, at 5 targets
+    peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
+    rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo
     "#);
     let names = stage.run("disable-mtls --yes --verify=false -o name");
     assert_eq!(names.code, Some(0), "{names}");
@@ -401,9 +403,13 @@ fn unknown_names_stop_the_run_before_any_write() {
 
 #[test]
 fn disable_can_require_plaintext() {
-    let run = run("disable-mtls --sandbox --yes --mode=disable --settle 0 boards");
-    assert_eq!(run.code, Some(0), "{run}");
-    assert!(run.stderr.contains("(mode PERMISSIVE → DISABLE)"), "{run}");
+    let all = run("disable-mtls --sandbox --yes --mode=disable --settle 0");
+    assert_eq!(all.code, Some(0), "{all}");
+    assert!(all.stderr.contains("(mode PERMISSIVE → DISABLE)"), "{all}");
+    // The policy holds for the whole namespace, and the rules of the other Services would still send mutual TLS.
+    let one = run("disable-mtls --sandbox --yes --mode=disable --settle 0 boards");
+    assert_eq!(one.code, Some(1), "{one}");
+    assert!(one.stderr.contains("mtls-to-disable") && one.stderr.contains("nothing was written"), "{one}");
 }
 
 #[test]
