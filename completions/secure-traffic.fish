@@ -74,6 +74,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l mesh-client-interval -d 'Time between two calls of the client in the mesh to a Service, during the change' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l since -d 'How far back to ask it' -r
@@ -130,7 +131,7 @@ always\t'Always'
 never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by Istio\'s default; within --wait-timeout)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (the pods\' own drain times; 45 s by Istio\'s default)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'
@@ -151,6 +152,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-timeout -d 'Time for the policy to come into force everywhere' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l settle -d 'Time for changed rules to reach the clients' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l mesh-client-interval -d 'Time between two calls of the client in the mesh to a Service, during the change' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l since -d 'How far back to ask it' -r
@@ -208,7 +210,7 @@ always\t'Always'
 never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s y -l yes -d 'Change without asking; needed where there is no terminal'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l diff -d 'Show the changes as a diff and change nothing: exit 0 for none, 1 for some'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by Istio\'s default; within --wait-timeout)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l wait-drain -d 'Wait, too, until the sidecars serve no connection any more that was opened before the change (the pods\' own drain times; 45 s by Istio\'s default)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force -d 'Go on in spite of checks that would stop the run'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l force-conflicts -d 'Take fields over from other field managers'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l no-journal -d 'Keep no journal in the cluster and no other run out: what this run changes cannot be restored'

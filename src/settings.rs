@@ -256,6 +256,8 @@ pub struct SwitchSettings {
     pub wait_timeout: Duration,
     /// Time for changed rules where no sidecar can be queried.
     pub settle: Duration,
+    /// Time between two calls of the mesh client to a target.
+    pub mesh_client_interval: Duration,
     /// Whether the run also waits for older connections to end.
     pub wait_drain: bool,
     /// Which findings count, and the Prometheus to query.
@@ -351,6 +353,7 @@ impl SwitchSettings {
             expected: Expectation::Policy,
             wait_timeout: Duration::from_mins(1),
             settle: Duration::from_secs(2),
+            mesh_client_interval: Duration::from_millis(500),
             wait_drain: false,
             findings: FindingSettings { ignored: Vec::new(), prometheus: None },
             check_urls: Vec::new(),
@@ -423,6 +426,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
         verify: args.verify,
         wait_timeout: args.wait_timeout,
         settle: args.settle,
+        mesh_client_interval: args.mesh_client_interval,
         wait_drain: args.wait_drain,
         findings: finding_settings(&args.findings),
         check_urls: args.check_urls.clone(),

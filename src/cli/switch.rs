@@ -53,8 +53,11 @@ pub struct SwitchArgs {
     /// Time for changed rules to reach the clients
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub settle: Duration,
-    /// Wait, too, until the sidecars serve no connection any more that was opened before the change (up to 45 s by
-    /// Istio's default; within --wait-timeout)
+    /// Time between two calls of the client in the mesh to a Service, during the change
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    pub mesh_client_interval: Duration,
+    /// Wait, too, until the sidecars serve no connection any more that was opened before the change (the pods' own drain
+    /// times; 45 s by Istio's default)
     #[arg(long)]
     pub wait_drain: bool,
     /// Go on in spite of checks that would stop the run

@@ -17,6 +17,7 @@ use crate::domain::mesh::{
     WorkloadEntry,
 };
 use crate::domain::object::ObjectKind;
+use crate::domain::open_connections::parse_duration;
 use crate::istio::kinds::{Kind, MESH_POLICY, OptionalKind, PolicyApi};
 use crate::istio::{read, surroundings, yaml};
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Namespace};
@@ -463,6 +464,7 @@ async fn settings_of(
         networks: networks.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
         undecided: Vec::new(),
         version: found.iter().find(is_same).and_then(|one| one.version.clone()),
+        drain: value("defaultConfig")["drainDuration"].as_str().and_then(parse_duration),
         istio_namespace,
     })
 }

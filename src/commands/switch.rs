@@ -3,6 +3,7 @@
 mod checks;
 mod clients;
 mod confirm;
+mod connections;
 mod difference;
 mod front_door;
 mod goal;
@@ -87,8 +88,9 @@ pub async fn switch(
         RunMode::ServerDryRun => return results::dry_run(run, &planned).await.map(SwitchEnd::Ended),
         RunMode::Write => checks::check_before_writing(run, &planned).await?,
     }
+    let open_connections = connections::concerned(&planned);
     // Confirm.
-    if !confirm::confirm(run, &planned).await? {
+    if !confirm::confirm(run, &planned, &open_connections).await? {
         return Ok(SwitchEnd::Declined);
     }
     // Start the parts.
@@ -111,7 +113,7 @@ pub async fn switch(
         };
         results::report_written(run, &planned, &parts.writer)?;
         // Prove.
-        let proof = proof::prove(run, &planned, &written, &parts.calls).await;
+        let proof = proof::prove(run, &planned, &written, &parts.calls, &open_connections).await;
         let calls = parts.calls.report(run).await;
         let doors = doors.finish(run).await;
         let mut status = calls.and(doors.status);

@@ -7,9 +7,10 @@ use crate::cluster::snapshot;
 use crate::curl_pod::pod_state::MeshMembership;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::curl_pod::stream;
+use crate::domain::enforcement::RefusalStyle;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
-use crate::domain::probe::{self, Case};
+use crate::domain::probe::{self, Case, EndpointCase};
 use crate::domain::watch::{TargetWatch, WatchedAnswer};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -107,7 +108,7 @@ impl Watcher<'_> {
     /// Watches the targets with one pod.
     async fn round(&mut self, cases: &[Case]) -> error::Result<RoundEnd> {
         let probe_run = self.probe_run;
-        let (endpoints, targets) = distinct_endpoints(cases);
+        let Endpoints { addresses: endpoints, styles, targets } = Endpoints::of(cases);
         let marker = random_word(16);
         let arguments = stream::arguments(&endpoints, stream::Pace::STEADY, ROUND, &marker);
         let runner = probe_run.probe_runner();
@@ -121,7 +122,7 @@ impl Watcher<'_> {
         let (cluster, services) = (cluster.clone(), services.to_vec());
         let shutdown = &probe_run.context.shutdown;
         let run = with_pod(&cluster, &request, &services, shutdown, async |probe| {
-            self.follow(probe, &marker, cases, targets).await
+            self.follow(probe, &marker, cases, TargetWatch::new(targets, &styles)).await
         })
         .await;
         let left: Vec<String> = run.removal.confirmed().await.into_iter().collect();
@@ -141,10 +142,9 @@ impl Watcher<'_> {
         probe: &ProbePod,
         marker: &str,
         cases: &[Case],
-        targets: Vec<Vec<usize>>,
+        mut watch: TargetWatch,
     ) -> Result<RoundEnd, Failure> {
         let mut stream = stream::open(probe, marker).await?;
-        let mut watch = TargetWatch::new(targets);
         let began = Instant::now();
         let mut polls = tokio::time::interval_at(began + ENDPOINT_POLL, ENDPOINT_POLL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,23 +230,32 @@ impl Watcher<'_> {
     }
 }
 
-/// The distinct endpoints of all cases, and for each case the positions of its endpoints in that list.
-fn distinct_endpoints(cases: &[Case]) -> (Vec<(String, u16)>, Vec<Vec<usize>>) {
-    let mut endpoints: Vec<(String, u16)> = Vec::new();
-    let mut targets = Vec::new();
-    for case in cases {
-        let mut indices = Vec::new();
-        for endpoint in &case.endpoints {
-            let address = (endpoint.address.clone(), endpoint.port);
-            let index = endpoints.iter().position(|known| *known == address).unwrap_or_else(|| {
-                endpoints.push(address);
-                endpoints.len() - 1
-            });
-            indices.push(index);
+/// The distinct endpoints of all cases.
+struct Endpoints {
+    addresses: Vec<(String, u16)>,
+    styles: Vec<RefusalStyle>,
+    /// The indices of each target's endpoints.
+    targets: Vec<Vec<usize>>,
+}
+
+impl Endpoints {
+    fn of(cases: &[Case]) -> Self {
+        let mut endpoints = Self { addresses: Vec::new(), styles: Vec::new(), targets: Vec::new() };
+        for case in cases {
+            let indices = case.endpoints.iter().map(|endpoint| endpoints.index(endpoint)).collect();
+            endpoints.targets.push(indices);
         }
-        targets.push(indices);
+        endpoints
     }
-    (endpoints, targets)
+
+    fn index(&mut self, endpoint: &EndpointCase) -> usize {
+        let address = (endpoint.address.clone(), endpoint.port);
+        self.addresses.iter().position(|known| *known == address).unwrap_or_else(|| {
+            self.addresses.push(address);
+            self.styles.push(RefusalStyle::of(endpoint));
+            self.addresses.len() - 1
+        })
+    }
 }
 
 /// Whether the endpoints' addresses differ from those that are watched. Other changes, such as a policy's, are ignored.

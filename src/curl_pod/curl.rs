@@ -10,10 +10,11 @@
 //! order of the requests; to stderr it writes byte by byte. All flags exist in curl 7.88. Requests are sequential,
 //! because `-Z` of that version hangs with hundreds of requests.
 
-use super::pod_state::{HELLO, PROBE};
+use super::pod_state::{HELLO, MeshMembership, PROBE};
 use super::probe_pod::Curl;
 use crate::domain::identity::certificates;
 use crate::domain::mesh::{DataPlane, socket_address};
+use crate::domain::port_protocol::CallKind;
 use crate::domain::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation};
 use crate::domain::sample::Sample;
 use serde_json::Value;
@@ -72,14 +73,26 @@ pub fn is_from_sidecar(headers: &str) -> bool {
     })
 }
 
-/// The curls that request every case in plaintext, and send a hello where its certificate can be evidence.
-pub fn curls(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Curl> {
+/// Path of a Gopher URL, whose first character curl drops: curl sends the rest and a line break, and nothing else. Sidecars
+/// do not take the line for HTTP, and it is long enough for them to see that it is not TLS.
+pub const LINE_PATH: &str = "/_secure-traffic";
+
+/// A file that cannot be opened: curl ends a request at its first byte, with exit code 23. Servers that answer a line keep
+/// the connection open.
+pub const NO_OUTPUT: &str = "/dev/null/none";
+
+/// Seconds for a line.
+const LINE_SECONDS: u32 = 2;
+
+/// The curls that request every case in plaintext, and send a hello where its certificate can be evidence. A client in the
+/// mesh sends a line instead of a request to a port that is not declared to speak HTTP.
+pub fn curls(cases: &[Case], limits: CurlLimits, membership: MeshMembership, marker: &str) -> Vec<Curl> {
     let curl = |container, sections: Vec<Vec<String>>, records| {
         let arguments = sections.join(&"--next".to_owned());
         Curl { container, arguments, records }
     };
-    let (plain, hellos) = (plain_sections(cases, limits, marker), hello_sections(cases, marker));
-    let (plain_records, hello_records) = records(cases, limits);
+    let (plain, hellos) = (plain_sections(cases, limits, membership, marker), hello_sections(cases, marker));
+    let (plain_records, hello_records) = records(cases, limits, membership);
     if hello_records > MAX_INLINE_HELLOS {
         return vec![curl(PROBE, plain, plain_records), curl(HELLO, hellos, hello_records)];
     }
@@ -88,18 +101,32 @@ pub fn curls(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Curl> {
 
 /// Sections of the plaintext requests. The body of an explicit path is kept for the last such case only, because a pod
 /// has one termination message.
-fn plain_sections(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Vec<String>> {
+fn plain_sections(cases: &[Case], limits: CurlLimits, membership: MeshMembership, marker: &str) -> Vec<Vec<String>> {
     // curl's error message comes last, because it may hold any text; the marker ends it.
     let record_format = &format!("{SAMPLE_FORMAT} %{{errormsg}}");
-    let plain = RequestKind { name: "plain", scheme: "http", record_format, limits, options: &[] };
+    let plain = RequestKind {
+        name: "plain",
+        scheme: "http",
+        record_format,
+        limits,
+        options: &[],
+        output: "/dev/null",
+        fixed_path: None,
+    };
     let mut sections: Vec<Vec<String>> =
         endpoint_routes(cases, |_| true).into_iter().flat_map(|routes| plain.sections(&routes, marker)).collect();
     let body_of = cases.iter().rposition(|case| case.explicit_path);
-    let (last, others): (Vec<_>, Vec<_>) = cases
-        .iter()
-        .enumerate()
-        .map(|(index, case)| Route::service(index, case))
-        .partition(|route| Some(route.index) == body_of);
+    let services = cases.iter().enumerate().map(|(index, case)| Route::service(index, case));
+    let (lines, requests): (Vec<_>, Vec<_>) = services.partition(|route| sends_line(route.case, membership));
+    let line = RequestKind {
+        scheme: "gopher",
+        limits: line_limits(limits),
+        output: NO_OUTPUT,
+        fixed_path: Some(LINE_PATH),
+        ..plain
+    };
+    sections.extend(line.sections(&lines, marker));
+    let (last, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|route| Some(route.index) == body_of);
     sections.extend(plain.sections(&others, marker));
     if !last.is_empty() {
         let fewer = RequestKind { limits: CurlLimits { attempts: limits.attempts - 1, ..limits }, ..plain };
@@ -112,6 +139,16 @@ fn plain_sections(cases: &[Case], limits: CurlLimits, marker: &str) -> Vec<Vec<S
     sections
 }
 
+/// Whether a client of this membership sends a line to the Service of this case.
+fn sends_line(case: &Case, membership: MeshMembership) -> bool {
+    membership != MeshMembership::Outside && case.protocol.call() == CallKind::Line
+}
+
+/// Few, because an application may write each into its log.
+fn line_limits(limits: CurlLimits) -> CurlLimits {
+    CurlLimits { attempts: limits.attempts.min(2), max_time: LINE_SECONDS, ..limits }
+}
+
 fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
     let hello = RequestKind {
         name: "hello",
@@ -119,6 +156,8 @@ fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
         record_format: HELLO_FORMAT,
         limits: CurlLimits { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
         options: &["-v", "--stderr", "-", "-k", "--http1.1", "--no-alpn"],
+        output: "/dev/null",
+        fixed_path: None,
     };
     // At any other endpoint a hello proves nothing, and hangs at ports that echo.
     let routes = endpoint_routes(cases, EndpointCase::may_be_rejected);
@@ -137,9 +176,12 @@ fn endpoint_routes(cases: &[Case], includes: impl Fn(&EndpointCase) -> bool) -> 
 }
 
 /// Numbers of records: of plaintext requests, and of hellos.
-fn records(cases: &[Case], limits: CurlLimits) -> (usize, usize) {
-    let routes = cases.iter().map(|case| case.endpoints.len() + 1);
-    (routes.sum::<usize>() * limits.attempts, cases.iter().map(hellos).sum())
+fn records(cases: &[Case], limits: CurlLimits, membership: MeshMembership) -> (usize, usize) {
+    let plain = |case: &Case| {
+        let service = if sends_line(case, membership) { line_limits(limits).attempts } else { limits.attempts };
+        case.endpoints.len() * limits.attempts + service
+    };
+    (cases.iter().map(plain).sum(), cases.iter().map(hellos).sum())
 }
 
 /// Endpoints of a case that get a hello.
@@ -155,6 +197,10 @@ struct RequestKind<'a> {
     record_format: &'a str,
     limits: CurlLimits,
     options: &'a [&'a str],
+    /// File for the bodies.
+    output: &'a str,
+    /// The path of every request, in place of those of the cases.
+    fixed_path: Option<&'a str>,
 }
 
 /// An address that a case is requested at.
@@ -179,8 +225,8 @@ impl<'a> Route<'a> {
 
     /// A URL without its scheme, as a member of a glob set; the fragment is `CASE.ROUTE.`, to which the counter of the
     /// request is added.
-    fn glob_member(&self) -> String {
-        let path = escaped(&self.case.path);
+    fn glob_member(&self, kind: RequestKind<'_>) -> String {
+        let path = kind.fixed_path.map_or_else(|| escaped(&self.case.path), str::to_owned);
         let route = self.endpoint.as_ref().map_or_else(|| "service".to_owned(), |(number, _)| number.to_string());
         format!("{}:{}{path}#{}.{route}.", self.case.host, self.case.port, self.index)
     }
@@ -209,7 +255,7 @@ impl RequestKind<'_> {
                 fits
             };
             let count = 1 + others.iter().take(GLOB_LIMITS.0 - 1).take_while(fits).count();
-            sections.push(self.section(&rest[..count], "/dev/null", marker));
+            sections.push(self.section(&rest[..count], self.output, marker));
             rest = &rest[count..];
         }
         sections
@@ -234,7 +280,7 @@ impl RequestKind<'_> {
                 section.extend(["--connect-to".to_owned(), entry]);
             }
         }
-        let members: Vec<String> = routes.iter().map(Route::glob_member).collect();
+        let members: Vec<String> = routes.iter().map(|route| route.glob_member(self)).collect();
         section.push(match members.as_slice() {
             [member] => format!("{}://{member}[1-{attempts}]", self.scheme),
             _ => format!("{}://{{{}}}[1-{attempts}]", self.scheme, members.join(",")),
@@ -358,14 +404,15 @@ pub fn parse_sample<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Sa
     let exit = fields.next()?.parse().ok()?;
     let http_status = fields.next()?.parse().ok().filter(|status| *status > 0);
     let connects: u32 = fields.next()?.parse().ok()?;
-    let bytes = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    let body_bytes = fields.next()?.parse::<u64>().ok()?;
+    let bytes = body_bytes + fields.next()?.parse::<u64>().ok()?;
     let connect_seconds: f64 = fields.next()?.parse().ok()?;
     let seconds = fields.next()?.parse().ok()?;
     let connected = connect_seconds > 0.0;
     if bytes == 0 && connected && connects != 1 {
         return None;
     }
-    Some(Sample { exit, http_status, bytes, connected, connect_seconds, seconds, ..Sample::default() })
+    Some(Sample { exit, http_status, bytes, body_bytes, connected, connect_seconds, seconds, ..Sample::default() })
 }
 
 /// Parses [`HELLO_FORMAT`].

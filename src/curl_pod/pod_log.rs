@@ -1,7 +1,6 @@
 //! Reads the log of a probe pod as lines, while curl writes it or after curl has exited, for `runner`, `stream` and
 //! `mesh_traffic`.
 
-use super::pod_state::PROBE;
 use super::probe_pod::{Curl, Failure, ProbePod};
 use crate::cluster::request::send;
 use futures::future::try_join_all;
@@ -74,9 +73,9 @@ impl ProbePod {
         Ok(lines.join("\n"))
     }
 
-    /// The lines of the log of [`PROBE`], as they are written.
-    pub async fn follow(&self) -> Result<Lines, Failure> {
-        self.lines(PROBE, true).await
+    /// The lines of the log of a container, as they are written.
+    pub async fn follow(&self, container: &str) -> Result<Lines, Failure> {
+        self.lines(container, true).await
     }
 
     async fn lines(&self, container: &str, follow: bool) -> Result<Lines, Failure> {

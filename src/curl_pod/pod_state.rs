@@ -13,6 +13,9 @@ pub const PROBE: &str = "probe";
 /// to all requests of a curl.
 pub const HELLO: &str = "hello";
 
+/// Name of the container whose curl sends lines of text to ports that are not declared to speak HTTP.
+pub const LINE: &str = "line";
+
 /// How far the containers of a probe pod are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PodProgress {
@@ -29,10 +32,10 @@ pub enum PodProgress {
 /// Reads the states of the containers, because the pod's phase lags behind them by seconds. The least advanced container
 /// decides.
 pub fn progress(pod: &Pod) -> PodProgress {
-    let has_hello =
-        pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|container| container.name == HELLO));
-    let first = container_progress(PROBE, pod);
-    let progress = if has_hello { least_advanced(first, container_progress(HELLO, pod)) } else { first };
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str());
+    let others = containers.filter(|name| matches!(*name, HELLO | LINE));
+    let progress = others
+        .fold(container_progress(PROBE, pod), |progress, name| least_advanced(progress, container_progress(name, pod)));
     match progress {
         PodProgress::Stuck(reason, message) => PodProgress::Stuck(reason, excerpt(&message).into_owned()),
         other => other,

@@ -67,7 +67,12 @@ pub struct Curl {
 impl Curl {
     /// A curl in the container [`PROBE`] that sends requests until the pod is removed.
     pub fn endless(arguments: Vec<String>) -> Self {
-        Self { container: PROBE, arguments, records: usize::MAX }
+        Self::endless_in(PROBE, arguments)
+    }
+
+    /// The same in another container.
+    pub fn endless_in(container: &'static str, arguments: Vec<String>) -> Self {
+        Self { container, arguments, records: usize::MAX }
     }
 }
 
@@ -212,6 +217,7 @@ pub async fn with_pod<T>(
         run_timeout: Duration::from_secs(request.deadline_seconds),
         created: None,
         address: OnceLock::new(),
+        exit_code: OnceLock::new(),
         has_ended: AtomicBool::new(false),
     };
     let created = create_despite_signal(shutdown, &mut probe, request).await;
@@ -257,6 +263,7 @@ pub struct ProbePod {
     run_timeout: Duration,
     created: Option<Creation>,
     address: OnceLock<String>,
+    exit_code: OnceLock<i32>,
     has_ended: AtomicBool,
 }
 
@@ -409,6 +416,11 @@ impl ProbePod {
         self.address.get().map(String::as_str)
     }
 
+    /// The exit code of the curl in [`PROBE`], once it is known.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code.get().copied()
+    }
+
     /// Waits until every curl has exited, by the containers' states, since the pod's phase lags. Calls `on_running` once
     /// when curl runs.
     pub async fn ended(&self, on_running: impl FnOnce()) -> Result<ContainerStateTerminated, Failure> {
@@ -426,6 +438,8 @@ impl ProbePod {
             Err(failure) => Some(Err(failure)),
         });
         let ended = self.within(self.start_timeout + self.run_timeout, "end", until_ended).await??;
+        // Set once: a container that has exited keeps its code.
+        let _ = self.exit_code.set(ended.exit_code);
         self.mark_ended();
         Ok(ended)
     }

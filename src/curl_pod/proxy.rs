@@ -75,6 +75,20 @@ pub async fn reports(cluster: &Cluster, ports: &[(&str, u16)]) -> Vec<Option<Pro
     ports.iter().map(report).collect()
 }
 
+/// Number of open connections from the sidecars of these pods to these ports (target ports) of their applications; `None`
+/// where a sidecar could not be requested.
+pub async fn open_connections(cluster: &Cluster, ports: &[(&str, u16)]) -> Option<u64> {
+    let requested: BTreeSet<&str> = ports.iter().map(|(pod, _)| *pod).collect();
+    let answers = requested.into_iter().map(async |pod| (pod, admin(cluster, pod, envoy::CLUSTERS).await.ok()));
+    let answers: BTreeMap<&str, Option<Bytes>> =
+        futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
+    let count = |(pod, port): &(&str, u16)| {
+        let clusters = answers.get(pod)?.as_ref()?;
+        Some(envoy::open_connections(&String::from_utf8_lossy(clusters), *port))
+    };
+    ports.iter().map(count).sum()
+}
+
 /// Why a proxy's configuration is not available.
 enum ProxyError {
     Forbidden(ClusterError),

@@ -13,7 +13,9 @@ use crate::domain::evidence::Sources;
 use crate::domain::identity;
 use crate::domain::mesh::{Service, Snapshot};
 use crate::domain::probe::{Case, Observation, cut_off};
+use crate::domain::reason::Reason;
 use crate::progress::Progress;
+use crate::sanitize::excerpt;
 use crate::signal::Shutdown;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -77,21 +79,30 @@ impl ProbeRunner<'_> {
     }
 
     /// Requests every case from pods of this membership. An application's response can make curl give up; the cases that
-    /// it skipped are requested again by another pod.
+    /// it skipped are requested again by another pod. So are, once, those of a pod whose log has no record at all.
     pub async fn run_from(&self, membership: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
         let mut left_behind = Vec::new();
         let mut all = vec![Observation::default(); cases.len()];
-        // A Service without a ready endpoint answers nobody, and the kernel delays each refusal: it is not asked.
+        // A Service without a ready endpoint answers nobody, and the kernel delays each refusal: it is not asked. A client in
+        // the mesh asks Services only, and its sidecar answers for them at once.
+        let is_asked = |case: &Case| membership != MeshMembership::Outside || !case.endpoints.is_empty();
         let (answering, with_endpoints): (Vec<usize>, Vec<Case>) =
-            cases.iter().cloned().enumerate().filter(|(_, case)| !case.endpoints.is_empty()).unzip();
+            cases.iter().cloned().enumerate().filter(|(_, case)| is_asked(case)).unzip();
         let chunks = chunks(&with_endpoints, self.options.limits);
         let mut pods: VecDeque<Vec<usize>> = chunks.map(|chunk| answering[chunk].to_vec()).collect();
+        let mut is_first_loss = true;
         while let Some(indices) = pods.pop_front() {
             let requested: Vec<Case> = indices.iter().map(|index| cases[*index].clone()).collect();
             let (left, result) = self.run_pod(membership, snapshot, &requested).await;
             left_behind.extend(left);
             let observations = match result {
                 Ok(observations) => observations,
+                // A node that is short of something may fail once.
+                Err(Failure::Pod(Reason::LostOutput, _)) if is_first_loss => {
+                    is_first_loss = false;
+                    pods.push_front(indices);
+                    continue;
+                }
                 Err(failure) => return ProbeOutcome { result: Err(failure), left_behind },
             };
             let skipped = cut_off(&requested, &observations, self.options.limits.attempts);
@@ -119,7 +130,7 @@ impl ProbeRunner<'_> {
         };
         self.progress.begin(&title, None);
         let marker = random_word(16);
-        let request = PodRequest { membership, ..self.probe_request(cases, &marker) };
+        let request = self.probe_request(membership, cases, &marker);
         let (cluster, services) = self.placement(membership, snapshot);
         let start = Instant::now();
         let run = with_pod(cluster, &request, services, self.shutdown, async |probe| {
@@ -191,13 +202,18 @@ impl ProbeRunner<'_> {
         let marker = random_word(16);
         let chunk = chunks(cases, self.options.limits).next().unwrap_or_default();
         let name = format!("secure-traffic-probe-{}", random_word(5));
-        probe_pod::pod(&name, &self.probe_request(&cases[chunk], &marker), Resources::default())
+        probe_pod::pod(
+            &name,
+            &self.probe_request(MeshMembership::Outside, &cases[chunk], &marker),
+            Resources::default(),
+        )
     }
 
-    /// A request for a pod outside the mesh that requests these cases.
-    fn probe_request(&self, cases: &[Case], marker: &str) -> PodRequest {
+    /// A request for a pod of this membership that requests these cases.
+    fn probe_request(&self, membership: MeshMembership, cases: &[Case], marker: &str) -> PodRequest {
         let limits = self.options.limits;
-        self.pod_request(curl::curls(cases, limits, marker), curl::worst_case_seconds(cases, limits))
+        let curls = curl::curls(cases, limits, membership, marker);
+        PodRequest { membership, ..self.pod_request(curls, curl::worst_case_seconds(cases, limits)) }
     }
 }
 
@@ -215,15 +231,33 @@ async fn read_observations(
     marker: &str,
 ) -> Result<Vec<Observation>, Failure> {
     let Some(body_of) = cases.iter().rposition(|case| case.explicit_path) else {
-        return Ok(curl::parse(cases, &probe.whole_log(marker, curls).await?, marker));
+        let log = probe.whole_log(marker, curls).await?;
+        check_records(probe, &log, marker)?;
+        return Ok(curl::parse(cases, &log, marker));
     };
     // The body is available only after the container has exited.
     let ended = probe.ended(|| {}).await?;
-    let mut observations = curl::parse(cases, &probe.log(marker, curls).await?, marker);
+    let log = probe.log(marker, curls).await?;
+    check_records(probe, &log, marker)?;
+    let mut observations = curl::parse(cases, &log, marker);
     if let Some(observation) = observations.get_mut(body_of) {
         observation.body = ended.message.filter(|message| !message.is_empty());
     }
     Ok(observations)
+}
+
+/// An error where curl has exited and its log has no record: it could not start, or the log is lost. The last line of the
+/// log says why.
+fn check_records(probe: &ProbePod, log: &str, marker: &str) -> Result<(), Failure> {
+    if log.lines().any(|line| line.starts_with(marker)) {
+        return Ok(());
+    }
+    let code = probe.exit_code().map_or_else(String::new, |code| format!(" with code {code}"));
+    let last = log.lines().rfind(|line| !line.trim().is_empty());
+    let last =
+        last.map_or_else(|| "which is empty".to_owned(), |line| format!("whose last line is: {}", excerpt(line)));
+    let message = format!("curl exited{code} without a record in its log, {last}");
+    Err(Failure::Pod(Reason::LostOutput, message))
 }
 
 /// Divides the cases into ranges that each fit into a pod.

@@ -3,6 +3,7 @@
 
 use super::curl::{SAMPLE_FORMAT, USER_AGENT, parse_sample};
 use super::pod_log::Lines;
+use super::pod_state::PROBE;
 use super::probe_pod::{Failure, ProbePod};
 use crate::domain::enforcement::Tracker;
 use crate::domain::mesh::socket_address;
@@ -21,7 +22,7 @@ pub struct Pace {
 
 impl Pace {
     /// For seconds, while a change takes effect.
-    pub const BRISK: Self = Self { per_endpoint: 20, total: 200 };
+    pub const BRISK: Self = Self { per_endpoint: 5, total: 200 };
     /// For as long as `probe --watch` runs.
     pub const STEADY: Self = Self { per_endpoint: 5, total: 50 };
 }
@@ -136,7 +137,7 @@ impl Stream {
 /// Waits until the pod's curl runs, and returns its samples.
 pub async fn open(probe: &ProbePod, marker: &str) -> Result<Stream, Failure> {
     probe.started().await?;
-    Ok(Stream { lines: probe.follow().await?, marker: marker.to_owned(), gave_up: None })
+    Ok(Stream { lines: probe.follow(PROBE).await?, marker: marker.to_owned(), gave_up: None })
 }
 
 #[cfg(test)]
@@ -149,8 +150,8 @@ mod tests {
         let arguments = arguments(&endpoints, Pace::BRISK, Duration::from_mins(1), "M");
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":1:10.0.0.1:8080"]));
         assert!(arguments.windows(2).any(|pair| pair == ["--connect-to", ":2:[fd00::1]:80"]));
-        assert!(arguments.windows(2).any(|pair| pair == ["--rate", "40/s"]));
-        assert_eq!(arguments.last().map(String::as_str), Some("http://[1-1200].probe.invalid:[1-2]/"));
+        assert!(arguments.windows(2).any(|pair| pair == ["--rate", "10/s"]));
+        assert_eq!(arguments.last().map(String::as_str), Some("http://[1-300].probe.invalid:[1-2]/"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! phases of a switch: every endpoint's last samples must agree (CP-6).
 
 use super::mesh::{DataPlane, MtlsMode};
-use super::probe::Case;
+use super::probe::{Case, EndpointCase};
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify};
 use std::time::Duration;
@@ -32,12 +32,22 @@ impl ExpectedAnswer {
 }
 
 /// How the proxy in front of an endpoint ends the plaintext connections that it refuses, as measured on a real mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusalStyle {
     /// A sidecar resets. A connection that is closed in order was closed behind it: its bytes got in.
     Resets,
     /// A ztunnel resets or closes, so a close shows nothing.
     ResetsOrCloses,
+}
+
+impl RefusalStyle {
+    /// The style of the proxy in front of an endpoint; without a proxy, that of a sidecar.
+    pub fn of(endpoint: &EndpointCase) -> Self {
+        match endpoint.data_plane {
+            DataPlane::Ambient | DataPlane::Pending => Self::ResetsOrCloses,
+            DataPlane::Sidecar | DataPlane::None => Self::Resets,
+        }
+    }
 }
 
 /// An endpoint that shows a change of the policy.
@@ -47,14 +57,10 @@ pub struct WatchedEndpoint {
     pub address: String,
     /// Target port.
     pub port: u16,
-    /// Name of the pod whose sidecar can report what it has loaded; `None` if the proxy is a ztunnel.
+    /// How its proxy refuses.
+    pub style: RefusalStyle,
+    /// Name of the pod whose sidecar can report what it has loaded; `None` for a ztunnel, and for a machine.
     pub sidecar_pod: Option<String>,
-}
-
-impl WatchedEndpoint {
-    const fn refusal_style(&self) -> RefusalStyle {
-        if self.sidecar_pod.is_some() { RefusalStyle::Resets } else { RefusalStyle::ResetsOrCloses }
-    }
 }
 
 /// The endpoints that show a change of the policy: meshed, captured, and with a mode that leads to `expected`. At most
@@ -68,6 +74,7 @@ pub fn endpoints(cases: &[Case], expected: ExpectedAnswer, limit: usize) -> Vec<
         .map(|endpoint| WatchedEndpoint {
             address: endpoint.address.clone(),
             port: endpoint.port,
+            style: RefusalStyle::of(endpoint),
             sidecar_pod: endpoint.pod.clone().filter(|_| endpoint.data_plane == DataPlane::Sidecar),
         })
         .collect();
@@ -152,7 +159,7 @@ pub struct Tracker {
 impl Tracker {
     /// For these endpoints.
     pub fn new<'e>(expected: ExpectedAnswer, endpoints: impl IntoIterator<Item = &'e WatchedEndpoint>) -> Self {
-        let progress = |endpoint: &WatchedEndpoint| EndpointProgress::new(endpoint.refusal_style());
+        let progress = |endpoint: &WatchedEndpoint| EndpointProgress::new(endpoint.style);
         Self { expected, endpoints: endpoints.into_iter().map(progress).collect() }
     }
 
@@ -259,12 +266,22 @@ mod tests {
 
     /// This many endpoints behind sidecars.
     fn sidecars(count: u16) -> Vec<WatchedEndpoint> {
-        let endpoint = |port| WatchedEndpoint { address: "10.0.0.1".into(), port, sidecar_pod: Some("web-0".into()) };
+        let endpoint = |port| WatchedEndpoint {
+            address: "10.0.0.1".into(),
+            port,
+            style: RefusalStyle::Resets,
+            sidecar_pod: Some("web-0".into()),
+        };
         (1..=count).map(endpoint).collect()
     }
 
     fn behind_ztunnel() -> Vec<WatchedEndpoint> {
-        vec![WatchedEndpoint { address: "10.0.0.1".into(), port: 1, sidecar_pod: None }]
+        vec![WatchedEndpoint {
+            address: "10.0.0.1".into(),
+            port: 1,
+            style: RefusalStyle::ResetsOrCloses,
+            sidecar_pod: None,
+        }]
     }
 
     fn feed(tracker: &mut Tracker, rows: &[(usize, Sample, u64)]) {

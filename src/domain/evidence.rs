@@ -25,6 +25,8 @@ pub struct Evidence {
     pub proxy: Option<ProxyReport>,
     /// The policy that asks for STRICT, as `namespace/name`, or `mesh default`; `None` if the mode is not known.
     pub policy: Option<String>,
+    /// Why network evidence is unavailable, if it is.
+    pub no_identity: Option<String>,
     /// Plaintext samples that were refused.
     pub refused: usize,
 }
@@ -90,6 +92,7 @@ pub fn weigh(
         Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), refusal, params.trust_domain),
         Sources::Proxy => Unavailable(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
     };
+    let mut no_identity = None;
     let (identity, proxy) = match (network, proxy(seen, refused, params.sources)) {
         (For(_), Unavailable(..)) if refusal == RefusalKind::Closed => {
             let message = "only the proxy's own word could tell that it was the mesh".to_owned();
@@ -98,13 +101,17 @@ pub fn weigh(
         (For(identity), For(report)) => (Some(identity), Some(report)),
         (For(identity), Unavailable(..)) => (Some(identity), None),
         // A ztunnel closes connections as often as it resets them.
-        (Unavailable(..), Unavailable(..))
+        (Unavailable(_, message), Unavailable(..))
             if params.mesh_client_counts
                 && (refusal == RefusalKind::Reset || case.data_plane == DataPlane::Ambient) =>
         {
+            no_identity = Some(message);
             (None, None)
         }
-        (Unavailable(..), For(report)) => (None, Some(report)),
+        (Unavailable(_, message), For(report)) => {
+            no_identity = Some(message);
+            (None, Some(report))
+        }
         (For(identity), Against(_, message)) => {
             let message = format!("the endpoint shows the mesh's certificate ({}), but {message}", identity.spiffe);
             return Err((Reason::EvidenceDisagrees, message));
@@ -117,7 +124,7 @@ pub fn weigh(
         }
     };
     let policy = deciding_policy(&case.mode);
-    Ok(Evidence { endpoint: socket_address(&case.address, case.port), identity, proxy, policy, refused })
+    Ok(Evidence { endpoint: socket_address(&case.address, case.port), identity, proxy, policy, no_identity, refused })
 }
 
 /// `namespace/name` of the policy that decides the mode; `None` if the mode is not known.

@@ -3,10 +3,12 @@
 
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
 use super::injection::{Enrollment, PodTemplate};
+use super::open_connections::DEFAULT_DRAIN;
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A mutual TLS mode as a policy sets it. `UNSET` is `None` wherever a mode is optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -465,6 +467,8 @@ pub struct MeshSettings {
     pub networks: Vec<String>,
     /// The control planes among which none could be chosen; empty where it is known whose settings these are (CP-1).
     pub undecided: Vec<ControlPlane>,
+    /// `defaultConfig.drainDuration`, if it is set.
+    pub drain: Option<Duration>,
     /// Version of the control plane; `None` if its Service does not have it as a label.
     pub version: Option<String>,
 }
@@ -484,6 +488,7 @@ impl Default for MeshSettings {
             passes_unknown: true,
             networks: Vec::new(),
             undecided: Vec::new(),
+            drain: None,
             version: None,
         }
     }
@@ -524,6 +529,11 @@ impl Snapshot {
     /// The Service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The time after which the sidecar of a pod ends the connections of replaced filter chains (CN-1).
+    pub fn drain_time(&self, pod: &Pod) -> Duration {
+        pod.facts.drain.or(self.mesh.drain).unwrap_or(DEFAULT_DRAIN)
     }
 
     /// The pod of an endpoint.
@@ -637,6 +647,8 @@ pub struct PodFacts {
     pub root_certificates: Option<RootSource>,
     /// The port of a pod with the annotation `prometheus.io/scrape`; 0 if it names no port.
     pub scraped: Option<u16>,
+    /// `drainDuration` of its proxy; `None` if the pod sets none.
+    pub drain: Option<Duration>,
 }
 
 #[cfg(test)]

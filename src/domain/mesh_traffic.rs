@@ -1,28 +1,93 @@
 //! Computes whether calls inside the mesh succeed during a switch, from the samples of a client in the mesh that runs
 //! from before the first write to the end of the proof, for the progress and the report.
+//!
+//! Each target is compared with its own answers from before the first write: a worse answer is a lost call, and a target
+//! whose answers show nothing about its callers is not watched.
 
-use super::mesh_client::{MeshClientAnswer, classify_samples};
+use super::mesh_client::{Grade, MeshCall, MeshClientAnswer};
 use super::sample::Sample;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Consecutive failures before a target can count as lost.
 const STREAK: usize = 3;
 
+/// Calls to each target before the first write, so that a share of failures can be compared.
+const CALLS_BEFORE: usize = 3;
+
+/// Last calls of which a share is compared with the share before the first write.
+const WINDOW: usize = 12;
+
+/// Failures among the last calls, beyond the share before, that one change may cause.
+const TOLERATED: usize = 1;
+
 /// The time without a successful call before a target counts as lost. Clients that have not loaded a change yet
 /// recover sooner.
 pub const LASTING: Duration = Duration::from_secs(5);
+
+/// How a target answered before the first write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Baseline {
+    /// The client reached the application.
+    Watched {
+        /// The grade that at least half of the calls had.
+        grade: Grade,
+        /// Calls with a lower grade, of all.
+        worse: usize,
+        calls: usize,
+    },
+    /// The client's sidecar answered that it could not reach the application: the description.
+    Unreachable(String),
+    /// The answers show nothing about other callers: the description.
+    NotWatched(String),
+}
+
+impl Baseline {
+    /// From the calls before the first write.
+    fn of(calls: &[MeshCall]) -> Self {
+        let mut graded: Vec<(Grade, &MeshCall)> = calls.iter().filter_map(|call| Some((call.grade?, call))).collect();
+        graded.sort_by(|(one, _), (other, _)| other.cmp(one));
+        let Some((grade, median)) = graded.get(graded.len().saturating_sub(1) / 2).copied() else {
+            let message = calls.last().map_or("it was not called", |call| call.answer.message());
+            return Self::NotWatched(message.to_owned());
+        };
+        let is_unreachable = |call: &MeshCall| matches!(call.answer, MeshClientAnswer::Unreachable(_));
+        match grade {
+            Grade::Fine | Grade::ClientError | Grade::NotUnderstood => {
+                let worse = graded.iter().filter(|(other, _)| *other < grade).count();
+                Self::Watched { grade, worse, calls: graded.len() }
+            }
+            // An application that answers with errors may be ejected by the client's sidecar.
+            Grade::ServerError => {
+                let own = graded.iter().find(|(grade, call)| *grade == Grade::ServerError && !is_unreachable(call));
+                match own {
+                    Some((_, call)) => Self::NotWatched(call.answer.message().to_owned()),
+                    None => Self::Unreachable(median.answer.message().to_owned()),
+                }
+            }
+            Grade::Denied | Grade::Nothing => Self::NotWatched(median.answer.message().to_owned()),
+        }
+    }
+}
 
 /// One target of the client.
 #[derive(Debug, Clone)]
 struct MonitoredTarget {
     name: String,
-    /// The last answer before the first write.
-    before: Option<MeshClientAnswer>,
-    /// The last answer.
+    /// The calls before the first write.
+    earlier: Vec<MeshCall>,
+    /// What they show, once the first write is due.
+    before: Option<Baseline>,
+    /// The last answer, and the last one that is as good as before.
     now: Option<MeshClientAnswer>,
+    last_good: Option<MeshClientAnswer>,
+    /// Whether the application itself answered with an error, so that the client's sidecar may eject it.
+    has_own_errors: bool,
     /// Consecutive failures, and when the first of them ended.
     down: usize,
     down_since: Duration,
+    /// The last calls since the first write: whether each failed.
+    window: VecDeque<bool>,
     /// When the last call ended.
     last: Duration,
     /// Calls since the first write.
@@ -33,19 +98,110 @@ struct MonitoredTarget {
 }
 
 impl MonitoredTarget {
-    fn is_watched(&self) -> bool {
-        matches!(self.before, Some(MeshClientAnswer::Reached(_)))
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            earlier: Vec::new(),
+            before: None,
+            now: None,
+            last_good: None,
+            has_own_errors: false,
+            down: 0,
+            down_since: Duration::ZERO,
+            window: VecDeque::new(),
+            last: Duration::ZERO,
+            calls: 0,
+            failed: 0,
+            failure: None,
+        }
     }
 
-    fn is_lost(&self) -> bool {
+    fn record(&mut self, call: MeshCall, at: Duration) {
+        self.last = at;
+        self.now = Some(call.answer.clone());
+        self.has_own_errors |=
+            call.grade == Some(Grade::ServerError) && !matches!(call.answer, MeshClientAnswer::Unreachable(_));
+        let Some(before) = &self.before else {
+            self.earlier.push(call);
+            return;
+        };
+        self.calls += 1;
+        let Baseline::Watched { grade: good, .. } = before else { return };
+        let (Some(grade), false) = (call.grade, call.is_ejected && self.has_own_errors) else { return };
+        let is_failed = grade < *good;
+        if self.window.len() == WINDOW {
+            self.window.pop_front();
+        }
+        self.window.push_back(is_failed);
+        if is_failed {
+            self.failed += 1;
+            self.failure = Some(call.answer.message().to_owned());
+            self.down += 1;
+            if self.down == 1 {
+                self.down_since = at;
+            }
+        } else {
+            self.down = 0;
+            self.last_good = Some(call.answer);
+        }
+    }
+
+    /// Takes the calls so far as the state before the first write.
+    fn start_counting(&mut self) {
+        let before = Baseline::of(&self.earlier);
+        if let Baseline::Watched { grade, .. } = before {
+            let is_good = |call: &&MeshCall| call.grade.is_some_and(|other| other >= grade);
+            self.last_good = self.earlier.iter().rev().find(is_good).map(|call| call.answer.clone());
+        }
+        self.before = (!self.earlier.is_empty()).then_some(before);
+    }
+
+    fn is_watched(&self) -> bool {
+        matches!(self.before, Some(Baseline::Watched { .. }))
+    }
+
+    /// Whether more of the last calls failed than before the first write.
+    fn is_unsteady(&self) -> bool {
+        let Some(Baseline::Watched { worse, calls, .. }) = &self.before else { return false };
+        let usual = (self.window.len() * worse).div_ceil((*calls).max(1));
+        self.window.iter().filter(|failed| **failed).count() > usual + TOLERATED
+    }
+
+    fn is_down_for_good(&self) -> bool {
         self.is_watched() && self.down >= STREAK && self.last >= self.down_since + LASTING
+    }
+
+    fn is_failing(&self) -> bool {
+        self.is_watched() && (self.down > 0 || self.is_unsteady())
+    }
+
+    fn answer(&self) -> Option<MeshClientAnswer> {
+        let now = self.now.clone()?;
+        Some(match &self.before {
+            Some(Baseline::Watched { .. }) if self.down < STREAK && !self.is_unsteady() => {
+                self.last_good.clone().unwrap_or(now)
+            }
+            Some(Baseline::Watched { .. }) => {
+                let failure = self.failure.clone().unwrap_or_else(|| now.message().to_owned());
+                let before = self.last_good.as_ref().map_or("another answer", |answer| answer.message());
+                MeshClientAnswer::Unreachable(format!("{failure}; before the change it got: {before}"))
+            }
+            // What was so before the change is no evidence about the change.
+            Some(Baseline::Unreachable(_) | Baseline::NotWatched(_)) => match now {
+                MeshClientAnswer::Unreachable(message) => {
+                    MeshClientAnswer::Unclear(format!("as before the change: {message}"))
+                }
+                other => other,
+            },
+            None => now,
+        })
     }
 }
 
 /// The present state of the watched targets: those that the client reached before the first write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// The last call to each succeeded.
+    /// The last call to each succeeded, and no more of the last calls failed than before.
     Ok,
     /// Calls to some fail, but not for long enough to count as lost.
     Failing,
@@ -62,12 +218,14 @@ pub struct CallSummary {
     pub calls: usize,
     /// Targets with failed calls: name, number of failures, description of the last one.
     pub failed: Vec<(String, usize, String)>,
-    /// Targets to which calls keep failing.
+    /// Targets to which calls, or a larger share of them than before, keep failing.
     pub lost: Vec<String>,
     /// Targets that the client could not reach before, and reaches now.
     pub repaired: Vec<String>,
     /// Targets that the client could not reach before, and cannot reach now: name and description.
     pub broken: Vec<(String, String)>,
+    /// Targets whose answers before the first write show nothing about other callers: name and description.
+    pub not_watched: Vec<(String, String)>,
 }
 
 impl CallSummary {
@@ -87,41 +245,14 @@ pub struct CallMonitor {
 impl CallMonitor {
     /// A monitor for targets of these names, without calls.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let target = |name| MonitoredTarget {
-            name,
-            before: None,
-            now: None,
-            down: 0,
-            down_since: Duration::ZERO,
-            last: Duration::ZERO,
-            calls: 0,
-            failed: 0,
-            failure: None,
-        };
-        Self { targets: names.into_iter().map(target).collect(), started: false }
+        Self { targets: names.into_iter().map(MonitoredTarget::new).collect(), started: false }
     }
 
     /// Records one call to a target. `at` is the time since the start of the client.
     pub fn record(&mut self, index: usize, sample: &Sample, at: Duration) {
-        let Some(target) = self.targets.get_mut(index) else { return };
-        let answer = classify_samples(std::slice::from_ref(sample));
-        target.last = at;
-        if matches!(answer, MeshClientAnswer::Reached(_)) {
-            target.down = 0;
-        } else {
-            target.down += 1;
-            if target.down == 1 {
-                target.down_since = at;
-            }
+        if let Some(target) = self.targets.get_mut(index) {
+            target.record(MeshCall::of(sample), at);
         }
-        if self.started {
-            target.calls += 1;
-            if let MeshClientAnswer::Unreachable(message) | MeshClientAnswer::Unclear(message) = &answer {
-                target.failed += 1;
-                target.failure = Some(message.clone());
-            }
-        }
-        target.now = Some(answer);
     }
 
     /// Whether any target was called.
@@ -129,19 +260,16 @@ impl CallMonitor {
         self.targets.iter().any(|target| target.now.is_some())
     }
 
-    /// Whether every target was called at least once.
-    pub fn called_all(&self) -> bool {
-        self.targets.iter().all(|target| target.now.is_some())
+    /// Whether every target was called often enough to compare later calls with.
+    pub fn has_baseline(&self) -> bool {
+        self.targets.iter().all(|target| target.earlier.len() >= CALLS_BEFORE)
     }
 
-    /// Takes the last answers as the state before the first write; later calls are counted. Another call of this function
+    /// Takes the calls so far as the state before the first write; later calls are counted. Another call of this function
     /// has no effect.
     pub fn start_counting(&mut self) {
-        if std::mem::replace(&mut self.started, true) {
-            return;
-        }
-        for target in &mut self.targets {
-            target.before.clone_from(&target.now);
+        if !std::mem::replace(&mut self.started, true) {
+            self.targets.iter_mut().for_each(MonitoredTarget::start_counting);
         }
     }
 
@@ -153,19 +281,29 @@ impl CallMonitor {
 
     /// The present state of the watched targets.
     pub fn health(&self) -> Health {
-        if self.targets.iter().any(MonitoredTarget::is_lost) {
+        if self.targets.iter().any(MonitoredTarget::is_down_for_good) {
             Health::Lost
-        } else if self.targets.iter().any(|target| target.is_watched() && target.down > 0) {
+        } else if self.targets.iter().any(MonitoredTarget::is_failing) {
             Health::Failing
         } else {
             Health::Ok
         }
     }
 
-    /// The answer of the target with this name. Fewer than [`STREAK`] failures do not replace an answer from before.
-    pub fn answer(&self, name: &str) -> Option<&MeshClientAnswer> {
-        let target = self.targets.iter().find(|target| target.name == name)?;
-        if target.is_watched() && target.down < STREAK { target.before.as_ref() } else { target.now.as_ref() }
+    /// Whether the last call to each watched target succeeded.
+    pub fn succeeds(&self) -> bool {
+        self.targets.iter().all(|target| !target.is_watched() || target.down == 0)
+    }
+
+    /// The state of the watched targets where the client has called for as long as anybody waits: a larger share of
+    /// failures than before is a loss.
+    pub fn final_health(&self) -> Health {
+        if self.targets.iter().any(MonitoredTarget::is_unsteady) { Health::Lost } else { self.health() }
+    }
+
+    /// The answer of the target with this name. A few failures do not replace an answer that is as good as before.
+    pub fn answer(&self, name: &str) -> Option<MeshClientAnswer> {
+        self.targets.iter().find(|target| target.name == name)?.answer()
     }
 
     /// The result of all calls so far.
@@ -173,23 +311,26 @@ impl CallMonitor {
         let mut summary = CallSummary::default();
         for target in &self.targets {
             match (&target.before, &target.now) {
-                (Some(MeshClientAnswer::Reached(_)), _) => {
+                (Some(Baseline::Watched { .. }), _) => {
                     summary.watched += 1;
                     summary.calls += target.calls;
                     if let Some(message) = &target.failure {
                         summary.failed.push((target.name.clone(), target.failed, message.clone()));
                     }
-                    if target.is_lost() {
+                    if target.is_down_for_good() || target.is_unsteady() {
                         summary.lost.push(target.name.clone());
                     }
                 }
-                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Reached(_))) => {
+                (Some(Baseline::Unreachable(_)), Some(MeshClientAnswer::Reached(_))) => {
                     summary.repaired.push(target.name.clone());
                 }
-                (Some(MeshClientAnswer::Unreachable(_)), Some(MeshClientAnswer::Unreachable(message))) => {
-                    summary.broken.push((target.name.clone(), message.clone()));
+                (Some(Baseline::Unreachable(_)), Some(now)) => {
+                    summary.broken.push((target.name.clone(), now.message().to_owned()));
                 }
-                _ => {}
+                (Some(Baseline::NotWatched(message)), _) => {
+                    summary.not_watched.push((target.name.clone(), message.clone()));
+                }
+                (Some(Baseline::Unreachable(_)) | None, _) => {}
             }
         }
         summary
@@ -211,6 +352,11 @@ mod tests {
 
     fn silent() -> Sample {
         no_answer(52)
+    }
+
+    /// The answer of the client's sidecar that has ejected every endpoint.
+    fn ejected() -> Sample {
+        Sample { body_bytes: 19, ..broken() }
     }
 
     /// One target: the calls before the first write and those after it, half a second apart.
@@ -240,9 +386,21 @@ mod tests {
             ("down for less than it takes to be lost", success(), repeated(&broken(), 9), Failing),
             ("down for good", success(), repeated(&broken(), 11), Lost),
             ("hangs up for good", success(), repeated(&silent(), 11), Lost),
-            ("down and up again", success(), [repeated(&broken(), 9), vec![success()]].concat(), Health::Ok),
+            ("down and just up again", success(), [repeated(&broken(), 9), vec![success()]].concat(), Failing),
+            ("down and up again", success(), [repeated(&broken(), 9), repeated(&success(), 12)].concat(), Health::Ok),
             ("broken all along", broken(), repeated(&broken(), 20), Health::Ok),
             ("a TCP application that never says anything", silent(), repeated(&silent(), 20), Health::Ok),
+            ("400 in the place of 200", success(), repeated(&http(400), 11), Lost),
+            ("400 in the place of 404", http(404), repeated(&http(400), 11), Lost),
+            ("401 in the place of 404", http(404), repeated(&http(401), 20), Health::Ok),
+            ("the application's own 503 in the place of 200", success(), repeated(&http(503), 11), Lost),
+            ("403 in the place of 200", success(), repeated(&from_sidecar(403), 11), Lost),
+            ("200 in the place of 404", http(404), repeated(&success(), 20), Health::Ok),
+            ("denied all along", from_sidecar(403), repeated(&from_sidecar(403), 20), Health::Ok),
+            ("denied, then broken", from_sidecar(403), repeated(&broken(), 20), Health::Ok),
+            ("a rate limit", success(), repeated(&http(429), 20), Health::Ok),
+            ("errors of the application, then ejected", http(500), repeated(&ejected(), 20), Health::Ok),
+            ("ejected without an error of the application", success(), repeated(&ejected(), 11), Lost),
         ];
         for (name, before, then, expected) in rows {
             assert_eq!(run(&[before], &then).health(), expected, "{name}");
@@ -268,7 +426,7 @@ mod tests {
         let mut calls = CallMonitor::new(["a:1".to_owned(), "b:1".to_owned()]);
         calls.record(0, &success(), Duration::ZERO);
         calls.record(7, &success(), Duration::ZERO);
-        assert!(!calls.called_all());
+        assert!(!calls.has_baseline());
         calls.start_counting();
         calls.record(1, &broken(), Duration::from_secs(1));
         assert_eq!((calls.summary().watched, calls.health()), (1, Health::Ok));
@@ -292,5 +450,74 @@ mod tests {
         let mut calls = run(&[success()], &repeated(&broken(), 12));
         calls.start_counting();
         assert_eq!(calls.health(), Health::Lost);
+    }
+
+    /// Every third call fails, or all succeed.
+    fn every_third(count: usize) -> Vec<Sample> {
+        (0..count).map(|index| if index % 3 == 2 { broken() } else { success() }).collect()
+    }
+
+    #[test]
+    fn a_larger_share_of_failures_than_before_is_a_loss() {
+        let steady = repeated(&success(), 4);
+        let rows = [
+            ("11 of 27, and none before", steady.clone(), every_third(27), true),
+            ("as before", every_third(9), every_third(28), false),
+            ("once, while it changed", steady.clone(), [vec![broken()], repeated(&success(), 20)].concat(), false),
+            (
+                "a while, and then none",
+                steady.clone(),
+                [repeated(&broken(), 4), repeated(&success(), 12)].concat(),
+                false,
+            ),
+            ("a while, and not long ago", steady, [repeated(&broken(), 4), repeated(&success(), 2)].concat(), true),
+        ];
+        for (name, before, then, is_lost) in rows {
+            let calls = run(&before, &then);
+            assert_eq!(calls.final_health() == Health::Lost, is_lost, "{name}");
+            assert_eq!(calls.health() == Health::Ok, !is_lost, "{name}");
+            assert_eq!(calls.summary().lost.is_empty(), !is_lost, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_the_last_one_and_never_that_of_a_denied_client() {
+        let named = |calls: &CallMonitor| match calls.answer("web:80").unwrap() {
+            MeshClientAnswer::Reached(message) => format!("reached: {message}"),
+            MeshClientAnswer::Unreachable(message) => format!("unreachable: {message}"),
+            MeshClientAnswer::Unclear(message) => format!("unclear: {message}"),
+        };
+        let rows = [
+            (success(), vec![http(201)], "reached: HTTP 201"),
+            (success(), vec![http(201), broken()], "reached: HTTP 201"),
+            (success(), repeated(&http(400), 4), "unreachable: HTTP 400; before the change it got: HTTP 200"),
+            (from_sidecar(403), vec![from_sidecar(403)], "unclear: an authorization policy denies it (HTTP 403)"),
+            (http(500), vec![http(500)], "reached: HTTP 500"),
+            (
+                http(500),
+                vec![broken()],
+                "unclear: as before the change: its sidecar answers HTTP 503: the application is not reached",
+            ),
+        ];
+        for (before, then, expected) in rows {
+            assert_eq!(named(&run(&[before], &then)), expected);
+        }
+    }
+
+    #[test]
+    fn targets_that_are_not_watched_are_named_with_the_reason() {
+        let rows = [
+            (from_sidecar(403), "authorization policy"),
+            (silent(), "no byte came back"),
+            (http(500), "HTTP 500"),
+            (http(429), "rate limit"),
+        ];
+        for (sample, reason) in rows {
+            let summary = run(&repeated(&sample, 3), &repeated(&sample, 3)).summary();
+            assert_eq!((summary.watched, summary.calls, summary.failures()), (0, 0, 0));
+            assert!(summary.not_watched[0].1.contains(reason), "{:?}", summary.not_watched);
+        }
+        let ejected = run(&[http(500), ejected(), ejected()], &repeated(&ejected(), 9)).summary();
+        assert_eq!((ejected.not_watched.len(), ejected.broken.len()), (1, 0));
     }
 }

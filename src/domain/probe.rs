@@ -8,6 +8,7 @@ use super::mesh::{
     DataPlane, Endpoint, EndpointTarget, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use super::mesh_client::MeshClientAnswer;
+use super::port_protocol::PortProtocol;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
 use std::collections::HashSet;
@@ -132,6 +133,8 @@ pub struct Case {
     pub port: u16,
     /// May be empty.
     pub port_name: String,
+    /// What the port is declared to speak.
+    pub protocol: PortProtocol,
     /// The path of the HTTP request.
     pub path: String,
     /// Whether the target has a path; then the start of the answer's body is reported.
@@ -324,6 +327,7 @@ fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option
         namespace: snapshot.namespace.clone(),
         port: port.port,
         port_name: port.name.clone(),
+        protocol: PortProtocol::of(port),
         path: path.unwrap_or("/").to_owned(),
         explicit_path: path.is_some(),
         host: service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain),

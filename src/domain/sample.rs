@@ -15,6 +15,8 @@ pub struct Sample {
     pub http_status: Option<u16>,
     /// Bytes of the answer, headers and body.
     pub bytes: u64,
+    /// Bytes of the body.
+    pub body_bytes: u64,
     /// Whether the TCP connection was established.
     pub connected: bool,
     /// Whether the answer carries the marks of the sidecar itself rather than of the application behind it.
@@ -45,6 +47,8 @@ pub enum AcceptedBy {
     DeniedByAuthorization,
     /// The sidecar accepted the plaintext; the application behind it is down.
     ApplicationDown(u16),
+    /// The sidecar accepted the plaintext and answered itself on a port that is not declared to speak HTTP.
+    SidecarAnswered(u16),
     /// The plaintext reached an application that speaks TLS itself.
     ApplicationSpeaksTls,
 }
@@ -57,6 +61,9 @@ impl fmt::Display for AcceptedBy {
             Self::DeniedByAuthorization => f.write_str("HTTP 403: plaintext got in, denied by authorization"),
             Self::ApplicationDown(status) => {
                 write!(f, "HTTP {status}: the sidecar let it in, the application is down")
+            }
+            Self::SidecarAnswered(status) => {
+                write!(f, "HTTP {status}: the sidecar let it in, the application does not speak HTTP or does not run")
             }
             Self::ApplicationSpeaksTls => f.write_str("HTTP 400: the application speaks TLS itself"),
         }

@@ -11,6 +11,7 @@ use super::mesh::{
 use super::namespace_context::NamespaceContext;
 use super::object::ObjectJson;
 use super::plan::{Direction, SwitchRequest};
+use super::port_protocol::PortProtocol;
 use super::probe::{Case, EndpointCase, Hello};
 use super::sample::Sample;
 use std::collections::BTreeMap;
@@ -131,6 +132,7 @@ pub(crate) fn case(endpoints: Vec<EndpointCase>) -> Case {
         namespace: "demo".into(),
         port: 8080,
         port_name: "http".into(),
+        protocol: PortProtocol::Http,
         path: "/".into(),
         explicit_path: false,
         host: "boards.demo.svc.cluster.local".into(),

@@ -6,6 +6,7 @@
 
 use super::evidence::{Evidence, JudgeParams, RefusalKind, Sources, weigh};
 use super::mesh_client::MeshClientAnswer;
+use super::port_protocol::PortProtocol;
 use super::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation};
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
@@ -135,11 +136,17 @@ pub fn judge(case: &Case, seen: &Observation, params: JudgeParams<'_>) -> Judgem
         (verdict, _) => verdict,
     };
     let mut judgement = Judgement { verdict, endpoints };
-    if speaks_tls(seen) {
-        for verdict in judgement.endpoints.iter_mut().chain([&mut judgement.verdict]) {
-            if *verdict == Verdict::Accepted(AcceptedBy::Http(400)) {
-                *verdict = Verdict::Accepted(AcceptedBy::ApplicationSpeaksTls);
-            }
+    let speaks_tls = speaks_tls(seen);
+    for verdict in judgement.endpoints.iter_mut().chain([&mut judgement.verdict]) {
+        if let Verdict::Accepted(accepted_by) = verdict {
+            *accepted_by = match *accepted_by {
+                AcceptedBy::Http(400) if speaks_tls => AcceptedBy::ApplicationSpeaksTls,
+                // A sidecar answers so for an application that speaks another protocol.
+                AcceptedBy::ApplicationDown(status) if case.protocol != PortProtocol::Http => {
+                    AcceptedBy::SidecarAnswered(status)
+                }
+                other => other,
+            };
         }
     }
     judgement

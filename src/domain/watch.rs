@@ -1,6 +1,7 @@
 //! Computes what each target answers to plaintext and when its answer changes, from a stream of samples, for
 //! `probe --watch`.
 
+use super::enforcement::RefusalStyle;
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 use std::fmt;
@@ -59,8 +60,9 @@ pub struct AnswerChange {
     pub at: Duration,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct EndpointStreak {
+    style: RefusalStyle,
     last: Option<SampleOutcome>,
     streak: usize,
     /// When the present streak started.
@@ -76,16 +78,17 @@ pub struct TargetWatch {
 }
 
 impl TargetWatch {
-    /// A watch for these targets, each with the indices of its endpoints.
-    pub fn new(targets: Vec<Vec<usize>>) -> Self {
-        let endpoints = targets.iter().flatten().max().map_or(0, |last| last + 1);
-        Self { endpoints: vec![EndpointStreak::default(); endpoints], shown: vec![None; targets.len()], targets }
+    /// A watch for these targets, each with the indices of its endpoints. An endpoint has the refusal style of its proxy.
+    pub fn new(targets: Vec<Vec<usize>>, styles: &[RefusalStyle]) -> Self {
+        let endpoint =
+            |style: &RefusalStyle| EndpointStreak { style: *style, last: None, streak: 0, since: Duration::ZERO };
+        Self { endpoints: styles.iter().map(endpoint).collect(), shown: vec![None; targets.len()], targets }
     }
 
     /// Records one sample of an endpoint and returns the changes that result. `at` is the time since the start.
     pub fn record(&mut self, endpoint: usize, sample: &Sample, at: Duration) -> Vec<AnswerChange> {
         let Some(seen) = self.endpoints.get_mut(endpoint) else { return Vec::new() };
-        let now = merge_refusals(classify(sample));
+        let now = merge_refusals(classify(sample), seen.style);
         if seen.last.is_some_and(|last| std::mem::discriminant(&last) == std::mem::discriminant(&now)) {
             seen.streak += 1;
         } else {
@@ -140,15 +143,20 @@ impl TargetWatch {
     }
 }
 
-/// A reset and a close count as the same answer, because both mean that nothing was accepted.
-fn merge_refusals(outcome: SampleOutcome) -> SampleOutcome {
-    if outcome == SampleOutcome::Closed { SampleOutcome::Reset } else { outcome }
+/// At a ztunnel a reset and a close count as the same answer. Behind a sidecar a close shows nothing about mutual TLS.
+fn merge_refusals(outcome: SampleOutcome, style: RefusalStyle) -> SampleOutcome {
+    match (outcome, style) {
+        (SampleOutcome::Closed, RefusalStyle::Resets) => SampleOutcome::Unrelated(Reason::ClosedNotReset),
+        (SampleOutcome::Closed, RefusalStyle::ResetsOrCloses) => SampleOutcome::Reset,
+        (other, _) => other,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::testing::{http, no_answer};
+    use RefusalStyle::{Resets, ResetsOrCloses};
 
     fn answer() -> Sample {
         http(200)
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_at_once_and_a_refusal_after_three() {
-        let mut watch = TargetWatch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]], &[ResetsOrCloses]);
         let lines = feed(
             &mut watch,
             &[
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_open_endpoint_keeps_a_target_open() {
-        let mut watch = TargetWatch::new(vec![vec![0, 1]]);
+        let mut watch = TargetWatch::new(vec![vec![0, 1]], &[Resets; 2]);
         let mut rows = vec![(1, answer(), 0)];
         rows.extend((1..6).map(|at| (0, no_answer(56), at)));
         assert_eq!(feed(&mut watch, &rows), ["0 answered 0"]);
@@ -193,13 +201,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_two_targets_share_changes_both() {
-        let mut watch = TargetWatch::new(vec![vec![0], vec![0, 1]]);
+        let mut watch = TargetWatch::new(vec![vec![0], vec![0, 1]], &[Resets; 2]);
         assert_eq!(feed(&mut watch, &[(0, answer(), 5)]), ["0 answered 5", "1 answered 5"]);
     }
 
     #[test]
     fn a_dead_port_is_silent_and_neither_answered_nor_refused() {
-        let mut watch = TargetWatch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]], &[Resets]);
         let dead = Sample { exit: 7, ..Sample::default() };
         let lines = feed(&mut watch, &[(0, dead.clone(), 0), (0, dead.clone(), 1), (0, dead, 2)]);
         assert_eq!(lines, ["0 silent 0"]);
@@ -208,9 +216,18 @@ mod tests {
 
     #[test]
     fn a_change_has_the_duration_of_the_previous_answer() {
-        let mut watch = TargetWatch::new(vec![vec![0]]);
+        let mut watch = TargetWatch::new(vec![vec![0]], &[Resets]);
         let _ = feed(&mut watch, &[(0, no_answer(56), 0), (0, no_answer(56), 1), (0, no_answer(56), 2)]);
         let changes = watch.record(0, &answer(), Duration::from_millis(1500));
         assert_eq!(changes[0].before, Some((WatchedAnswer::Refused, Duration::from_millis(1500))));
+    }
+
+    #[test]
+    fn a_close_is_a_refusal_only_at_a_ztunnel() {
+        for (style, expected) in [(Resets, "0 silent 0"), (ResetsOrCloses, "0 refused 0")] {
+            let mut watch = TargetWatch::new(vec![vec![0]], &[style]);
+            let closed: Vec<_> = (0..3).map(|at| (0, no_answer(52), at)).collect();
+            assert_eq!(feed(&mut watch, &closed), [expected]);
+        }
     }
 }

@@ -73,6 +73,16 @@ fn transport(cluster: &Value) -> client_config::ClusterTransport {
     }
 }
 
+/// Path of a sidecar's admin interface for the list of its endpoints with their connections.
+pub const CLUSTERS: &str = "/clusters";
+
+/// Open connections from the sidecar to its application's `port` (a target port), from the list of its endpoints.
+pub fn open_connections(clusters: &str, port: u16) -> u64 {
+    let of_port = format!("inbound|{port}|");
+    let counts = clusters.lines().filter(|line| line.starts_with(&of_port));
+    counts.filter_map(|line| line.rsplit_once("::cx_active::")?.1.trim().parse::<u64>().ok()).sum()
+}
+
 /// Path of a sidecar's admin interface for the number of former listeners that still serve open connections.
 pub const DRAINING: &str = "/stats?filter=listener_manager.total_.*_draining";
 
@@ -178,6 +188,15 @@ mod tests {
         assert_eq!(inspect_chains(&strict, 8080), ProxyReport::Enforces { chains: 1 });
         let permissive = filter_chains(&dump(&json!([mutual(8080), plain]))).unwrap();
         assert_eq!(inspect_chains(&permissive, 8080), ProxyReport::LetsPlaintextIn);
+    }
+
+    #[test]
+    fn open_connections_are_counted_by_port() {
+        let clusters = "inbound|8080||::10.0.0.1:8080::cx_active::4\ninbound|8080||::10.0.0.1:8080::cx_total::9\n\
+                        inbound|8080||::127.0.0.1:8080::cx_active::1\ninbound|80||::10.0.0.1:80::cx_active::7\n\
+                        outbound|8080||web.shop.svc.cluster.local::10.0.0.2:8080::cx_active::3\n";
+        assert_eq!((open_connections(clusters, 8080), open_connections(clusters, 80)), (5, 7));
+        assert_eq!(open_connections("", 8080), 0);
     }
 
     #[test]

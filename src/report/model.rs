@@ -488,9 +488,13 @@ fn answer(context: &ReportContext, verdict: &Verdict) -> VerdictReport {
             let endpoints = count(evidence.len(), "endpoint");
             let last_resort = evidence.iter().any(|evidence| evidence.identity.is_none() && evidence.proxy.is_none());
             let message = if last_resort {
+                let mut reasons: Vec<&str> =
+                    evidence.iter().filter_map(|evidence| evidence.no_identity.as_deref()).collect();
+                reasons.dedup();
                 format!(
                     "every plaintext connection was refused ({refused} of {refused}) at {endpoints}, and a client in \
-                     the mesh gets through; no other evidence can be had"
+                     the mesh gets through; no other evidence can be had: {}",
+                    reasons.join("; ")
                 )
             } else {
                 format!("every plaintext connection was reset ({refused} of {refused}) by the mesh at {endpoints}")

@@ -1,9 +1,12 @@
 //! Renders the plan and the results of a switch in the format of kubectl.
 
 use super::{RenderError, yaml};
+use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
 use crate::sanitize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// One line of the plan: the object, the result in kubectl's terms, and what changes. `name` is as kubectl prints it.
 pub fn line(name: &str, change: &Change) -> String {
@@ -98,15 +101,75 @@ pub fn without_managed_fields(object: &Value) -> Value {
     object
 }
 
+/// When the connections end that are open while the policy changes; `None` where the change concerns none.
+pub fn open_connections(connections: &OpenConnections) -> Option<String> {
+    let times: Vec<String> = match connections.drained.iter().collect::<Vec<_>>().as_slice() {
+        [(time, _)] => vec![seconds(**time)],
+        many => many.iter().map(|(time, services)| format!("{} at {}", seconds(**time), names(services))).collect(),
+    };
+    match (times.is_empty(), connections.kept_by_ztunnel) {
+        (true, false) => None,
+        (true, true) => Some("open connections through a ztunnel stay open".to_owned()),
+        (false, kept) => {
+            let kept = if kept { "; those through a ztunnel stay open" } else { "" };
+            Some(format!(
+                "every open connection to these ports, those in mutual TLS too, ends within its pod's drain time ({}){kept}",
+                times.join(", ")
+            ))
+        }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+/// The first names, and how many more there are.
+fn names(services: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = services.iter().take(SHOWN).map(String::as_str).collect();
+    match services.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", shown.join(", ")),
+        Some(0) | None => shown.join(", "),
+    }
+}
+
 /// The last line of a run whose proof shows what was requested. `verdict` is `rejected` or `accepted`.
-pub fn closing(verdict: &str, targets: usize) -> String {
+pub fn closing(verdict: &str, targets: usize, connections: &OpenConnections) -> String {
     let targets = super::plural::count(targets, "target");
-    if verdict == "rejected" {
-        format!(
-            "proven: plaintext is rejected at {targets}. This speaks of new connections: plaintext connections opened \
-             before live on for up to 45 s at a sidecar, and without end at a ztunnel"
-        )
-    } else {
-        format!("proven: plaintext is accepted at {targets}")
+    let verdict = if verdict == "rejected" { "rejected" } else { "accepted" };
+    let connections = open_connections(connections).map_or_else(String::new, |text| format!("; {text}"));
+    format!("proven: plaintext is {verdict} at {targets}{connections}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_connections_have_the_times_of_their_pods() {
+        let services = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let connections = |drained: &[(u64, &[&str])], kept_by_ztunnel| OpenConnections {
+            drained: drained.iter().map(|(time, names)| (Duration::from_secs(*time), services(names))).collect(),
+            kept_by_ztunnel,
+            ..OpenConnections::default()
+        };
+        let rows = [
+            (connections(&[], false), None),
+            (connections(&[], true), Some("open connections through a ztunnel stay open")),
+            (connections(&[(45, &["web"])], false), Some("ends within its pod's drain time (45 s)")),
+            (
+                connections(&[(45, &["a", "b", "c", "d", "e"]), (150, &["archive"])], true),
+                Some("drain time (45 s at a, b, c and 2 more, 150 s at archive); those through a ztunnel stay open"),
+            ),
+        ];
+        for (connections, expected) in rows {
+            let text = open_connections(&connections);
+            match expected {
+                Some(end) => assert!(text.as_ref().is_some_and(|text| text.ends_with(end)), "{text:?}"),
+                None => assert_eq!(text, None),
+            }
+        }
+        assert_eq!(closing("accepted", 1, &connections(&[], false)), "proven: plaintext is accepted at 1 target");
     }
 }

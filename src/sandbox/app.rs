@@ -89,6 +89,8 @@ pub(super) enum App {
     Rude,
     /// Reads a byte, then resets.
     Resetting,
+    /// Reads what comes first, then closes, as a database does to a request that it does not understand.
+    Closing,
     /// Requires mutual TLS itself, with a certificate of another certificate authority.
     OwnTls(Arc<ServerConfig>),
     /// Nothing listens behind the sidecar.
@@ -117,6 +119,11 @@ impl App {
             Self::Resetting => {
                 let _ = stream.read(&mut [0; 1024]).await;
                 stream.reset();
+            }
+            Self::Closing => {
+                let _ = stream.read(&mut [0; 1024]).await;
+                // The client may have closed the connection.
+                let _ = stream.shutdown().await;
             }
             Self::OwnTls(config) => own_tls(stream, config).await,
         }

@@ -112,7 +112,7 @@ struct Transfer {
 impl Transfer {
     fn arguments(self, directory: &Directory<'_>) -> Result<Vec<String>, NotRun> {
         let mut arguments = self.flags;
-        arguments.extend(["--noproxy", "*", "--proto", "=http,https"].map(str::to_owned));
+        arguments.extend(["--noproxy", "*", "--proto", "=http,https,gopher"].map(str::to_owned));
         let mut entries: Vec<String> = Vec::new();
         for entry in &self.connect_to {
             entries.push(directory.connect_to(entry)?);
@@ -176,8 +176,8 @@ fn authority(url: &str) -> &str {
 
 fn host(url: &str) -> Result<&str, NotRun> {
     let lower = url.to_ascii_lowercase();
-    if !lower.starts_with("http://") && !lower.starts_with("https://") {
-        return not_run(format!("`{url}` is not an http:// or https:// URL"));
+    if !["http://", "https://", "gopher://"].iter().any(|scheme| lower.starts_with(scheme)) {
+        return not_run(format!("`{url}` is not an http://, https:// or gopher:// URL"));
     }
     let authority = authority(url);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -223,7 +223,8 @@ fn take<'a>(
     match argument {
         "-o" | "--output" => {
             let path = match value()? {
-                "/dev/null" => "/dev/null".to_owned(),
+                // The second cannot be opened, so that curl ends at the first byte.
+                path @ ("/dev/null" | "/dev/null/none") => path.to_owned(),
                 "/dev/termination-log" => message.to_string_lossy().into_owned(),
                 other => {
                     return not_run(format!("`{argument} {other}`: output goes to /dev/null or /dev/termination-log"));
@@ -292,6 +293,7 @@ mod tests {
             ("http://[1-1200].probe.invalid:[1-2]/", "[1-1200].probe.invalid"),
             ("http://boards@example.org:80/", "example.org"),
             ("HTTP://10.244.0.6:8080", "10.244.0.6"),
+            ("gopher://[1-9]@boards-mongodb:27017/_line", "boards-mongodb"),
         ] {
             assert_eq!(host(url), Ok(expected), "{url}");
         }

@@ -31,6 +31,8 @@ pub enum Lookalike {
     DeadTcp,
     /// `resetting:9000`: the application resets every connection, as a STRICT sidecar does.
     Resetting,
+    /// `closing:5432`: the application closes every connection without a byte, as a database does.
+    Closing,
     /// `forged:9443`: the application requires mutual TLS and shows its pod's SPIFFE name, signed by another authority.
     Forged,
     /// `half-meshed:8080`: six endpoints, one of them without a sidecar.
@@ -54,6 +56,7 @@ enum Program {
     Silent,
     Rude,
     Resetting,
+    Closing,
     Forged,
     Dead,
 }
@@ -90,6 +93,7 @@ impl Lookalike {
             Self::DeadHttp => spec("dead-http", 8080, "http", Program::Dead),
             Self::DeadTcp => spec("dead-tcp", 9000, "tcp", Program::Dead),
             Self::Resetting => spec("resetting", 9000, "tcp", Program::Resetting),
+            Self::Closing => spec("closing", 5432, "tcp-postgres", Program::Closing),
             Self::Forged => spec("forged", 9443, "tcp", Program::Forged),
             Self::HalfMeshed => Spec { pods: (5, 1), ..spec("half-meshed", 8080, "http", Program::Web) },
             Self::Excluded => Spec { excluded: true, ..spec("excluded", 8080, "http", Program::Web) },
@@ -220,6 +224,7 @@ impl Installer<'_> {
             Program::Silent => App::Silent,
             Program::Rude => App::Rude,
             Program::Resetting => App::Resetting,
+            Program::Closing => App::Closing,
             Program::Forged => App::OwnTls(self.foreign.server(&spiffe)?),
             Program::Dead => App::Dead,
         };

@@ -103,8 +103,9 @@ fn the_whole_demo() {
       destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    proven: plaintext is rejected at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
@@ -115,8 +116,9 @@ fn the_whole_demo() {
       destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
       destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
       destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is accepted at 5 targets
+    proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 5 targets
     peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
     rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo

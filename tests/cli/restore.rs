@@ -138,8 +138,9 @@ fn restore_brings_back_the_former_objects_exactly() {
       destinationrule.networking.istio.io/context-scraper deleted (it was not there)
       destinationrule.networking.istio.io/ours restored (as it was)
       destinationrule.networking.istio.io/userprofile deleted (it was not there)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is accepted at 5 targets
+    proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 5 targets
     everything is as it was before
     ");
@@ -243,6 +244,7 @@ fn objects_changed_since_are_left_and_named() {
       destinationrule.networking.istio.io/boards-mongodb deleted (it was not there)
       destinationrule.networking.istio.io/context-scraper deleted (it was not there)
       destinationrule.networking.istio.io/userprofile deleted (it was not there)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     warning: not everything could be put back (see above); the journals are kept until the next enable-mtls, or until: kubectl delete configmap -l app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component=journal -n microservices-demo
     ");
     assert_eq!(stage.names(RULE), ["app-ui", "ours"]);

@@ -562,3 +562,32 @@ fn a_journal_whose_label_and_run_differ_is_named() {
     let message = "the journal of run bcdfg cannot be read: its label names run bcdfg, its head names run hjklm";
     assert!(run.stderr.contains(message), "{run}");
 }
+
+#[test]
+fn a_probe_whose_log_is_lost_is_made_once_more() {
+    let stage = Stage::new(State::Strict, &[]);
+    let first = std::sync::Mutex::new(None);
+    let url = serve(&stage, move |_, path, _| {
+        let Some((pod, _)) = path.split_once("/log") else { return Fate::Answered };
+        let is_first = first.lock().unwrap().get_or_insert_with(|| pod.to_owned()) == pod;
+        if is_first { Fate::Faked("") } else { Fate::Answered }
+    });
+    let probed = run(&stage, &url, "probe boards --expect rejected");
+    assert_eq!(probed.code, Some(0), "{probed}");
+    assert_eq!(stage.probe_pods(), [""; 0]);
+}
+
+#[test]
+fn a_curl_that_writes_no_record_is_reported_with_its_own_words() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let curl = directory.path().join("curl");
+    std::fs::write(&curl, "#!/bin/sh\necho 'curl: (2) no memory' >&2\nexit 2\n").unwrap();
+    std::fs::set_permissions(&curl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = command();
+    command.args(["probe", "--sandbox", "boards"]).env("PATH", directory.path());
+    let run = crate::helpers::finish(command);
+    assert_eq!(run.code, Some(3), "{run}");
+    let message = "curl exited with code 2 without a record in its log, whose last line is: curl: (2) no memory";
+    assert!(run.stdout.contains("lost-output") && run.stdout.contains(message), "{run}");
+}

@@ -1,6 +1,6 @@
 use crate::helpers::{Stage, assert_objects, assert_verdicts, run, shows};
 use secure_traffic::istio::yaml;
-use secure_traffic::sandbox::State;
+use secure_traffic::sandbox::{Lookalike, State};
 
 #[test]
 fn without_a_terminal_and_without_yes_nothing_is_written() {
@@ -17,6 +17,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
       destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     error: 6 objects would change, and there is no terminal to ask on
     hint: pass --yes to apply the changes, or --dry-run=server to see what would happen
     "#);
@@ -53,8 +54,9 @@ fn enable_twice_and_disable() {
       destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is rejected at 5 targets. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    proven: plaintext is rejected at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 5 targets
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
@@ -89,8 +91,9 @@ fn enable_twice_and_disable() {
       destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
       destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
       destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is accepted at 5 targets
+    proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 5 targets
     peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
     rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo
@@ -122,8 +125,9 @@ fn one_service_of_many() {
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 1 endpoint
-    proven: plaintext is rejected at 1 target. This speaks of new connections: plaintext connections opened before live on for up to 45 s at a sidecar, and without end at a ztunnel
+    proven: plaintext is rejected at 1 target; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     calls in the mesh: [all] got through while it changed, at 1 target
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
@@ -368,7 +372,7 @@ fn objects_on_stdout_and_the_proof_on_stderr() {
     assert_eq!(run.code, Some(0), "{run}");
     assert_eq!(run.json()["kind"], "List");
     assert!(run.stderr.contains("\u{1b}[") && !run.stderr.contains("\\u{1b}"), "coloured, and not escaped: {run}");
-    assert!(run.stderr.contains("proven: plaintext is rejected at 1 target."), "{run}");
+    assert!(run.stderr.contains("proven: plaintext is rejected at 1 target;"), "{run}");
 }
 
 #[test]
@@ -447,4 +451,25 @@ fn another_program_shows_the_difference() {
         assert_eq!(run.code, Some(2), "{run}");
         assert!(run.stderr.contains("KUBECTL_EXTERNAL_DIFF"), "{run}");
     }
+}
+
+#[test]
+fn a_database_that_closes_silently_is_switched_both_ways_without_a_wait() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Closing]);
+    let before = stage.run("probe closing");
+    assert!(before.code == Some(3) && before.stdout.contains("closed-not-reset"), "{before}");
+    assert!(!before.stdout.contains("the mesh does not reset"), "{before}");
+    let started = std::time::Instant::now();
+    let enabled = stage.run("enable-mtls --yes closing");
+    assert_eq!(enabled.code, Some(0), "{enabled}");
+    assert!(enabled.stderr.contains("in force after"), "the change is from closed to reset: {enabled}");
+    assert!(enabled.stderr.contains("calls in the mesh are not watched at closing:5432"), "{enabled}");
+    let disabled = stage.run("disable-mtls --yes closing");
+    assert_eq!(disabled.code, Some(0), "{disabled}");
+    assert!(disabled.stderr.contains("in force after") && disabled.stdout.contains("closed-not-reset"), "{disabled}");
+    assert!(disabled.stderr.contains("a STRICT sidecar would reset: closing:5432"), "{disabled}");
+    assert_eq!(stage.run("enable-mtls --yes closing").code, Some(0));
+    let restored = stage.run("disable-mtls --yes --restore");
+    assert_eq!(restored.code, Some(0), "{restored}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(50), "{:?}", started.elapsed());
 }

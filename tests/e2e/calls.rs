@@ -84,3 +84,48 @@ async fn old_connections_are_waited_for_until_the_sidecar_has_none() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_silently_is_switched_both_ways_in_seconds() {
+    with_namespace(async |stage| {
+        service(stage, "db", "db", ("tcp-postgres", 5432, 5432)).await;
+        Workload::new("db", &["-close", ":5432"]).start(stage).await;
+        stage.ready().await;
+        let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
+        run.shows("in force after").shows("not watched at db:5432");
+        let run = stage.tool.run(&["disable-mtls", "--yes", "--restore"]).await.expect_code(0);
+        run.shows("in force after");
+        assert!(run.took < Duration::from_secs(40), "{:?}", run.took);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_denied_everywhere_watches_nothing() {
+    with_namespace(async |stage| {
+        set_up(stage).await;
+        stage
+            .create(&json!({
+                "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                "metadata": {"name": "allow-nothing"}, "spec": {},
+            }))
+            .await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let run = stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
+        run.shows("not watched at web:8080 (an authorization policy denies it (HTTP 403))");
+        assert!(!run.stderr.contains("got through while it changed"), "{run:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_an_undeclared_port_is_not_called_with_http() {
+    with_namespace(async |stage| {
+        service(stage, "cache", "cache", ("", 6379, 6379)).await;
+        Workload::new("cache", &["-echo", ":6379"]).start(stage).await;
+        stage.ready().await;
+        let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
+        run.shows("got through while it changed, at 1 target");
+    })
+    .await;
+}

@@ -6,10 +6,11 @@ use secure_traffic::sandbox::{Lookalike, Sandbox, State};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const ALL: [Lookalike; 6] = [
+const ALL: [Lookalike; 7] = [
     Lookalike::DeadHttp,
     Lookalike::DeadTcp,
     Lookalike::Resetting,
+    Lookalike::Closing,
     Lookalike::Forged,
     Lookalike::Excluded,
     Lookalike::HalfMeshed,
@@ -27,6 +28,7 @@ async fn lookalikes_under_permissive() {
         ("dead-http", "http://dead-http:8080/", 0, "503"),
         ("dead-tcp", "http://dead-tcp:9000/", 56, "000"),
         ("resetting", "http://resetting:9000/", 56, "000"),
+        ("closing", "http://closing:5432/", 52, "000"),
         ("forged", "http://forged:9443/", 52, "000"),
         ("excluded", "http://excluded:8080/", 0, "200"),
     ] {

@@ -6,11 +6,14 @@ use crate::domain::control_plane::{self, ControlPlane};
 use crate::domain::mesh::{
     Capture, DEFAULT_REVISION, DataPlane, OutboundCapture, Pod, PodFacts, RootSource, SIDECAR_PORTS,
 };
+use crate::domain::open_connections::{DEFAULT_DRAIN, parse_duration};
 use crate::istio::capture::{self, Redirection};
+use crate::istio::yaml;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The fields of a pod that are read.
 #[derive(Debug, Deserialize)]
@@ -225,7 +228,25 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
         control_plane: proxy.and_then(|proxy| control_plane(proxy, metadata)),
         root_certificates: proxy.and_then(|_| root_certificates(spec)),
         scraped: scraped.then(|| annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(0)),
+        drain: proxy.and_then(|proxy| drain(proxy, annotation("proxy.istio.io/config").as_deref())),
     }
+}
+
+/// The proxy's `drainDuration`. Injection merges the annotation and the mesh's settings into `PROXY_CONFIG` and leaves
+/// Istio's default out; older versions pass it as an argument.
+fn drain(proxy: &ContainerShape, annotation: Option<&str>) -> Option<Duration> {
+    let duration = |config: &serde_json::Value| config["drainDuration"].as_str().and_then(parse_duration);
+    let injected = proxy.env.iter().flatten().find(|variable| variable.name == "PROXY_CONFIG");
+    let injected = injected.and_then(|variable| serde_json::from_str(variable.value.as_deref()?).ok());
+    if let Some(injected) = injected {
+        return Some(duration(&injected).unwrap_or(DEFAULT_DRAIN));
+    }
+    let arguments = proxy.args.as_deref().unwrap_or_default();
+    let argument = arguments.windows(2).find(|pair| pair[0] == "--drainDuration").map(|pair| pair[1].as_str());
+    argument.and_then(parse_duration).or_else(|| {
+        let config = yaml::read_all(annotation?).ok()?.into_iter().next()?;
+        duration(&config)
+    })
 }
 
 /// The workload of a pod as `kind/name`, a `Deployment` instead of its `ReplicaSet`; empty without a controller.
@@ -474,5 +495,24 @@ mod tests {
             json!({"metadata": {}, "status": {"podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}, {"ip": "fd00::9"}]}}),
         );
         assert_eq!(found.addresses, ["10.0.0.9", "fd00::9"]);
+    }
+
+    #[test]
+    fn a_pod_has_the_drain_time_that_was_injected() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let config = |text: &str| json!([{"name": "PROXY_CONFIG", "value": text}]);
+        let annotation = json!({"proxy.istio.io/config": "{drainDuration: 150s}"});
+        for (env, args, annotations, expected) in [
+            (config("{}\n"), json!([]), json!({}), seconds(45)),
+            (config("{\"drainDuration\": \"150s\"}"), json!([]), json!({}), seconds(150)),
+            (config("{}"), json!([]), annotation.clone(), seconds(45)),
+            (json!([]), json!(["proxy", "sidecar", "--drainDuration", "10s"]), json!({}), seconds(10)),
+            (json!([]), json!(["proxy", "sidecar"]), annotation, seconds(150)),
+            (json!([]), json!(["proxy", "sidecar"]), json!({}), None),
+        ] {
+            let proxy = json!({"name": "istio-proxy", "args": args, "env": env});
+            let found = pod(json!({"metadata": {"annotations": annotations}, "spec": {"containers": [proxy]}}));
+            assert_eq!(found.facts.drain, expected);
+        }
     }
 }

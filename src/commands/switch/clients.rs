@@ -20,8 +20,8 @@ const QUERIED: usize = 8;
 /// The least additional time for the sidecars that are not queried; they get as long as the slowest of the others took.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// Istio's default `drainDuration`.
-const DRAIN: Duration = Duration::from_secs(45);
+/// Time after the drain time in which a sidecar ends the last connections and reports it.
+const DRAIN_MARGIN: Duration = Duration::from_secs(10);
 
 /// Whether the next phase may follow.
 pub(super) enum Settled {
@@ -117,14 +117,19 @@ pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned) -> Result<Exit
     if sidecars.is_empty() {
         return Ok(ExitStatus::Success);
     }
+    let snapshot = &planned.state.snapshot;
+    let longest = sidecars.iter().filter_map(|name| Some(snapshot.drain_time(snapshot.pods.get(name)?))).max();
+    let longest = longest.unwrap_or_default();
     run.context.progress.begin("waiting until old connections are gone", None);
-    let drained = run.context.shutdown.race(wait_until_drained(run, &sidecars)).await;
+    let drained = run.context.shutdown.race(wait_until_drained(run, &sidecars, longest)).await;
     run.context.progress.end();
     drained
 }
 
-async fn wait_until_drained(run: &SwitchRun<'_>, sidecars: &[String]) -> ExitStatus {
-    let (begin, limit, printer) = (Instant::now(), run.settings.wait_timeout, run.context.printer);
+async fn wait_until_drained(run: &SwitchRun<'_>, sidecars: &[String], longest: Duration) -> ExitStatus {
+    let (begin, printer) = (Instant::now(), run.context.printer);
+    // A pod may drain for longer than a policy takes to come into force.
+    let limit = run.settings.wait_timeout.max(longest + DRAIN_MARGIN);
     match proxy::until_drained(run.cluster, sidecars, limit).await {
         WaitOutcome::Done => {
             let (took, sidecars) = (begin.elapsed().as_secs_f64(), count(sidecars.len(), "sidecar"));
@@ -137,10 +142,11 @@ async fn wait_until_drained(run: &SwitchRun<'_>, sidecars: &[String]) -> ExitSta
             ExitStatus::Inconclusive
         }
         WaitOutcome::Unknown(reason) => {
-            tokio::time::sleep(DRAIN.saturating_sub(begin.elapsed())).await;
-            let seconds = DRAIN.as_secs();
-            printer
-                .warn(&format!("waited {seconds} s, Istio's default, because a sidecar could not be asked: {reason}"));
+            tokio::time::sleep(longest.saturating_sub(begin.elapsed())).await;
+            let seconds = longest.as_secs();
+            printer.warn(&format!(
+                "waited {seconds} s, the longest drain time of these pods, because a sidecar could not be asked: {reason}"
+            ));
             ExitStatus::Success
         }
     }

@@ -1,6 +1,7 @@
 //! Prints the changes and asks for confirmation before a switch writes.
 
-use super::{SwitchRun, goal::Planned};
+use super::{SwitchRun, connections, goal::Planned};
+use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
 use crate::istio::owners::{self, Class, Owner};
@@ -10,11 +11,16 @@ use crate::ui::confirm::{self, Confirmation};
 
 /// Prints every change and asks for confirmation. Returns `false` if the answer is no. Without a terminal, `--yes` is
 /// required. A plan without writes needs no confirmation.
-pub(super) async fn confirm(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<bool> {
+pub(super) async fn confirm(
+    run: &SwitchRun<'_>,
+    planned: &Planned,
+    open_connections: &OpenConnections,
+) -> error::Result<bool> {
     if !planned.plan.has_writes() {
         return Ok(true);
     }
     print_changes(run, planned);
+    connections::announce(run, open_connections).await;
     if run.settings.assume_yes {
         return Ok(true);
     }

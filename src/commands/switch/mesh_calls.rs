@@ -44,7 +44,9 @@ impl MeshCalls {
         let proof = Duration::from_secs(curl::worst_case_seconds(&cases, settings.pod.limits));
         let duration = settings.wait_timeout * 2 + settings.settle + proof + Duration::from_mins(2);
         let snapshot = &planned.state.snapshot;
-        let monitor = MeshTrafficMonitor::start(&run.probe_runner(), snapshot, &cases, duration.min(LONGEST));
+        let (runner, interval) = (run.probe_runner(), settings.mesh_client_interval);
+        let duration = (duration + interval * 10).min(LONGEST);
+        let monitor = MeshTrafficMonitor::start(&runner, snapshot, &cases, duration, interval);
         monitor.map_or(Self::NotMonitored, Self::Starting)
     }
 
@@ -160,9 +162,12 @@ fn print_summary(run: &SwitchRun<'_>, summary: &CallSummary) {
         summary.calls,
         count(summary.watched, "target")
     );
+    if !summary.not_watched.is_empty() {
+        printer.say(&format!("calls in the mesh are not watched at {}", not_watched(summary)));
+    }
     match summary.failed.as_slice() {
         _ if summary.watched == 0 => {
-            printer.say("no call in the mesh shows whether it gets through: none was answered");
+            printer.say("no call in the mesh shows whether the calls of other clients get through");
         }
         [] => printer.say(&line),
         failed => {
@@ -171,6 +176,20 @@ fn print_summary(run: &SwitchRun<'_>, summary: &CallSummary) {
             printer.warn(&format!("{line}; {}", failed.join("; ")));
         }
     }
+}
+
+/// The targets whose answers show nothing about other callers, grouped by the answer.
+fn not_watched(summary: &CallSummary) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, answer) in &summary.not_watched {
+        match groups.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((answer, vec![name])),
+        }
+    }
+    let groups: Vec<String> =
+        groups.into_iter().map(|(answer, names)| format!("{} ({answer})", names.join(", "))).collect();
+    groups.join("; ")
 }
 
 /// The targets that are lost, each with its last failure.

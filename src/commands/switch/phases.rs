@@ -14,7 +14,7 @@ use crate::curl_pod::stream::{self, Stream};
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker, WatchedEndpoint};
 use crate::domain::evidence::Sources;
-use crate::domain::mesh::socket_address;
+use crate::domain::mesh::{Snapshot, socket_address};
 use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
@@ -210,18 +210,22 @@ pub(super) fn update_state(state: &mut ClusterState, applied: Applied) -> Result
     Ok(())
 }
 
-/// The endpoints at which the policy's change can be seen from outside the mesh.
-fn watched_endpoints(planned: &Planned) -> Vec<WatchedEndpoint> {
-    let Some(change) = planned.plan.policy.as_ref().filter(|change| change.is_write()) else { return Vec::new() };
-    let mode = planned.plan.direction.mode();
+/// The namespace as the plan's change of the policy leaves it; `None` where the policy is not written.
+pub(super) fn snapshot_after(planned: &Planned) -> Option<Snapshot> {
+    let change = planned.plan.policy.as_ref().filter(|change| change.is_write())?;
     let mut after = planned.state.snapshot.clone();
     after.policies = match &planned.restored_policies {
         Some(policies) => policies.clone(),
-        None => plan::policies_after(&after.policies, change, mode),
+        None => plan::policies_after(&after.policies, change, planned.plan.direction.mode()),
     };
-    match planned.cases(&after) {
-        Ok(cases) => enforcement::endpoints(&cases, ExpectedAnswer::from(mode), WATCHED),
-        Err(_) => Vec::new(),
+    Some(after)
+}
+
+/// The endpoints at which the policy's change can be seen from outside the mesh.
+fn watched_endpoints(planned: &Planned) -> Vec<WatchedEndpoint> {
+    match snapshot_after(planned).map(|after| planned.cases(&after)) {
+        Some(Ok(cases)) => enforcement::endpoints(&cases, ExpectedAnswer::from(planned.plan.direction.mode()), WATCHED),
+        Some(Err(_)) | None => Vec::new(),
     }
 }
 

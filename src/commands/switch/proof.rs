@@ -6,6 +6,7 @@ use super::goal::{Goal, Planned};
 use super::mesh_calls::MeshCalls;
 use super::phases::Written;
 use crate::domain::expectation::Expectation;
+use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Direction;
 use crate::domain::probe::Case;
 use crate::error;
@@ -22,6 +23,7 @@ pub(super) async fn prove(
     planned: &Planned,
     written: &Written,
     calls: &MeshCalls,
+    connections: &OpenConnections,
 ) -> error::Result<ExitStatus> {
     let context = run.context;
     let status = match written {
@@ -65,7 +67,7 @@ pub(super) async fn prove(
     }
     let verdict = report.exit_status();
     if verdict == ExitStatus::Success {
-        print_proven(run, planned, &report);
+        print_proven(run, planned, &report, connections);
     } else {
         print_expectation(context, &report, expected);
     }
@@ -93,7 +95,7 @@ fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], exp
 }
 
 /// Prints what is proven, and the ports that differ because their own policy says so.
-fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport) {
+fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, connections: &OpenConnections) {
     let of = |verdict: VerdictKind| -> Vec<&str> {
         let results = report.results.iter().filter(|result| result.answer.verdict == verdict);
         results.map(|result| result.target.as_str()).collect()
@@ -109,8 +111,15 @@ fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport) {
         let other = if is_strict { "accepted" } else { "rejected" };
         run.context.printer.warn(&format!("{other}, as its policy says: {}", exceptions.join(", ")));
     }
+    let closed = of(VerdictKind::Inconclusive);
+    if !closed.is_empty() {
+        run.context.printer.say(&format!(
+            "no answer can be had from the application, but it closes connections that a STRICT sidecar would reset: {}",
+            closed.join(", ")
+        ));
+    }
     if !proven.is_empty() {
-        run.context.printer.say(&plan_report::closing(verdict, proven.len()));
+        run.context.printer.say(&plan_report::closing(verdict, proven.len(), connections));
     }
 }
 

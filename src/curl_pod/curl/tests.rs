@@ -30,7 +30,7 @@ fn a_record_tells_all_that_curl_knows() {
         seconds: 0.0007,
         ..Sample::default()
     };
-    let answer = Sample { exit: 0, message: None, http_status: Some(503), bytes: 109, ..reset.clone() };
+    let answer = Sample { exit: 0, message: None, http_status: Some(503), bytes: 109, body_bytes: 9, ..reset.clone() };
     assert_eq!(parse(&[case_with_path()], &log, "MARK")[0].service, [reset, answer]);
 }
 
@@ -131,7 +131,7 @@ fn urls(cases: &[Case], limits: CurlLimits) -> Vec<String> {
 }
 
 fn all(cases: &[Case], limits: CurlLimits) -> Vec<String> {
-    curls(cases, limits, "M").into_iter().flat_map(|curl| curl.arguments).collect()
+    curls(cases, limits, MeshMembership::Outside, "M").into_iter().flat_map(|curl| curl.arguments).collect()
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn many_hellos_have_a_curl_of_their_own_and_only_that_is_traced() {
     let shape = |count: usize, mode: Option<MtlsMode>| -> Vec<(&str, bool, usize)> {
         let mut case = case_with_path();
         case.endpoints[0].mode.mode = mode;
-        let curls = curls(&vec![case; count], CurlLimits::default(), "M");
+        let curls = curls(&vec![case; count], CurlLimits::default(), MeshMembership::Outside, "M");
         let is_traced = |curl: &Curl| curl.arguments.iter().any(|argument| argument == "-v");
         curls.iter().map(|curl| (curl.container, is_traced(curl), curl.records)).collect()
     };

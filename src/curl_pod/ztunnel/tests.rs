@@ -56,6 +56,7 @@ fn case() -> Case {
         namespace: "demo".to_owned(),
         port: 8080,
         port_name: String::new(),
+        protocol: crate::domain::port_protocol::PortProtocol::Http,
         path: "/".to_owned(),
         explicit_path: false,
         host: "web.demo.svc.cluster.local".to_owned(),

@@ -365,6 +365,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
             message: None,
             http_status,
             bytes,
+            body_bytes: bytes,
             connected,
             from_sidecar,
             connect_seconds: 0.0,

@@ -1,0 +1,163 @@
+//! What a change of a policy does to connections that are open: computed from the endpoints before and after it, for the
+//! plan and the last line of a switch.
+//!
+//! A change of the mode replaces the filter chains of the port, those of mutual TLS included. Envoy ends the connections
+//! of the old chains after its drain time, which each pod can set (CN-1). A ztunnel keeps them.
+
+use super::inbound::InboundPath;
+use super::mesh::Snapshot;
+use super::probe::Case;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The drain time of a sidecar without a setting.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
+
+/// The connections that a change of the policy concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenConnections {
+    /// The Services whose pods' sidecars end them, by the drain time.
+    pub drained: BTreeMap<Duration, BTreeSet<String>>,
+    /// The sidecars, each with its ports: name of the pod and target port.
+    pub sidecars: BTreeSet<(String, u16)>,
+    /// Whether a ztunnel keeps some.
+    pub kept_by_ztunnel: bool,
+}
+
+impl OpenConnections {
+    /// Whether the change concerns none.
+    pub fn is_empty(&self) -> bool {
+        self.drained.is_empty() && !self.kept_by_ztunnel
+    }
+}
+
+/// The connections at the endpoints whose mode differs `after` the change. Both lists have the same cases.
+pub fn concerned(snapshot: &Snapshot, before: &[Case], after: &[Case]) -> OpenConnections {
+    let mut connections = OpenConnections::default();
+    for (before, after) in before.iter().zip(after) {
+        for (endpoint, changed) in before.endpoints.iter().zip(&after.endpoints) {
+            let pod = endpoint.pod.as_ref().and_then(|name| snapshot.pods.get(name));
+            match (endpoint.path, pod) {
+                _ if endpoint.mode.mode == changed.mode.mode => {}
+                (InboundPath::Sidecar, Some(pod)) => {
+                    connections.drained.entry(snapshot.drain_time(pod)).or_default().insert(before.service.clone());
+                    connections.sidecars.insert((pod.name.clone(), endpoint.port));
+                }
+                (InboundPath::Ztunnel, _) => connections.kept_by_ztunnel = true,
+                _ => {}
+            }
+        }
+    }
+    connections
+}
+
+/// A duration in the notation of Go and of protobuf's JSON, such as `150s`, `2m30s` or `1.5h`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut seconds = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..end] {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::mesh::{MeshSettings, MtlsMode};
+    use crate::domain::probe::{EndpointCase, Target, cases};
+    use crate::domain::testing::{policy, shop};
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn durations_are_read_as_istio_writes_them() {
+        for (text, expected) in [
+            ("45s", Some(seconds(45))),
+            ("2m30s", Some(seconds(150))),
+            ("1.5h", Some(seconds(5400))),
+            ("500ms", Some(Duration::from_millis(500))),
+            ("0s", Some(Duration::ZERO)),
+            ("45", None),
+            ("", None),
+            ("soon", None),
+            ("1y", None),
+        ] {
+            assert_eq!(parse_duration(text), expected, "{text}");
+        }
+    }
+
+    /// The Services of `shop` before and after STRICT, with these settings of the pods' and of the mesh's drain time.
+    fn drained(pods: &[Option<u64>], mesh: Option<u64>) -> OpenConnections {
+        let names = ["a", "b", "c"];
+        let mut before = shop(&names[..pods.len()]);
+        for (name, drain) in names.iter().zip(pods) {
+            before.pods.get_mut(&format!("{name}-0")).unwrap().facts.drain = drain.map(seconds);
+        }
+        before.mesh = MeshSettings { drain: mesh.map(seconds), ..before.mesh };
+        let mut after = before.clone();
+        after.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+        let cases_of = |snapshot| cases(snapshot, &[] as &[Target]).unwrap().0;
+        concerned(&before, &cases_of(&before), &cases_of(&after))
+    }
+
+    #[test]
+    fn each_pod_has_its_own_drain_time() {
+        type Row<'a> = (&'a [Option<u64>], Option<u64>, &'a [(u64, &'a [&'a str])]);
+        let rows: [Row<'_>; 3] = [
+            (&[None, None], None, &[(45, &["a", "b"])]),
+            (&[None, Some(150)], None, &[(45, &["a"]), (150, &["b"])]),
+            (&[None, Some(150), Some(5)], Some(10), &[(5, &["c"]), (10, &["a"]), (150, &["b"])]),
+        ];
+        for (pods, mesh, expected) in rows {
+            let found = drained(pods, mesh).drained;
+            let found: Vec<(u64, Vec<&str>)> = found
+                .iter()
+                .map(|(time, services)| (time.as_secs(), services.iter().map(String::as_str).collect()))
+                .collect();
+            let expected: Vec<(u64, Vec<&str>)> =
+                expected.iter().map(|(time, services)| (*time, services.to_vec())).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn only_endpoints_whose_mode_changes_are_concerned() {
+        let snapshot = shop(&["a"]);
+        let open = cases(&snapshot, &[]).unwrap().0;
+        let mut strict = snapshot.clone();
+        strict.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+        let strict = cases(&strict, &[]).unwrap().0;
+        let with = |cases: &[crate::domain::probe::Case], change: fn(&mut EndpointCase)| {
+            let mut cases = cases.to_vec();
+            cases.iter_mut().flat_map(|case| &mut case.endpoints).for_each(change);
+            cases
+        };
+        assert!(concerned(&snapshot, &open, &open).is_empty() && !concerned(&snapshot, &open, &strict).is_empty());
+        let ambient: fn(&mut EndpointCase) = |endpoint| endpoint.path = InboundPath::Ztunnel;
+        let found = concerned(&snapshot, &with(&open, ambient), &with(&strict, ambient));
+        assert!(found.kept_by_ztunnel && found.drained.is_empty());
+        let changes: [fn(&mut EndpointCase); 2] =
+            [|endpoint| endpoint.path = InboundPath::Gateway, |endpoint| endpoint.path = InboundPath::ProxyPort];
+        for leave in changes {
+            assert!(concerned(&snapshot, &with(&open, leave), &with(&strict, leave)).is_empty());
+        }
+    }
+}
