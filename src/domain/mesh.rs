@@ -3,7 +3,6 @@
 
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
 use super::injection::{Enrollment, PodTemplate};
-use super::open_connections::DEFAULT_DRAIN;
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -524,6 +523,9 @@ pub struct Snapshot {
     /// What may not be read, in words.
     pub unread: Vec<String>,
 }
+
+/// The drain time of a sidecar without a setting (CN-1).
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
 
 impl Snapshot {
     /// The Service of that name.

@@ -10,9 +10,6 @@ use super::probe::Case;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The drain time of a sidecar without a setting.
-pub const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
-
 /// The connections that a change of the policy concerns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenConnections {

@@ -4,9 +4,9 @@
 use crate::cluster::list::Meta;
 use crate::domain::control_plane::{self, ControlPlane};
 use crate::domain::mesh::{
-    Capture, DEFAULT_REVISION, DataPlane, OutboundCapture, Pod, PodFacts, RootSource, SIDECAR_PORTS,
+    Capture, DEFAULT_DRAIN, DEFAULT_REVISION, DataPlane, OutboundCapture, Pod, PodFacts, RootSource, SIDECAR_PORTS,
 };
-use crate::domain::open_connections::{DEFAULT_DRAIN, parse_duration};
+use crate::domain::open_connections::parse_duration;
 use crate::istio::capture::{self, Redirection};
 use crate::istio::yaml;
 use k8s_openapi::api::core::v1 as core;
