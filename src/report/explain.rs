@@ -7,6 +7,7 @@ use super::model::{
     VerdictReport,
 };
 use super::plural::count;
+use crate::domain::reason::Reason;
 
 /// `accepted`, or `inconclusive (dns)`.
 pub fn verdict_word(answer: &VerdictReport) -> String {
@@ -41,6 +42,9 @@ fn requests(report: &ProbeReport, result: &TargetReport) -> String {
     let place = report.probe_namespace.as_ref().unwrap_or(&report.namespace);
     let of_endpoints = result.endpoints.iter().map(|endpoint| endpoint.samples.len()).sum::<usize>();
     if result.samples.is_empty() && of_endpoints == 0 {
+        if result.answer.reason == Some(Reason::NoEndpoints.as_str()) {
+            return format!("{} was not asked: it has no ready endpoint.", result.target);
+        }
         return format!(
             "{} was not asked: no probe pod came to work in namespace {}.",
             result.target, report.namespace

@@ -73,6 +73,7 @@ fn a_failing_check_url_blocks_enable() {
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     error: http://127.0.0.1:[port]/page does not answer before the change: HTTP 503; nothing was written
     hint: --force goes on all the same
     ");

@@ -113,7 +113,7 @@ fn a_switch_that_breaks_calls_stays_without_rollback() {
 #[test]
 fn disable_reports_lost_calls_without_rollback() {
     let stage = Stage::new(State::Strict, &[]);
-    let run = stage.run("disable-mtls --yes --settle 0 --mode=disable --destination-rules=never");
+    let run = stage.run("disable-mtls --yes --settle 0 --mode=disable --destination-rules=never --force");
     assert_eq!(run.code, Some(1), "{run}");
     assert!(
         run.stderr.contains("calls in the mesh got through before") && !run.stderr.contains("rolling back"),

@@ -256,7 +256,6 @@ fn an_inconclusive_verdict_is_exit_3_in_every_format() {
     --- stdout
     empty:8080  inconclusive (no-endpoints)
       seen       service "empty" has no ready endpoint for port 8080
-      curl       (7) [refused]
       remedy     wait until a pod of the Service is ready
     --- stderr
     namespace microservices-demo

@@ -322,11 +322,10 @@ fn github_gets_annotations_and_a_summary() {
       policy     STRICT, by microservices-demo/default (namespace)
     empty:8080  inconclusive (no-endpoints)
       seen       service "empty" has no ready endpoint for port 8080
-      curl       (7) [refused]
       remedy     wait until a pod of the Service is ready
     --- stderr
     ::error title=boards%3A8080::expected accepted, rejected: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint%0AA throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to boards:8080: 1 request through the Service's address, 1 straight to 1 ready endpoint, each on a connection of its own.%0A10.244.0.3:8080 (pod boards-[pod], sidecar): 1 of 1 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).%0AIts mode is STRICT, which microservices-demo/default decides for the namespace.%0AAn ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.%0AIts own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.%0AAt no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint.%0AA policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
-    ::warning title=empty%3A8080::expected accepted, inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080%0AA throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to empty:8080: 1 request through the Service's address; there was no ready endpoint to ask.%0AIt cannot be told: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.%0ATo find out: wait until a pod of the Service is ready.
+    ::warning title=empty%3A8080::expected accepted, inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080%0Aempty:8080 was not asked: it has no ready endpoint.%0AIt cannot be told: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.%0ATo find out: wait until a pod of the Service is ready.
     "#);
     crate::helpers::filters().bind(|| insta::assert_snapshot!(std::fs::read_to_string(&summary).unwrap(), @r#"
     earlier
@@ -352,7 +351,7 @@ fn github_gets_annotations_and_a_summary() {
 
     <details><summary>empty:8080</summary>
 
-    - A throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to empty:8080: 1 request through the Service's address; there was no ready endpoint to ask.
+    - empty:8080 was not asked: it has no ready endpoint.
     - It cannot be told: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.
     - To find out: wait until a pod of the Service is ready.
 

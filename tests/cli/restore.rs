@@ -84,7 +84,7 @@ impl Stage {
         let spec = json!({
             "host": "boards",
             "trafficPolicy": {
-                "tls": {"mode": "SIMPLE", "sni": "boards.example"},
+                "tls": {"mode": "DISABLE"},
                 "connectionPool": {"tcp": {"maxConnections": 7}},
                 "outlierDetection": {"consecutive5xxErrors": 3},
                 "portLevelSettings": [{"port": {"number": 8080}, "tls": {"mode": "DISABLE"}}, {"port": {"number": 9}, "loadBalancer": {"simple": "RANDOM"}}],
@@ -204,7 +204,8 @@ fn a_new_session_begins_after_a_disable() {
     let stage = Stage::new(State::Permissive, &[]);
     stage.populate();
     for command in ["enable-mtls", "disable-mtls"] {
-        assert_eq!(stage.run(&format!("{command} --yes --verify=false")).code, Some(0));
+        let run = stage.run(&format!("{command} --yes --verify=false"));
+        assert_eq!(run.code, Some(0), "{run}");
     }
     let between = stage.content(&[POLICY, RULE]);
     assert_eq!(stage.run("enable-mtls --yes --verify=false").code, Some(0));

@@ -85,6 +85,7 @@ fn a_throttled_request_waits_for_retry_after() {
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     "#);
     // The list, the rules at once, the policy.
@@ -107,6 +108,7 @@ fn a_long_retry_after_is_reported() {
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     nothing was written
     error: could not patch destinationrules.networking.istio.io "boards" in namespace "microservices-demo": TooManyRequests: the server has received too many requests and has asked us to try again later
     hint: the API server throttles: try again in 60 s
@@ -136,6 +138,7 @@ fn a_write_with_a_lost_answer_is_checked() {
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     destinationrule.networking.istio.io/boards created
     destinationrule.networking.istio.io/userprofile created
     warning: ended early: 2 of 3 changes made; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there
@@ -167,6 +170,7 @@ fn a_write_with_an_unknown_result_is_reported_as_unknown() {
     changes in namespace microservices-demo:
       destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
       peerauthentication.security.istio.io/default created (mode STRICT)
+    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     warning: got no answer, and may or may not have been made: destinationrule.networking.istio.io/boards
     warning: the journal could not be brought to its end: could not patch configmaps "secure-traffic-journal-[word]-0" in namespace "microservices-demo": no answer within the request's deadline
     warning: ended early: 0 of 2 changes made, 1 without an answer; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there

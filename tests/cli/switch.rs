@@ -280,6 +280,7 @@ fn validated_by_the_server_and_not_written() {
     peerauthentication.security.istio.io/default created (server dry run)
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
+    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     "#);
     let again = stage.run("enable-mtls --dry-run=server -o name -q");
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 6), "{again}");
