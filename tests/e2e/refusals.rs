@@ -98,7 +98,9 @@ async fn a_quota_is_named_and_nothing_is_written() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_range_above_the_requests_is_named() {
     with_namespace(async |stage| {
-        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).outside().start(stage).await;
+        stage.ready().await;
         stage
             .create(&json!({
                 "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "large"},
@@ -116,7 +118,9 @@ async fn a_limit_range_above_the_requests_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_without_curl_is_named() {
     with_namespace(async |stage| {
-        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).outside().start(stage).await;
+        stage.ready().await;
         let report = stage.tool.probe(&["--image", &crate::environment::environment().app_image, "web:8080"]).await;
         report.expect(&[("web", "no-curl")]);
         assert!(report.run.took < Duration::from_secs(30), "{report}");
@@ -128,7 +132,9 @@ async fn an_image_without_curl_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_that_does_not_answer_is_named() {
     with_namespace(async |stage| {
-        service(stage, "web", "nobody", ("http", 8080, 8080)).await;
+        service(stage, "web", "app", ("http", 8080, 8080)).await;
+        Workload::new("app", &["-http", ":8080"]).outside().start(stage).await;
+        stage.ready().await;
         let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration");
         let api: Api<DynamicObject> = Api::all_with(stage.client.clone(), &ApiResource::from_gvk(&gvk));
         let hook = json!({

@@ -286,7 +286,7 @@ fn what_is_not_protected_is_an_error_in_status_only() {
     }
 }
 
-/// The egress recipe: a gateway whose server says ISTIO_MUTUAL takes what the rule sends.
+/// The egress recipe: a gateway whose server says `ISTIO_MUTUAL` takes what the rule sends.
 #[test]
 fn a_gateway_that_takes_mutual_tls_is_no_finding() {
     for (tls, is_found) in [(GatewayTls::IstioMutual, false), (GatewayTls::Other, true)] {
@@ -577,8 +577,8 @@ mod random {
         prop::collection::vec(one, 0..4).prop_map(|rows| {
             let named = rows.into_iter().enumerate();
             let built = named.map(|(index, (namespace, selector, hosts, passes_unknown, created))| Sidecar {
-                passes_unknown,
                 created,
+                passes_unknown,
                 ..sidecar(namespace, &format!("s{index}"), selector, &hosts)
             });
             built.collect()

@@ -373,6 +373,9 @@ fn a_new_rule_does_not_hide_settings_of_the_root_namespace() {
     }
 }
 
+/// The rule's TLS, a change of the namespace, `--force`, and what the plan does, warns of and refuses.
+type KeptTls<'a> = (ClientTls, Edit<'a>, bool, &'a str, Vec<Warning>, Vec<PlanBlocker>);
+
 #[test]
 fn tls_that_the_application_serves_itself_is_not_replaced() {
     let own = |tls| vec![PlanBlocker::OwnTls { rule: "web".into(), host: WEB.into(), tls }];
@@ -390,7 +393,7 @@ fn tls_that_the_application_serves_itself_is_not_replaced() {
         vec![exception, Warning::KeepsTls { rule: "web".into(), host: WEB.into(), tls }]
     };
     let nothing = |_: &mut Snapshot| {};
-    let rows: [(ClientTls, Edit<'_>, bool, &str, Vec<Warning>, Vec<PlanBlocker>); 6] = [
+    let rows: [KeptTls<'_>; 6] = [
         (Simple, &nothing, false, "web unchanged", vec![], own(Simple)),
         (ClientTls::Mutual, &nothing, false, "web unchanged", vec![], own(ClientTls::Mutual)),
         (Simple, &nothing, true, "web configured", replaced(Simple), vec![]),
