@@ -42,6 +42,11 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
     let asked_from = probe_cluster.map(|cluster| format!(", asked from {}", cluster.namespace)).unwrap_or_default();
     context.printer.say(&format!("namespace {}{asked_from}", cluster.namespace));
     context.warn_of_unread(&state.snapshot.mesh);
+    if !state.snapshot.unread.is_empty() {
+        context
+            .printer
+            .warn(&format!("what cannot be read is not taken into account: {}", state.snapshot.unread.join(", ")));
+    }
     if cases.is_empty() {
         let selector = settings.selection.selector.as_ref();
         let labelled = selector.map(|selector| format!(" that is labelled {selector}")).unwrap_or_default();
