@@ -141,14 +141,17 @@ async fn of_two_policies_the_one_that_the_mesh_applies_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_workload_in_a_namespace_turned_strict_is_not_called_proven() {
+async fn a_port_that_its_policy_exempts_is_accepted_unless_every_port_must_reject() {
     with_namespace(async |stage| {
         stage.create(&policy("hole", Some("app"), "STRICT", json!({"8088": {"mode": "PERMISSIVE"}}))).await;
         service(stage, "closed", "app", ("http", 80, 8080)).await;
         service(stage, "hole", "app", ("http", 80, 8088)).await;
         Workload::new("app", &["-http", ":8080", "-http", ":8088"]).start(stage).await;
         stage.ready().await;
-        let run = stage.tool.run(&["enable-mtls", "--yes", "--wait-timeout", "10s"]).await.expect_code(1);
+        let run = stage.tool.run(&["enable-mtls", "--yes", "--wait-timeout", "10s"]).await.expect_code(0);
+        run.shows("accepted, as its policy says: hole:80").shows("proven: plaintext is rejected at 1 target");
+        let gate = ["enable-mtls", "--yes", "--wait-timeout", "10s", "--expect", "rejected"];
+        let run = stage.tool.run(&gate).await.expect_code(1);
         assert!(!run.stderr.contains("proven"), "{run}");
         run.shows("accepted").shows("rejected").shows("hole");
     })
