@@ -170,7 +170,7 @@ async fn read_state(
     Ok(ClusterState { snapshot, policies, rules })
 }
 
-/// As [`read`], with the pod templates, for a plan.
+/// As [`fn@read`], with the pod templates, for a plan.
 pub async fn read_with_templates(
     cluster: &Cluster,
     api_versions: ApiVersions,
