@@ -115,11 +115,13 @@ impl Cluster {
         }
     }
 
-    /// How many rules for all clients there are by resolved host and audience.
+    /// How many rules for all clients there are by resolved host and audience. Rules with other `exportTo` sets are not
+    /// merged with each other (DR-6).
     fn rules_by_host(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for rule in self.snapshot().rules.iter().filter(|rule| !rule.selects_clients()) {
-            *counts.entry(rule.resolved_host("cluster.local")).or_default() += 1;
+            let audience = rule.export_to.join(",");
+            *counts.entry(format!("{} {audience}", rule.resolved_host("cluster.local"))).or_default() += 1;
         }
         counts
     }
