@@ -194,9 +194,7 @@ pub fn check_outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, Str
 /// Checks that no Service selects the pod: it would send requests to itself.
 fn check_not_selected(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let selecting = services.iter().find(|service| {
-        !service.selector.is_empty() && service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-    });
+    let selecting = services.iter().find(|service| service.selects(&labels));
     match selecting {
         Some(service) => {
             Err((Reason::ProbeSelected, format!("service {:?} selects the labels of the probe pod", service.name)))

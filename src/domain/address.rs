@@ -1,5 +1,7 @@
-//! Addresses of servers: how the text of a user becomes a URL, and how messages show a URL without its secrets.
+//! Addresses: how the text of a user becomes a URL, how messages show a URL without its secrets, and blocks of IP
+//! addresses.
 
+use std::net::IpAddr;
 use url::Url;
 
 /// The scheme, host, port and path of a URL. User, password, query and fragment may be secrets, so no message contains them.
@@ -25,6 +27,36 @@ pub fn server_url(text: &str, default_scheme: &str) -> Result<Url, &'static str>
     let url = Url::parse(&with_scheme).map_err(|_| EXPECTED)?;
     let is_http = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
     if is_http && (has_scheme || url.path() == "/") { Ok(url) } else { Err(EXPECTED) }
+}
+
+/// A block of IP addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    first: IpAddr,
+    bits: u32,
+}
+
+impl Block {
+    /// `10.0.0.1` or `10.0.0.0/8`; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.trim().split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
+            None => (text.trim(), None),
+        };
+        let first: IpAddr = address.parse().ok()?;
+        let all = if first.is_ipv4() { 32 } else { 128 };
+        Some(Self { first, bits: bits.unwrap_or(all).min(all) })
+    }
+
+    /// Whether an address is part of it; never one of the other family.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |left: u128, right: u128, all: u32| self.bits == 0 || (left ^ right) >> (all - self.bits) == 0;
+        match (self.first, address) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => same(u32::from(first).into(), u32::from(address).into(), 32),
+            (IpAddr::V6(first), IpAddr::V6(address)) => same(first.into(), address.into(), 128),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::mesh::is_read_by_revision;
 use super::rule::covers;
+use super::selector::has_labels;
 use std::collections::BTreeMap;
 
 /// A `Sidecar` of `networking.istio.io`, as far as the clients' side is concerned.
@@ -114,10 +115,7 @@ impl<'a> ClientScopes<'a> {
         sorted.sort_by_key(|sidecar| (sidecar.selector.is_none(), sidecar.created, sidecar.name.as_str()));
         let selects = |sidecar: &&&Sidecar| {
             sidecar.namespace == client.namespace
-                && sidecar
-                    .selector
-                    .as_ref()
-                    .is_none_or(|selector| selector.iter().all(|(key, value)| client.labels.get(key) == Some(value)))
+                && sidecar.selector.as_ref().is_none_or(|selector| has_labels(client.labels, selector))
         };
         let of_mesh = |sidecar: &&&Sidecar| sidecar.namespace == self.root && sidecar.selector.is_none();
         sorted.iter().find(selects).or_else(|| sorted.iter().find(of_mesh)).copied()

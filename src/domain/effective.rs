@@ -4,6 +4,7 @@
 //! The rules are PA-1..PA-11 for PeerAuthentication and LP-2..LP-5 for the legacy Policy.
 
 use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, is_read_by_revision};
+use super::selector::has_labels;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -169,7 +170,7 @@ impl<'a> PolicyIndex<'a> {
 }
 
 fn selects(policy: &PeerAuthentication, pod: &Pod) -> bool {
-    policy.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    has_labels(&pod.labels, &policy.selector)
 }
 
 fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> AppliedPolicy {

@@ -1,7 +1,8 @@
 //! Computes what each endpoint of a Service is: EndpointSlices name pods, but not always, and know nothing of
 //! `WorkloadEntries`. For snapshots.
 
-use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, SidecarIngress, Snapshot, WorkloadEntry};
+use super::mesh::{Endpoint, EndpointTarget, PortRef, Service, ServicePort, SidecarIngress, Snapshot, WorkloadEntry};
+use super::selector::has_labels;
 use std::collections::{BTreeMap, HashMap};
 
 /// Completes the endpoints and the listeners of pods.
@@ -17,8 +18,7 @@ fn add_listeners(snapshot: &mut Snapshot) {
     sidecars.sort_by_key(|sidecar| (sidecar.selector.is_none(), sidecar.created));
     for pod in snapshot.pods.values_mut() {
         let selects = |sidecar: &&SidecarIngress| {
-            let labels = sidecar.selector.iter().flatten();
-            labels.into_iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+            sidecar.selector.as_ref().is_none_or(|selector| has_labels(&pod.labels, selector))
         };
         if let Some(sidecar) = sidecars.iter().find(selects) {
             pod.ingress.clone_from(&sidecar.listeners);
@@ -41,19 +41,14 @@ fn complete_endpoints(snapshot: &mut Snapshot) {
                 endpoint.target = EndpointTarget::Pod((*pod).to_owned());
             }
         }
-        let selected = workload_entries.iter().filter(|(_, entry)| selects(service, &entry.workload));
+        let selected = workload_entries.iter().filter(|(_, entry)| service.selects(&entry.workload.labels));
         let found: Vec<Endpoint> = selected.map(|(name, entry)| endpoint_of(service, name, entry)).collect();
         service.endpoints.extend(found);
     }
 }
 
-/// Whether the Service's selector matches the labels; a Service without a selector selects nothing.
-pub fn selects(service: &Service, workload: &Pod) -> bool {
-    !service.selector.is_empty() && service.selector.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
-}
-
 fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint {
-    let target = |port: &super::mesh::ServicePort| match &port.target_port {
+    let target = |port: &ServicePort| match &port.target_port {
         _ if entry.ports.contains_key(&port.name) => entry.ports.get(&port.name).copied(),
         Some(PortRef::Number(number)) => Some(*number),
         Some(PortRef::Name(_)) => None,
@@ -73,7 +68,7 @@ fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::mesh::IngressListener;
+    use crate::domain::mesh::{IngressListener, Pod};
     use crate::domain::testing::shop;
 
     fn target(change: impl FnOnce(&mut Snapshot)) -> Vec<EndpointTarget> {

@@ -1,9 +1,11 @@
 //! The objects of a namespace and the settings of its mesh as values: `cluster` reads them, and every other module of
 //! `domain` computes with them.
 
+use super::address::Block;
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
+use super::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -274,7 +276,9 @@ pub struct OutboundCapture {
 impl OutboundCapture {
     /// Whether some calls to these ports at these addresses are not captured.
     pub fn bypasses(&self, ports: &BTreeSet<u16>, addresses: &[IpAddr]) -> bool {
-        let in_any = |ranges: &[String], address: &IpAddr| ranges.iter().any(|range| contains(range, *address));
+        let in_any = |ranges: &[String], address: &IpAddr| {
+            ranges.iter().filter_map(|range| Block::parse(range)).any(|range| range.contains(*address))
+        };
         let is_left_out = |address: &IpAddr| match &self.destinations {
             Destinations::All => in_any(&self.excluded_ranges, address),
             Destinations::Only(ranges) => !in_any(ranges, address) || in_any(&self.excluded_ranges, address),
@@ -283,20 +287,6 @@ impl OutboundCapture {
             || self.excluded_ports.iter().any(|port| ports.contains(port))
             || addresses.iter().any(is_left_out)
     }
-}
-
-/// Whether a CIDR block contains an address; a text that is none contains nothing.
-fn contains(range: &str, address: IpAddr) -> bool {
-    let (base, length) =
-        range.split_once('/').map_or((range, None), |(base, length)| (base, length.parse::<u32>().ok()));
-    let Ok(base) = base.trim().parse::<IpAddr>() else { return false };
-    let (base, address, bits) = match (base, address) {
-        (IpAddr::V4(base), IpAddr::V4(address)) => (u128::from(base.to_bits()), u128::from(address.to_bits()), 32),
-        (IpAddr::V6(base), IpAddr::V6(address)) => (base.to_bits(), address.to_bits(), 128),
-        _ => return false,
-    };
-    let host_bits = bits - length.unwrap_or(bits).min(bits);
-    base.checked_shr(host_bits).unwrap_or(0) == address.checked_shr(host_bits).unwrap_or(0)
 }
 
 /// The destinations whose calls a sidecar captures.
@@ -435,6 +425,11 @@ impl Service {
         format!("{}.{namespace}.svc.{cluster_domain}", self.name)
     }
 
+    /// Whether its selector matches a pod with these labels; a Service without a selector selects nothing.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.selector.is_empty() && has_labels(labels, &self.selector)
+    }
+
     /// The target port of `port` at an endpoint.
     pub fn target_port(&self, port: &ServicePort, endpoint: &Endpoint) -> Option<u16> {
         endpoint.ports.get(&port.name).copied()
@@ -564,15 +559,10 @@ impl Snapshot {
 
     /// Workloads whose future pods a Service selects and that start without a proxy.
     pub fn future_pods_outside(&self, service: &Service) -> Vec<&str> {
-        let is_selected = |template: &&PodTemplate| {
-            !service.selector.is_empty()
-                && service.selector.iter().all(|(key, value)| template.labels.get(key) == Some(value))
-        };
-        let outside = self
-            .templates
-            .iter()
-            .filter(is_selected)
-            .filter(|template| template.enrollment(self.namespace_labels.as_ref()) == Enrollment::Outside);
+        let outside = self.templates.iter().filter(|template| {
+            service.selects(&template.labels)
+                && template.enrollment(self.namespace_labels.as_ref()) == Enrollment::Outside
+        });
         outside.map(|template| template.workload.as_str()).collect()
     }
 
@@ -593,6 +583,15 @@ pub struct Gateway {
     /// The labels of the gateway pods that serve it.
     pub selector: BTreeMap<String, String>,
     pub servers: Vec<GatewayServer>,
+}
+
+impl Gateway {
+    /// Whether a server at one of these ports accepts only the mesh's mutual TLS (GW-1), at pods with these labels. A
+    /// Gateway's port is the one of the Service, or the target port.
+    pub fn requires_mutual_tls(&self, labels: &BTreeMap<String, String>, ports: &[u16]) -> bool {
+        let is_mutual = |server: &GatewayServer| server.tls == GatewayTls::IstioMutual && ports.contains(&server.port);
+        has_labels(labels, &self.selector) && self.servers.iter().any(is_mutual)
+    }
 }
 
 /// One server of a [`Gateway`].

@@ -1,10 +1,11 @@
 //! Other names of a namespace's pods, and names that lead to other pods: `ServiceEntries`, `VirtualServices` and aliases.
 //! Rules and auto mTLS belong to the name that is called, not to the pods behind it (ON-1).
 
+use super::address::Block;
 use super::mesh::{Pod, Service};
 use super::rule::{ClientTls, DestinationRule, covers};
+use super::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// How a `ServiceEntry` finds its endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,9 +78,7 @@ impl ServiceEntry {
         };
         let found = services.iter().filter(leads).map(|service| service.name.as_str()).collect();
         let selects = |pod: &&Pod| {
-            !self.selector.is_empty()
-                && self.namespace == namespace
-                && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+            !self.selector.is_empty() && self.namespace == namespace && has_labels(&pod.labels, &self.selector)
         };
         (found, pods.filter(selects).collect())
     }
@@ -118,34 +117,6 @@ fn is_address_of(text: &str, service: &Service) -> bool {
     let Some(block) = Block::parse(text) else { return false };
     let own = service.addresses.iter().chain(service.endpoints.iter().map(|endpoint| &endpoint.address));
     own.filter_map(|address| address.parse().ok()).any(|address| block.contains(address))
-}
-
-/// A block of IP addresses.
-struct Block {
-    first: IpAddr,
-    bits: u32,
-}
-
-impl Block {
-    /// `10.0.0.1` or `10.0.0.0/8`.
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
-            None => (text, None),
-        };
-        let first: IpAddr = address.parse().ok()?;
-        let all = if first.is_ipv4() { 32 } else { 128 };
-        Some(Self { first, bits: bits.unwrap_or(all).min(all) })
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let same = |left: u128, right: u128, all: u32| self.bits == 0 || (left ^ right) >> (all - self.bits) == 0;
-        match (self.first, address) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => same(u32::from(first).into(), u32::from(address).into(), 32),
-            (IpAddr::V6(first), IpAddr::V6(address)) => same(first.into(), address.into(), 128),
-            _ => false,
-        }
-    }
 }
 
 /// A `VirtualService` of `networking.istio.io`, as far as it decides where a call leads.

@@ -1,8 +1,14 @@
 //! Parses and matches label selectors with the syntax of kubectl's `-l`:
 //! `app=boards,tier!=test,release in (a,b),!legacy`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+/// Whether an object has all labels of a `matchLabels`; an empty one matches every object.
+pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
 
 /// A label selector: every requirement must be met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

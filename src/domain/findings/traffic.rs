@@ -3,7 +3,7 @@
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::client_tls::{Server, WireProtocol};
 use crate::domain::inbound::InboundPath;
-use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, MtlsMode, ServiceKind};
+use crate::domain::mesh::{MtlsMode, ServiceKind};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Break, Caller, CallerView, Overview, PortView, WorkloadPort};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,15 +92,9 @@ fn gateways(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
         return;
     }
     let takes_mtls = |view: &PortView, workload_port: &WorkloadPort| {
-        let pods = workload_port.pods.iter().filter_map(|pod| context.snapshot.pods.get(pod));
-        let serves = |gateway: &Gateway| {
-            pods.clone().any(|pod| gateway.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value)))
-        };
-        let is_listener = |server: &GatewayServer| {
-            server.tls == GatewayTls::IstioMutual
-                && (server.port == view.port.port || Some(server.port) == workload_port.target_port)
-        };
-        context.gateways.iter().filter(|gateway| serves(gateway)).flat_map(|gateway| &gateway.servers).any(is_listener)
+        let ports: Vec<u16> = workload_port.target_port.into_iter().chain([view.port.port]).collect();
+        let mut pods = workload_port.pods.iter().filter_map(|pod| context.snapshot.pods.get(pod));
+        pods.any(|pod| context.gateways.iter().any(|gateway| gateway.requires_mutual_tls(&pod.labels, &ports)))
     };
     let (mut rules, mut objects) = (BTreeSet::new(), BTreeSet::new());
     for view in &overview.ports {

@@ -9,6 +9,7 @@ use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, Service, ServiceKind, ServicePort};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::rule::covers;
+use crate::domain::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All kinds of callers: two clients are of one kind if the same rules apply to them.
@@ -137,10 +138,7 @@ impl<'a> Callers<'a> {
             breaks: BTreeSet::new(),
         };
         for seen in endpoints {
-            let in_subset = |labels: &BTreeMap<String, String>| {
-                labels.iter().all(|(key, value)| seen.pod.labels.get(key) == Some(value))
-            };
-            if subset.is_some_and(|subset| !in_subset(&subset.labels)) {
+            if subset.is_some_and(|subset| !has_labels(&seen.pod.labels, &subset.labels)) {
                 continue;
             }
             let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::effective::{Effective, Level, PolicyIndex, server_mode};
 use crate::domain::mesh::{
-    Endpoint, EndpointTarget, Gateway, GatewayTls, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+    Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::borrow::Borrow;
@@ -740,25 +740,15 @@ impl<'a> Servers<'a> {
     }
 
     fn mutual_gateway(&self, service: &Service) -> Option<&'a Gateway> {
-        let gateway_pods = || {
-            service.endpoints.iter().filter_map(|endpoint| {
-                let pod = self.snapshot.pod_of(endpoint).filter(|pod| pod.facts.gateway)?;
-                Some((pod, endpoint))
+        let serves = |gateway: &&Gateway, endpoint: &Endpoint| {
+            let Some(pod) = self.snapshot.pod_of(endpoint).filter(|pod| pod.facts.gateway) else { return false };
+            service.ports.iter().any(|port| {
+                let ports: Vec<u16> = service.target_port(port, endpoint).into_iter().chain([port.port]).collect();
+                gateway.requires_mutual_tls(&pod.labels, &ports)
             })
         };
-        self.snapshot.gateways.iter().find(|gateway| {
-            let mutual = gateway.servers.iter().filter(|server| server.tls == GatewayTls::IstioMutual);
-            let ports: Vec<u16> = mutual.map(|server| server.port).collect();
-            gateway_pods().any(|(pod, endpoint)| {
-                let is_selected = gateway.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
-                // A Gateway's port is the one of the Service, or the target port.
-                let serves = service.ports.iter().any(|port| {
-                    ports.contains(&port.port)
-                        || service.target_port(port, endpoint).is_some_and(|target| ports.contains(&target))
-                });
-                is_selected && serves
-            })
-        })
+        let mut gateways = self.snapshot.gateways.iter();
+        gateways.find(|gateway| service.endpoints.iter().any(|endpoint| serves(gateway, endpoint)))
     }
 
     /// Whether a port of the Service accepts plaintext only.

@@ -2,6 +2,7 @@
 //! for the rule in force of a client.
 
 use super::DestinationRule;
+use crate::domain::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A rule with the later rules for the same host that are merged into it (DR-6).
@@ -47,7 +48,7 @@ impl<'a> Entry<'a> {
 
     /// Whether the entry has a selector that matches a client with these labels.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.selector().is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        self.selector().is_some_and(|selector| has_labels(labels, selector))
     }
 
     /// The rule whose `trafficPolicy` applies as a whole: the first that has one (DR-6).
