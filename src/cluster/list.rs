@@ -182,6 +182,18 @@ pub enum Listing<U> {
     Forbidden,
 }
 
+impl<U> Listing<U> {
+    /// The objects; none if they are unavailable. A kind that may not be listed is added to `unread`, in words.
+    pub fn or_noted(self, kind: &str, unread: &mut Vec<String>) -> Vec<U> {
+        match self {
+            Self::Listed(list) => return list,
+            Self::NotServed => {}
+            Self::Forbidden => unread.push(kind.to_owned()),
+        }
+        Vec::new()
+    }
+}
+
 /// As [`list_if_allowed`], for a kind that discovery may not have found.
 pub async fn list_if_served<T, U>(
     cluster: &Cluster,

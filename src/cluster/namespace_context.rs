@@ -6,13 +6,13 @@ use super::discover::ApiVersions;
 use super::error::ClusterError;
 use super::list::{Listing, Meta, Resource, list, list_if_allowed, list_if_served};
 use super::snapshot::{self, MeshHints, MeshOptions, Root, RuleLists, domain_policies, objects};
-use crate::domain::client_scope::Sidecar;
 use crate::domain::control_plane::ControlPlane;
 use crate::domain::endpoints;
 use crate::domain::injection::PodTemplate;
 use crate::domain::mesh::{DestinationRule, Gateway, MeshSettings, Pod, Snapshot, WorkloadEntry};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, Monitor, NamespaceContext};
 use crate::domain::other_names::{HostRoute, ServiceEntry};
+use crate::domain::sidecar::Sidecar;
 use crate::istio::kinds::{OptionalKind, PolicyApi};
 use crate::istio::surroundings::ApiRoute;
 use crate::istio::{read, surroundings};
@@ -60,26 +60,17 @@ pub async fn read_all(
 ) -> Result<Vec<NamespaceContext>, ClusterError> {
     let all = Cluster { namespace: String::new(), ..cluster.clone() };
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let (
-        mut services,
-        pods,
-        (entries, mut unread),
-        (templates, unread_templates),
-        policies,
-        rules,
-        found,
-        surroundings,
-    ) = futures::try_join!(
+    let (mut services, pods, entries, (templates, mut unread), policies, rules, found, surroundings) = futures::try_join!(
         snapshot::services(&all, ""),
         snapshot::pods(&all, ""),
         snapshot::workload_entries(&all, api_versions, ""),
-        snapshot::templates(&all, ""),
+        snapshot::templates(&all, api_versions, ""),
         objects(&all, &policy, ""),
         objects(&all, &rule, ""),
         snapshot::control_planes(&all, options),
         Box::pin(SurroundingObjects::read(&all, api_versions, options)),
     )?;
-    unread.extend(unread_templates);
+    let entries = entries.or_noted("WorkloadEntries", &mut unread);
     let mut by_namespace: BTreeMap<String, NamespaceObjects> = BTreeMap::new();
     for (namespace, name, entry) in entries {
         by_namespace.entry(namespace).or_default().entries.insert(name, entry);
@@ -127,6 +118,7 @@ pub async fn read_all(
             pods: pods.iter().map(|pod| (pod.name.clone(), pod.clone())).collect(),
             mesh: mesh.clone(),
             namespace_labels: surroundings.namespaces.get(namespace).cloned(),
+            sidecars: surroundings.sidecars.iter().filter(|sidecar| sidecar.namespace == *namespace).cloned().collect(),
             workload_entries: entries.clone(),
             templates: templates.clone(),
             unread: unread.clone(),
@@ -261,12 +253,7 @@ impl SurroundingObjects {
     }
 
     fn listed_or_noted<U>(&mut self, kind: &str, listing: Listing<U>) -> Vec<U> {
-        match listing {
-            Listing::Listed(list) => return list,
-            Listing::NotServed => {}
-            Listing::Forbidden => self.unread.push(kind.to_owned()),
-        }
-        Vec::new()
+        listing.or_noted(kind, &mut self.unread)
     }
 
     /// Combines each snapshot with its surroundings.

@@ -8,13 +8,12 @@ mod workload_entries;
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::{Access, ClusterError};
-use super::list::{Listing, Resource, list, list_if_allowed, list_if_served, list_optional};
+use super::list::{Listing, Resource, list, list_if_served, list_optional};
 use super::request::send_optional;
 use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
 use crate::domain::mesh::{
-    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, SidecarIngress, Snapshot,
-    WorkloadEntry,
+    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot, WorkloadEntry,
 };
 use crate::domain::object::ObjectKind;
 use crate::domain::open_connections::parse_duration;
@@ -122,17 +121,22 @@ async fn read_state(
 ) -> Result<ClusterState, ClusterError> {
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
-    let (labels, mut services, pods, (entries, mut unread), (sidecar_ingress, no_sidecars), found, policies, rules) = futures::try_join!(
+    let served = |kind| api_versions.optional.resource(kind);
+    let (labels, mut services, pods, entries, sidecars, found, policies, rules) = futures::try_join!(
         namespace_labels(cluster),
         services(cluster, namespace),
         pods(cluster, namespace),
         workload_entries(cluster, api_versions, namespace),
-        sidecar_ingress(cluster, api_versions, namespace),
+        list_if_served(cluster, served(OptionalKind::Sidecars), namespace, |object: Value| {
+            Some(surroundings::sidecar(&object))
+        }),
         control_planes(cluster, options),
         objects(cluster, &policy, namespace),
         async { if lists == RuleLists::None { Ok(None) } else { objects(cluster, &rule, namespace).await } },
     )?;
-    unread.extend(no_sidecars);
+    let mut unread = Vec::new();
+    let entries = entries.or_noted("WorkloadEntries", &mut unread);
+    let sidecars = sidecars.or_noted("Sidecars (listeners of their own)", &mut unread);
     let (policies, rules) = (by_name(policies), by_name(rules));
     let label = labels.as_ref().and_then(|labels| labels.get("istio.io/rev")).map(String::as_str);
     let hints = MeshHints { options, found: &found, injected_by: label };
@@ -146,13 +150,10 @@ async fn read_state(
         unread.push(format!("DestinationRules of the root namespace {}", mesh.root_namespace));
     }
     let root_rules = root.rules.iter().flatten().map(read::destination_rule).collect();
-    let gateways = gateways.unwrap_or_else(|| {
-        unread.push("Gateways".to_owned());
-        Vec::new()
-    });
+    let gateways = gateways.or_noted("Gateways", &mut unread);
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
-        sidecar_ingress,
+        sidecars,
         workload_entries: entries.into_iter().map(|(_, name, entry)| (name, entry)).collect(),
         namespace_labels: labels,
         templates: Vec::new(),
@@ -176,7 +177,7 @@ pub async fn read_with_templates(
     api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<ClusterState, ClusterError> {
-    add_templates(cluster, read(cluster, api_versions, options)).await
+    add_templates(cluster, api_versions, read(cluster, api_versions, options)).await
 }
 
 /// As [`read_with_templates`], without rules, for an overview: they are listed with those of all namespaces.
@@ -185,14 +186,15 @@ pub(super) async fn read_overview(
     api_versions: ApiVersions,
     options: &MeshOptions,
 ) -> Result<ClusterState, ClusterError> {
-    add_templates(cluster, read_state(cluster, api_versions, options, RuleLists::None)).await
+    add_templates(cluster, api_versions, read_state(cluster, api_versions, options, RuleLists::None)).await
 }
 
 async fn add_templates(
     cluster: &Cluster,
+    api_versions: ApiVersions,
     state: impl Future<Output = Result<ClusterState, ClusterError>>,
 ) -> Result<ClusterState, ClusterError> {
-    let (mut state, (found, unread)) = futures::try_join!(state, templates(cluster, &cluster.namespace))?;
+    let (mut state, (found, unread)) = futures::try_join!(state, templates(cluster, api_versions, &cluster.namespace))?;
     state.snapshot.templates = found.into_iter().map(|(_, template)| template).collect();
     state.snapshot.unread.extend(unread);
     if state.snapshot.namespace_labels.is_none() {
@@ -201,48 +203,24 @@ async fn add_templates(
     Ok(state)
 }
 
-/// The listeners of the namespace's `Sidecar` objects, and the kind in words if it may not be listed.
-async fn sidecar_ingress(
-    cluster: &Cluster,
-    api_versions: ApiVersions,
-    namespace: &str,
-) -> Result<(Vec<SidecarIngress>, Vec<String>), ClusterError> {
-    let kind = Kind { plural: "sidecars", kind: "Sidecar", ..api_versions.rule.kind() };
-    let convert = |object: Value| surroundings::sidecar_ingress(&object);
-    Ok(match list_if_allowed(cluster, (&kind).into(), namespace, convert).await? {
-        Listing::Listed(found) => (found, Vec::new()),
-        Listing::NotServed => (Vec::new(), Vec::new()),
-        Listing::Forbidden => (Vec::new(), vec!["Sidecars (listeners of their own)".to_owned()]),
-    })
-}
-
-/// Namespace, name and value of each `WorkloadEntry`, and the kind in words if it may not be listed.
+/// Namespace, name and value of each `WorkloadEntry` of a namespace (empty: of all).
 pub(super) async fn workload_entries(
     cluster: &Cluster,
     api_versions: ApiVersions,
     namespace: &str,
-) -> Result<(Vec<(String, String, WorkloadEntry)>, Vec<String>), ClusterError> {
-    let kind = Kind { plural: "workloadentries", kind: "WorkloadEntry", ..api_versions.rule.kind() };
-    Ok(match list_if_allowed(cluster, (&kind).into(), namespace, workload_entries::domain_entry).await? {
-        Listing::Listed(entries) => (entries, Vec::new()),
-        Listing::NotServed => (Vec::new(), Vec::new()),
-        Listing::Forbidden => (Vec::new(), vec!["WorkloadEntries".to_owned()]),
-    })
+) -> Result<Listing<(String, String, WorkloadEntry)>, ClusterError> {
+    let kind = api_versions.optional.resource(OptionalKind::WorkloadEntries);
+    list_if_served(cluster, kind, namespace, workload_entries::domain_entry).await
 }
 
-/// Gateways of all namespaces, where they are needed; `None` where they may not be read.
+/// Gateways of all namespaces, where they are needed.
 async fn gateways(
     cluster: &Cluster,
     api_versions: ApiVersions,
     are_needed: bool,
-) -> Result<Option<Vec<Gateway>>, ClusterError> {
+) -> Result<Listing<Gateway>, ClusterError> {
     let kind = api_versions.optional.resource(OptionalKind::Gateways).filter(|_| are_needed);
-    let listing = list_if_served(cluster, kind, "", |object: Value| Some(surroundings::gateway(&object))).await?;
-    Ok(match listing {
-        Listing::Listed(gateways) => Some(gateways),
-        Listing::NotServed => Some(Vec::new()),
-        Listing::Forbidden => None,
-    })
+    list_if_served(cluster, kind, "", |object: Value| Some(surroundings::gateway(&object))).await
 }
 
 /// The mesh's root certificates as PEM, from what the namespace's proxies mount; without a proxy, from where injection puts

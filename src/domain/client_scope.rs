@@ -1,38 +1,9 @@
 //! Which Services a client's sidecar knows: a `Sidecar` object and the Service's `exportTo` can leave one out. A call to a
 //! Service that it does not know takes the passthrough cluster, in plaintext, whatever rule and auto mTLS say (CS-1).
 
-use super::mesh::is_read_by_revision;
+use super::control_plane::is_read_by_revision;
 use super::rule::covers;
-use super::selector::has_labels;
-use std::collections::BTreeMap;
-
-/// A `Sidecar` of `networking.istio.io`, as far as the clients' side is concerned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sidecar {
-    /// Namespace of the object.
-    pub namespace: String,
-    /// Name of the object.
-    pub name: String,
-    /// Seconds since the epoch; of several that apply the oldest counts (CS-2).
-    pub created: i64,
-    /// Label `istio.io/rev`.
-    pub revision: Option<String>,
-    /// `workloadSelector.labels`; `None` where there is no selector.
-    pub selector: Option<BTreeMap<String, String>>,
-    /// `egress`; without an entry everything is imported.
-    pub egress: Vec<Egress>,
-    /// `outboundTrafficPolicy`: whether calls to unknown hosts go out; `None` is the mesh's setting.
-    pub passes_unknown: Option<bool>,
-}
-
-/// One `egress` entry of a `Sidecar`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Egress {
-    /// The only Service port that it imports; `None` for every port, also where it is an HTTP proxy.
-    pub port: Option<u16>,
-    /// `hosts` as written: `NAMESPACE/HOST`.
-    pub hosts: Vec<String>,
-}
+use super::sidecar::{self, Egress, ScopedWorkload, Sidecar};
 
 impl Egress {
     /// Whether it imports a Service for the clients of `home` (CS-3).
@@ -72,17 +43,6 @@ pub struct CalledService<'a> {
     pub export_to: &'a [String],
 }
 
-/// The client that calls.
-#[derive(Debug, Clone, Copy)]
-pub struct ScopedClient<'a> {
-    /// Its namespace.
-    pub namespace: &'a str,
-    /// Labels of its pod.
-    pub labels: &'a BTreeMap<String, String>,
-    /// Revision of its proxy.
-    pub revision: Option<&'a str>,
-}
-
 /// Whether a client's sidecar has a cluster for a Service port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Import<'a> {
@@ -108,21 +68,18 @@ pub struct ClientScopes<'a> {
 impl<'a> ClientScopes<'a> {
     /// The `Sidecar` that applies to a client: the oldest of its namespace that selects it, else the oldest without a
     /// selector, else that of the root namespace (CS-2). Gateways follow none.
-    pub fn sidecar_of(&self, client: ScopedClient<'_>) -> Option<&'a Sidecar> {
-        let readable =
-            self.sidecars.iter().filter(|sidecar| is_read_by_revision(sidecar.revision.as_deref(), client.revision));
-        let mut sorted: Vec<&Sidecar> = readable.collect();
-        sorted.sort_by_key(|sidecar| (sidecar.selector.is_none(), sidecar.created, sidecar.name.as_str()));
-        let selects = |sidecar: &&&Sidecar| {
-            sidecar.namespace == client.namespace
-                && sidecar.selector.as_ref().is_none_or(|selector| has_labels(client.labels, selector))
+    pub fn sidecar_of(&self, client: ScopedWorkload<'_>) -> Option<&'a Sidecar> {
+        let of_mesh = |sidecar: &&Sidecar| {
+            sidecar.namespace == self.root
+                && sidecar.selector.is_none()
+                && is_read_by_revision(sidecar.revision.as_deref(), client.revision)
         };
-        let of_mesh = |sidecar: &&&Sidecar| sidecar.namespace == self.root && sidecar.selector.is_none();
-        sorted.iter().find(selects).or_else(|| sorted.iter().find(of_mesh)).copied()
+        sidecar::of_workload(self.sidecars, client)
+            .or_else(|| self.sidecars.iter().filter(of_mesh).min_by_key(|sidecar| sidecar.rank()))
     }
 
     /// Whether the client's sidecar knows the Service port.
-    pub fn imports(&self, client: ScopedClient<'_>, service: CalledService<'_>) -> Import<'a> {
+    pub fn imports(&self, client: ScopedWorkload<'_>, service: CalledService<'_>) -> Import<'a> {
         if !self.is_exported(service, client.namespace) {
             return Import::NotExported;
         }
@@ -156,6 +113,7 @@ impl Sidecar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const HOST: &str = "orders.shop.svc.cluster.local";
 
@@ -221,10 +179,10 @@ mod tests {
         for (namespace, labels, expected) in
             [("shop", &kiosk, "kiosk"), ("shop", &none, "old"), ("front", &kiosk, "mesh"), ("front", &none, "mesh")]
         {
-            let client = ScopedClient { namespace, labels, revision: None };
+            let client = ScopedWorkload { namespace, labels, revision: None };
             assert_eq!(scopes.sidecar_of(client).map(|sidecar| sidecar.name.as_str()), Some(expected), "{namespace}");
         }
-        let client = ScopedClient { namespace: "shop", labels: &kiosk, revision: None };
+        let client = ScopedWorkload { namespace: "shop", labels: &kiosk, revision: None };
         assert_eq!(scopes.imports(client, service(&[])), Import::HiddenBySidecar(&sidecars[2]));
     }
 
@@ -245,7 +203,7 @@ mod tests {
         ] {
             let (export_to, default_export) = (words(export_to), words(default_export));
             let scopes = ClientScopes { sidecars: &[], root: "istio-system", default_export: &default_export };
-            let client = ScopedClient { namespace, labels: &none, revision: None };
+            let client = ScopedWorkload { namespace, labels: &none, revision: None };
             let expected = if known { Import::Known } else { Import::NotExported };
             assert_eq!(
                 scopes.imports(client, service(&export_to)),

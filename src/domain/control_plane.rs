@@ -7,6 +7,12 @@ use std::fmt;
 /// The revision of proxies without the label `istio.io/rev`, and of a control plane that was installed without one.
 pub const DEFAULT_REVISION: &str = "default";
 
+/// Whether the control plane of `proxy`, the revision of a pod, reads an object with this label `istio.io/rev` (PA-9,
+/// DR-10). An object without the label is read by every control plane.
+pub fn is_read_by_revision(label: Option<&str>, proxy: Option<&str>) -> bool {
+    label.is_none_or(|label| label == proxy.unwrap_or(DEFAULT_REVISION))
+}
+
 /// A control plane.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControlPlane {

@@ -1,8 +1,8 @@
 //! Computes what each endpoint of a Service is: EndpointSlices name pods, but not always, and know nothing of
 //! `WorkloadEntries`. For snapshots.
 
-use super::mesh::{Endpoint, EndpointTarget, PortRef, Service, ServicePort, SidecarIngress, Snapshot, WorkloadEntry};
-use super::selector::has_labels;
+use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, ServicePort, Snapshot, WorkloadEntry};
+use super::sidecar::{self, ScopedWorkload};
 use std::collections::{BTreeMap, HashMap};
 
 /// Completes the endpoints and the listeners of pods.
@@ -11,17 +11,13 @@ pub fn complete(snapshot: &mut Snapshot) {
     complete_endpoints(snapshot);
 }
 
-/// Gives each pod the `ingress` listeners of the `Sidecar` that applies to it: the oldest that selects it, else the oldest
-/// without a selector.
+/// Gives each pod the `ingress` listeners of the `Sidecar` that applies to it.
 fn add_listeners(snapshot: &mut Snapshot) {
-    let sidecars = &mut snapshot.sidecar_ingress;
-    sidecars.sort_by_key(|sidecar| (sidecar.selector.is_none(), sidecar.created));
     for pod in snapshot.pods.values_mut() {
-        let selects = |sidecar: &&SidecarIngress| {
-            sidecar.selector.as_ref().is_none_or(|selector| has_labels(&pod.labels, selector))
-        };
-        if let Some(sidecar) = sidecars.iter().find(selects) {
-            pod.ingress.clone_from(&sidecar.listeners);
+        let Pod { namespace, labels, revision, .. } = &*pod;
+        let workload = ScopedWorkload { namespace, labels, revision: revision.as_deref() };
+        if let Some(sidecar) = sidecar::of_workload(&snapshot.sidecars, workload) {
+            pod.ingress.clone_from(&sidecar.ingress);
         }
     }
 }
@@ -68,7 +64,7 @@ fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::mesh::{IngressListener, Pod};
+    use crate::domain::sidecar::{IngressListener, Sidecar};
     use crate::domain::testing::shop;
 
     fn target(change: impl FnOnce(&mut Snapshot)) -> Vec<EndpointTarget> {
@@ -95,13 +91,15 @@ mod tests {
 
     #[test]
     fn the_oldest_sidecar_that_selects_a_pod_gives_it_listeners() {
-        let sidecar = |created, label: Option<&str>, port| SidecarIngress {
+        let sidecar = |created, label: Option<&str>, port| Sidecar {
+            namespace: "shop".into(),
             created,
             selector: label.map(|label| [("app".to_owned(), label.to_owned())].into()),
-            listeners: vec![IngressListener { port, ..IngressListener::default() }],
+            ingress: vec![IngressListener { port, ..IngressListener::default() }],
+            ..Sidecar::default()
         };
         let mut snapshot = shop(&["web", "api"]);
-        snapshot.sidecar_ingress =
+        snapshot.sidecars =
             vec![sidecar(1, None, 1), sidecar(3, Some("web"), 3), sidecar(2, Some("web"), 2), sidecar(0, Some("x"), 9)];
         complete(&mut snapshot);
         assert_eq!((snapshot.pods["web-0"].ingress[0].port, snapshot.pods["api-0"].ingress[0].port), (2, 1));

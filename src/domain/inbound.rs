@@ -1,7 +1,8 @@
 //! What takes a connection to a port of a pod first: a proxy of the mesh, or the application itself. A policy's mode
 //! holds only at ports that a proxy takes. For overviews, plans and verdicts.
 
-use super::mesh::{Capture, DataPlane, Endpoint, EndpointTarget, IngressListener, Pod, SIDECAR_PORTS, Snapshot};
+use super::mesh::{Capture, DataPlane, Endpoint, EndpointTarget, Pod, SIDECAR_PORTS, Snapshot};
+use super::sidecar::IngressListener;
 use std::fmt;
 
 /// What takes a connection to one port of one address first.

@@ -2,10 +2,11 @@
 //! `domain` computes with them.
 
 use super::address::Block;
-pub use super::control_plane::{ControlPlane, DEFAULT_REVISION};
+pub use super::control_plane::{ControlPlane, DEFAULT_REVISION, is_read_by_revision};
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use super::selector::has_labels;
+use super::sidecar::{IngressListener, Sidecar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -130,12 +131,6 @@ pub fn socket_address(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-/// Whether the control plane of `proxy`, the revision of a pod, reads an object with this label `istio.io/rev` (PA-9,
-/// DR-10). An object without the label is read by every control plane.
-pub fn is_read_by_revision(label: Option<&str>, proxy: Option<&str>) -> bool {
-    label.is_none_or(|label| label == proxy.unwrap_or(DEFAULT_REVISION))
-}
-
 /// How a pod takes part in the mesh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DataPlane {
@@ -209,26 +204,6 @@ impl Pod {
         self.data_plane == DataPlane::Ambient
             || self.labels.get("networking.istio.io/tunnel").is_some_and(|tunnel| tunnel == "http")
     }
-}
-
-/// An `ingress` listener of a `Sidecar` object (BY-34).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IngressListener {
-    pub port: u16,
-    /// `captureMode: NONE`: Envoy itself listens at the port.
-    pub bound: bool,
-    /// `tls`: it takes the place of the policies' mode.
-    pub own_tls: bool,
-}
-
-/// The `ingress` listeners of one `Sidecar` object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SidecarIngress {
-    /// Seconds since the epoch; of several that apply the oldest counts.
-    pub created: i64,
-    /// `workloadSelector.labels`; `None` without a selector.
-    pub selector: Option<BTreeMap<String, String>>,
-    pub listeners: Vec<IngressListener>,
 }
 
 /// Which inbound ports a sidecar captures.
@@ -413,8 +388,8 @@ pub struct Service {
     pub export_to: Vec<String>,
     /// How it is reached from outside the cluster.
     pub exposure: Option<Exposure>,
-    /// Its own addresses: of the cluster, of load balancers, and external ones.
-    pub addresses: Vec<String>,
+    /// Its addresses for clients outside the cluster: of load balancers, and external ones.
+    pub outer_addresses: Vec<String>,
     /// The name that an ExternalName stands for.
     pub external_name: Option<String>,
 }
@@ -497,8 +472,8 @@ pub struct Snapshot {
     pub services: Vec<Service>,
     /// By name.
     pub pods: BTreeMap<String, Pod>,
-    /// Of the namespace's `Sidecar` objects.
-    pub sidecar_ingress: Vec<SidecarIngress>,
+    /// `Sidecar` objects of the namespace.
+    pub sidecars: Vec<Sidecar>,
     /// By name.
     pub workload_entries: BTreeMap<String, WorkloadEntry>,
     pub policies: Policies,

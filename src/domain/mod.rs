@@ -39,6 +39,7 @@ pub mod rule;
 pub mod sample;
 pub mod selection;
 pub mod selector;
+pub mod sidecar;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod verdict;

@@ -1,10 +1,11 @@
 //! A namespace's snapshot with what else an overview and the findings depend on: rules of other namespaces, callers
 //! from outside the mesh, and what could not be read. `cluster` reads it.
 
-use super::client_scope::{ClientScopes, Sidecar};
+use super::client_scope::ClientScopes;
 use super::mesh::{DestinationRule, Gateway, PortRef, Snapshot};
 use super::other_names::{HostRoute, ServiceEntry};
 use super::selector::Selector;
+use super::sidecar::Sidecar;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -115,7 +115,8 @@ fn is_name_of(name: &str, service: &Service, namespace: &str, cluster_domain: &s
 /// Whether an address, or a block of addresses, is one of the Service's or of its endpoints.
 fn is_address_of(text: &str, service: &Service) -> bool {
     let Some(block) = Block::parse(text) else { return false };
-    let own = service.addresses.iter().chain(service.endpoints.iter().map(|endpoint| &endpoint.address));
+    let of_service = service.cluster_ips.iter().chain(&service.outer_addresses);
+    let own = of_service.chain(service.endpoints.iter().map(|endpoint| &endpoint.address));
     own.filter_map(|address| address.parse().ok()).any(|address| block.contains(address))
 }
 
@@ -195,7 +196,7 @@ mod tests {
     fn a_service_entry_leads_to_the_services_whose_names_or_addresses_it_has() {
         let mut snapshot = shop(&["db", "web"]);
         snapshot.services[0].endpoints[0].address = "10.0.0.9".into();
-        snapshot.services[1].addresses = vec!["10.96.0.7".into(), "fd00::7".into()];
+        snapshot.services[1].cluster_ips = vec!["10.96.0.7".into(), "fd00::7".into()];
         let selecting =
             ServiceEntry { selector: [("app".to_owned(), "web".to_owned())].into(), ..entry(&["a.b"], &[]) };
         let by_address = ServiceEntry {

@@ -122,11 +122,16 @@ pub enum OptionalKind {
     ServiceMonitors,
     PodMonitors,
     TrustBundles,
+    WorkloadEntries,
+    Deployments,
+    StatefulSets,
+    DaemonSets,
+    Jobs,
 }
 
 impl OptionalKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::VirtualServices,
         Self::Sidecars,
         Self::ServiceEntries,
@@ -148,6 +153,11 @@ impl OptionalKind {
         Self::ServiceMonitors,
         Self::PodMonitors,
         Self::TrustBundles,
+        Self::WorkloadEntries,
+        Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
+        Self::Jobs,
     ];
 
     /// Its API group, its versions, the preferred one first, and its plural name.
@@ -179,6 +189,11 @@ impl OptionalKind {
             Self::ServiceMonitors => (MONITORING, &["v1"], "servicemonitors"),
             Self::PodMonitors => (MONITORING, &["v1"], "podmonitors"),
             Self::TrustBundles => ("certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"], "clustertrustbundles"),
+            Self::WorkloadEntries => (NETWORKING, ISTIO, "workloadentries"),
+            Self::Deployments => ("apps", &["v1"], "deployments"),
+            Self::StatefulSets => ("apps", &["v1"], "statefulsets"),
+            Self::DaemonSets => ("apps", &["v1"], "daemonsets"),
+            Self::Jobs => ("batch", &["v1"], "jobs"),
         }
     }
 }

@@ -2,11 +2,11 @@
 //! Routes, webhooks, aggregated APIs, `CronJobs` and `AuthorizationPolicies`.
 
 use super::read::{created, metadata};
-use crate::domain::client_scope::{Egress, Sidecar};
-use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, IngressListener, PortRef, SidecarIngress};
+use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, PortRef};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor};
 use crate::domain::other_names::{EntryEndpoint, HostRoute, Resolution, ServiceEntry};
 use crate::domain::selector::Selector;
+use crate::domain::sidecar::{Egress, IngressListener, Sidecar};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -85,21 +85,6 @@ pub fn sidecar(object: &Value) -> Sidecar {
         let number = entry["port"]["number"].as_u64().and_then(|port| u16::try_from(port).ok());
         Egress { port: number.filter(|port| *port != 0 && !is_proxy), hosts: texts(&entry["hosts"]) }
     });
-    let selector = &spec["workloadSelector"];
-    Sidecar {
-        namespace: metadata(object, "namespace").to_owned(),
-        name: metadata(object, "name").to_owned(),
-        created: created(object),
-        revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
-        selector: selector.is_object().then(|| text_map(&selector["labels"])),
-        egress: egress.collect(),
-        passes_unknown: spec["outboundTrafficPolicy"].as_object().map(|policy| passes_unknown(policy.get("mode"))),
-    }
-}
-
-/// The `ingress` listeners of a `Sidecar`; none where it has none.
-pub fn sidecar_ingress(object: &Value) -> Option<SidecarIngress> {
-    let spec = &object["spec"];
     let listener = |entry: &Value| {
         Some(IngressListener {
             port: entry["port"]["number"].as_u64().and_then(|port| u16::try_from(port).ok())?,
@@ -108,12 +93,16 @@ pub fn sidecar_ingress(object: &Value) -> Option<SidecarIngress> {
         })
     };
     let selector = &spec["workloadSelector"];
-    let found = SidecarIngress {
+    Sidecar {
+        namespace: metadata(object, "namespace").to_owned(),
+        name: metadata(object, "name").to_owned(),
         created: created(object),
+        revision: object["metadata"]["labels"]["istio.io/rev"].as_str().map(str::to_owned),
         selector: selector.is_object().then(|| text_map(&selector["labels"])),
-        listeners: items(spec, "ingress").filter_map(listener).collect(),
-    };
-    (!found.listeners.is_empty()).then_some(found)
+        ingress: items(spec, "ingress").filter_map(listener).collect(),
+        egress: egress.collect(),
+        passes_unknown: spec["outboundTrafficPolicy"].as_object().map(|policy| passes_unknown(policy.get("mode"))),
+    }
 }
 
 /// Whether an `outboundTrafficPolicy` lets calls to unknown hosts out. Without a mode, a `Sidecar`'s is `REGISTRY_ONLY`, the

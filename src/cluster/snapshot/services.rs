@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Debug, Deserialize)]
 struct ServiceShape {
@@ -80,18 +80,21 @@ fn domain_endpoint(endpoint: discovery::Endpoint, ports: &BTreeMap<String, u16>)
     })
 }
 
-/// The addresses of a Service itself.
-fn addresses(spec: &core::ServiceSpec, status: Option<core::ServiceStatus>) -> Vec<String> {
-    let ingress = status.and_then(|status| status.load_balancer?.ingress).into_iter().flatten();
-    let of_cluster = spec.cluster_ips.iter().flatten().filter(|address| *address != "None");
-    let mut addresses: Vec<String> =
-        of_cluster.chain(spec.external_ips.iter().flatten()).chain(&spec.load_balancer_ip).cloned().collect();
-    addresses.extend(ingress.filter_map(|ingress| ingress.ip));
-    if addresses.is_empty() {
-        addresses.extend(spec.cluster_ip.clone().filter(|address| address != "None"));
-    }
-    addresses.retain(|address| !address.is_empty());
+/// The addresses of a Service in the cluster. A server before Kubernetes 1.20 has `clusterIP` alone.
+fn cluster_ips(spec: &core::ServiceSpec) -> Vec<String> {
+    let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    let mut addresses: Vec<String> = all.filter(|address| *address != "None" && !address.is_empty()).cloned().collect();
+    let mut seen = HashSet::new();
+    addresses.retain(|address| seen.insert(address.clone()));
     addresses
+}
+
+/// The addresses of a Service for clients outside the cluster.
+fn outer_addresses(spec: &core::ServiceSpec, status: Option<core::ServiceStatus>) -> Vec<String> {
+    let ingress = status.and_then(|status| status.load_balancer?.ingress).into_iter().flatten();
+    let written = spec.external_ips.iter().flatten().chain(&spec.load_balancer_ip).cloned();
+    let all = written.chain(ingress.filter_map(|ingress| ingress.ip));
+    all.filter(|address| !address.is_empty()).collect()
 }
 
 fn domain_service(service: ServiceShape) -> (String, Service) {
@@ -108,7 +111,7 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
         Some("NodePort") => Some(Exposure::NodePort),
         _ => spec.external_ips.as_ref().filter(|addresses| !addresses.is_empty()).map(|_| Exposure::ExternalIps),
     };
-    let addresses = addresses(&spec, status);
+    let (cluster_ips, outer_addresses) = (cluster_ips(&spec), outer_addresses(&spec, status));
     let export_to =
         metadata.annotations.as_ref().and_then(|annotations| annotations.get("networking.istio.io/exportTo"));
     let export_to = export_to.into_iter().flat_map(|text| text.split(','));
@@ -135,12 +138,12 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
         kind,
         labels: metadata.labels.unwrap_or_default(),
         selector: spec.selector.unwrap_or_default(),
-        cluster_ips: spec.cluster_ips.into_iter().flatten().filter(|address| address != "None").collect(),
+        cluster_ips,
         ports: ports.collect(),
         endpoints: Vec::new(),
         export_to,
         exposure,
-        addresses,
+        outer_addresses,
         external_name,
     };
     (metadata.namespace.unwrap_or_default(), service)

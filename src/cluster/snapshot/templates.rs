@@ -2,9 +2,11 @@
 
 use super::pods::{PROXY, inject_request};
 use crate::cluster::connect::Cluster;
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
-use crate::cluster::list::{Listing, Meta, Resource, list_if_allowed};
+use crate::cluster::list::{Meta, list_if_served};
 use crate::domain::injection::PodTemplate;
+use crate::istio::kinds::OptionalKind;
 use serde::Deserialize;
 
 /// A Deployment, `StatefulSet`, `DaemonSet` or Job, as far as its template is concerned.
@@ -41,30 +43,28 @@ struct ContainerName {
     name: String,
 }
 
-/// The kinds with a pod template that are read, with their singular names.
-const KINDS: [(Resource, &str); 4] = [
-    (Resource { group: "apps", version: "v1", plural: "deployments" }, "deployment"),
-    (Resource { group: "apps", version: "v1", plural: "statefulsets" }, "statefulset"),
-    (Resource { group: "apps", version: "v1", plural: "daemonsets" }, "daemonset"),
-    (Resource { group: "batch", version: "v1", plural: "jobs" }, "job"),
+/// The kinds with a pod template that are read: singular and plural names.
+const KINDS: [(OptionalKind, &str, &str); 4] = [
+    (OptionalKind::Deployments, "deployment", "deployments"),
+    (OptionalKind::StatefulSets, "statefulset", "statefulsets"),
+    (OptionalKind::DaemonSets, "daemonset", "daemonsets"),
+    (OptionalKind::Jobs, "job", "jobs"),
 ];
 
 /// The pod templates of a namespace (empty: of all), each with its namespace, and the kinds that may not be listed.
 pub(in crate::cluster) async fn templates(
     cluster: &Cluster,
+    api_versions: ApiVersions,
     namespace: &str,
 ) -> Result<(Vec<(String, PodTemplate)>, Vec<String>), ClusterError> {
-    let lists = KINDS.map(|(resource, singular)| async move {
-        list_if_allowed(cluster, resource, namespace, move |object| pod_template(object, singular)).await
+    let lists = KINDS.map(|(kind, singular, _)| {
+        let resource = api_versions.optional.resource(kind);
+        list_if_served(cluster, resource, namespace, move |object| pod_template(object, singular))
     });
     let lists = futures::future::try_join_all(lists).await?;
     let (mut templates, mut unread) = (Vec::new(), Vec::new());
-    for (found, (resource, _)) in lists.into_iter().zip(KINDS) {
-        match found {
-            Listing::Listed(found) => templates.extend(found),
-            Listing::NotServed => {}
-            Listing::Forbidden => unread.push(format!("{} (what their pods will be)", resource.plural)),
-        }
+    for (listing, (.., plural)) in lists.into_iter().zip(KINDS) {
+        templates.extend(listing.or_noted(&format!("{plural} (what their pods will be)"), &mut unread));
     }
     templates.sort_by(|(_, left): &(String, PodTemplate), (_, right)| left.workload.cmp(&right.workload));
     Ok((templates, unread))

@@ -3,11 +3,12 @@
 
 use super::surroundings::is_sidecar_workload;
 use super::{Code, Finding, Severity, port_name};
-use crate::domain::client_scope::{CalledService, ScopedClient, Sidecar};
+use crate::domain::client_scope::CalledService;
 use crate::domain::client_tls::Server;
 use crate::domain::mesh::{MtlsMode, Service, ServiceKind};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
+use crate::domain::sidecar::{ScopedWorkload, Sidecar};
 use std::collections::BTreeSet;
 
 /// A namespace that is none of those that objects name.
@@ -113,7 +114,7 @@ fn local_clients(context: &NamespaceContext, sidecar: &Sidecar) -> BTreeSet<Stri
     let pods = snapshot.pods.values().filter(|pod| is_sidecar_workload(pod));
     let follows = |pod: &&crate::domain::mesh::Pod| {
         let client =
-            ScopedClient { namespace: &snapshot.namespace, labels: &pod.labels, revision: pod.revision.as_deref() };
+            ScopedWorkload { namespace: &snapshot.namespace, labels: &pod.labels, revision: pod.revision.as_deref() };
         scopes.sidecar_of(client).is_some_and(|applied| std::ptr::eq(applied, sidecar))
     };
     pods.filter(follows).map(workload).collect()

@@ -1,5 +1,4 @@
 use super::*;
-use crate::domain::client_scope::{Egress, Sidecar};
 use crate::domain::injection::PodTemplate;
 use crate::domain::mesh::{
     Capture, ClientTls, ControlPlane, DataPlane, EndpointTarget, Exposure, Gateway, GatewayServer, GatewayTls,
@@ -7,6 +6,7 @@ use crate::domain::mesh::{
 };
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor, Observed};
 use crate::domain::other_names::{EntryEndpoint, Resolution, ServiceEntry};
+use crate::domain::sidecar::{Egress, Sidecar};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -559,7 +559,8 @@ fn a_hook_that_strict_refuses_is_a_warning_and_a_probe_an_error() {
 
 mod random {
     use super::*;
-    use crate::domain::client_scope::{CalledService, Import, ScopedClient};
+    use crate::domain::client_scope::{CalledService, Import};
+    use crate::domain::sidecar::ScopedWorkload;
     use proptest::prelude::*;
 
     fn sidecars() -> impl Strategy<Value = Vec<Sidecar>> {
@@ -605,7 +606,7 @@ mod random {
             let labels = [BTreeMap::new(), BTreeMap::from([("app".to_owned(), "web".to_owned())])];
             let scopes = context.client_scopes();
             for (namespace, labels) in [("shop", &labels[1]), ("front", &labels[0]), ("front", &labels[1]), ("back", &labels[0])] {
-                let client = ScopedClient { namespace, labels, revision: None };
+                let client = ScopedWorkload { namespace, labels, revision: None };
                 let service = &context.snapshot.services[0];
                 let called = CalledService { namespace: "shop", host: WEB, port: 80, export_to: &service.export_to };
                 let goes_out = |sidecar: Option<&Sidecar>| sidecar.and_then(|sidecar| sidecar.passes_unknown).unwrap_or(true);
