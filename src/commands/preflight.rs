@@ -67,18 +67,6 @@ pub fn stopping(findings: &[Finding]) -> Vec<&'static str> {
     errors.map(|finding| finding.code.as_str()).collect()
 }
 
-/// Findings about traffic: calls that fail.
-const FAILING_CALLS: [Code; 8] = [
-    Code::PlaintextToStrict,
-    Code::StrictUnderDisable,
-    Code::MtlsToNoProxy,
-    Code::MtlsToDisable,
-    Code::TlsToSidecar,
-    Code::HeadlessMixed,
-    Code::TlsModeLabel,
-    Code::AmbientToSidecar,
-];
-
 /// Examines what turning mutual TLS off would break: calls that fail then and not now, and callers that lose their
 /// identity. Turning it off must be possible in an emergency, so that surroundings that cannot be read do not stop it.
 async fn examine_disabling(
@@ -105,7 +93,7 @@ async fn examine_disabling(
     findings.retain(|finding| match finding.code {
         Code::IdentityPolicy => true,
         Code::OtherClusters => finding.severity == Severity::Error,
-        code => FAILING_CALLS.contains(&code) && finding.severity == Severity::Error && !known.contains(finding),
+        code => code.is_about_failing_calls() && finding.severity == Severity::Error && !known.contains(finding),
     });
     Ok(findings)
 }

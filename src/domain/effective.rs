@@ -3,7 +3,9 @@
 //!
 //! The rules are PA-1..PA-11 for PeerAuthentication and LP-2..LP-5 for the legacy Policy.
 
-use super::mesh::{LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, is_read_by_revision};
+use super::mesh::{
+    LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, Service, ServicePort, is_read_by_revision,
+};
 use super::selector::has_labels;
 use std::collections::HashMap;
 use std::fmt;
@@ -53,6 +55,9 @@ pub struct Effective {
 }
 
 impl Effective {
+    /// No mode, by no policy: none is meant to apply, or nothing is known of the workload.
+    pub const NONE: Self = Self { mode: None, chain: Vec::new() };
+
     /// The policy that decides the mode; `None` for the mesh's default.
     pub fn decided_by(&self) -> Option<&AppliedPolicy> {
         self.chain.iter().rev().find(|step| step.mode.is_some())
@@ -158,6 +163,15 @@ impl<'a> PolicyIndex<'a> {
         // A mode of the namespace decides by itself; only an inherited mode needs the root namespace.
         let readable = self.policies.root_readable || pod.namespace == self.policies.root_namespace;
         Effective { mode: written.or(readable.then_some(MtlsMode::Permissive)), chain }
+    }
+
+    /// The mode of a pod behind a Service port, also under the legacy API, whose policies name Services.
+    pub fn service_mode(&self, service: &Service, port: &ServicePort, pod: &Pod, target_port: u16) -> Effective {
+        if !self.policies.legacy_only {
+            return self.mode(pod, target_port);
+        }
+        let name = (!port.name.is_empty()).then_some(port.name.as_str());
+        legacy_server_mode(self.policies, &pod.namespace, &service.name, port.port, name)
     }
 
     /// The mode of a namespace as auto mTLS of its clients sees it: policies of workloads do not count (PA-8).

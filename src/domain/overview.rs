@@ -13,7 +13,7 @@ use super::inbound::InboundPath;
 use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
 use callers::Callers;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// The ports of a namespace.
@@ -149,7 +149,7 @@ pub fn overview(context: &NamespaceContext) -> Overview {
                 .map(|(endpoint, address, target_port)| {
                     let workload = snapshot.workload_of(endpoint);
                     let path = snapshot.inbound_path(endpoint, address, target_port);
-                    let state = port_state(context, &index, (service, port), workload, path, target_port);
+                    let state = port_state(&index, (service, port), workload, path, target_port);
                     EndpointState {
                         endpoint,
                         pod: workload.unwrap_or(&unknown_pod),
@@ -191,28 +191,18 @@ struct PortState {
 }
 
 fn port_state(
-    context: &NamespaceContext,
     index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
     workload: Option<&Pod>,
     path: InboundPath,
     target_port: u16,
 ) -> PortState {
-    let snapshot = &context.snapshot;
     let Some(pod) = workload else {
-        return PortState { server: Server::NoProxy, path, wanted: NO_POLICY, ambient: None };
+        return PortState { server: Server::NoProxy, path, wanted: Effective::NONE, ambient: None };
     };
-    let wanted = if snapshot.policies.legacy_only {
-        let name = (!port.name.is_empty()).then_some(port.name.as_str());
-        legacy_server_mode(&snapshot.policies, &snapshot.namespace, &service.name, port.port, name)
-    } else {
-        index.mode(pod, target_port)
-    };
+    let wanted = index.service_mode(service, port, pod, target_port);
     port_state_at_pod(index, pod, path, Some(target_port), wanted)
 }
-
-/// The mode where no policy is meant to apply.
-const NO_POLICY: Effective = Effective { mode: None, chain: Vec::new() };
 
 /// The state of a pod at a port; `None` for the ports that no policy names.
 fn port_state_at_pod(
@@ -237,26 +227,28 @@ fn port_state_at_pod(
             (server, Some(found))
         }
     };
-    let wanted = if path.is_beyond_policies() { NO_POLICY } else { wanted };
+    let wanted = if path.is_beyond_policies() { Effective::NONE } else { wanted };
     PortState { server, path, wanted, ambient }
 }
 
 /// Groups pods of one workload with the same mode.
 fn group(endpoints: Vec<EndpointState<'_>>) -> Vec<WorkloadPort> {
-    let mut groups = WorkloadPorts::default();
+    let mut found = WorkloadPorts::default();
     for seen in endpoints {
         let name = if seen.known { &seen.pod.name } else { &seen.endpoint.address };
         let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
         let data_plane = if seen.known { seen.pod.data_plane } else { DataPlane::None };
-        groups.add(workload, Some(seen.target_port), data_plane, seen.state, name, seen.endpoint.ready);
+        found.add(workload, Some(seen.target_port), data_plane, seen.state, name, seen.endpoint.ready);
     }
-    groups.workload_ports
+    found.groups
 }
 
 #[derive(Default)]
 struct WorkloadPorts {
-    workload_ports: Vec<WorkloadPort>,
+    groups: Vec<WorkloadPort>,
     known: HashMap<GroupKey, usize>,
+    /// Names that are counted, by the position of their group: a pod with two addresses counts once.
+    counted: HashSet<(usize, String)>,
 }
 
 type GroupKey = (String, Option<u16>, Server, InboundPath, Vec<AppliedPolicy>);
@@ -273,7 +265,7 @@ impl WorkloadPorts {
     ) {
         let key = (workload.clone(), target_port, state.server, state.path, state.wanted.chain.clone());
         let index = *self.known.entry(key).or_insert_with(|| {
-            self.workload_ports.push(WorkloadPort {
+            self.groups.push(WorkloadPort {
                 workload,
                 target_port,
                 data_plane,
@@ -285,11 +277,10 @@ impl WorkloadPorts {
                 pods: Vec::new(),
                 ready: 0,
             });
-            self.workload_ports.len() - 1
+            self.groups.len() - 1
         });
-        let workload_port = &mut self.workload_ports[index];
-        // A pod with two addresses counts once.
-        if workload_port.pods.iter().all(|known| known != name) {
+        if self.counted.insert((index, name.to_owned())) {
+            let workload_port = &mut self.groups[index];
             workload_port.pods.push(name.to_owned());
             workload_port.ready += usize::from(ready);
         }
@@ -318,7 +309,7 @@ fn is_ours(pod: &Pod) -> bool {
 
 /// Workloads without a Service: their mode, and each port for which their policy sets another one.
 fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &BTreeSet<&str>) -> Vec<WorkloadPort> {
-    let mut groups = WorkloadPorts::default();
+    let mut found = WorkloadPorts::default();
     let alone = |pod: &&Pod| !behind_service.contains(pod.name.as_str()) && !pod.facts.finished && !is_ours(pod);
     for pod in context.snapshot.pods.values().filter(alone) {
         let exceptions = index.levels(pod).workload.first().map(|policy| policy.ports.keys().copied());
@@ -331,10 +322,10 @@ fn others(context: &NamespaceContext, index: &PolicyIndex<'_>, behind_service: &
             };
             let address = pod.addresses.first().map_or("", String::as_str);
             let state = port_state_at_pod(index, pod, pod.inbound_path(address, port), port, wanted);
-            groups.add(workload(pod), port, pod.data_plane, state, &pod.name, pod.ready);
+            found.add(workload(pod), port, pod.data_plane, state, &pod.name, pod.ready);
         }
     }
-    groups.workload_ports
+    found.groups
 }
 
 /// The placeholder for an address that belongs to no known pod.

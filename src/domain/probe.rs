@@ -1,11 +1,11 @@
 //! Computes the cases of a probe: the endpoints of each target, with what the API objects ask for there. Also holds the
 //! observations of a case, which `verdict` judges.
 
-use super::effective::{Effective, legacy_server_mode, server_mode};
+use super::effective::{Effective, PolicyIndex};
 use super::identity::PeerIdentity;
 use super::inbound::{Bypass, InboundPath};
 use super::mesh::{
-    DataPlane, Endpoint, EndpointTarget, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+    DataPlane, Endpoint, EndpointTarget, MtlsMode, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use super::mesh_client::MeshClientAnswer;
 use super::port_protocol::PortProtocol;
@@ -217,6 +217,7 @@ pub fn cases_where(
     targets: &[Target],
     takes: impl Fn(&Service) -> bool,
 ) -> Result<(Vec<Case>, Vec<NotProbed>), TargetError> {
+    let index = PolicyIndex::new(&snapshot.policies);
     let mut cases = Vec::new();
     let mut left_out = Vec::new();
     if targets.is_empty() {
@@ -232,7 +233,7 @@ pub fn cases_where(
                 }
             }
             for port in &service.ports {
-                let case = case(snapshot, service, port, None);
+                let case = case(snapshot, &index, service, port, None);
                 match reason_to_leave_out(service, port, &case) {
                     None => cases.push(case),
                     Some(reason) => {
@@ -267,7 +268,7 @@ pub fn cases_where(
                 known: tcp().map(port_label).collect(),
             });
         }
-        cases.extend(wanted.into_iter().map(|port| case(snapshot, service, port, target.path.as_deref())));
+        cases.extend(wanted.into_iter().map(|port| case(snapshot, &index, service, port, target.path.as_deref())));
     }
     let mut unique: Vec<Case> = Vec::with_capacity(cases.len());
     let mut seen = HashSet::new();
@@ -282,14 +283,20 @@ pub fn cases_where(
 /// For each case, whether its endpoints or modes have changed since the probe started, so that the observation may be
 /// incomplete.
 pub fn changed(before: &[Case], after: &Snapshot) -> Vec<bool> {
-    before.iter().map(|old| current_case(old, after).is_none_or(|new| new.endpoints != old.endpoints)).collect()
+    let index = PolicyIndex::new(&after.policies);
+    let is_changed = |old: &Case| current(old, after, &index).is_none_or(|new| new.endpoints != old.endpoints);
+    before.iter().map(is_changed).collect()
 }
 
 /// The same case in a later snapshot; `None` if its Service or port no longer exists.
 pub fn current_case(old: &Case, after: &Snapshot) -> Option<Case> {
+    current(old, after, &PolicyIndex::new(&after.policies))
+}
+
+fn current(old: &Case, after: &Snapshot, index: &PolicyIndex<'_>) -> Option<Case> {
     let service = after.service(&old.service)?;
     let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
-    Some(case(after, service, port, old.explicit_path.then_some(old.path.as_str())))
+    Some(case(after, index, service, port, old.explicit_path.then_some(old.path.as_str())))
 }
 
 /// Why a port that nobody has named is not probed.
@@ -307,7 +314,13 @@ fn port_label(port: &ServicePort) -> String {
     if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.port, port.name) }
 }
 
-fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option<&str>) -> Case {
+fn case(
+    snapshot: &Snapshot,
+    index: &PolicyIndex<'_>,
+    service: &Service,
+    port: &ServicePort,
+    path: Option<&str>,
+) -> Case {
     let (ready, unready): (Vec<_>, Vec<_>) = snapshot
         .live_endpoints(service)
         // kube-proxy knows no WorkloadEntry: only clients in the mesh are led there.
@@ -315,10 +328,11 @@ fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option
         .filter_map(|endpoint| Some((endpoint, service.target_port(port, endpoint)?)))
         .partition(|(endpoint, _)| endpoint.ready);
     let mut endpoints: Vec<EndpointCase> = Vec::with_capacity(ready.len());
+    let mut known = HashSet::new();
     for (endpoint, target_port) in ready {
         for address in snapshot.addresses_of(endpoint) {
-            if endpoints.iter().all(|known| (known.address.as_str(), known.port) != (address, target_port)) {
-                endpoints.push(endpoint_case(snapshot, (service, port), endpoint, address, target_port));
+            if known.insert((address, target_port)) {
+                endpoints.push(endpoint_case(snapshot, index, (service, port), endpoint, address, target_port));
             }
         }
     }
@@ -338,6 +352,7 @@ fn case(snapshot: &Snapshot, service: &Service, port: &ServicePort, path: Option
 
 fn endpoint_case(
     snapshot: &Snapshot,
+    index: &PolicyIndex<'_>,
     (service, port): (&Service, &ServicePort),
     endpoint: &Endpoint,
     address: &str,
@@ -351,24 +366,11 @@ fn endpoint_case(
         pod: pod.map(|pod| pod.name.clone()),
         data_plane: pod.map_or(DataPlane::None, |pod| pod.data_plane),
         path,
-        mode: if path.is_beyond_policies() {
-            Effective { mode: None, chain: Vec::new() }
-        } else {
-            mode(snapshot, service, port, pod, target_port)
+        mode: match pod {
+            Some(pod) if !path.is_beyond_policies() => index.service_mode(service, port, pod, target_port),
+            _ => Effective::NONE,
         },
         identity: pod.map(|pod| format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
-    }
-}
-
-fn mode(snapshot: &Snapshot, service: &Service, port: &ServicePort, pod: Option<&Pod>, target_port: u16) -> Effective {
-    let policies = &snapshot.policies;
-    if policies.legacy_only {
-        let name = (!port.name.is_empty()).then_some(port.name.as_str());
-        return legacy_server_mode(policies, &snapshot.namespace, &service.name, port.port, name);
-    }
-    match pod {
-        Some(pod) => server_mode(policies, pod, target_port),
-        None => Effective { mode: None, chain: Vec::new() },
     }
 }
 

@@ -41,6 +41,13 @@ pub(super) struct Planned {
     ready_before: BTreeSet<String>,
 }
 
+/// What a proof tests.
+pub(super) struct ProofScope {
+    pub(super) cases: Vec<Case>,
+    /// What is left out, each with the reason.
+    pub(super) left_out: Vec<String>,
+}
+
 /// The user's manifests, and what they are applied for.
 #[derive(Debug, Clone)]
 pub(super) struct UserManifests {
@@ -166,21 +173,18 @@ impl Planned {
     /// The ports that the proof tests in `snapshot`: of the named Services, or of all, without those that no policy is
     /// meant for.
     pub(super) fn cases(&self, snapshot: &Snapshot) -> Result<Vec<Case>, probe::TargetError> {
-        let (mut cases, _) = probe::cases(snapshot, &self.targets())?;
-        cases.retain(|case| !case.is_beyond_policies());
-        Ok(cases)
+        self.proof_scope(snapshot).map(|scope| scope.cases)
     }
 
-    /// What the proof leaves out, each with the reason.
-    pub(super) fn left_out(&self, snapshot: &Snapshot) -> Result<Vec<String>, probe::TargetError> {
-        let (cases, not_probed) = probe::cases(snapshot, &self.targets())?;
-        let beyond = cases.iter().filter(|case| case.is_beyond_policies());
-        let beyond = beyond.map(|case| format!("{} ({})", case.name(), case.endpoints[0].path));
-        Ok(not_probed.iter().map(|port| format!("{} ({})", port.name, port.reason)).chain(beyond).collect())
-    }
-
-    fn targets(&self) -> Vec<probe::Target> {
-        self.goal.services().iter().map(|service| probe::Target::service(service)).collect()
+    /// The ports that the proof tests in `snapshot`, and what it leaves out.
+    pub(super) fn proof_scope(&self, snapshot: &Snapshot) -> Result<ProofScope, probe::TargetError> {
+        let targets: Vec<probe::Target> =
+            self.goal.services().iter().map(|service| probe::Target::service(service)).collect();
+        let (cases, not_probed) = probe::cases(snapshot, &targets)?;
+        let (beyond, cases): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_beyond_policies);
+        let beyond = beyond.iter().map(|case| format!("{} ({})", case.name(), case.endpoints[0].path));
+        let not_probed = not_probed.iter().map(|port| format!("{} ({})", port.name, port.reason));
+        Ok(ProofScope { cases, left_out: not_probed.chain(beyond).collect() })
     }
 }
 

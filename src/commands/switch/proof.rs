@@ -2,9 +2,10 @@
 
 use super::super::probe_run::{MeshClient, ProbeRun, print_expectation, render};
 use super::SwitchRun;
-use super::goal::{Goal, Planned};
+use super::goal::{Goal, Planned, ProofScope};
 use super::mesh_calls::MeshCalls;
 use super::phases::Written;
+use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
 use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Direction;
@@ -36,10 +37,10 @@ pub(super) async fn prove(
     if !run.settings.verify {
         return Ok(status);
     }
-    let state = run.read_state().await?;
-    let (cases, empty): (Vec<Case>, Vec<Case>) =
-        planned.cases(&state.snapshot)?.into_iter().partition(|case| !case.endpoints.is_empty());
-    let left_out = planned.left_out(&state.snapshot)?;
+    // The proof depends on what is there, not on pods that are still to come.
+    let state = context.read(snapshot::read(run.cluster, run.api_versions, &context.settings.mesh)).await?;
+    let ProofScope { cases, left_out } = planned.proof_scope(&state.snapshot)?;
+    let (cases, empty): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| !case.endpoints.is_empty());
     if !left_out.is_empty() {
         context.printer.say(&format!("not part of the proof: {}", left_out.join(", ")));
     }

@@ -136,7 +136,7 @@ async fn undo(run: &SwitchRun<'_>, writer: &Writer<'_>, mut written_run: Run) ->
             entry.created_uid = Some(uid);
         }
     }
-    let mut state = snapshot::read_with_templates(run.cluster, run.api_versions, &run.context.settings.mesh).await?;
+    let mut state = snapshot::read(run.cluster, run.api_versions, &run.context.settings.mesh).await?;
     let (plan, _) = restoration(&state, std::slice::from_ref(&written_run));
     let phases = plan.phases();
     let writing = phases.iter().filter(|phase| phase.has_writes()).count();

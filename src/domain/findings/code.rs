@@ -143,6 +143,22 @@ codes! {
 }
 
 impl Code {
+    /// Whether it says that calls in the mesh fail, because a port does not accept what clients send.
+    pub const fn is_about_failing_calls(self) -> bool {
+        matches!(
+            self,
+            Self::PlaintextToStrict
+                | Self::StrictUnderDisable
+                | Self::MtlsToNoProxy
+                | Self::MtlsToGateway
+                | Self::MtlsToDisable
+                | Self::TlsToSidecar
+                | Self::HeadlessMixed
+                | Self::TlsModeLabel
+                | Self::AmbientToSidecar
+        )
+    }
+
     /// Whether it says that a port is not protected, and not that calls fail.
     pub const fn is_about_protection(self) -> bool {
         matches!(self, Self::Unprotected | Self::NotCaptured | Self::AmbientFailOpen)

@@ -4,7 +4,7 @@ use super::{
     Direction, Plan, PlanBlocker, PolicyChange, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped,
     SwitchRequest, TlsEdit, TlsPlace, Warning, policies_after,
 };
-use crate::domain::effective::{Effective, Level, PolicyIndex, server_mode};
+use crate::domain::effective::{Effective, Level, PolicyIndex};
 use crate::domain::mesh::{
     Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
@@ -47,8 +47,8 @@ fn requested_services<'a>(snapshot: &'a Snapshot, request: &SwitchRequest, plan:
     services
 }
 
-/// RE-5: why a Service must not get a rule; `--force` lifts only `OutsideMesh`.
-fn exclusion(snapshot: &Snapshot, service: &Service) -> Option<SkipReason> {
+/// RE-5: why a Service must not get a rule; `--force` lifts only `OutsideMesh`. `policies` are those after the change.
+fn exclusion(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service) -> Option<SkipReason> {
     if snapshot.namespace == "default" && service.name == "kubernetes" {
         return Some(SkipReason::ApiServer);
     }
@@ -84,7 +84,7 @@ fn exclusion(snapshot: &Snapshot, service: &Service) -> Option<SkipReason> {
     if snapshot.live_endpoints(service).all(|endpoint| !endpoint.ready) {
         return Some(SkipReason::NoReadyEndpoint);
     }
-    let ports: Vec<PortTake> = tcp_ports(service).map(|port| port_take(snapshot, service, port)).collect();
+    let ports: Vec<PortTake> = tcp_ports(service).map(|port| port_take(snapshot, policies, service, port)).collect();
     if !ports.is_empty() && ports.iter().all(|take| *take == PortTake::Plaintext) {
         return Some(SkipReason::OnlyPlaintext);
     }
@@ -116,11 +116,10 @@ enum PortTake {
     Differs,
 }
 
-fn port_take(snapshot: &Snapshot, service: &Service, port: &ServicePort) -> PortTake {
+fn port_take(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service, port: &ServicePort) -> PortTake {
     let takes_mtls = |(endpoint, target_port): (&Endpoint, u16)| {
         let path = snapshot.inbound_path(endpoint, &endpoint.address, target_port);
-        let mode =
-            snapshot.workload_of(endpoint).map(|workload| server_mode(&snapshot.policies, workload, target_port));
+        let mode = snapshot.workload_of(endpoint).map(|workload| policies.mode(workload, target_port));
         // The namespace's own mode changes; that of a workload or port stays (RE-3).
         let is_disabled = mode
             .as_ref()
@@ -141,8 +140,8 @@ fn port_take(snapshot: &Snapshot, service: &Service, port: &ServicePort) -> Port
 }
 
 /// The ports of a Service at which a rule must leave mutual TLS out.
-fn plaintext_ports(snapshot: &Snapshot, service: &Service) -> Vec<u16> {
-    let plaintext = |port: &&ServicePort| port_take(snapshot, service, port) == PortTake::Plaintext;
+fn plaintext_ports(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service) -> Vec<u16> {
+    let plaintext = |port: &&ServicePort| port_take(snapshot, policies, service, port) == PortTake::Plaintext;
     tcp_ports(service).filter(plaintext).map(|port| port.port).collect()
 }
 
@@ -215,6 +214,8 @@ struct Enable<'a> {
     wider: HashMap<String, Wider>,
     /// The policies after the change.
     policies: &'a PolicyIndex<'a>,
+    /// The policies before the change.
+    present_policies: PolicyIndex<'a>,
     /// Services that get a rule each.
     exact: Vec<&'a Service>,
     /// Services that one rule for the namespace covers.
@@ -254,6 +255,7 @@ impl<'a> Enable<'a> {
             left_alone: BTreeMap::new(),
             wider: HashMap::new(),
             policies,
+            present_policies: PolicyIndex::new(&snapshot.policies),
             exact: Vec::new(),
             wide: Vec::new(),
         }
@@ -301,7 +303,7 @@ impl<'a> Enable<'a> {
             }
         }
         let is_covered_by_one = self.request.scope == RuleScope::Namespace && served != Served::Some;
-        if is_covered_by_one && plaintext_ports(self.snapshot, service).is_empty() {
+        if is_covered_by_one && self.plaintext_ports(service).is_empty() {
             self.wide.push(service);
         } else {
             self.exact.push(service);
@@ -374,14 +376,17 @@ impl<'a> Enable<'a> {
 
     /// Whether a port of the Service accepts today what STRICT refuses.
     fn accepts_other_tls(&self, service: &Service) -> bool {
-        let index = PolicyIndex::new(&self.snapshot.policies);
-        self.modes(service, &index).iter().any(|mode| *mode != Some(MtlsMode::Strict))
+        self.modes(service, &self.present_policies).iter().any(|mode| *mode != Some(MtlsMode::Strict))
     }
 
     fn skip_reason(&self, service: &Service) -> Option<SkipReason> {
-        let reason = exclusion(self.snapshot, service)?;
+        let reason = exclusion(self.snapshot, self.policies, service)?;
         let is_lifted = self.request.force && matches!(reason, SkipReason::OutsideMesh(_));
         (!is_lifted).then_some(reason)
+    }
+
+    fn plaintext_ports(&self, service: &Service) -> Vec<u16> {
+        plaintext_ports(self.snapshot, self.policies, service)
     }
 
     fn host(&self, service: &Service) -> String {
@@ -400,7 +405,7 @@ impl<'a> Enable<'a> {
             *served
         } else {
             let Some(serving) = self.rules.serving(&self.host(service)) else { return Served::None };
-            let served = self.collect_edits_of(&serving, &plaintext_ports(self.snapshot, service));
+            let served = self.collect_edits_of(&serving, &self.plaintext_ports(service));
             self.served.insert(pattern.clone(), served);
             served
         };
@@ -549,8 +554,8 @@ impl<'a> Enable<'a> {
     ) {
         let reached: &[&Service] = reached.get(&pattern.map(str::to_owned)).map_or(&[], Vec::as_slice);
         for service in reached {
-            if let Some(reason) =
-                exclusion(self.snapshot, service).filter(|reason| !self.request.force && reason.breaks_calls())
+            if let Some(reason) = exclusion(self.snapshot, self.policies, service)
+                .filter(|reason| !self.request.force && reason.breaks_calls())
             {
                 self.plan.blockers.push(PlanBlocker::WildcardBreaks {
                     rule: rule.to_owned(),
@@ -591,7 +596,7 @@ impl<'a> Enable<'a> {
         let mut new_rules: Vec<(&str, String, Vec<u16>)> = self
             .exact
             .iter()
-            .map(|service| (service.name.as_str(), self.host(service), plaintext_ports(self.snapshot, service)))
+            .map(|service| (service.name.as_str(), self.host(service), self.plaintext_ports(service)))
             .collect();
         let whole_namespace = format!("*.{}.svc.{}", self.snapshot.namespace, self.snapshot.mesh.cluster_domain);
         if !self.wide.is_empty() {
