@@ -181,7 +181,7 @@ async fn switch_and_restore(stage: &Stage, number: u64, seed: u64, before: &[Str
     if run.code == 0 {
         let on: usize =
             content(stage).await.iter().filter(|line| line.contains("ISTIO_MUTUAL") || line.contains("STRICT")).count();
-        assert_eq!(on, before.len() + ALONE + 1, "{log}");
+        assert_eq!(on, before.len() + MORE + 1, "{log}");
     } else {
         assert_reported(&run, &changed);
     }
@@ -204,16 +204,16 @@ async fn switch_and_restore(stage: &Stage, number: u64, seed: u64, before: &[Str
     }
 }
 
-/// Services without a pod, so that there is more to write.
-const ALONE: usize = 20;
+/// More Services of the same pod, so that there is more to write.
+const MORE: usize = 20;
 
 #[expect(clippy::print_stderr, reason = "the seed and the numbers are a result")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_switch_over_a_failing_connection_succeeds_or_reports_what_it_wrote() {
     with_namespace(async |stage| {
         populate(stage).await;
-        for number in 0..ALONE {
-            service(stage, &format!("alone-{number}"), "nobody", ("http", 8080, 8080)).await;
+        for number in 0..MORE {
+            service(stage, &format!("also-{number}"), "app", ("http", 8080, 8080)).await;
         }
         let before = content(stage).await;
         let seed = environment().seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
