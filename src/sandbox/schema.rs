@@ -8,6 +8,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 const CRDS: &str = include_str!("crds.yaml");
 
@@ -19,7 +20,18 @@ pub(super) struct Schemas(BTreeMap<(String, String), Schema>);
 struct Schema {
     definition: Value,
     structure: Value,
-    validator: Validator,
+    /// Compiled for the first object: most runs of the sandbox write none of this kind.
+    validator: OnceLock<Validator>,
+}
+
+impl Schema {
+    fn validator(&self) -> &Validator {
+        self.validator.get_or_init(|| {
+            let mut plain = self.structure.clone();
+            to_json_schema(&mut plain);
+            jsonschema::validator_for(&plain).expect("the sandbox's own schemas are valid: a test compiles each")
+        })
+    }
 }
 
 impl Schemas {
@@ -84,7 +96,7 @@ impl Schemas {
     pub(super) fn validate(&self, resource: &Resource, object: &Value) -> Result<(), ApiStatus> {
         let Some(schema) = self.of(resource) else { return Ok(()) };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let mut causes: Vec<Cause> = schema.validator.iter_errors(object).map(|error| cause(&error)).collect();
+        let mut causes: Vec<Cause> = schema.validator().iter_errors(object).map(|error| cause(&error)).collect();
         if !causes.is_empty() {
             let rest = "null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             causes.push(Cause::invalid("<nil>", rest));
@@ -122,10 +134,8 @@ fn read(document: &str) -> anyhow::Result<((String, String), Schema)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let spec = &definition["spec"];
     let structure = spec["versions"][0]["schema"]["openAPIV3Schema"].clone();
-    let mut plain = structure.clone();
-    to_json_schema(&mut plain);
-    let validator = jsonschema::validator_for(&plain).map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(((text(&spec["group"]), text(&spec["names"]["kind"])), Schema { definition, structure, validator }))
+    let key = (text(&spec["group"]), text(&spec["names"]["kind"]));
+    Ok((key, Schema { definition, structure, validator: OnceLock::new() }))
 }
 
 /// Replaces `nullable` of a structural schema by the type `null` of a JSON schema.
@@ -295,4 +305,18 @@ pub(super) fn is_dns_label(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_has_a_schema_that_compiles() {
+        let schemas = Schemas::load().unwrap();
+        assert!(schemas.0.len() >= 4, "{:?}", schemas.0.keys());
+        for schema in schemas.0.values() {
+            assert!(!schema.validator().is_valid(&json!({"spec": 1})), "{}", schema.definition["metadata"]["name"]);
+        }
+    }
 }
