@@ -14,6 +14,7 @@ mod helpers;
 mod hostile;
 mod limits;
 mod mesh_client;
+mod pictures;
 mod probe;
 mod proxies;
 mod reports;
