@@ -17,6 +17,22 @@ pub struct FrontDoorSample {
     pub failure: Option<String>,
 }
 
+/// Why a response with this status is a failure; `None` if it is an answer. `before` is the status before the first write.
+///
+/// A proxy of the mesh replaces the application's response by a 5xx, so 5xx is always a failure. A client error is one
+/// only where the URL was served before: some applications answer their health check with 404. 429 says that the URL is
+/// requested too often, which the polling itself may cause.
+pub fn failure(status: u16, before: Option<u16>) -> Option<String> {
+    let is_worse = matches!(status, 400..=428 | 430..=499) && before.is_some_and(|before| before < 400);
+    if status >= 500 {
+        Some(format!("HTTP {status}"))
+    } else if is_worse {
+        Some(format!("HTTP {status}, and not as before the change"))
+    } else {
+        None
+    }
+}
+
 /// The counters of one URL.
 #[derive(Debug, Clone, Default)]
 pub struct FrontDoorStats {
@@ -122,6 +138,24 @@ impl fmt::Display for FrontDoorSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_error_is_a_failure_only_where_the_url_was_served_before() {
+        for (status, before, is_failure) in [
+            (200, Some(200), false),
+            (302, Some(200), false),
+            (403, Some(200), true),
+            (404, Some(302), true),
+            (404, Some(404), false),
+            (401, Some(403), false),
+            (403, None, false),
+            (429, Some(200), false),
+            (503, Some(200), true),
+            (503, None, true),
+        ] {
+            assert_eq!(failure(status, before).is_some(), is_failure, "{status} after {before:?}");
+        }
+    }
 
     /// Requests 250 ms apart of 10 ms each: `.` is answered, any other mark is a failure.
     fn stats(marks: &str) -> FrontDoorStats {

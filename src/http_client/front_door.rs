@@ -4,7 +4,7 @@ use super::client;
 use super::prometheus::cause;
 use crate::cluster::error::ClusterError;
 use crate::cluster::http_proxy::ProxyVariables;
-use crate::domain::front_door::{FrontDoorSample, FrontDoorStats, FrontDoorSummary};
+use crate::domain::front_door::{self, FrontDoorSample, FrontDoorStats, FrontDoorSummary};
 use reqwest::{Client, Response, Url, header, redirect};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,18 +44,19 @@ impl FrontDoors {
         Ok(Self { doors: urls.iter().map(door).collect::<Result<_, ClusterError>>()? })
     }
 
-    /// Requests each URL once. An error is the reason why there was no response.
-    pub async fn request(&self) -> Vec<Result<(), String>> {
-        futures::future::join_all(self.doors.iter().map(|(client, url)| request(client, url))).await
+    /// Requests each URL once, and returns the status of each. An error is the reason why there was no answer.
+    pub async fn request(&self) -> Vec<Result<u16, String>> {
+        futures::future::join_all(self.doors.iter().map(|(client, url)| request(client, url, None))).await
     }
 
-    /// Requests each URL continuously in the background, until the watch is finished or dropped.
-    pub fn start(self) -> FrontDoorWatch {
+    /// Requests each URL continuously in the background, until the watch is finished or dropped. `before` has the status
+    /// of each URL before the change, if it answered: a worse one is a failure.
+    pub fn start(self, before: &[Option<u16>]) -> FrontDoorWatch {
         let start = Instant::now();
         let mut tasks = JoinSet::new();
-        let stats = self.doors.into_iter().map(|(client, url)| {
+        let stats = self.doors.into_iter().zip(before).map(|((client, url), before)| {
             let (sender, stats) = watch::channel(FrontDoorStats::default());
-            tasks.spawn(poll(client, url, start, sender));
+            tasks.spawn(poll(client, url, *before, start, sender));
             stats
         });
         FrontDoorWatch { start, stats: stats.collect(), _tasks: tasks }
@@ -91,29 +92,29 @@ impl FrontDoorWatch {
     }
 }
 
-async fn poll(client: Client, url: Url, start: Instant, stats: watch::Sender<FrontDoorStats>) {
+async fn poll(client: Client, url: Url, before: Option<u16>, start: Instant, stats: watch::Sender<FrontDoorStats>) {
     let mut ticks = interval(PACE);
     // A slow response delays the next request; a burst would not resemble the traffic of users.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let asked = start.elapsed();
-        let failure = request(&client, &url).await.err();
+        let failure = request(&client, &url, before).await.err();
         let ended = start.elapsed();
         stats.send_modify(|stats| stats.record(FrontDoorSample { asked, ended, failure }));
     }
 }
 
-/// Sends one request. Any response is a success except 5xx, with which a proxy replaces the application's.
-async fn request(client: &Client, url: &Url) -> Result<(), String> {
+/// Sends one request, and returns the status of its response. An error is why it counts as failed.
+async fn request(client: &Client, url: &Url, before: Option<u16>) -> Result<u16, String> {
     let get = client.get(url.clone()).header(header::CONNECTION, "close");
     let response = get.send().await.map_err(|error| failure_text(&error))?;
-    let status = response.status();
-    if status.is_server_error() {
-        return Err(format!("HTTP {}", status.as_u16()));
+    let status = response.status().as_u16();
+    if let Some(failure) = front_door::failure(status, before) {
+        return Err(failure);
     }
     drain(response).await;
-    Ok(())
+    Ok(status)
 }
 
 /// Reads the body, as other clients do. Its end is not checked: many servers end it by closing the connection, which a

@@ -50,6 +50,16 @@ fn a_check_url_that_answers_throughout() {
 }
 
 #[test]
+fn a_page_that_is_refused_after_the_change_counts_as_down() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let server = server(|before| if before < 2 { 200 } else { 403 });
+    let run = switch(&stage, "enable-mtls", &server.url, "--rollback-on-failure");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("HTTP 403, and not as before the change"), "{run}");
+    assert_eq!(written(&stage), UNTOUCHED, "{run}");
+}
+
+#[test]
 fn a_short_outage_is_reported_without_failure() {
     let stage = Stage::new(State::Permissive, &[]);
     let server = server(|before| if (2..4).contains(&before) { 503 } else { 200 });

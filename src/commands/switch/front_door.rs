@@ -15,8 +15,8 @@ pub(super) enum FrontDoorWatch {
     /// The URLs are polled.
     Polling {
         watch: Polling,
-        /// Whether each URL answered before the first write, in the order of the URLs.
-        answered_before: Vec<bool>,
+        /// The status of each URL before the first write, if it answered, in the order of the URLs.
+        before: Vec<Option<u16>>,
     },
 }
 
@@ -40,7 +40,7 @@ impl FrontDoorWatch {
         let answers = run.context.shutdown.race(doors.request()).await;
         run.context.progress.end();
         let answers = answers?;
-        let failure = |(url, answer): (_, &Result<(), String>)| {
+        let failure = |(url, answer): (_, &Result<u16, String>)| {
             let cause = answer.as_ref().err()?;
             Some(format!("{} does not answer before the change: {}", redacted(url), sanitize::line(cause)))
         };
@@ -51,21 +51,23 @@ impl FrontDoorWatch {
         for failure in failures {
             run.context.printer.warn(&failure);
         }
-        Ok(Self::Polling { watch: doors.start(), answered_before: answers.iter().map(Result::is_ok).collect() })
+        let before: Vec<Option<u16>> = answers.into_iter().map(Result::ok).collect();
+        Ok(Self::Polling { watch: doors.start(&before), before })
     }
 
     /// Waits until the present state of every URL is known, prints it, and ends the polling. A signal ends the wait.
     pub(super) async fn finish(self, run: &SwitchRun<'_>) -> FrontDoorOutcome {
         let mut outcome = FrontDoorOutcome { status: ExitStatus::Success, is_broken: false };
-        let Self::Polling { watch, answered_before } = self else { return outcome };
+        let Self::Polling { watch, before } = self else { return outcome };
         run.context.progress.begin("asking the front door", None);
         // After a signal, what was seen until then is reported all the same.
         let _ = run.context.shutdown.race(watch.certain()).await;
         run.context.progress.end();
         let summaries = watch.finish();
-        let doors = run.settings.check_urls.iter().zip(answered_before).zip(&summaries);
-        let reports: Vec<FrontDoorReport> =
-            doors.map(|((url, before), summary)| FrontDoorReport::new(redacted(url), before, summary)).collect();
+        let doors = run.settings.check_urls.iter().zip(before).zip(&summaries);
+        let reports: Vec<FrontDoorReport> = doors
+            .map(|((url, before), summary)| FrontDoorReport::new(redacted(url), before.is_some(), summary))
+            .collect();
         for door in &reports {
             let line = format!("{}: {}", door.url, sanitize::line(&door.message));
             if door.still_down == Some(false) && door.last_failure.is_none() {

@@ -351,13 +351,13 @@ impl<'a> EnforcementWatch<'a> {
         let confirmed = tracker.confirmed_only();
         if !confirmed.is_empty() {
             printer.say(&format!(
-                "in force by the report of the sidecar, since no answer can be had from the application: {}",
+                "in force, as the sidecar reports (the application does not answer): {}",
                 self.names(&confirmed)
             ));
         }
         if !lagging.is_empty() {
             printer.warn(&format!(
-                "no answer can be had from the application, so whether the policy is in force is not shown: {lagging}"
+                "the application does not answer, so it is not shown whether the policy is in force: {lagging}"
             ));
         }
         Ok(None)

@@ -115,7 +115,7 @@ fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, co
     let closed = of(VerdictKind::Inconclusive);
     if !closed.is_empty() {
         run.context.printer.say(&format!(
-            "no answer can be had from the application, but it closes connections that a STRICT sidecar would reset: {}",
+            "the application does not answer, but it closes connections that a STRICT sidecar would reset: {}",
             closed.join(", ")
         ));
     }
