@@ -395,7 +395,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__demo)
-            opts="-y -n -s -i -q -v -h -V --target --pause --image --image-pull-secret --attempts --connect-timeout --max-time --evidence --pod-timeout --report --yes --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -n -s -i -q -v -h -V --target --pause --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --yes --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -410,6 +410,26 @@ _secure__traffic() {
                     return 0
                     ;;
                 --image-pull-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toleration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-annotation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority-class)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -533,7 +553,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__disable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -624,6 +644,26 @@ _secure__traffic() {
                     return 0
                     ;;
                 --image-pull-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toleration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-annotation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority-class)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -755,7 +795,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__enable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -846,6 +886,26 @@ _secure__traffic() {
                     return 0
                     ;;
                 --image-pull-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toleration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-annotation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority-class)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1247,7 +1307,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__probe)
-            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1290,6 +1350,26 @@ _secure__traffic() {
                     return 0
                     ;;
                 --image-pull-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toleration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-annotation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority-class)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -96,6 +96,11 @@ v1beta1\t'`networking.istio.io/v1beta1`'
 v1alpha3\t'`networking.istio.io/v1alpha3`'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l toleration -d 'Taint of nodes on which the pods may run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l priority-class -d 'PriorityClass of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l max-time -d 'Time for one request' -r
@@ -174,6 +179,11 @@ v1beta1\t'`networking.istio.io/v1beta1`'
 v1alpha3\t'`networking.istio.io/v1alpha3`'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l toleration -d 'Taint of nodes on which the pods may run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l priority-class -d 'PriorityClass of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l max-time -d 'Time for one request' -r
@@ -234,6 +244,11 @@ name\t'Names only'
 wide\t'More columns'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l toleration -d 'Taint of nodes on which the pods may run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l priority-class -d 'PriorityClass of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l max-time -d 'Time for one request' -r
@@ -315,6 +330,11 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l target -d 'What to ask for; must be a path of a Service of the namespace' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l toleration -d 'Taint of nodes on which the pods may run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l priority-class -d 'PriorityClass of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l max-time -d 'Time for one request' -r

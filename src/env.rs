@@ -1,5 +1,5 @@
 //! Reads the environment variables, how the process was started, and a limit of the process. (The parser reads
-//! `SECURE_TRAFFIC_IMAGE`.)
+//! those that begin with `SECURE_TRAFFIC_`.)
 
 use crate::signal::Hangup;
 use std::fs::File;

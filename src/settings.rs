@@ -13,6 +13,7 @@ use crate::curl_pod::curl::CurlLimits;
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::expectation::Expectation;
 use crate::domain::findings::Code;
+use crate::domain::placement::PodPlacement;
 use crate::domain::plan::{Direction, SwitchRequest};
 use crate::domain::selection::Selection;
 use crate::env::Environment;
@@ -101,6 +102,13 @@ pub fn pod_options(args: &PodArgs) -> PodOptions {
     PodOptions {
         image: args.image.clone(),
         pull_secrets: args.image_pull_secret.clone(),
+        placement: PodPlacement {
+            tolerations: args.toleration.clone(),
+            node_selector: args.node_selector.iter().cloned().collect(),
+            labels: args.pod_label.iter().cloned().collect(),
+            annotations: args.pod_annotation.iter().cloned().collect(),
+            priority_class: args.priority_class.clone(),
+        },
         limits: CurlLimits {
             attempts: args.attempts as usize,
             connect_timeout: seconds(args.connect_timeout),

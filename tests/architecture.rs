@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "domain::expectation::Expectation",
             "domain::findings::Code",
             "domain::mesh::MtlsMode",
+            "domain::placement",
             "domain::plan",
             "domain::mesh::PortRef",
             "domain::probe",

@@ -4,6 +4,7 @@ use super::report::ReportArgs;
 use super::values::{OutputFormat, awaited_answer, duration, without_path};
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::Expectation;
+use crate::domain::placement::{self, Toleration};
 use crate::domain::probe::Target;
 use crate::domain::selector::Selector;
 use clap::Args;
@@ -74,6 +75,21 @@ pub struct PodArgs {
     /// Secret with the credentials for the image; can be repeated
     #[arg(long, value_name = "SECRET", help_heading = "Probe pod")]
     pub image_pull_secret: Vec<String>,
+    /// Taint of nodes on which the pods may run; can be repeated
+    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", env = "SECURE_TRAFFIC_TOLERATIONS", value_delimiter = ',', value_parser = placement::toleration, help_heading = "Probe pod")]
+    pub toleration: Vec<Toleration>,
+    /// Label of the nodes on which the pods run; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_NODE_SELECTOR", value_delimiter = ',', value_parser = placement::node_label, help_heading = "Probe pod")]
+    pub node_selector: Vec<(String, String)>,
+    /// Label of the pods, for example for a NetworkPolicy; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_LABELS", value_delimiter = ',', value_parser = placement::pod_label, help_heading = "Probe pod")]
+    pub pod_label: Vec<(String, String)>,
+    /// Annotation of the pods; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_ANNOTATIONS", value_delimiter = ',', value_parser = placement::pod_annotation, help_heading = "Probe pod")]
+    pub pod_annotation: Vec<(String, String)>,
+    /// PriorityClass of the pods
+    #[arg(long, value_name = "NAME", env = "SECURE_TRAFFIC_PRIORITY_CLASS", value_parser = placement::priority_class, help_heading = "Probe pod")]
+    pub priority_class: Option<String>,
     /// Plaintext samples for each endpoint, each on a fresh connection
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Probe pod")]
     pub attempts: u32,

@@ -7,6 +7,7 @@
 pub mod curl;
 pub mod mesh_client;
 pub mod mesh_traffic;
+mod placement;
 pub mod pod_log;
 pub mod pod_state;
 pub mod probe_pod;

@@ -1,6 +1,7 @@
 //! Creates a pod of curls, watches it while some work runs with it, and removes it on every exit path. Also removes the
 //! pods that earlier runs left.
 
+use super::placement;
 use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
 use super::resources::Resources;
 use crate::cluster::connect::Cluster;
@@ -9,6 +10,7 @@ use crate::cluster::error::{Access, ClusterError, code, explain, is_already_ther
 use crate::cluster::list::{Resource, Selection, list_selected};
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
+use crate::domain::placement::PodPlacement;
 use crate::domain::reason::Reason;
 use crate::signal::{Shutdown, Signal};
 use futures::StreamExt;
@@ -43,6 +45,8 @@ pub struct PodRequest {
     pub image: String,
     /// `--image-pull-secret`.
     pub pull_secrets: Vec<String>,
+    /// Where it may run, and what else it is given.
+    pub placement: PodPlacement,
     /// Seconds after which the kubelet ends the pod, even if this process is gone.
     pub deadline_seconds: u64,
     /// Time for the pod to start.
@@ -151,7 +155,7 @@ pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod
         })
     };
     let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
-    serde_json::from_value(json!({
+    let mut pod: Pod = serde_json::from_value(json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -177,7 +181,9 @@ pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": request.curls.iter().map(container).collect::<Vec<_>>(),
         },
-    }))
+    }))?;
+    placement::apply(&request.placement, &mut pod);
+    Ok(pod)
 }
 
 /// The pod's name prefix, the values of its labels for injection and data plane, and its annotations.

@@ -12,6 +12,7 @@ use crate::cluster::snapshot::ProbeNamespace;
 use crate::domain::evidence::Sources;
 use crate::domain::identity;
 use crate::domain::mesh::{Service, Snapshot};
+use crate::domain::placement::PodPlacement;
 use crate::domain::probe::{Case, Observation, cut_off};
 use crate::domain::reason::Reason;
 use crate::progress::Progress;
@@ -34,6 +35,8 @@ pub struct PodOptions {
     pub image: String,
     /// Names of Secrets with the credentials for the image.
     pub pull_secrets: Vec<String>,
+    /// Where the pods may run, and what else they are given.
+    pub placement: PodPlacement,
     /// Number and limits of the requests.
     pub limits: CurlLimits,
     /// Time for a pod to start.
@@ -191,6 +194,7 @@ impl ProbeRunner<'_> {
             curls,
             image: self.options.image.clone(),
             pull_secrets: self.options.pull_secrets.clone(),
+            placement: self.options.placement.clone(),
             deadline_seconds: seconds + self.options.start_timeout.as_secs() + 30,
             start_timeout: self.options.start_timeout,
             openshift: self.openshift,

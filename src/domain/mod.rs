@@ -29,6 +29,7 @@ pub mod object;
 pub mod open_connections;
 pub mod other_names;
 pub mod overview;
+pub mod placement;
 pub mod plan;
 pub mod port_protocol;
 pub mod probe;

@@ -1,4 +1,4 @@
-use crate::helpers::{CliRun, Stage, run, shows};
+use crate::helpers::{CliRun, Stage, command, finish, run, shows};
 use secure_traffic::istio::yaml;
 use secure_traffic::sandbox::{Lookalike, State};
 use serde_json::json;
@@ -549,5 +549,38 @@ fn a_name_that_was_given_must_exist() {
         let run = run(arguments);
         assert_eq!(run.code, Some(4), "{arguments}: {run}");
         assert!(run.stdout.is_empty() && run.stderr.contains(message), "{arguments}: {run}");
+    }
+}
+
+#[test]
+fn the_pod_runs_where_the_options_and_the_environment_say() {
+    let mut command = command();
+    command
+        .env("SECURE_TRAFFIC_TOLERATIONS", "dedicated=ci:NoSchedule,spot")
+        .env("SECURE_TRAFFIC_POD_LABELS", "team=x");
+    command.args(["probe", "--sandbox=strict", "--dry-run", "--node-selector", "pool=ci", "--pod-label", "team=shop"]);
+    command.args(["--pod-annotation", "example.com/note=a b", "--priority-class", "high"]);
+    let run = finish(command);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run}");
+    let pod = yaml::read_one(&run.stdout).unwrap();
+    let tolerations = json!([
+        {"key": "dedicated", "operator": "Equal", "value": "ci", "effect": "NoSchedule"},
+        {"key": "spot", "operator": "Exists"},
+    ]);
+    assert_eq!(pod["spec"]["tolerations"], tolerations);
+    assert_eq!(pod["spec"]["nodeSelector"], json!({"pool": "ci"}));
+    assert_eq!(pod["spec"]["priorityClassName"], "high");
+    assert_eq!(pod["metadata"]["labels"]["team"], "shop", "an option comes before the environment");
+    assert_eq!(pod["metadata"]["labels"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(pod["metadata"]["annotations"]["example.com/note"], "a b");
+}
+
+#[test]
+fn a_label_that_brings_the_probe_into_the_mesh_is_refused() {
+    for option in ["--pod-label sidecar.istio.io/inject=true", "--pod-annotation ambient.istio.io/redirection=enabled"]
+    {
+        let run = run(&format!("probe --sandbox {option}"));
+        assert_eq!(run.code, Some(2), "{run}");
+        assert!(run.stderr.contains("decides what its calls prove"), "{run}");
     }
 }

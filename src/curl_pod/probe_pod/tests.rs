@@ -135,6 +135,7 @@ fn request() -> PodRequest {
         curls: CURLS.to_vec(),
         image: DEFAULT_IMAGE.to_owned(),
         pull_secrets: Vec::new(),
+        placement: PodPlacement::default(),
         deadline_seconds: 20,
         start_timeout: Duration::from_secs(10),
         openshift: false,
