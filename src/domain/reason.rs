@@ -189,7 +189,7 @@ impl Reason {
             Self::LimitRange => {
                 "let the LimitRange admit a container of at most 1 CPU and 64Mi, with the ratio of limit to request that it demands"
             }
-            Self::Unschedulable => "see why no node takes a small pod of this namespace",
+            Self::Unschedulable => "see why no node takes a small pod; --toleration and --node-selector choose nodes",
             Self::NoCurl => "name an image with curl on its PATH with --image",
             Self::Deadline => "ask fewer targets at once, or lower --max-time and --attempts",
             Self::OutOfMemory => "ask fewer targets at once: the probe may have 64Mi of memory",
