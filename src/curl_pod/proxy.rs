@@ -7,7 +7,7 @@ use crate::cluster::request::attempt;
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation, refused_endpoints};
-use crate::domain::proxy::{self, FilterChain, ProxyReport};
+use crate::domain::proxy::{self, InboundListeners, ProxyReport};
 use crate::istio::envoy;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -43,17 +43,13 @@ pub async fn add_reports(
     cases: &[Case],
     observations: &mut [Observation],
 ) -> Result<(), ClusterError> {
-    let pods: BTreeSet<&str> = refused_endpoints(DataPlane::Sidecar, cases, observations)
-        .filter_map(|(case, _)| case.pod.as_deref())
-        .collect();
-    let answers = pods.into_iter().map(async |pod| (pod.to_owned(), chains(cluster, pod).await));
-    let answers: BTreeMap<String, Result<Vec<FilterChain>, ProxyError>> =
-        futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
+    let refused = refused_endpoints(DataPlane::Sidecar, cases, observations);
+    let answers = listeners(cluster, refused.filter_map(|(case, _)| Some((case.pod.as_deref()?, case.port)))).await;
     let mut forbidden = None;
     for (case, observation) in refused_endpoints(DataPlane::Sidecar, cases, observations) {
-        let Some(answer) = case.pod.as_ref().and_then(|pod| answers.get(pod)) else { continue };
+        let Some(answer) = case.pod.as_deref().and_then(|pod| answers.get(pod)) else { continue };
         observation.proxy = Some(match answer {
-            Ok(chains) => Ok(proxy::inspect_chains(chains, case.port)),
+            Ok(listeners) => Ok(proxy::inspect_listeners(listeners, &case.address, case.port)),
             Err(ProxyError::Forbidden(error)) => {
                 forbidden.get_or_insert_with(|| error.clone());
                 Err("you may not port-forward to it".to_owned())
@@ -64,14 +60,24 @@ pub async fn add_reports(
     forbidden.map_or(Ok(()), Err)
 }
 
-/// What the sidecars of these pods have loaded for these ports (target ports), in the order of the pods. `None` where a
-/// sidecar could not be requested.
-pub async fn reports(cluster: &Cluster, ports: &[(&str, u16)]) -> Vec<Option<ProxyReport>> {
-    let requested: BTreeSet<&str> = ports.iter().map(|(pod, _)| *pod).collect();
-    let answers = requested.into_iter().map(async |pod| (pod, chains(cluster, pod).await.ok()));
-    let answers: BTreeMap<&str, Option<Vec<FilterChain>>> =
-        futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await;
-    let report = |(pod, port): &(&str, u16)| Some(proxy::inspect_chains(answers.get(pod)?.as_ref()?, *port));
+/// One port of a pod with a sidecar.
+#[derive(Debug, Clone, Copy)]
+pub struct SidecarPort<'a> {
+    /// Name of the pod.
+    pub pod: &'a str,
+    /// Its IP address that is called.
+    pub address: &'a str,
+    /// The target port.
+    pub port: u16,
+}
+
+/// What the sidecars have loaded for these ports, in their order. `None` where a sidecar could not be requested.
+pub async fn reports(cluster: &Cluster, ports: &[SidecarPort<'_>]) -> Vec<Option<ProxyReport>> {
+    let answers = listeners(cluster, ports.iter().map(|port| (port.pod, port.port))).await;
+    let report = |port: &SidecarPort<'_>| {
+        let listeners = answers.get(port.pod)?.as_ref().ok()?;
+        Some(proxy::inspect_listeners(listeners, port.address, port.port))
+    };
     ports.iter().map(report).collect()
 }
 
@@ -176,9 +182,20 @@ async fn until(
     }
 }
 
-async fn chains(cluster: &Cluster, pod: &str) -> Result<Vec<FilterChain>, ProxyError> {
-    let dump = admin(cluster, pod, envoy::LISTENERS).await?;
-    envoy::filter_chains(&json(&dump)?).map_err(ProxyError::Failed)
+/// The inbound listeners of each pod, for these target ports.
+async fn listeners<'a>(
+    cluster: &Cluster,
+    ports: impl Iterator<Item = (&'a str, u16)>,
+) -> BTreeMap<&'a str, Result<InboundListeners, ProxyError>> {
+    let mut by_pod: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
+    for (pod, port) in ports {
+        by_pod.entry(pod).or_default().insert(port);
+    }
+    let answers = by_pod.into_iter().map(async |(pod, ports)| {
+        let dump = admin(cluster, pod, &envoy::listeners_of(&ports)).await;
+        (pod, dump.and_then(|dump| envoy::inbound_listeners(&json(&dump)?).map_err(ProxyError::Failed)))
+    });
+    futures::stream::iter(answers).buffer_unordered(CONCURRENCY).collect().await
 }
 
 fn json(dump: &Bytes) -> Result<serde_json::Value, ProxyError> {

@@ -59,6 +59,14 @@ impl Block {
     }
 }
 
+/// Whether what listens at the IP address `bind` takes connections to `address`: the same, or all of its family.
+pub fn is_listening(bind: &str, address: &str) -> bool {
+    match (bind.parse::<IpAddr>(), address.parse::<IpAddr>()) {
+        (Ok(bind), Ok(address)) => bind == address || bind.is_unspecified() && bind.is_ipv4() == address.is_ipv4(),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,7 +94,9 @@ impl Pod {
             DataPlane::Sidecar if port.is_some_and(|port| SIDECAR_PORTS.contains(&port)) => InboundPath::ProxyPort,
             DataPlane::Sidecar if self.listener(port).is_some_and(|listener| listener.own_tls) => InboundPath::OwnTls,
             // What Envoy binds itself needs no capture.
-            DataPlane::Sidecar if self.listener(port).is_some_and(|listener| listener.bound) => InboundPath::Sidecar,
+            DataPlane::Sidecar if self.listener(port).is_some_and(|listener| self.is_bound(listener, address)) => {
+                InboundPath::Sidecar
+            }
             _ if port.is_some_and(|port| !self.capture.covers(port)) => {
                 InboundPath::Direct(Bypass::Excluded(self.excluded_by(port)))
             }
@@ -106,6 +108,11 @@ impl Pod {
 
     fn listener(&self, port: Option<u16>) -> Option<&IngressListener> {
         self.ingress.iter().find(|listener| Some(listener.port) == port)
+    }
+
+    fn is_bound(&self, listener: &IngressListener, address: &str) -> bool {
+        listener.is_bound_to(address, !self.without_redirection)
+            && (listener.bind.is_some() || self.captures_family(address))
     }
 
     fn excluded_by(&self, port: Option<u16>) -> ExcludedBy {
@@ -141,6 +148,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sidecar::CaptureMode;
     use crate::domain::testing::pod;
 
     type Change = fn(&mut Pod);
@@ -148,7 +156,6 @@ mod tests {
     #[test]
     fn the_first_that_takes_a_connection() {
         use InboundPath::{Direct, Gateway, Pending, ProxyPort, Sidecar, Ztunnel};
-        let listener = |port, bound, own_tls| IngressListener { port, bound, own_tls };
         let rows: [(&str, Change, &str, u16, InboundPath); 14] = [
             ("a sidecar", |_| {}, "10.0.0.1", 8080, Sidecar),
             ("its metrics", |_| {}, "10.0.0.1", 15090, ProxyPort),
@@ -192,25 +199,44 @@ mod tests {
             ("the second family of a dual stack", |pod| pod.dual_stack = true, "fd00::1", 8080, Sidecar),
             ("the second family at a ztunnel", |pod| pod.data_plane = DataPlane::Ambient, "fd00::1", 8080, Ztunnel),
         ];
-        for (bound, own_tls, expected) in [
-            (false, false, Direct(Bypass::Excluded(ExcludedBy::Annotation))),
-            (true, false, Sidecar),
-            (true, true, InboundPath::OwnTls),
-            (false, true, InboundPath::OwnTls),
-        ] {
-            let nothing = Capture::Nothing;
-            let pod = Pod {
-                capture: nothing.clone(),
-                annotated_capture: nothing,
-                ingress: vec![listener(9080, bound, own_tls)],
-                ..pod("web")
-            };
-            assert_eq!(pod.inbound_path("10.0.0.1", Some(9080)), expected, "{bound} {own_tls}");
-        }
         for (name, change, address, port, expected) in rows {
             let mut pod = Pod { addresses: vec!["10.0.0.1".into(), "fd00::1".into()], ..pod("web") };
             change(&mut pod);
             assert_eq!(pod.inbound_path(address, Some(port)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_envoy_binds_needs_no_capture() {
+        use InboundPath::{Direct, OwnTls, Sidecar};
+        let excluded = Direct(Bypass::Excluded(ExcludedBy::Annotation));
+        for (capture, without_redirection, bind, own_tls, address, expected) in [
+            (CaptureMode::None, false, None, false, "10.0.0.1", Sidecar),
+            (CaptureMode::None, true, None, false, "10.0.0.1", Sidecar),
+            (CaptureMode::None, true, None, false, "fd00::1", excluded),
+            (CaptureMode::None, true, Some("0.0.0.0"), false, "10.0.0.1", Sidecar),
+            (CaptureMode::None, true, Some("0.0.0.0"), false, "fd00::1", excluded),
+            (CaptureMode::None, true, Some("::"), false, "10.0.0.1", excluded),
+            (CaptureMode::None, true, Some("::"), false, "fd00::1", Sidecar),
+            (CaptureMode::None, true, Some("10.0.0.1"), false, "10.0.0.1", Sidecar),
+            (CaptureMode::None, true, Some("127.0.0.1"), false, "10.0.0.1", excluded),
+            (CaptureMode::Default, true, None, false, "10.0.0.1", Sidecar),
+            (CaptureMode::Default, false, None, false, "10.0.0.1", excluded),
+            (CaptureMode::IpTables, true, None, false, "10.0.0.1", excluded),
+            (CaptureMode::None, true, None, true, "10.0.0.1", OwnTls),
+            (CaptureMode::IpTables, false, None, true, "10.0.0.1", OwnTls),
+        ] {
+            let listener = IngressListener { port: 9080, capture, bind: bind.map(str::to_owned), own_tls };
+            let pod = Pod {
+                addresses: vec!["10.0.0.1".into(), "fd00::1".into()],
+                capture: Capture::Nothing,
+                annotated_capture: Capture::Nothing,
+                without_redirection,
+                ingress: vec![listener],
+                ..pod("web")
+            };
+            let found = pod.inbound_path(address, Some(9080));
+            assert_eq!(found, expected, "{capture:?} {without_redirection} {bind:?} {own_tls} {address}");
         }
     }
 }

@@ -183,6 +183,8 @@ pub struct Pod {
     pub dual_stack: bool,
     /// Target ports that its proxy captures, as they were when the pod started (BY-1..BY-4).
     pub capture: Capture,
+    /// Whether its sidecar works without any redirection, so that Envoy itself listens where a `Sidecar` object says so (BY-4).
+    pub without_redirection: bool,
     /// Target ports that its owner wants captured, by annotation.
     pub annotated_capture: Capture,
     /// Listeners that a `Sidecar` object gives its sidecar.

@@ -418,11 +418,11 @@ pub struct EndpointObservation {
 }
 
 /// Endpoints of a data plane where every plaintext sample was refused: only there the proxy's report counts.
-pub fn refused_endpoints<'a>(
+pub fn refused_endpoints<'cases, 'seen>(
     plane: DataPlane,
-    cases: &'a [Case],
-    seen: &'a mut [Observation],
-) -> impl Iterator<Item = (&'a EndpointCase, &'a mut EndpointObservation)> {
+    cases: &'cases [Case],
+    seen: &'seen mut [Observation],
+) -> impl Iterator<Item = (&'cases EndpointCase, &'seen mut EndpointObservation)> {
     let endpoints = cases.iter().zip(seen).flat_map(|(case, seen)| case.endpoints.iter().zip(&mut seen.endpoints));
     endpoints.filter(move |(case, seen)| {
         let silent = |sample| matches!(classify(sample), SampleOutcome::Reset | SampleOutcome::Closed);

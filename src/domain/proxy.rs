@@ -4,9 +4,28 @@
 //! a filter chain among those that name the port, or else among those that name no port. Plaintext is accepted if one
 //! of these accepts it without TLS.
 
+use super::address;
 use std::fmt;
 
-/// One filter chain of a sidecar's `virtualInbound` listener.
+/// The inbound listeners that a sidecar has loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InboundListeners {
+    /// Chains of `virtualInbound`, which takes every captured connection.
+    pub captured: Vec<FilterChain>,
+    /// Listeners that Envoy binds to a port itself (BY-34).
+    pub bound: Vec<BoundListener>,
+}
+
+/// A listener that Envoy binds to one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundListener {
+    /// IP addresses, also those that mean all of a family.
+    pub addresses: Vec<String>,
+    pub port: u16,
+    pub chains: Vec<FilterChain>,
+}
+
+/// One filter chain of an inbound listener of a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterChain {
     /// The target port; `None` applies to every port that no chain names.
@@ -67,8 +86,18 @@ pub struct Connections {
     pub other: usize,
 }
 
-/// What a sidecar's loaded filter chains say about `port` (a target port).
-pub fn inspect_chains(chains: &[FilterChain], port: u16) -> ProxyReport {
+/// What a sidecar's loaded listeners say about `port` (a target port) of `address`. A bound listener decides alone: what is
+/// captured for its port goes on to it.
+pub fn inspect_listeners(listeners: &InboundListeners, address: &str, port: u16) -> ProxyReport {
+    let takes = |listener: &&BoundListener| {
+        listener.port == port && listener.addresses.iter().any(|bind| address::is_listening(bind, address))
+    };
+    let bound = listeners.bound.iter().find(takes).map(|listener| &listener.chains);
+    inspect_chains(bound.unwrap_or(&listeners.captured), port)
+}
+
+/// What the filter chains of one listener say about `port`.
+fn inspect_chains(chains: &[FilterChain], port: u16) -> ProxyReport {
     let of_port = || chains.iter().filter(|chain| chain.port == Some(port));
     let of_any_port = || chains.iter().filter(|chain| chain.port.is_none());
     let chosen: Vec<&FilterChain> =
@@ -165,6 +194,31 @@ mod tests {
         ];
         for (name, chains, port, expected) in rows {
             assert_eq!(inspect_chains(chains, port), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bound_listener_decides_at_its_address() {
+        let chains = |strict| vec![chain(Some(9080), None, strict)];
+        let bound = |addresses: &[&str]| BoundListener {
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+            port: 9080,
+            chains: chains(true),
+        };
+        let strict = ProxyReport::Enforces { chains: 1 };
+        for (captured, addresses, address, port, expected) in [
+            (vec![], &["10.0.0.1"][..], "10.0.0.1", 9080, strict.clone()),
+            (vec![], &["0.0.0.0"], "10.0.0.1", 9080, strict.clone()),
+            (vec![], &["10.0.0.1", "fd00::1"], "fd00::1", 9080, strict.clone()),
+            (vec![], &["0.0.0.0"], "fd00::1", 9080, ProxyReport::NothingLoaded),
+            (vec![], &["::"], "10.0.0.1", 9080, ProxyReport::NothingLoaded),
+            (vec![], &["127.0.0.1"], "10.0.0.1", 9080, ProxyReport::NothingLoaded),
+            (vec![], &["10.0.0.1"], "10.0.0.1", 8080, ProxyReport::NothingLoaded),
+            (chains(false), &["10.0.0.1"], "10.0.0.1", 9080, strict),
+            (chains(false), &["127.0.0.1"], "10.0.0.1", 9080, ProxyReport::LetsPlaintextIn),
+        ] {
+            let listeners = InboundListeners { captured, bound: vec![bound(addresses)] };
+            assert_eq!(inspect_listeners(&listeners, address, port), expected, "{addresses:?} {address}:{port}");
         }
     }
 

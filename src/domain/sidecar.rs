@@ -1,6 +1,7 @@
 //! The `Sidecar` object of `networking.istio.io`, and which one applies to a workload: for the calls that its proxy knows,
 //! and for the listeners that it has.
 
+use super::address;
 use super::control_plane::is_read_by_revision;
 use super::selector::has_labels;
 use std::collections::BTreeMap;
@@ -30,10 +31,37 @@ pub struct Sidecar {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngressListener {
     pub port: u16,
-    /// `captureMode: NONE`: Envoy itself listens at the port.
-    pub bound: bool,
+    /// `captureMode`.
+    pub capture: CaptureMode,
+    /// `bind`, an IP address; without one Envoy takes the pod's.
+    pub bind: Option<String>,
     /// `tls`: it takes the place of the policies' mode.
     pub own_tls: bool,
+}
+
+/// How connections reach an `ingress` listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// As the pod does for every other port (BY-4).
+    #[default]
+    Default,
+    /// By the pod's redirection.
+    IpTables,
+    /// Envoy itself listens at the port.
+    None,
+}
+
+impl IngressListener {
+    /// Whether Envoy itself listens at the port of `address`, one of the pod's. `is_redirected`: whether the pod redirects
+    /// connections at all.
+    pub fn is_bound_to(&self, address: &str, is_redirected: bool) -> bool {
+        let is_bound = match self.capture {
+            CaptureMode::Default => !is_redirected,
+            CaptureMode::IpTables => false,
+            CaptureMode::None => true,
+        };
+        is_bound && self.bind.as_deref().is_none_or(|bind| address::is_listening(bind, address))
+    }
 }
 
 /// One `egress` entry.

@@ -13,6 +13,15 @@ pub struct Redirection {
     pub inbound: Capture,
     pub outbound: OutboundCapture,
     pub dual_stack: bool,
+    /// Whether nothing is redirected: Envoy itself listens where a `Sidecar` object says so.
+    pub is_off: bool,
+}
+
+impl Redirection {
+    /// Of a proxy in `interceptionMode: NONE`.
+    pub fn off() -> Self {
+        Self { inbound: Capture::Nothing, is_off: true, ..Self::default() }
+    }
 }
 
 /// From the arguments of `istio-init` or `istio-validation`.
@@ -40,7 +49,7 @@ pub fn from_arguments(arguments: &[String]) -> Redirection {
         as_proxy: Vec::new(),
     };
     let dual_stack = arguments.iter().any(|argument| argument == "--dual-stack" || argument == "--dual-stack=true");
-    Redirection { inbound, outbound, dual_stack }
+    Redirection { is_off: is_none(value("-m", "--istio-inbound-interception-mode")), inbound, outbound, dual_stack }
 }
 
 /// From the annotations of a pod (BY-1, BY-2, BY-4, BY-7).
@@ -70,7 +79,12 @@ pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Redirection {
         excluded_ranges: words(traffic("excludeOutboundIPRanges").unwrap_or_default()),
         as_proxy: Vec::new(),
     };
-    Redirection { inbound, outbound, dual_stack: false }
+    let is_off = is_none(value("sidecar.istio.io/interceptionMode"));
+    Redirection { inbound, outbound, dual_stack: false, is_off }
+}
+
+fn is_none(mode: Option<&str>) -> bool {
+    mode == Some("NONE")
 }
 
 /// The value of an option: `-b *`, `-b=*`, `--istio-inbound-ports=*`.

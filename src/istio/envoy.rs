@@ -2,29 +2,64 @@
 //! `domain`, for proxy evidence and the wait between phases.
 
 use crate::domain::client_config::{self, Clusters};
-use crate::domain::proxy::{Connections, FilterChain, Transport};
+use crate::domain::proxy::{BoundListener, Connections, FilterChain, InboundListeners, Transport};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Path of a sidecar's admin interface for the filter chains that its inbound listener has loaded.
-pub const LISTENERS: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
+/// Name of the listener that takes every captured connection; older versions have a second one, which ends with a suffix.
+const CAPTURED: &str = "virtualInbound";
 
-/// The chains of every `virtualInbound` listener in a dump. The error is why there are none.
-pub fn filter_chains(dump: &Value) -> Result<Vec<FilterChain>, String> {
+/// Path of a sidecar's admin interface for its inbound listeners: the one for captured connections, and those that Envoy
+/// binds to these ports, whose names end with the port.
+pub fn listeners_of(ports: &BTreeSet<u16>) -> String {
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join("%7C");
+    format!("/config_dump?resource=dynamic_listeners&name_regex={CAPTURED}.*%7C.*_({ports})")
+}
+
+/// The inbound listeners in a dump. The error is why there are none.
+pub fn inbound_listeners(dump: &Value) -> Result<InboundListeners, String> {
     let configs = dump["configs"].as_array().ok_or("the sidecar's dump has no configs")?;
-    let mut chains = Vec::new();
+    let mut found = InboundListeners::default();
     for config in configs {
         let listener = &config["active_state"]["listener"];
-        if listener.is_null() {
+        let is_captured = config["name"].as_str().is_some_and(|name| name.starts_with(CAPTURED));
+        if listener.is_null() && (is_captured || is_inbound(&config["warming_state"]["listener"])) {
             return Err("the sidecar's inbound listener is not active yet".to_owned());
         }
-        chains.extend(listener["filter_chains"].as_array().into_iter().flatten().map(filter_chain));
-        if !listener["default_filter_chain"].is_null() {
-            let chain = filter_chain(&listener["default_filter_chain"]);
-            chains.push(FilterChain { port: None, transport: None, ..chain });
+        if is_captured {
+            found.captured.extend(filter_chains(listener));
+        } else if is_inbound(listener) && !is_virtual(listener) {
+            found.bound.extend(bound(listener));
         }
     }
-    if chains.is_empty() { Err("the sidecar has loaded no inbound chain".to_owned()) } else { Ok(chains) }
+    let is_empty = found.captured.is_empty() && found.bound.iter().all(|listener| listener.chains.is_empty());
+    if is_empty { Err("the sidecar has loaded no inbound chain".to_owned()) } else { Ok(found) }
+}
+
+fn is_inbound(listener: &Value) -> bool {
+    listener["traffic_direction"] == "INBOUND"
+}
+
+/// Whether Envoy does not listen at the address itself.
+fn is_virtual(listener: &Value) -> bool {
+    listener["bind_to_port"] == false || listener["deprecated_v1"]["bind_to_port"] == false
+}
+
+fn bound(listener: &Value) -> Option<BoundListener> {
+    let more = listener["additional_addresses"].as_array().into_iter().flatten().map(|more| &more["address"]);
+    let sockets = std::iter::once(&listener["address"]).chain(more).map(|address| &address["socket_address"]);
+    Some(BoundListener {
+        addresses: sockets.filter_map(|socket| Some(socket["address"].as_str()?.to_owned())).collect(),
+        port: u16::try_from(listener["address"]["socket_address"]["port_value"].as_u64()?).ok()?,
+        chains: filter_chains(listener).collect(),
+    })
+}
+
+fn filter_chains(listener: &Value) -> impl Iterator<Item = FilterChain> {
+    let chains = listener["filter_chains"].as_array().into_iter().flatten().map(filter_chain);
+    let default = Some(&listener["default_filter_chain"]).filter(|chain| !chain.is_null());
+    chains.chain(default.map(|chain| FilterChain { port: None, transport: None, ..filter_chain(chain) }))
 }
 
 fn filter_chain(chain: &Value) -> FilterChain {
@@ -164,7 +199,7 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::proxy::{ProxyReport, inspect_chains};
+    use crate::domain::proxy::{ProxyReport, inspect_listeners};
     use serde_json::json;
 
     fn dump(chains: &Value) -> Value {
@@ -184,10 +219,10 @@ mod tests {
     #[test]
     fn a_sidecars_dump_gives_its_chains() {
         let plain = json!({"filter_chain_match": {"destination_port": 8080, "transport_protocol": "raw_buffer"}});
-        let strict = filter_chains(&dump(&json!([mutual(8080)]))).unwrap();
-        assert_eq!(inspect_chains(&strict, 8080), ProxyReport::Enforces { chains: 1 });
-        let permissive = filter_chains(&dump(&json!([mutual(8080), plain]))).unwrap();
-        assert_eq!(inspect_chains(&permissive, 8080), ProxyReport::LetsPlaintextIn);
+        let strict = inbound_listeners(&dump(&json!([mutual(8080)]))).unwrap();
+        assert_eq!(inspect_listeners(&strict, "10.0.0.1", 8080), ProxyReport::Enforces { chains: 1 });
+        let permissive = inbound_listeners(&dump(&json!([mutual(8080), plain]))).unwrap();
+        assert_eq!(inspect_listeners(&permissive, "10.0.0.1", 8080), ProxyReport::LetsPlaintextIn);
     }
 
     #[test]
@@ -203,9 +238,45 @@ mod tests {
     fn a_default_chain_is_for_every_port_without_its_own() {
         let mut dump = dump(&json!([mutual(8080)]));
         dump["configs"][0]["active_state"]["listener"]["default_filter_chain"] = json!({"filters": []});
-        let chains = filter_chains(&dump).unwrap();
-        assert_eq!(inspect_chains(&chains, 8080), ProxyReport::Enforces { chains: 1 });
-        assert_eq!(inspect_chains(&chains, 9090), ProxyReport::LetsPlaintextIn);
+        let chains = inbound_listeners(&dump).unwrap();
+        assert_eq!(inspect_listeners(&chains, "10.0.0.1", 8080), ProxyReport::Enforces { chains: 1 });
+        assert_eq!(inspect_listeners(&chains, "10.0.0.1", 9090), ProxyReport::LetsPlaintextIn);
+    }
+
+    /// As a sidecar dumps them: one that is bound to the pod's address, one for calls of the
+    /// application at the same port, and one that could not be bound.
+    #[test]
+    fn a_listener_that_envoy_binds_is_found_beside_virtual_inbound() {
+        let address = |address: &str| json!({"socket_address": {"address": address, "port_value": 9080}});
+        let listener = |name: &str, direction: &str, chains: Value| {
+            json!({"name": name, "active_state": {"listener": {
+                "traffic_direction": direction, "address": address(name.split('_').next().unwrap_or_default()),
+                "filter_chains": chains,
+            }}})
+        };
+        let plain = || json!([{"filter_chain_match": {"transport_protocol": "raw_buffer"}}]);
+        let failed = json!({"name": "127.0.0.1_9080", "error_state": {"details": "cannot bind"}});
+        let outbound = listener("0.0.0.0_9080", "OUTBOUND", plain());
+        let with = |inbound: Value| json!({"configs": [outbound, failed, inbound]});
+        let report = |dump: &Value, address| inspect_listeners(&inbound_listeners(dump).unwrap(), address, 9080);
+        let bound = with(listener("10.0.0.1_9080", "INBOUND", json!([mutual(9080)])));
+        assert_eq!(report(&bound, "10.0.0.1"), ProxyReport::Enforces { chains: 1 });
+        assert_eq!(report(&bound, "10.0.0.2"), ProxyReport::NothingLoaded);
+        let anywhere = with(listener("0.0.0.0_9080", "INBOUND", json!([mutual(9080)])));
+        assert_eq!(report(&anywhere, "10.0.0.2"), ProxyReport::Enforces { chains: 1 });
+        let mut second = bound.clone();
+        second["configs"][2]["active_state"]["listener"]["additional_addresses"] =
+            json!([{"address": address("fd00::1")}]);
+        assert_eq!(report(&second, "fd00::1"), ProxyReport::Enforces { chains: 1 });
+        let mut handed_over = bound;
+        handed_over["configs"][2]["active_state"]["listener"]["bind_to_port"] = false.into();
+        assert!(inbound_listeners(&handed_over).is_err());
+        let warming = json!({"name": "10.0.0.1_9080", "warming_state": {"listener": {"traffic_direction": "INBOUND"}}});
+        assert!(inbound_listeners(&with(warming)).is_err());
+        assert_eq!(
+            listeners_of(&[80, 9080].into()),
+            "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound.*%7C.*_(80%7C9080)"
+        );
     }
 
     #[test]
@@ -246,7 +317,7 @@ mod tests {
     #[test]
     fn a_dump_without_an_active_listener_is_an_error() {
         for text in ["{}", r#"{"configs": []}"#, r#"{"configs": [{"name": "virtualInbound", "warming_state": {}}]}"#] {
-            assert!(filter_chains(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
+            assert!(inbound_listeners(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
         }
     }
 

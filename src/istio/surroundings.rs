@@ -6,7 +6,7 @@ use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, PortRef};
 use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor};
 use crate::domain::other_names::{EntryEndpoint, HostRoute, Resolution, ServiceEntry};
 use crate::domain::selector::Selector;
-use crate::domain::sidecar::{Egress, IngressListener, Sidecar};
+use crate::domain::sidecar::{CaptureMode, Egress, IngressListener, Sidecar};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -88,7 +88,12 @@ pub fn sidecar(object: &Value) -> Sidecar {
     let listener = |entry: &Value| {
         Some(IngressListener {
             port: entry["port"]["number"].as_u64().and_then(|port| u16::try_from(port).ok())?,
-            bound: entry["captureMode"] == "NONE",
+            capture: match entry["captureMode"].as_str() {
+                Some("NONE") => CaptureMode::None,
+                Some("IPTABLES") => CaptureMode::IpTables,
+                _ => CaptureMode::Default,
+            },
+            bind: entry["bind"].as_str().filter(|bind| !bind.is_empty()).map(str::to_owned),
             own_tls: entry["tls"].is_object(),
         })
     };

@@ -114,7 +114,7 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
     let mut conditions = status.conditions.iter().flatten();
     let asked = capture::from_annotations(&annotations);
     let annotated_capture = asked.inbound.clone();
-    let Redirection { inbound, outbound, dual_stack } = redirection(&spec).unwrap_or(asked);
+    let Redirection { inbound, outbound, dual_stack, is_off } = redirection(&spec).unwrap_or(asked);
     Pod {
         name: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -125,6 +125,7 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
         addresses: addresses(&status),
         dual_stack,
         capture: inbound,
+        without_redirection: is_off,
         annotated_capture,
         // `endpoints::complete` adds those of Sidecar objects.
         ingress: Vec::new(),
@@ -153,6 +154,10 @@ fn redirection(spec: &SpecShape) -> Option<Redirection> {
     // The agent of a proxyless gRPC application has no Envoy.
     if is_set(proxy, "ISTIO_META_GENERATOR", "grpc") {
         return Some(Redirection { inbound: Capture::Nothing, ..Redirection::default() });
+    }
+    // By the mesh's settings there is neither an annotation nor an init container.
+    if is_set(proxy, "ISTIO_META_INTERCEPTION_MODE", "NONE") {
+        return Some(Redirection::off());
     }
     let mut init = spec.init_containers.iter().flatten();
     let init = init.find(|container| REDIRECTION.contains(&container.name.as_str()))?;
@@ -418,15 +423,19 @@ mod tests {
         let proxy = json!({"name": "istio-proxy", "args": ["proxy", "sidecar"]});
         let init = |args: &str| json!({"name": "istio-init", "args": args.split(' ').collect::<Vec<_>>()});
         let grpc = json!({"name": "istio-proxy", "env": [{"name": "ISTIO_META_GENERATOR", "value": "grpc"}]});
+        let unredirected =
+            json!({"name": "istio-proxy", "env": [{"name": "ISTIO_META_INTERCEPTION_MODE", "value": "NONE"}]});
         for (name, containers, init, annotation, covered) in [
             ("by the annotation alone", &proxy, None, "8080", false),
             ("the annotation is newer", &proxy, Some(init("istio-iptables -b * -d 15090")), "8080", true),
             ("by the installation", &proxy, Some(init("istio-iptables -b * -d 15090,8080")), "", false),
             ("proxyless gRPC", &grpc, None, "", false),
+            ("no redirection by the mesh's settings", &unredirected, None, "", false),
         ] {
             let spec = json!({"containers": [containers], "initContainers": init.into_iter().collect::<Vec<_>>()});
             let found = pod(json!({"metadata": {"annotations": {excluded: annotation}}, "spec": spec}));
             assert_eq!(found.capture.covers(8080), covered, "{name}");
+            assert_eq!(found.without_redirection, name.starts_with("no redirection"), "{name}");
             assert_eq!(found.annotated_capture.covers(8080), annotation.is_empty(), "{name}");
         }
     }

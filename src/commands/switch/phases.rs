@@ -9,7 +9,7 @@ use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
-use crate::curl_pod::proxy;
+use crate::curl_pod::proxy::{self, SidecarPort};
 use crate::curl_pod::stream::{self, Stream};
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker, WatchedEndpoint};
@@ -390,13 +390,14 @@ impl<'a> EnforcementWatch<'a> {
         }
         // Where all samples are as expected, a few sidecars show whether that is the change or was so before.
         let most = if satisfied { FEW_SIDECARS } else { WATCHED };
-        let (indices, ports): (Vec<usize>, Vec<(&str, u16)>) = self
+        let (indices, ports): (Vec<usize>, Vec<SidecarPort<'_>>) = self
             .tracker
             .not_shown()
             .into_iter()
             .filter_map(|index| {
                 let endpoint = self.endpoints.get(index)?;
-                Some((index, (endpoint.sidecar_pod.as_deref()?, endpoint.port)))
+                let WatchedEndpoint { address, port, sidecar_pod, .. } = endpoint;
+                Some((index, SidecarPort { pod: sidecar_pod.as_deref()?, address, port: *port }))
             })
             .take(most)
             .unzip();
