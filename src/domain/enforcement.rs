@@ -5,6 +5,7 @@ use super::mesh::{DataPlane, MtlsMode};
 use super::probe::{Case, EndpointCase};
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Consecutive samples of one endpoint that must agree before they count.
@@ -154,13 +155,15 @@ impl EndpointProgress {
 pub struct Tracker {
     expected: ExpectedAnswer,
     endpoints: Vec<EndpointProgress>,
+    /// Those whose pods were replaced.
+    left_out: BTreeSet<usize>,
 }
 
 impl Tracker {
     /// For these endpoints.
     pub fn new<'e>(expected: ExpectedAnswer, endpoints: impl IntoIterator<Item = &'e WatchedEndpoint>) -> Self {
         let progress = |endpoint: &WatchedEndpoint| EndpointProgress::new(endpoint.style);
-        Self { expected, endpoints: endpoints.into_iter().map(progress).collect() }
+        Self { expected, endpoints: endpoints.into_iter().map(progress).collect(), left_out: BTreeSet::new() }
     }
 
     /// Adds one sample of an endpoint, taken `at` after the clock was started.
@@ -206,7 +209,7 @@ impl Tracker {
     /// Whether the change is in force: at every endpoint, or at some while the others have not changed for [`LAG`].
     pub fn in_force(&self, now: Duration) -> bool {
         let (as_expected, others): (Vec<&EndpointProgress>, Vec<&EndpointProgress>) =
-            self.endpoints.iter().partition(|endpoint| endpoint.is_as_expected());
+            self.present().partition(|endpoint| endpoint.is_as_expected());
         if others.is_empty() {
             return true;
         }
@@ -217,13 +220,28 @@ impl Tracker {
 
     /// Whether any endpoint changed since the restart.
     pub fn has_moved(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.changed)
+        self.present().any(|endpoint| endpoint.changed)
     }
 
     /// When the last endpoint became as expected.
     pub fn since(&self) -> Duration {
-        let as_expected = self.endpoints.iter().filter(|endpoint| endpoint.is_as_expected());
+        let as_expected = self.present().filter(|endpoint| endpoint.is_as_expected());
         as_expected.map(|endpoint| endpoint.since).max().unwrap_or_default()
+    }
+
+    /// Leaves an endpoint out from now on: its pod was replaced.
+    pub fn leave_out(&mut self, index: usize) {
+        self.left_out.insert(index);
+    }
+
+    /// Number of endpoints that are left and as expected.
+    pub fn followed(&self) -> usize {
+        self.present().filter(|endpoint| endpoint.is_as_expected()).count()
+    }
+
+    /// Endpoints whose last sample shows nothing, as where nothing listens any more.
+    pub fn silent(&self) -> Vec<usize> {
+        self.indices(|endpoint| !endpoint.confirmed && endpoint.seen > 0 && endpoint.as_expected.is_none())
     }
 
     /// Endpoints that are not as expected.
@@ -246,8 +264,17 @@ impl Tracker {
         self.indices(|endpoint| endpoint.confirmed && !endpoint.is_shown_by_samples())
     }
 
+    fn present(&self) -> impl Iterator<Item = &EndpointProgress> {
+        self.numbered().map(|(_, endpoint)| endpoint)
+    }
+
+    /// Indices of those that are left and match.
     fn indices(&self, matches: impl Fn(&EndpointProgress) -> bool) -> Vec<usize> {
-        (0..self.endpoints.len()).filter(|index| matches(&self.endpoints[*index])).collect()
+        self.numbered().filter(|(_, endpoint)| matches(endpoint)).map(|(index, _)| index).collect()
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &EndpointProgress)> {
+        self.endpoints.iter().enumerate().filter(|(index, _)| !self.left_out.contains(index))
     }
 }
 
@@ -320,6 +347,25 @@ mod tests {
         feed(&mut tracker, &[(0, reset(), 0), (0, reset(), 1), (0, reset(), 2), (1, answer(), 3)]);
         assert!(!tracker.in_force(Duration::from_secs(9)));
         assert_eq!(tracker.lagging(), [1]);
+    }
+
+    #[test]
+    fn an_endpoint_whose_pod_was_replaced_is_not_waited_for() {
+        let mut tracker = Tracker::new(ExpectedAnswer::Refused, &sidecars(2));
+        feed(&mut tracker, &[(0, answer(), 0), (1, answer(), 0)]);
+        tracker.restart();
+        feed(&mut tracker, &[(0, reset(), 10), (0, reset(), 60), (0, reset(), 110)]);
+        feed(&mut tracker, &[(1, answer(), 10), (1, no_answer(7), 60), (1, no_answer(7), 110)]);
+        assert!(!tracker.in_force(Duration::from_mins(1)));
+        assert_eq!((tracker.silent(), tracker.followed()), (vec![1], 1));
+        tracker.leave_out(1);
+        assert!(tracker.in_force(Duration::from_millis(110)) && tracker.has_moved());
+        assert!(tracker.silent().is_empty() && tracker.lagging().is_empty() && tracker.not_shown().is_empty());
+        tracker.leave_out(0);
+        assert!(tracker.in_force(Duration::from_millis(110)) && !tracker.has_moved());
+        assert_eq!(tracker.followed(), 0);
+        tracker.restart();
+        assert!(tracker.in_force(Duration::ZERO));
     }
 
     #[test]

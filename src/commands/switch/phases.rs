@@ -7,7 +7,7 @@ use super::parts::Parts;
 use super::{SwitchRun, checks};
 use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
-use crate::cluster::snapshot::ClusterState;
+use crate::cluster::snapshot::{self, ClusterState};
 use crate::curl_pod::probe_pod::{Curl, Failure, ProbePod, random_word, with_pod};
 use crate::curl_pod::proxy::{self, SidecarPort};
 use crate::curl_pod::stream::{self, Stream};
@@ -20,6 +20,7 @@ use crate::domain::reason::Reason;
 use crate::error::{self, Error};
 use crate::report::plural::count;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +30,9 @@ const WATCHED: usize = 100;
 
 /// Pause before the sidecars are asked, and between two times: samples usually show a change sooner.
 const LOADED_POLL: Duration = Duration::from_secs(1);
+
+/// Pause before the endpoints are read again where the samples of some show nothing any more.
+const ENDPOINTS_POLL: Duration = Duration::from_secs(2);
 
 /// Sidecars that are asked where all samples are as expected.
 const FEW_SIDECARS: usize = 8;
@@ -340,8 +344,10 @@ impl<'a> EnforcementWatch<'a> {
             }));
         }
         let printer = run.context.printer;
-        let followed = count(self.endpoints.len() - tracker.lagging().len(), "endpoint");
-        if tracker.has_moved() {
+        let followed = count(tracker.followed(), "endpoint");
+        if tracker.followed() == 0 && lagging.is_empty() {
+            printer.say("every endpoint that was watched is replaced by another, which the proof covers");
+        } else if tracker.has_moved() {
             printer.say(&format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
         } else if tracker.confirmed_only().is_empty() {
             printer.say(&format!("in force at {followed}, where nothing had to change"));
@@ -366,6 +372,7 @@ impl<'a> EnforcementWatch<'a> {
     /// Follows the samples, and asks the sidecars of endpoints whose samples show nothing. `false` after the time limit.
     async fn wait_for_all(&mut self, run: &SwitchRun<'_>) -> Result<bool, Failure> {
         let (start, limit) = (Instant::now(), run.settings.wait_timeout);
+        let mut next_read = start + ENDPOINTS_POLL;
         loop {
             let left = limit.saturating_sub(start.elapsed()).min(LOADED_POLL);
             let satisfied = self.stream.until(&mut self.tracker, start, left, Tracker::in_force).await?;
@@ -379,6 +386,30 @@ impl<'a> EnforcementWatch<'a> {
             }
             if start.elapsed() >= limit {
                 return Ok(false);
+            }
+            if Instant::now() >= next_read {
+                self.leave_out_replaced(run, start).await;
+                next_read = Instant::now() + ENDPOINTS_POLL;
+            }
+        }
+    }
+
+    /// Leaves out endpoints that show nothing any more because their pods were replaced, as in a roll-out. The proof covers
+    /// the new ones.
+    async fn leave_out_replaced(&mut self, run: &SwitchRun<'_>, start: Instant) {
+        let silent = self.tracker.silent();
+        if silent.is_empty() {
+            return;
+        }
+        let state = snapshot::read(run.cluster, run.api_versions, &run.context.settings.mesh);
+        // Where it cannot be read, the time limit ends the wait.
+        let Ok(state) = self.stream.during(&mut self.tracker, start, state).await else { return };
+        let endpoints = state.snapshot.services.iter().flat_map(|service| &service.endpoints);
+        let present: BTreeSet<&str> =
+            endpoints.filter(|endpoint| !endpoint.terminating).map(|endpoint| endpoint.address.as_str()).collect();
+        for index in silent {
+            if self.endpoints.get(index).is_some_and(|endpoint| !present.contains(endpoint.address.as_str())) {
+                self.tracker.leave_out(index);
             }
         }
     }
