@@ -92,6 +92,8 @@ struct MonitoredTarget {
     last: Duration,
     /// Calls since the first write.
     calls: usize,
+    /// Those whose answers can be compared with the state before, and those of them that failed.
+    compared: usize,
     failed: usize,
     /// Description of the last failure since the first write.
     failure: Option<String>,
@@ -111,6 +113,7 @@ impl MonitoredTarget {
             window: VecDeque::new(),
             last: Duration::ZERO,
             calls: 0,
+            compared: 0,
             failed: 0,
             failure: None,
         }
@@ -128,6 +131,7 @@ impl MonitoredTarget {
         self.calls += 1;
         let Baseline::Watched { grade: good, .. } = before else { return };
         let (Some(grade), false) = (call.grade, call.is_ejected && self.has_own_errors) else { return };
+        self.compared += 1;
         let is_failed = grade < *good;
         if self.window.len() == WINDOW {
             self.window.pop_front();
@@ -160,6 +164,11 @@ impl MonitoredTarget {
         matches!(self.before, Some(Baseline::Watched { .. }))
     }
 
+    /// Whether there are calls since the first write, and none of them can be compared with the state before.
+    fn shows_nothing(&self) -> bool {
+        self.calls > 0 && self.compared == 0
+    }
+
     /// Whether more of the last calls failed than before the first write.
     fn is_unsteady(&self) -> bool {
         let Some(Baseline::Watched { worse, calls, .. }) = &self.before else { return false };
@@ -178,6 +187,10 @@ impl MonitoredTarget {
     fn answer(&self) -> Option<MeshClientAnswer> {
         let now = self.now.clone()?;
         Some(match &self.before {
+            // The answer from before the change is no evidence about the time after it.
+            Some(Baseline::Watched { .. }) if self.shows_nothing() => {
+                MeshClientAnswer::Unclear(now.message().to_owned())
+            }
             Some(Baseline::Watched { .. }) if self.down < STREAK && !self.is_unsteady() => {
                 self.last_good.clone().unwrap_or(now)
             }
@@ -214,7 +227,7 @@ pub enum Health {
 pub struct CallSummary {
     /// Number of targets that the client reached before the first write.
     pub watched: usize,
-    /// Number of calls to them.
+    /// Number of calls to them whose answers can be compared with those before the first write.
     pub calls: usize,
     /// Targets with failed calls: name, number of failures, description of the last one.
     pub failed: Vec<(String, usize, String)>,
@@ -224,7 +237,7 @@ pub struct CallSummary {
     pub repaired: Vec<String>,
     /// Targets that the client could not reach before, and cannot reach now: name and description.
     pub broken: Vec<(String, String)>,
-    /// Targets whose answers before the first write show nothing about other callers: name and description.
+    /// Targets whose answers before or since the first write show nothing about other callers: name and description.
     pub not_watched: Vec<(String, String)>,
 }
 
@@ -311,9 +324,12 @@ impl CallMonitor {
         let mut summary = CallSummary::default();
         for target in &self.targets {
             match (&target.before, &target.now) {
+                (Some(Baseline::Watched { .. }), Some(now)) if target.shows_nothing() => {
+                    summary.not_watched.push((target.name.clone(), now.message().to_owned()));
+                }
                 (Some(Baseline::Watched { .. }), _) => {
                     summary.watched += 1;
-                    summary.calls += target.calls;
+                    summary.calls += target.compared;
                     if let Some(message) = &target.failure {
                         summary.failed.push((target.name.clone(), target.failed, message.clone()));
                     }
@@ -341,6 +357,8 @@ impl CallMonitor {
 mod tests {
     use super::*;
     use crate::domain::testing::{from_sidecar, http, no_answer};
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     fn success() -> Sample {
         http(200)
@@ -519,5 +537,40 @@ mod tests {
         }
         let ejected = run(&[http(500), ejected(), ejected()], &repeated(&ejected(), 9)).summary();
         assert_eq!((ejected.not_watched.len(), ejected.broken.len()), (1, 0));
+    }
+
+    fn any_call() -> impl Strategy<Value = Sample> {
+        let denied = || Sample { body_bytes: 19, ..http(403) };
+        let calls =
+            vec![success(), http(301), http(404), http(400), http(429), denied(), http(500), broken(), ejected()];
+        prop_oneof![9 => select(calls), 1 => Just(silent())]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn answers_that_became_worse_never_count_as_successful(
+            before in prop::collection::vec(any_call(), 1..20),
+            then in prop::collection::vec(any_call(), 1..40),
+        ) {
+            let started = run(&before, &[]);
+            let Some(Baseline::Watched { grade: good, .. }) = started.targets[0].before else { return Ok(()) };
+            let worse = |sample: &Sample| MeshCall::of(sample).grade.is_none_or(|grade| grade < good);
+            let worse: Vec<Sample> = then.into_iter().filter(worse).collect();
+            if worse.is_empty() {
+                return Ok(());
+            }
+            let after = run(&before, &worse);
+            let summary = after.summary();
+            prop_assert_eq!(summary.calls, summary.failures(), "{:?}", summary);
+            let shows_loss = summary.failures() > 0;
+            prop_assert_ne!(shows_loss, after.succeeds(), "{:?}", summary);
+            prop_assert!(shows_loss || !summary.not_watched.is_empty(), "{:?}", summary);
+            if summary.failures() == 0 || summary.failures() >= STREAK {
+                let answer = after.answer("web:80");
+                prop_assert!(!matches!(answer, Some(MeshClientAnswer::Reached(_))), "{:?}", answer);
+            }
+        }
     }
 }
