@@ -1,13 +1,23 @@
-//! Properties of plans over random namespaces: the order of lists does not matter, a second run has nothing to do,
-//! and no host ever gets a second rule. Objects are JSON as the API serves it; changes are applied as the tool does.
+//! Properties of plans over random namespaces: the order of lists does not matter, a second run has nothing to do, no
+//! host ever gets a second rule, a restore gives back what was there, and objects that no policy is meant for change
+//! nothing at other ports. Objects are JSON as the API serves it; changes are applied as the tool does.
 
 use proptest::prelude::*;
+use secure_traffic::domain::control_plane::ControlPlane;
+use secure_traffic::domain::endpoints;
+use secure_traffic::domain::journal::{self, Entry, Run, Stage};
 use secure_traffic::domain::mesh::{
     DataPlane, Endpoint, EndpointTarget, MeshSettings, MtlsMode, Pod, Policies, Service, ServiceKind, ServicePort,
     Snapshot,
 };
-use secure_traffic::domain::plan::{Direction, ObjectKind, Phase, RuleChoice, RuleScope, SwitchRequest, plan};
+use secure_traffic::domain::namespace_context::NamespaceContext;
+use secure_traffic::domain::overview::{PortView, overview};
+use secure_traffic::domain::plan::{
+    Change, Direction, ObjectKind, Phase, Plan, RuleChange, RuleChoice, RuleScope, SwitchRequest, plan, restoration,
+};
+use secure_traffic::domain::probe::{self, Case};
 use secure_traffic::istio::change::{self, Request};
+use secure_traffic::istio::journal as journal_text;
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
 use secure_traffic::istio::{read, render};
 use serde_json::{Value, json};
@@ -90,10 +100,79 @@ impl Cluster {
         }
     }
 
+    fn apis(&self) -> render::Apis {
+        let policy = if self.legacy { PolicyApi::Legacy } else { PolicyApi::V1 };
+        render::Apis { policy, rule: RuleApi::V1 }
+    }
+
+    fn objects(&self, kind: ObjectKind) -> &[Value] {
+        if kind == ObjectKind::Policy { &self.policies } else { &self.rules }
+    }
+
+    fn find(&self, kind: ObjectKind, name: &str) -> Option<&Value> {
+        self.objects(kind).iter().find(|object| object["metadata"]["name"] == name)
+    }
+
+    /// Spec, labels and annotations of every object by its name, as text.
+    fn contents(&self) -> BTreeMap<(ObjectKind, String), String> {
+        let kinds = [ObjectKind::Policy, ObjectKind::Rule];
+        let objects = kinds.into_iter().flat_map(|kind| self.objects(kind).iter().map(move |object| (kind, object)));
+        let content = |object: &Value| {
+            let metadata = &object["metadata"];
+            json!([object["spec"], metadata["labels"], metadata["annotations"]]).to_string()
+        };
+        objects.map(|(kind, object)| ((kind, read::metadata(object, "name").to_owned()), content(object))).collect()
+    }
+
+    /// Carries a plan out, and records it as the tool does.
+    fn carry_out(&mut self, id: usize, command: &str, plan: &Plan) -> Run {
+        let changes: Vec<Change> = plan.phases().into_iter().flat_map(|phase| phase.changes).collect();
+        let by_object = |object: &Change| {
+            let all: Vec<&Change> = changes.iter().filter(|change| change.is_same_object(object)).collect();
+            journal_text::entry(self.apis(), self.find(object.kind(), object.name()), &all)
+        };
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in changes.iter().filter_map(by_object) {
+            if !entries.iter().any(|known| (known.kind, &known.name) == (entry.kind, &entry.name)) {
+                entries.push(entry);
+            }
+        }
+        for phase in plan.phases() {
+            self.apply(&phase);
+        }
+        for entry in entries.iter_mut().filter(|entry| entry.former.is_none()) {
+            let created = self.find(entry.kind, &entry.name);
+            entry.created_uid = created.map(|object| read::metadata(object, "uid").to_owned());
+        }
+        // As it is stored.
+        let created: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| Some((entry.kind, entry.name.clone(), entry.created_uid.clone()?)))
+            .collect();
+        let text = format!("{}{}", journal_text::lines(&entries), journal_text::created_lines(&created));
+        Run {
+            id: id.to_string(),
+            command: command.to_owned(),
+            started_by: String::new(),
+            started_at: String::new(),
+            recorded_at: 0,
+            stage: Stage::Done,
+            entries: journal_text::entries(&text).expect("a journal"),
+        }
+    }
+
+    /// Undoes runs as `disable-mtls --restore` does. `before` has the policies as they were.
+    fn restore(&mut self, runs: &[Run], before: &Self) {
+        let undos = journal::undo(runs, |kind, name| self.find(kind, name).map(journal_text::live_object));
+        let plan = restoration(&self.snapshot(), before.snapshot().policies, &undos);
+        for phase in plan.phases() {
+            self.apply(&phase);
+        }
+    }
+
     /// Writes a phase as the tool does: objects that it makes, and patches of objects that exist.
     fn apply(&mut self, phase: &Phase) {
-        let policy = if self.legacy { PolicyApi::Legacy } else { PolicyApi::V1 };
-        let apis = render::Apis { policy, rule: RuleApi::V1 };
+        let apis = self.apis();
         let objects = if phase.kind == ObjectKind::Policy { &mut self.policies } else { &mut self.rules };
         for change in &phase.changes {
             let named = |object: &&mut Value| object["metadata"]["name"] == change.name();
@@ -103,6 +182,7 @@ impl Cluster {
                 Some(Request::Apply(mut object)) => {
                     assert!(live.is_none(), "a name twice");
                     object["metadata"]["creationTimestamp"] = json!("2030-01-01T00:00:00Z");
+                    object["metadata"]["uid"] = json!(format!("created-{}-{}", objects.len(), change.name()));
                     objects.push(object);
                 }
                 Some(Request::Patch(patch)) => {
@@ -110,7 +190,7 @@ impl Cluster {
                     json_patch::patch(object, &patch).expect("it applies");
                     assert_valid(object);
                 }
-                Some(Request::Delete { .. }) => unreachable!("a switch deletes nothing"),
+                Some(Request::Delete { uid, .. }) => objects.retain(|object| object["metadata"]["uid"] != uid.as_str()),
             }
         }
     }
@@ -218,7 +298,7 @@ fn rules() -> impl Strategy<Value = Vec<Value>> {
             let name = SERVICES.get(index).map_or_else(|| format!("rule-{index}"), |name| (*name).to_owned());
             json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
-                "metadata": {"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1"},
+                "metadata": {"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1", "uid": format!("rule-{index}")},
                 "spec": spec,
             })
         };
@@ -231,7 +311,10 @@ fn policies(legacy: bool) -> impl Strategy<Value = Vec<Value>> {
     let policy = (mode, 0..3_i64, any::<bool>());
     prop::collection::vec(policy, 0..3).prop_map(move |policies| {
         let build = |(index, (mode, created, selects)): (usize, (Option<&str>, i64, bool))| {
-            let metadata = |name: &str| json!({"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1"});
+            let metadata = |name: &str| {
+                let labels = if selects { json!({"team": "shop"}) } else { json!(null) };
+                json!({"name": name, "namespace": "shop", "creationTimestamp": stamp(created), "resourceVersion": "1", "uid": format!("policy-{index}"), "labels": labels})
+            };
             if legacy {
                 let peers = match mode {
                     None | Some("DISABLE") => json!([{"jwt": {"issuer": "x"}}]),
@@ -277,6 +360,106 @@ fn request() -> impl Strategy<Value = SwitchRequest> {
             force,
             ..SwitchRequest::new(direction)
         })
+}
+
+/// An object that no policy of the namespace is meant for.
+#[derive(Debug, Clone, Copy)]
+enum Bystander {
+    /// A Service without a selector, for an address outside the cluster.
+    ExternalService,
+    /// A gateway with its Service.
+    Gateway,
+    /// A pod that has ended, which a Service may select.
+    EndedPod { of: &'static str, is_listed: bool },
+    /// A pod whose proxy belongs to another control plane.
+    OtherControlPlane,
+}
+
+const NEW: &str = "new";
+
+impl Bystander {
+    fn add_to(self, snapshot: &mut Snapshot) {
+        let endpoint = |address: &str, target| Endpoint {
+            address: address.to_owned(),
+            ready: true,
+            terminating: false,
+            target,
+            ports: [(String::new(), 8080)].into(),
+        };
+        let service = |selector: BTreeMap<String, String>, endpoints| Service {
+            name: NEW.into(),
+            selector,
+            ports: vec![ServicePort { port: 80, ..ServicePort::default() }],
+            endpoints,
+            ..Service::default()
+        };
+        let pod = |labels: &BTreeMap<String, String>| Pod {
+            name: NEW.into(),
+            namespace: "shop".into(),
+            labels: labels.clone(),
+            service_account: "default".into(),
+            data_plane: DataPlane::Sidecar,
+            ready: true,
+            addresses: vec!["10.0.9.1".into()],
+            ..Pod::default()
+        };
+        let labels: BTreeMap<_, _> = [("app".to_owned(), NEW.to_owned())].into();
+        let of_pod = || vec![endpoint("10.0.9.1", EndpointTarget::Pod(NEW.into()))];
+        match self {
+            Self::ExternalService => {
+                let external = endpoint("192.0.2.10", EndpointTarget::Address);
+                snapshot.services.push(service(BTreeMap::new(), vec![external]));
+            }
+            Self::Gateway => {
+                let mut pod = pod(&labels);
+                pod.facts.gateway = true;
+                snapshot.services.push(service(labels, of_pod()));
+                snapshot.pods.insert(NEW.into(), pod);
+            }
+            Self::EndedPod { of, is_listed } => {
+                let mut pod = pod(&[("app".to_owned(), of.to_owned())].into());
+                (pod.facts.finished, pod.ready) = (true, false);
+                snapshot.pods.insert(NEW.into(), pod);
+                let selecting = snapshot.services.iter_mut().find(|service| service.name == of && is_listed);
+                if let Some(service) = selecting {
+                    let ended = Endpoint { ready: false, ..of_pod().remove(0) };
+                    service.endpoints.push(ended);
+                }
+            }
+            Self::OtherControlPlane => {
+                let mut pod = pod(&labels);
+                pod.revision = Some("east".to_owned());
+                pod.facts.control_plane = Some(ControlPlane::new("istio-east", "east"));
+                snapshot.pods.insert(NEW.into(), pod);
+            }
+        }
+    }
+}
+
+fn bystander() -> impl Strategy<Value = Bystander> {
+    prop_oneof![
+        Just(Bystander::ExternalService),
+        Just(Bystander::Gateway),
+        (prop::sample::select(&SERVICES[..]), any::<bool>())
+            .prop_map(|(of, is_listed)| Bystander::EndedPod { of, is_listed }),
+        Just(Bystander::OtherControlPlane),
+    ]
+}
+
+/// What is computed for the ports of the three Services: modes and callers, what a probe checks, and the planned rules.
+fn at_other_ports(snapshot: &Snapshot, request: &SwitchRequest) -> (Vec<PortView>, Vec<Case>, Vec<RuleChange>) {
+    let context = NamespaceContext::default().with(snapshot.clone());
+    let mut ports = overview(&context).ports;
+    ports.retain(|port| port.service != NEW);
+    let (mut cases, _) = probe::cases(snapshot, &[]).expect("no target is named");
+    cases.retain(|case| case.service != NEW);
+    for case in &mut cases {
+        // Which address is not ready is no mode, verdict or rule.
+        case.unready.clear();
+    }
+    let mut rules = plan(snapshot, request).rules;
+    rules.retain(|rule| rule.name != NEW);
+    (ports, cases, rules)
 }
 
 proptest! {
@@ -327,5 +510,31 @@ proptest! {
             prop_assert_eq!(&old["metadata"], &new["metadata"]);
             prop_assert_eq!(&old["spec"]["host"], &new["spec"]["host"]);
         }
+    }
+
+    #[test]
+    fn a_restore_gives_back_specs_labels_and_annotations(cluster in cluster(), requests in prop::collection::vec(request(), 1..3)) {
+        let mut changed = cluster.clone();
+        let mut runs = Vec::new();
+        for (id, request) in requests.iter().enumerate() {
+            let plan = plan(&changed.snapshot(), request);
+            runs.push(changed.carry_out(id, "enable-mtls", &plan));
+        }
+        changed.restore(&runs, &cluster);
+        prop_assert_eq!(changed.contents(), cluster.contents());
+    }
+
+    #[test]
+    fn a_bystander_changes_no_other_port(cluster in cluster(), request in request(), bystander in bystander()) {
+        let request = SwitchRequest { scope: RuleScope::Service, ..request };
+        let mut snapshot = cluster.snapshot();
+        endpoints::complete(&mut snapshot);
+        let before = at_other_ports(&snapshot, &request);
+        bystander.add_to(&mut snapshot);
+        endpoints::complete(&mut snapshot);
+        let after = at_other_ports(&snapshot, &request);
+        prop_assert_eq!(before.0, after.0);
+        prop_assert_eq!(before.1, after.1);
+        prop_assert_eq!(before.2, after.2);
     }
 }

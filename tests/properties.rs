@@ -6,12 +6,13 @@ use proptest::sample::{select, subsequence};
 use secure_traffic::domain::ambient::{self, Plaintext};
 use secure_traffic::domain::client_tls::rules::Sorting;
 use secure_traffic::domain::client_tls::{Call, Client, ClientKind, Mesh, VisibleRules, WireProtocol, sends};
+use secure_traffic::domain::control_plane::{ControlPlane, Hints, candidates};
 use secure_traffic::domain::effective::{Effective, PolicyIndex};
 use secure_traffic::domain::mesh::{DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod, Policies};
 use secure_traffic::domain::rule::covers;
 use secure_traffic::istio::read;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ROOT: &str = "istio-system";
 const NAMESPACES: [&str; 3] = ["shop", "front", ROOT];
@@ -147,6 +148,11 @@ fn answer(
     (modes, PORTS.map(|port| ambient::plaintext(&index, pod, port)).to_vec(), sent, chosen)
 }
 
+fn planes() -> impl Strategy<Value = BTreeSet<ControlPlane>> {
+    let plane = (select(vec![ROOT, "istio-east"]), select(vec!["default", "east", "canary"]));
+    prop::collection::btree_set(plane.prop_map(|(namespace, revision)| ControlPlane::new(namespace, revision)), 0..4)
+}
+
 proptest! {
     #[test]
     fn the_order_of_objects_does_not_matter(
@@ -208,6 +214,21 @@ proptest! {
         let after = answer(&all(Vec::new()), &more, &pod, &client);
         if !covered {
             prop_assert_eq!(before, after);
+        }
+    }
+
+    #[test]
+    fn an_unrelated_control_plane_decides_nothing_where_a_proxy_or_a_label_does(
+        connected in planes(), found in planes(), hint in select(vec![None, Some("east"), Some("canary")]),
+    ) {
+        let hints = Hints { injected_by: hint, ..Hints::default() };
+        // A label decides where a control plane of that revision is there.
+        let is_decided = !connected.is_empty() || found.iter().any(|plane| Some(plane.revision.as_str()) == hint);
+        let before = candidates(hints, &connected, &found);
+        let mut more = found;
+        more.insert(ControlPlane::new("another", "unrelated"));
+        if is_decided {
+            prop_assert_eq!(before, candidates(hints, &connected, &more));
         }
     }
 }

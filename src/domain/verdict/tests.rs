@@ -479,6 +479,19 @@ fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     seen.samples.len() >= ATTEMPTS && case.path == InboundPath::Sidecar && (by_network || by_proxy)
 }
 
+fn any_path_past_the_policies() -> impl Strategy<Value = InboundPath> {
+    let direct = [
+        Bypass::NoProxy,
+        Bypass::HostNetwork,
+        Bypass::NoWorkload,
+        Bypass::Excluded(ExcludedBy::Annotation),
+        Bypass::Excluded(ExcludedBy::Installation),
+        Bypass::AddressFamily,
+    ];
+    let others = [InboundPath::Gateway, InboundPath::ProxyPort, InboundPath::OwnTls];
+    prop::sample::select(direct.map(InboundPath::Direct).into_iter().chain(others).collect::<Vec<_>>())
+}
+
 fn is_answer(sample: &Sample) -> bool {
     sample.http_status.is_some() || sample.bytes > 0
 }
@@ -496,6 +509,29 @@ proptest! {
             }
             prop_assert!(seen.service.len() >= ATTEMPTS);
         }
+    }
+
+    #[test]
+    fn no_observation_of_a_port_that_is_not_captured_is_a_rejection(
+        (case, seen) in any_case(), path in any_path_past_the_policies(), at in 0usize..8, mesh_client_counts in any::<bool>(),
+        sources in prop_oneof![Just(Sources::Auto), Just(Sources::Network), Just(Sources::Proxy)],
+    ) {
+        // The best evidence that there can be, everywhere but for the path of one endpoint.
+        let (mut case, mut seen) = (case, seen);
+        seen.service = vec![reset(); ATTEMPTS];
+        for (endpoint, seen) in case.endpoints.iter().zip(&mut seen.endpoints) {
+            let identity = endpoint.identity.as_ref().map(|_| Ok(identity()));
+            seen.samples = vec![reset(); ATTEMPTS];
+            seen.hello = Some(Hello { exit: 16, certificate_requested: true, certificate_shown: true, chain: vec![vec![1]], identity });
+            seen.proxy = seen.proxy.take().map(|_| Ok(ProxyReport::Enforces { chains: 1 }));
+        }
+        if case.endpoints.is_empty() {
+            return Ok(());
+        }
+        let count = case.endpoints.len();
+        case.endpoints[at % count].path = path;
+        let params = JudgeParams { sources, mesh_client_counts, ..PARAMS };
+        prop_assert_ne!(judge(&case, &seen, params).verdict.as_str(), "rejected");
     }
 
     #[test]
