@@ -15,8 +15,9 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Name of the Lease.
 pub const NAME: &str = "secure-traffic";
@@ -604,16 +605,22 @@ mod tests {
         assert_eq!(answer, Ok(7));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_exists_and_does_not_exist_is_asked_for_with_pauses_until_a_signal() {
-        let requests = std::sync::Arc::new(AtomicUsize::new(0));
-        let counter = std::sync::Arc::clone(&requests);
+    /// A response of the API server: code and body.
+    type Answer = (u16, serde_json::Value);
+
+    fn failure(code: u16, reason: &str) -> Answer {
+        (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""}))
+    }
+
+    /// Acquires the Lease of a server that answers by `script`, until the time limit of the command after a minute.
+    /// Returns the methods of the requests.
+    async fn methods_until_the_time_limit(script: fn(&http::Method) -> Answer) -> Vec<http::Method> {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            let (code, reason) =
-                if request.method() == http::Method::POST { (409, "AlreadyExists") } else { (404, "NotFound") };
-            let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""});
-            let body = kube::client::Body::from(status.to_string().into_bytes());
+            seen.lock().unwrap().push(request.method().clone());
+            let (code, answer) = script(request.method());
+            let body = kube::client::Body::from(answer.to_string().into_bytes());
             async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
         });
         let client = kube::Client::new(service, "shop");
@@ -627,7 +634,33 @@ mod tests {
         let acquiring = acquire(&cluster, "test", &shutdown, &crate::progress::Silent);
         let (acquired, ()) = tokio::join!(acquiring, signal);
         assert!(matches!(acquired, Err(LeaseError::Interrupted(Signal::Deadline))));
-        let requests = requests.load(Ordering::Relaxed);
-        assert!((20..50).contains(&requests), "{requests}");
+        requests.lock().unwrap().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_exists_and_does_not_exist_is_asked_for_with_pauses_until_a_signal() {
+        let methods = methods_until_the_time_limit(|method| match *method {
+            http::Method::POST => failure(409, "AlreadyExists"),
+            _ => failure(404, "NotFound"),
+        })
+        .await;
+        assert!((20..50).contains(&methods.len()), "{methods:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_lease_that_cannot_be_taken_over_is_asked_for_with_pauses_until_a_signal() {
+        let methods = methods_until_the_time_limit(|method| match *method {
+            http::Method::POST => failure(409, "AlreadyExists"),
+            http::Method::PATCH => failure(422, "Invalid"),
+            _ => {
+                let metadata = json!({"name": NAME, "uid": "1", "resourceVersion": "7"});
+                let spec = json!({"holderIdentity": "another", "leaseDurationSeconds": 10});
+                (200, json!({"metadata": metadata, "spec": spec}))
+            }
+        })
+        .await;
+        // Each take-over is preceded by the time for which the Lease is valid.
+        let take_overs = methods.iter().filter(|method| **method == http::Method::PATCH).count();
+        assert!((3..=5).contains(&take_overs) && methods.len() < 150, "{take_overs}: {methods:?}");
     }
 }

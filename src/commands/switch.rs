@@ -124,8 +124,8 @@ pub async fn switch(
         }
         let status = proof?.and(status);
         let (journal, writer) = (&parts.journal, &parts.writer);
-        let concluded = journal::conclude(run, &planned, journal, writer, &closed_journals, &lock.guard()).await?;
-        let Some(error) = run.output.error() else { return Ok(status.and(concluded)) };
+        let finished = journal::finish(run, &planned, journal, writer, &closed_journals, &lock.guard()).await?;
+        let Some(error) = run.output.error() else { return Ok(status.and(finished)) };
         rollback::report_unprinted(run, &parts);
         Err(error)
     }

@@ -51,3 +51,60 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::{Bytes, Incoming};
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use std::convert::Infallible;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Serves one connection to its end. Returns the time that it took.
+    async fn served(stream: DuplexStream) -> Duration {
+        let start = Instant::now();
+        let answer =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+        // The client does not keep to HTTP.
+        let _ = http(LIMIT).serve_connection(TokioIo::new(stream), answer).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_head_is_kept_no_longer_than_the_limit() {
+        for sent in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: boards\r\n", "GET / HTTP/1.1\r\nHost: boards\r\n\r\nGET"]
+        {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let took = served(server).await;
+            assert!((LIMIT..LIMIT * 2).contains(&took), "{sent:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_arrives_byte_by_byte_does_not_prolong_the_limit() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        let trickle = async {
+            while client.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let (took, ()) = tokio::join!(served(server), trickle);
+        assert!((LIMIT..LIMIT * 2).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_within_a_head_is_let_go_at_once() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        drop(client);
+        assert_eq!(served(server).await, Duration::ZERO);
+    }
+}

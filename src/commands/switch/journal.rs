@@ -122,7 +122,7 @@ fn entries(run: &SwitchRun<'_>, planned: &Planned, known: &[Entry]) -> Vec<Entry
 
 /// The last step of a run: deletes the journals that no restore needs any more, and prints how to undo the run. An error
 /// where the Lease is lost: what the run wrote and proved may not hold any more.
-pub(super) async fn conclude(
+pub(super) async fn finish(
     run: &SwitchRun<'_>,
     planned: &Planned,
     journal: &RunJournal,
