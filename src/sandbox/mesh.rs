@@ -9,7 +9,7 @@ use rustls::server::Acceptor;
 use rustls::{ClientConfig, ServerConfig};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -123,10 +123,51 @@ struct Sockets {
     meshed: SocketAddr,
 }
 
+/// The configuration in effect, and connections between two proxies of the mesh that are on their way.
+///
+/// All proxies of the sandbox take a change at the same moment. A connection that is opened before it and accepted after it
+/// has the earlier configuration at both ends; otherwise a delay of this process would lose a call.
+#[derive(Debug, Clone)]
+struct InForce {
+    config: watch::Receiver<Arc<Config>>,
+    opened: Arc<Mutex<BTreeMap<SocketAddr, Arc<Config>>>>,
+}
+
+impl InForce {
+    fn new(config: watch::Receiver<Arc<Config>>) -> Self {
+        Self { config, opened: Arc::default() }
+    }
+
+    /// Opens a connection to another proxy. Returns the configuration that both ends have.
+    async fn open(&self, socket: SocketAddr) -> Result<(TcpStream, Arc<Config>)> {
+        let client = TcpSocket::new_v4()?;
+        client.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let (address, config) = (client.local_addr()?, Arc::clone(&self.config.borrow()));
+        self.lock().insert(address, Arc::clone(&config));
+        match client.connect(socket).await {
+            Ok(stream) => Ok((stream, config)),
+            Err(error) => {
+                self.lock().remove(&address);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The configuration of an accepted connection.
+    fn accepted(&self, stream: &TcpStream) -> Arc<Config> {
+        let opened = stream.peer_addr().ok().and_then(|address| self.lock().remove(&address));
+        opened.unwrap_or_else(|| Arc::clone(&self.config.borrow()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<Config>>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The sockets of all pods and Services, by address and port.
 #[derive(Debug)]
 pub(super) struct Network {
-    in_force: watch::Receiver<Arc<Config>>,
+    in_force: InForce,
     outbound: Outbound,
     addresses: BTreeMap<(Ipv4Addr, u16), Sockets>,
     refused: SocketAddr,
@@ -139,6 +180,7 @@ impl Network {
         let refusing = TcpSocket::new_v4()?;
         refusing.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let refused = refusing.local_addr()?;
+        let in_force = InForce::new(in_force);
         let outbound = Outbound { in_force: in_force.clone(), identity };
         Ok(Self { in_force, outbound, addresses: BTreeMap::new(), refused, _refusing: refusing })
     }
@@ -185,7 +227,7 @@ impl Network {
         running.spawn(async move {
             loop {
                 let stream = tasks::accept(&direct).await;
-                let (pod_port, config) = (pick(), Arc::clone(&in_force.borrow()));
+                let (pod_port, config) = (pick(), in_force.accepted(&stream));
                 connections.spawn(async move { pod_port.serve(stream, &config).await });
             }
         });
@@ -217,7 +259,7 @@ impl Network {
 /// The client sidecar: forwards the connections that its application opens.
 #[derive(Debug, Clone)]
 struct Outbound {
-    in_force: watch::Receiver<Arc<Config>>,
+    in_force: InForce,
     identity: Arc<ClientConfig>,
 }
 
@@ -234,9 +276,8 @@ impl Outbound {
 
     async fn connect(&self, pod_port: &PodPort) -> Result<BoxStream> {
         let socket = pod_port.socket.get().context("the pod_port does not listen")?;
-        let stream = TcpStream::connect(socket).await?;
-        let mtls = self.in_force.borrow().client_uses_mtls(&pod_port.place);
-        if !mtls {
+        let (stream, config) = self.in_force.open(*socket).await?;
+        if !config.client_uses_mtls(&pod_port.place) {
             return Ok(Box::new(stream));
         }
         let name = rustls::pki_types::ServerName::try_from("mesh.invalid")?;
@@ -253,6 +294,23 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (client, tasks::accept(&listener).await)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_accepted_after_a_change_has_the_earlier_configuration_at_both_ends() {
+        let (sender, receiver) = watch::channel(Arc::new(Config::default()));
+        let in_force = InForce::new(receiver);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stream, before) = in_force.open(address).await.unwrap();
+        let after = Arc::new(Config::default());
+        sender.send_replace(Arc::clone(&after));
+        let accepted = in_force.accepted(&tasks::accept(&listener).await);
+        assert!(Arc::ptr_eq(&accepted, &before));
+        // A client outside the mesh has no configuration.
+        let _outsider = TcpStream::connect(address).await.unwrap();
+        assert!(Arc::ptr_eq(&in_force.accepted(&tasks::accept(&listener).await), &after));
+        assert!(in_force.lock().is_empty());
     }
 
     #[tokio::test]
