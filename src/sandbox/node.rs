@@ -168,6 +168,8 @@ impl Node {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // A terminal sends Ctrl-C to its whole group; the curls must serve until the pods are deleted.
+            .process_group(0)
             .spawn()
             .map_err(|error| format!("sandbox: curl cannot be started: {error}"))?;
         Ok(Container { name: name(container).to_owned(), child, message })

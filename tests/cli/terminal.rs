@@ -108,6 +108,17 @@ fn a_prompt_ends_on_every_signal() {
 }
 
 #[test]
+fn an_interrupt_from_the_keyboard_does_not_end_the_programs_of_the_sandbox() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let Some(mut terminal) = Terminal::start(&stage, "enable-mtls --yes --sandbox") else { return };
+    terminal.until("in force after");
+    terminal.press("\u{3}");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(130), "{run}");
+    assert!(run.stdout.contains("calls in the mesh: ") && !run.stdout.contains("did not stay to the end"), "{run}");
+}
+
+#[test]
 fn an_interactive_credential_plugin_is_ended_with_its_children() {
     let stage = Stage::new(State::Permissive, &[]);
     let pids = stage.directory.path().join("pids");
