@@ -412,6 +412,12 @@ impl Plan {
         phases.into_iter().filter(|phase| !phase.changes.is_empty()).collect()
     }
 
+    /// Whether the phase after the rules refuses clients that have not loaded them: STRICT refuses plaintext, and a port
+    /// in DISABLE does not terminate mutual TLS.
+    pub fn needs_loaded_rules(&self) -> bool {
+        self.direction == Direction::Enable || self.passes_permissive
+    }
+
     /// The policies, the deciding one first.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyChange> {
         self.policy.iter().chain(&self.more_policies)
@@ -517,6 +523,7 @@ mod tests {
         let mut strict = shop(&["web"]);
         strict.policies.peer.push(policy("default", 1, Some(MtlsMode::Strict)));
         strict.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
+        assert!(!plan(&strict, &DISABLE).needs_loaded_rules(), "PERMISSIVE takes both");
         assert_eq!(
             order(&plan(&strict, &DISABLE)),
             [(ObjectKind::Policy, Some(MtlsMode::Permissive), false), (ObjectKind::Rule, None, true)]
@@ -530,6 +537,7 @@ mod tests {
         disabled.policies.peer.push(policy("default", 1, Some(MtlsMode::Disable)));
         let enabling = plan(&disabled, &ENABLE);
         assert_eq!(order(&enabling)[..2], through);
+        assert!(enabling.needs_loaded_rules());
         let Change::Policy(last) = &enabling.phases()[2].changes[0] else { panic!("a policy") };
         assert_eq!(last.action, PolicyAction::SetMode { from: Some(MtlsMode::Permissive), to: MtlsMode::Strict });
 
@@ -538,6 +546,7 @@ mod tests {
         strict.rules.push(rule("web", "web", Some(ClientTls::IstioMutual)));
         let disabling = plan(&strict, &SwitchRequest::new(Direction::Disable { mode: MtlsMode::Disable }));
         assert_eq!(order(&disabling)[..2], through);
+        assert!(disabling.needs_loaded_rules(), "a port in DISABLE does not understand mutual TLS");
         assert_eq!(disabling.phases()[2].changes[0].mode(), Some(MtlsMode::Disable));
     }
 

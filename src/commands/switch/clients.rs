@@ -7,7 +7,7 @@ use crate::curl_pod::proxy::{self, WaitOutcome};
 use crate::domain::client_config::{self, ExpectedClusters};
 use crate::domain::evidence::Sources;
 use crate::domain::mesh::DataPlane;
-use crate::domain::plan::{Direction, ObjectKind, Phase};
+use crate::domain::plan::{ObjectKind, Phase};
 use crate::exit::ExitStatus;
 use crate::report::plural::count;
 use crate::signal::Signal;
@@ -53,8 +53,7 @@ pub(super) async fn settle(
     let waited = wait_until_loaded(run, phase, clients).await;
     run.context.progress.end();
     match waited {
-        // enable-mtls changes the servers next, which would refuse these clients.
-        Loading::Late(message) if planned.plan.direction == Direction::Enable => Settled::NotLoaded(message),
+        Loading::Late(message) if planned.plan.needs_loaded_rules() => Settled::NotLoaded(message),
         Loading::Done(message) | Loading::Late(message) => {
             run.context.printer.say(&message);
             Settled::Done
