@@ -26,7 +26,7 @@ use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::snapshot::{self, ClusterState};
 use crate::curl_pod::probe_pod::random_word;
 use crate::curl_pod::runner::ProbeRunner;
-use crate::error;
+use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::istio::render::Apis;
 use crate::settings::{RunMode, SwitchCommand, SwitchGoal, SwitchSettings};
@@ -132,8 +132,16 @@ pub async fn switch(
     .await;
     // Finish the parts and report.
     let left_behind = parts.finish(run).await;
-    let released = lock.finish(run).await;
-    Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released?)))
+    match (outcome, lock.finish(run).await) {
+        // The loss of the Lease explains the other error: another run has changed what this one read.
+        (Err(error), Err(lost)) if !matches!(error, Error::Interrupted(_)) => {
+            if error.to_string() != lost.to_string() {
+                context.printer.warn(&error.to_string());
+            }
+            Err(lost)
+        }
+        (outcome, released) => Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released?))),
+    }
 }
 
 /// What stays the same for a whole run.

@@ -511,7 +511,7 @@ impl ProbePod {
                 }
             }
         };
-        tokio::time::timeout(REMOVAL, deletion).await.map_err(|_| self.reference())
+        within_running_time(REMOVAL, deletion).await.ok_or_else(|| self.reference())
     }
 
     /// Requests the deletion of the pod once. Returns whether it is gone.
@@ -544,6 +544,18 @@ impl ProbePod {
         }
         Ok(self.get().await?.is_none_or(|pod| pod.metadata.uid != uid))
     }
+}
+
+/// Waits for `work` at most `limit`, in whole seconds. A time in which the process is stopped counts as one second, so that
+/// a run that was stopped (Ctrl-Z, a suspended machine) still does it.
+async fn within_running_time<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..limit.as_secs() {
+        if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), work.as_mut()).await {
+            return Some(done);
+        }
+    }
+    None
 }
 
 /// Whether `pod` runs the curls that were sent. Admission may add to a pod; the arguments of a curl have a random marker.

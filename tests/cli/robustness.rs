@@ -136,6 +136,18 @@ fn a_run_that_was_stopped_longer_than_its_lease_writes_nothing_more() {
 }
 
 #[test]
+fn a_run_that_was_stopped_before_its_validation_names_the_loss_of_its_lease() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let before = mesh_objects(&stage);
+    assert_eq!(stage.run(ENABLE).code, Some(0));
+    // The first requests after the creation of the Lease read the policies, the rules and the journals.
+    let result = stop_beside_a_restore(&stage, "disable-mtls --yes --verify=false", StopAt::Request(3)).unwrap();
+    assert_lost(&result);
+    assert!(result.stopped.stderr.contains("nothing was written"), "{}", result.stopped);
+    assert_eq!(mesh_objects(&stage), before);
+}
+
+#[test]
 fn a_rollback_is_not_made_without_the_lease() {
     let stage = Stage::new(State::Permissive, &[]);
     let before = mesh_objects(&stage);

@@ -16,6 +16,10 @@ use crate::report::plural::count;
 use crate::settings::Rollback;
 use crate::signal::Signal;
 
+/// What follows from the loss of the Lease.
+const WITHOUT_LEASE: &str = "without its Lease this run writes nothing more and rolls nothing back, and another run may \
+                             have changed these objects since";
+
 /// Reports what was written before `error` ended the run, and rolls it back if the settings request it.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
     let is_lock_lost = parts.writer.check_lock().is_err();
@@ -35,10 +39,14 @@ pub(super) async fn not_proven(
     is_cut_short: bool,
     calls: ExitStatus,
 ) {
+    let has_written = !parts.writer.ledger().written().is_empty();
+    if has_written && parts.writer.check_lock().is_err() {
+        return run.context.printer.warn(&format!("ended early: every change was made; {WITHOUT_LEASE}"));
+    }
     if needs_rollback(run, calls != ExitStatus::Success) {
         return roll_back(run, parts).await;
     }
-    if !is_cut_short || parts.writer.ledger().written().is_empty() {
+    if !is_cut_short || !has_written {
         return;
     }
     let namespace = &run.cluster.namespace;
@@ -174,10 +182,7 @@ fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, 
     let unknown = if unanswered > 0 { format!(", {unanswered} without an answer") } else { String::new() };
     let made = format!("{} of {} made{unknown}", written.len(), count(planned.plan.writes().len(), "change"));
     if is_lock_lost {
-        return run.context.printer.warn(&format!(
-            "ended early: {made}; without its Lease this run writes nothing more and rolls nothing back, and another run \
-             may have changed these objects since"
-        ));
+        return run.context.printer.warn(&format!("ended early: {made}; {WITHOUT_LEASE}"));
     }
     let undo = match &planned.goal {
         Goal::Restore(_) => format!(": `{}`", run.restore_command()),

@@ -509,3 +509,16 @@ fn a_pod_is_abandoned_only_long_after_its_deadline() {
     assert!(!abandoned(&at(&old, 290), now.as_second()));
     assert!(!abandoned(&Pod::default(), now.as_second()), "of unknown age");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_in_which_the_process_is_stopped_does_not_end_the_removal() {
+    let stopped_work = async {
+        // The clock goes on while the process is stopped.
+        tokio::time::advance(Duration::from_mins(1)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    };
+    assert_eq!(within_running_time(REMOVAL, stopped_work).await, Some(()));
+    let start = tokio::time::Instant::now();
+    assert_eq!(within_running_time(REMOVAL, std::future::pending::<()>()).await, None);
+    assert_eq!(start.elapsed().as_secs(), REMOVAL.as_secs());
+}
