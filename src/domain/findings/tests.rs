@@ -95,6 +95,18 @@ fn found(context: &NamespaceContext, purpose: Purpose, code: Code) -> Vec<(Sever
     findings.map(|finding| (finding.severity, finding.objects.join(" "))).collect()
 }
 
+#[test]
+fn only_a_client_without_a_name_may_be_a_probe_of_this_tool() {
+    for (is_named, may_be_ours) in [(true, false), (false, true)] {
+        let mut context = strict();
+        let (client, workload, service) = ("a client".into(), "web".into(), "web".into());
+        context.observed = Some(vec![Observed { client, workload, service, count: Some(3), is_named }]);
+        let findings = examine(&context, Purpose::BeforeSwitch).1;
+        let seen = findings.iter().find(|finding| finding.code == Code::PlaintextSeen).unwrap();
+        assert_eq!(seen.message.contains("probes by this tool count too: pass a --since"), may_be_ours, "{is_named}");
+    }
+}
+
 type Change = fn(&mut NamespaceContext);
 
 /// For each code, a change of a STRICT namespace that causes it, with the severity.
