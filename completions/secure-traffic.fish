@@ -100,7 +100,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l priority-class -d 'PriorityClass of the pods' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l priority-class -d 'Priority class of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l max-time -d 'Time for one request' -r
@@ -183,7 +183,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l priority-class -d 'PriorityClass of the pods' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l priority-class -d 'Priority class of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l max-time -d 'Time for one request' -r
@@ -248,7 +248,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l priority-class -d 'PriorityClass of the pods' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l priority-class -d 'Priority class of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l max-time -d 'Time for one request' -r
@@ -334,7 +334,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l t
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l priority-class -d 'PriorityClass of the pods' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l priority-class -d 'Priority class of the pods' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l connect-timeout -d 'Time for one TCP connection' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l max-time -d 'Time for one request' -r

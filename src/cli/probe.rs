@@ -87,7 +87,7 @@ pub struct PodArgs {
     /// Annotation of the pods; can be repeated
     #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_ANNOTATIONS", value_delimiter = ',', value_parser = placement::pod_annotation, help_heading = "Probe pod")]
     pub pod_annotation: Vec<(String, String)>,
-    /// PriorityClass of the pods
+    /// Priority class of the pods
     #[arg(long, value_name = "NAME", env = "SECURE_TRAFFIC_PRIORITY_CLASS", value_parser = placement::priority_class, help_heading = "Probe pod")]
     pub priority_class: Option<String>,
     /// Plaintext samples for each endpoint, each on a fresh connection

@@ -22,7 +22,7 @@ fn session(stage: &Stage, commands: &[&str]) -> String {
         let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
         let output = std::fs::read_to_string(path).unwrap();
         assert!(status.success(), "{arguments}: {status}\n{output}");
-        shown += &format!("\x1b[1;32m$\x1b[0m \x1b[1msecure-traffic {arguments}\x1b[0m\n{output}\n");
+        shown.extend(["\x1b[1;32m$\x1b[0m \x1b[1msecure-traffic ", arguments, "\x1b[0m\n", &output, "\n"]);
     }
     shown.trim_end().lines().map(|line| wrapped(line) + "\n").collect()
 }
