@@ -45,7 +45,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
     if !state.snapshot.unread.is_empty() {
         context
             .printer
-            .warn(&format!("not considered, because it could not be read: {}", state.snapshot.unread.join(", ")));
+            .warn(&format!("not considered, because it cannot be read: {}", state.snapshot.unread.join(", ")));
     }
     if cases.is_empty() {
         let selector = settings.selection.selector.as_ref();
