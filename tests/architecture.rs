@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "domain::evidence::Sources",
             "domain::expectation::Expectation",
             "domain::findings::Code",
+            "domain::label",
             "domain::mesh::MtlsMode",
             "domain::placement",
             "domain::plan",

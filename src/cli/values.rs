@@ -3,6 +3,7 @@
 use crate::domain::address::server_url;
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::Expectation;
+use crate::domain::label::is_dns_label;
 use crate::domain::mesh::{MtlsMode, PortRef};
 use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::domain::probe::Target;
@@ -151,10 +152,7 @@ pub fn namespace(text: &str) -> Result<String, String> {
 }
 
 fn label(text: &str) -> Result<&str, String> {
-    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    let bytes = text.as_bytes();
-    let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if bytes.len() <= 63 && bytes.iter().all(|c| inner(*c)) && edge(bytes.first()) && edge(bytes.last()) {
+    if is_dns_label(text) {
         Ok(text)
     } else {
         Err("not a valid name: lower-case letters, digits and '-', at most 63, with a letter or digit at both ends"

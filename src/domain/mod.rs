@@ -21,6 +21,7 @@ pub mod identity;
 pub mod inbound;
 pub mod injection;
 pub mod journal;
+pub mod label;
 pub mod mesh;
 pub mod mesh_client;
 pub mod mesh_traffic;

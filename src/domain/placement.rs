@@ -1,6 +1,7 @@
 //! Where the pods may run and what else they are given: tolerations, node selector, labels, annotations and priority class,
 //! as the options and the environment name them.
 
+use super::label::{is_dns_subdomain, is_name, is_value};
 use std::collections::BTreeMap;
 
 /// Additions to the pods of this tool. They cannot change what a verdict rests on: see [`pod_label`].
@@ -93,7 +94,7 @@ fn key_and_value(text: &str) -> Result<(&str, &str), String> {
 /// Checks the key of a label, an annotation or a taint: a name, with a DNS subdomain before a `/` where it has one.
 fn qualified_name(key: &str) -> Result<(), String> {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    if !name.is_empty() && is_label_value(name) && prefix.is_none_or(is_dns_subdomain) {
+    if is_name(name) && prefix.is_none_or(is_dns_subdomain) {
         Ok(())
     } else {
         Err(format!("{key:?} is not a valid key: write NAME or DOMAIN/NAME, such as example.com/team"))
@@ -101,28 +102,11 @@ fn qualified_name(key: &str) -> Result<(), String> {
 }
 
 fn label_value(value: &str) -> Result<(), String> {
-    if is_label_value(value) {
+    if is_value(value) {
         Ok(())
     } else {
         Err(format!("{value:?} is not a valid value: at most 63 letters, digits, '-', '_' and '.'"))
     }
-}
-
-fn is_label_value(value: &str) -> bool {
-    let is_alphanumeric = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = value.as_bytes();
-    bytes.len() <= 63
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-        && is_alphanumeric(bytes.first())
-        && is_alphanumeric(bytes.last())
-}
-
-fn is_dns_subdomain(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(is_dns_label)
-}
-
-fn is_dns_label(label: &str) -> bool {
-    !label.is_empty() && is_label_value(label) && !label.contains(['_', '.']) && !label.contains(char::is_uppercase)
 }
 
 #[cfg(test)]

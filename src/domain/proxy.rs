@@ -86,8 +86,8 @@ pub struct Connections {
     pub other: usize,
 }
 
-/// What a sidecar's loaded listeners say about `port` (a target port) of `address`. A bound listener decides alone: what is
-/// captured for its port goes on to it.
+/// What a sidecar's loaded listeners say about `port` (a target port) of `address`. A bound listener decides alone: Envoy
+/// hands it what is captured for its port.
 pub fn inspect_listeners(listeners: &InboundListeners, address: &str, port: u16) -> ProxyReport {
     let takes = |listener: &&BoundListener| {
         listener.port == port && listener.addresses.iter().any(|bind| address::is_listening(bind, address))

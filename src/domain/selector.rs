@@ -1,6 +1,7 @@
 //! Parses and matches label selectors with the syntax of kubectl's `-l`:
 //! `app=boards,tier!=test,release in (a,b),!legacy`.
 
+use super::label::{is_name, is_value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -117,13 +118,7 @@ fn key(text: &str) -> Result<String, String> {
 }
 
 fn value(text: &str) -> Result<String, String> {
-    if text.is_empty() || is_name(text) { Ok(text.to_owned()) } else { Err(format!("{text:?} is no value of a label")) }
-}
-
-fn is_name(text: &str) -> bool {
-    let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
-    text.len() <= 63 && text.bytes().all(inner) && edge(text.bytes().next()) && edge(text.bytes().last())
+    if is_value(text) { Ok(text.to_owned()) } else { Err(format!("{text:?} is no value of a label")) }
 }
 
 #[cfg(test)]

@@ -513,7 +513,7 @@ fn a_pod_is_abandoned_only_long_after_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_time_in_which_the_process_is_stopped_does_not_end_the_removal() {
     let stopped_work = async {
-        // The clock goes on while the process is stopped.
+        // The clock continues while the process is stopped.
         tokio::time::advance(Duration::from_mins(1)).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
     };
