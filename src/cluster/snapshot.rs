@@ -439,6 +439,12 @@ async fn settings_of(
         rule_export: texts(&value("defaultDestinationRuleExportTo")),
         service_export: texts(&value("defaultServiceExportTo")),
         passes_unknown: value("outboundTrafficPolicy")["mode"] != "REGISTRY_ONLY",
+        discovery: value("discoverySelectors")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(surroundings::label_selector)
+            .collect(),
         networks: networks.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
         undecided: Vec::new(),
         version: found.iter().find(is_same).and_then(|one| one.version.clone()),

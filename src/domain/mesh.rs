@@ -5,7 +5,7 @@ use super::address::Block;
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION, is_read_by_revision};
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
-use super::selector::has_labels;
+use super::selector::{Selector, has_labels};
 use super::sidecar::{IngressListener, Sidecar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -434,6 +434,8 @@ pub struct MeshSettings {
     pub service_export: Vec<String>,
     /// `outboundTrafficPolicy` `ALLOW_ANY`, the default: calls to hosts that a sidecar does not know go out, in plaintext.
     pub passes_unknown: bool,
+    /// `discoverySelectors`: istiod reads only namespaces that match one of them; empty for all namespaces (CP-4).
+    pub discovery: Vec<Selector>,
     /// Networks of `meshNetworks`, by which the mesh reaches other clusters.
     pub networks: Vec<String>,
     /// The control planes among which none could be chosen; empty where it is known whose settings these are (CP-1).
@@ -442,6 +444,14 @@ pub struct MeshSettings {
     pub drain: Option<Duration>,
     /// Version of the control plane; `None` if its Service does not have it as a label.
     pub version: Option<String>,
+}
+
+impl MeshSettings {
+    /// Whether istiod reads a namespace with these labels (CP-4).
+    pub fn discovers(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value_of = |key: &str| labels.get(key).map(String::as_str);
+        self.discovery.is_empty() || self.discovery.iter().any(|selector| selector.matches(value_of))
+    }
 }
 
 impl Default for MeshSettings {
@@ -457,6 +467,7 @@ impl Default for MeshSettings {
             rule_export: Vec::new(),
             service_export: Vec::new(),
             passes_unknown: true,
+            discovery: Vec::new(),
             networks: Vec::new(),
             undecided: Vec::new(),
             drain: None,
@@ -633,6 +644,30 @@ pub struct PodFacts {
 mod tests {
     use super::*;
     use crate::domain::testing::{pod, shop};
+
+    #[test]
+    fn a_namespace_is_discovered_by_any_selector() {
+        let labels = |text: &str| -> BTreeMap<String, String> {
+            let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+            pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        };
+        for (selectors, of_namespace, expected) in [
+            (&[][..], "", true),
+            (&["mesh=on"], "mesh=on,team=a", true),
+            (&["mesh=on"], "mesh=off", false),
+            (&["mesh=on"], "", false),
+            (&["mesh=on,team=a"], "mesh=on", false),
+            (&["mesh=on", "team in (a,b)"], "team=b", true),
+            (&["!ignored"], "", true),
+            (&["!ignored"], "ignored=yes", false),
+            // An empty selector matches every namespace.
+            (&["mesh=on", ""], "", true),
+        ] {
+            let discovery = selectors.iter().map(|selector| selector.parse().unwrap()).collect();
+            let mesh = MeshSettings { discovery, ..MeshSettings::default() };
+            assert_eq!(mesh.discovers(&labels(of_namespace)), expected, "{selectors:?} {of_namespace}");
+        }
+    }
 
     #[test]
     fn calls_that_a_sidecar_does_not_capture() {

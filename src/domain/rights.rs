@@ -102,6 +102,7 @@ const TEMPLATES: Group = group(
         ("list", "apps", "statefulsets"),
         ("list", "apps", "daemonsets"),
         ("list", "batch", "jobs"),
+        ("list", "argoproj.io", "rollouts"),
     ],
 );
 const ROOT_POLICIES: Group = group(

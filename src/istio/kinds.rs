@@ -127,11 +127,12 @@ pub enum OptionalKind {
     StatefulSets,
     DaemonSets,
     Jobs,
+    Rollouts,
 }
 
 impl OptionalKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::VirtualServices,
         Self::Sidecars,
         Self::ServiceEntries,
@@ -158,6 +159,7 @@ impl OptionalKind {
         Self::StatefulSets,
         Self::DaemonSets,
         Self::Jobs,
+        Self::Rollouts,
     ];
 
     /// Its API group, its versions, the preferred one first, and its plural name.
@@ -194,6 +196,7 @@ impl OptionalKind {
             Self::StatefulSets => ("apps", &["v1"], "statefulsets"),
             Self::DaemonSets => ("apps", &["v1"], "daemonsets"),
             Self::Jobs => ("batch", &["v1"], "jobs"),
+            Self::Rollouts => ("argoproj.io", &["v1alpha1"], "rollouts"),
         }
     }
 }

@@ -238,7 +238,7 @@ pub fn monitor(resource: &str, object: &Value) -> Option<Monitor> {
 }
 
 /// A label selector of the API. One that cannot be read selects everything, so that nothing is left out.
-fn label_selector(value: &Value) -> Selector {
+pub fn label_selector(value: &Value) -> Selector {
     let labels = text_map(&value["matchLabels"]).into_iter().map(|(key, value)| format!("{key}={value}"));
     let expressions = items(value, "matchExpressions").map(|expression| {
         let key = expression["key"].as_str().unwrap_or_default();

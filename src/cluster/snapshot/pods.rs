@@ -254,16 +254,19 @@ fn drain(proxy: &ContainerShape, annotation: Option<&str>) -> Option<Duration> {
     })
 }
 
-/// The workload of a pod as `kind/name`, a `Deployment` instead of its `ReplicaSet`; empty without a controller.
+/// The workload of a pod as `kind/name`, a `Deployment` or Argo's `Rollout` instead of its `ReplicaSet`; empty without a
+/// controller.
 fn workload(metadata: &Meta) -> String {
     let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let Some(owner) = owner else { return String::new() };
-    let hash = metadata.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-    match deployment.filter(|_| owner.kind == "ReplicaSet") {
-        Some(name) => format!("deployment/{name}"),
-        None => format!("{}/{}", owner.kind.to_lowercase(), owner.name),
-    }
+    let owner_of_set = |(label, kind): (&str, &str)| {
+        let hash = metadata.labels.as_ref()?.get(label)?;
+        let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+        Some(format!("{kind}/{name}"))
+    };
+    let kinds = [("pod-template-hash", "deployment"), ("rollouts-pod-template-hash", "rollout")];
+    let found = kinds.into_iter().find_map(owner_of_set).filter(|_| owner.kind == "ReplicaSet");
+    found.unwrap_or_else(|| format!("{}/{}", owner.kind.to_lowercase(), owner.name))
 }
 
 /// Containers of the application to which the kubelet can send requests: those that run while the pod does, native
@@ -355,15 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn the_workload_of_a_pod_is_its_deployment_or_controller() {
+    fn the_workload_of_a_pod_is_its_deployment_rollout_or_controller() {
         let owner = |kind: &str, name: &str| json!([{"kind": kind, "name": name, "controller": true}]);
-        for (owners, expected) in [
-            (owner("ReplicaSet", "web-7d9c5b8f46"), "deployment/web"),
-            (owner("ReplicaSet", "bare"), "replicaset/bare"),
-            (owner("StatefulSet", "db"), "statefulset/db"),
-            (json!(null), ""),
+        let (of_deployment, of_rollout) = ("pod-template-hash", "rollouts-pod-template-hash");
+        for (owners, label, expected) in [
+            (owner("ReplicaSet", "web-7d9c5b8f46"), of_deployment, "deployment/web"),
+            (owner("ReplicaSet", "web-7d9c5b8f46"), of_rollout, "rollout/web"),
+            (owner("ReplicaSet", "web-7d9c5b8f46"), "hash", "replicaset/web-7d9c5b8f46"),
+            (owner("ReplicaSet", "bare"), of_deployment, "replicaset/bare"),
+            (owner("StatefulSet", "db"), of_deployment, "statefulset/db"),
+            (json!(null), of_deployment, ""),
         ] {
-            let labels = json!({"pod-template-hash": "7d9c5b8f46"});
+            let labels = json!({label: "7d9c5b8f46"});
             let found = pod(json!({"metadata": {"labels": labels, "ownerReferences": owners}}));
             assert_eq!(found.facts.workload, expected);
         }

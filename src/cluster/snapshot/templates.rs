@@ -9,7 +9,8 @@ use crate::domain::injection::PodTemplate;
 use crate::istio::kinds::OptionalKind;
 use serde::Deserialize;
 
-/// A Deployment, `StatefulSet`, `DaemonSet` or Job, as far as its template is concerned.
+/// A Deployment, `StatefulSet`, `DaemonSet`, Job or `Rollout` of Argo, as far as its template is concerned. A `Rollout` can
+/// refer to the template of a Deployment instead of having one.
 #[derive(Debug, Deserialize)]
 struct WorkloadShape {
     metadata: Meta,
@@ -44,11 +45,12 @@ struct ContainerName {
 }
 
 /// The kinds with a pod template that are read: singular and plural names.
-const KINDS: [(OptionalKind, &str, &str); 4] = [
+const KINDS: [(OptionalKind, &str, &str); 5] = [
     (OptionalKind::Deployments, "deployment", "deployments"),
     (OptionalKind::StatefulSets, "statefulset", "statefulsets"),
     (OptionalKind::DaemonSets, "daemonset", "daemonsets"),
     (OptionalKind::Jobs, "job", "jobs"),
+    (OptionalKind::Rollouts, "rollout", "rollouts"),
 ];
 
 /// The pod templates of a namespace (empty: of all), each with its namespace, and the kinds that may not be listed.
@@ -98,5 +100,8 @@ mod tests {
             pod_template(serde_json::from_value(object).expect("a workload"), "deployment").expect("a template");
         assert_eq!((found.workload.as_str(), found.inject.as_deref()), ("deployment/nightly", Some("false")));
         assert!(found.has_proxy && !found.host_network);
+        let refers =
+            json!({"metadata": {"name": "web"}, "spec": {"workloadRef": {"kind": "Deployment", "name": "web"}}});
+        assert_eq!(pod_template(serde_json::from_value(refers).expect("a workload"), "rollout"), None);
     }
 }

@@ -136,6 +136,8 @@ codes! {
     ExemptFromMesh => "exempt-from-mesh", "delete the policy or rule if the mesh's own setting shall apply";
     /// There are several control planes, and nothing shows to which one the namespace belongs (CP-1).
     ControlPlaneUndecided => "control-plane-undecided", "pass --istio-namespace, and --revision where its namespace has several";
+    /// The mesh's `discoverySelectors` leave the namespace out: istiod does not read it (CP-4).
+    NotDiscovered => "namespace-not-discovered", "give the namespace the labels that the discoverySelectors of the mesh ask for";
     /// Something could not be read, so findings may be missing.
     NotRead => "not-read", "ask for permission, or run it as somebody who has it";
     /// Without `--prometheus`, clients outside the mesh are not checked.
@@ -161,7 +163,7 @@ impl Code {
 
     /// Whether it says that a port is not protected, and not that calls fail.
     pub const fn is_about_protection(self) -> bool {
-        matches!(self, Self::Unprotected | Self::NotCaptured | Self::AmbientFailOpen)
+        matches!(self, Self::Unprotected | Self::NotCaptured | Self::AmbientFailOpen | Self::NotDiscovered)
     }
 }
 

@@ -34,6 +34,13 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Pur
         );
         findings.push(Finding::new(Severity::Warning, Code::ControlPlaneUndecided, message));
     }
+    let has_proxies = context.snapshot.pods.values().any(|pod| pod.data_plane.is_meshed());
+    if has_proxies && context.snapshot.namespace_labels.as_ref().is_some_and(|labels| !mesh.discovers(labels)) {
+        let message = "the discoverySelectors of the mesh leave the namespace out: istiod does not read its Services, pods, \
+                       policies and rules, so that no mode that is written here is in force";
+        let object = format!("namespace/{}", context.snapshot.namespace);
+        findings.push(Finding::new(Severity::Error, Code::NotDiscovered, message).about([object]));
+    }
     let unread: BTreeSet<&str> = context.unread.iter().chain(&context.snapshot.unread).map(String::as_str).collect();
     if !unread.is_empty() {
         let message = format!("could not be read: {}", unread.into_iter().collect::<Vec<_>>().join(", "));

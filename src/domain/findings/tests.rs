@@ -268,6 +268,10 @@ const ROWS: &[(Code, Severity, Change)] = &[
     (Code::ControlPlaneUndecided, Severity::Warning, |context| {
         mesh(context).undecided = vec![ControlPlane::new("istio-east", "east")];
     }),
+    (Code::NotDiscovered, Severity::Warning, |context| {
+        context.snapshot.namespace_labels = Some(BTreeMap::new());
+        mesh(context).discovery = vec!["istio-discovery=enabled".parse().unwrap()];
+    }),
     (Code::NotRead, Severity::Info, |context| context.unread.push("Ingresses".into())),
     (Code::ClientsUnseen, Severity::Info, |context| context.observed = None),
 ];
@@ -288,7 +292,7 @@ fn each_code_is_found_with_its_cause_and_not_without() {
 #[test]
 fn what_is_not_protected_is_an_error_in_status_only() {
     let about_protection = ROWS.iter().filter(|(code, ..)| code.is_about_protection());
-    assert_eq!(about_protection.clone().count(), 3);
+    assert_eq!(about_protection.clone().count(), 4);
     for (code, _, change) in about_protection {
         let mut context = strict();
         change(&mut context);
