@@ -100,6 +100,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--pod-timeout', '--pod-timeout', [CompletionResultType]::ParameterName, 'Time for the probe pod to start')
             [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated')
             [CompletionResult]::new('--expect', '--expect', [CompletionResultType]::ParameterName, 'What the proof must show')
+            [CompletionResult]::new('--workload', '--workload', [CompletionResultType]::ParameterName, 'Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…')
+            [CompletionResult]::new('--except', '--except', [CompletionResultType]::ParameterName, 'A Service or port that stays open while the namespace becomes STRICT; can be repeated')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account')

@@ -795,7 +795,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__enable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --workload --except --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -935,6 +935,14 @@ _secure__traffic() {
                     ;;
                 --expect)
                     COMPREPLY=($(compgen -W "policy rejected" -- "${cur}"))
+                    return 0
+                    ;;
+                --workload)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --except)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --namespace)

@@ -96,6 +96,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --pod-timeout 'Time for the probe pod to start'
             cand --report 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated'
             cand --expect 'What the proof must show'
+            cand --workload 'Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…'
+            cand --except 'A Service or port that stays open while the namespace becomes STRICT; can be repeated'
             cand -n 'Namespace to work in; default: the context''s, else "default"'
             cand --namespace 'Namespace to work in; default: the context''s, else "default"'
             cand --kubeconfig 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account'

@@ -111,6 +111,8 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l expect -d 'What the proof must show' -r -f -a "policy\t'Each port does what its own policy says; exceptions are named'
 rejected\t'Every port rejects plaintext, without exception'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l workload -d 'Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l except -d 'A Service or port that stays open while the namespace becomes STRICT; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l context -d 'Context of the kubeconfig' -r

@@ -4,7 +4,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::probe::{PodArgs, ProbeArgs};
 use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
 use crate::cli::switch::{DisableArgs, DryRun, EnableArgs, SwitchArgs};
-use crate::cli::values::{ColorChoice, OutputFormat, SandboxState};
+use crate::cli::values::{ColorChoice, MatchLabels, OutputFormat, SandboxState};
 use crate::cluster::connection::Connection;
 use crate::cluster::http_proxy::ProxyVariables;
 use crate::cluster::kubeconfig;
@@ -14,7 +14,7 @@ use crate::curl_pod::runner::PodOptions;
 use crate::domain::expectation::Expectation;
 use crate::domain::findings::Code;
 use crate::domain::placement::PodPlacement;
-use crate::domain::plan::{Direction, SwitchRequest};
+use crate::domain::plan::{Direction, PodScope, SwitchRequest};
 use crate::domain::selection::Selection;
 use crate::env::Environment;
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -374,7 +374,11 @@ impl SwitchSettings {
 
 /// Resolves the arguments of `enable-mtls`.
 pub fn enable_settings(args: &EnableArgs) -> SwitchCommand {
-    match switch_command(&args.switch, goal(&args.switch, Direction::Enable)) {
+    let pods = match &args.workload {
+        Some(MatchLabels(labels)) => PodScope::Workload(labels.clone()),
+        None => PodScope::Namespace { exceptions: args.except.clone() },
+    };
+    match switch_command(&args.switch, goal(&args.switch, Direction::Enable, pods)) {
         SwitchCommand::OnCluster(mut settings) => {
             settings.expected = args.expect;
             SwitchCommand::OnCluster(settings)
@@ -385,17 +389,20 @@ pub fn enable_settings(args: &EnableArgs) -> SwitchCommand {
 
 /// Resolves the arguments of `disable-mtls`.
 pub fn disable_settings(args: &DisableArgs) -> SwitchCommand {
-    let goal = match &args.restore {
-        Some(run) => SwitchGoal::Restore { run: run.clone() },
-        None => goal(&args.switch, Direction::Disable { mode: args.mode }),
+    let goal = if let Some(run) = &args.restore {
+        SwitchGoal::Restore { run: run.clone() }
+    } else {
+        let pods = PodScope::Namespace { exceptions: Vec::new() };
+        goal(&args.switch, Direction::Disable { mode: args.mode }, pods)
     };
     switch_command(&args.switch, goal)
 }
 
-fn goal(args: &SwitchArgs, direction: Direction) -> SwitchGoal {
+fn goal(args: &SwitchArgs, direction: Direction, pods: PodScope) -> SwitchGoal {
     let named: Vec<String> = args.services.iter().chain(&args.more_services).cloned().collect();
     let request = SwitchRequest {
         direction,
+        pods,
         services: (!named.is_empty()).then_some(named),
         destination_rules: args.destination_rules,
         scope: args.scope,

@@ -44,7 +44,8 @@ fn files(apis: render::Apis) -> Vec<(&'static str, &'static str, Vec<Value>)> {
         namespace: NAMESPACE,
         services: &services,
         cluster_domain: "cluster.local",
-        policy: "default",
+        policy: None,
+        pods: None,
         mode,
     };
     let (on, off) = (offline(MtlsMode::Strict), offline(MtlsMode::Permissive));

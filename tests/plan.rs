@@ -13,9 +13,10 @@ use secure_traffic::domain::mesh::{
 use secure_traffic::domain::namespace_context::NamespaceContext;
 use secure_traffic::domain::overview::{PortView, overview};
 use secure_traffic::domain::plan::{
-    Change, Direction, ObjectKind, Phase, Plan, RuleChange, RuleChoice, RuleScope, SwitchRequest, plan, restoration,
+    Change, Direction, ObjectKind, Phase, Plan, PodScope, RuleChange, RuleChoice, RuleScope, SwitchRequest, plan,
+    restoration,
 };
-use secure_traffic::domain::probe::{self, Case};
+use secure_traffic::domain::probe::{self, Case, Target};
 use secure_traffic::istio::change::{self, Request};
 use secure_traffic::istio::journal as journal_text;
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
@@ -65,12 +66,14 @@ impl Cluster {
                 }],
                 ..Service::default()
             });
+            let mut pod_labels = labels;
+            pod_labels.insert("tier".to_owned(), "front".to_owned());
             pods.insert(
                 (*name).to_owned(),
                 Pod {
                     name: (*name).into(),
                     namespace: "shop".into(),
-                    labels,
+                    labels: pod_labels,
                     service_account: "default".into(),
                     data_plane: if *meshed { DataPlane::Sidecar } else { DataPlane::None },
                     ready: true,
@@ -182,6 +185,7 @@ impl Cluster {
                 Some(Request::Apply(mut object)) => {
                     assert!(live.is_none(), "a name twice");
                     object["metadata"]["creationTimestamp"] = json!("2030-01-01T00:00:00Z");
+                    object["metadata"]["managedFields"] = json!([{"manager": "secure-traffic", "operation": "Apply"}]);
                     object["metadata"]["uid"] = json!(format!("created-{}-{}", objects.len(), change.name()));
                     objects.push(object);
                 }
@@ -343,6 +347,17 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     })
 }
 
+/// The namespace, with or without exceptions, or the pods of one label.
+fn pod_scope() -> impl Strategy<Value = PodScope> {
+    let exceptions = prop::collection::vec(prop::sample::select(&SERVICES[..]).prop_map(Target::service), 0..3);
+    let label = prop::sample::select(vec![("app", "api"), ("app", "web"), ("tier", "front")]);
+    prop_oneof![
+        2 => Just(PodScope::Namespace { exceptions: Vec::new() }),
+        1 => exceptions.prop_map(|exceptions| PodScope::Namespace { exceptions }),
+        1 => label.prop_map(|(key, value)| PodScope::Workload([(key.to_owned(), value.to_owned())].into())),
+    ]
+}
+
 fn request() -> impl Strategy<Value = SwitchRequest> {
     let off = |mode| Direction::Disable { mode };
     let directions = vec![Direction::Enable, Direction::Enable, off(MtlsMode::Permissive), off(MtlsMode::Disable)];
@@ -352,8 +367,11 @@ fn request() -> impl Strategy<Value = SwitchRequest> {
         prop::sample::select(vec![RuleChoice::Always, RuleChoice::Auto, RuleChoice::Never]),
         prop::sample::select(vec![RuleScope::Service, RuleScope::Namespace]),
         any::<bool>(),
+        pod_scope(),
     )
-        .prop_map(|(direction, services, destination_rules, scope, force)| SwitchRequest {
+        .prop_map(|(direction, services, destination_rules, scope, force, pods)| SwitchRequest {
+            // Both options belong to `enable-mtls`.
+            pods: if direction == Direction::Enable { pods } else { SwitchRequest::new(direction).pods },
             services: services.map(|names| names.into_iter().map(str::to_owned).collect()),
             destination_rules,
             scope,

@@ -52,6 +52,7 @@ fn policy() -> impl Strategy<Value = PeerAuthentication> {
             selector,
             mode,
             ports,
+            is_ours: false,
         },
     )
 }

@@ -3,10 +3,11 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{OutputFormat, check_url, duration, off_mode, proof_expectation};
+use super::values::{MatchLabels, OutputFormat, check_url, duration, exception, off_mode, proof_expectation};
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::{RuleChoice, RuleScope};
+use crate::domain::probe::Target;
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -117,6 +118,8 @@ Examples:
   secure-traffic enable-mtls -n shop --diff       # what would change
   secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
   secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
+  secure-traffic enable-mtls -n shop --workload app=boards   # one workload first
+  secure-traffic enable-mtls -n shop --except legacy:8080     # all but one port
   secure-traffic enable-mtls -n shop --check-url https://shop.example/ # does the application still answer?
   secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
 pub struct EnableArgs {
@@ -125,6 +128,18 @@ pub struct EnableArgs {
     /// What the proof must show
     #[arg(long, value_name = "WHAT", value_parser = proof_expectation(), default_value = "policy")]
     pub expect: Expectation,
+    /// Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…
+    #[arg(
+        long, value_name = "SELECTOR", help_heading = "Smaller steps",
+        conflicts_with_all = ["except", "filename", "policy", "scope"],
+    )]
+    pub workload: Option<MatchLabels>,
+    /// A Service or port that stays open while the namespace becomes STRICT; can be repeated
+    #[arg(
+        long, value_name = "SERVICE[:PORT]", value_parser = exception, help_heading = "Smaller steps",
+        conflicts_with = "filename",
+    )]
+    pub except: Vec<Target>,
 }
 
 /// Arguments of `disable-mtls`.

@@ -5,12 +5,14 @@ use crate::domain::evidence::Sources;
 use crate::domain::expectation::Expectation;
 use crate::domain::label::is_dns_label;
 use crate::domain::mesh::{MtlsMode, PortRef};
+use crate::domain::placement::node_label;
 use crate::domain::plan::{RuleChoice, RuleScope};
 use crate::domain::probe::Target;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use jiff::fmt::friendly::SpanParser;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -288,6 +290,40 @@ pub fn without_path(text: &str) -> Result<Target, String> {
     Ok(target)
 }
 
+/// A port to except: a Service of the command's namespace, or one of its ports.
+pub fn exception(text: &str) -> Result<Target, String> {
+    let target = without_path(text)?;
+    if target.domain.is_some() {
+        return Err("write SERVICE or SERVICE:PORT, with the short name of the Service".to_owned());
+    }
+    Ok(target)
+}
+
+/// The `matchLabels` of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchLabels(pub BTreeMap<String, String>);
+
+impl FromStr for MatchLabels {
+    type Err = String;
+
+    /// Parses `KEY=VALUE,KEY=VALUE`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut labels = BTreeMap::new();
+        for part in text.split(',').map(str::trim) {
+            let is_equality = part.contains('=') && !part.contains("!=") && !part.contains("==");
+            if !is_equality {
+                let reason = "a PeerAuthentication selects its pods by equality only";
+                return Err(format!("{part:?}: write KEY=VALUE, or several with commas: {reason}"));
+            }
+            let (key, value) = node_label(part)?;
+            if labels.insert(key.clone(), value).is_some() {
+                return Err(format!("the label {key:?} is there twice"));
+            }
+        }
+        Ok(Self(labels))
+    }
+}
+
 fn port_ref(text: &str) -> Result<PortRef, String> {
     match text.parse::<u32>() {
         Ok(number) => match u16::try_from(number) {
@@ -340,6 +376,25 @@ mod tests {
             let target: Target = text.parse().unwrap();
             let (domain, path) = (Some(domain.to_owned()), Some("/".to_owned()));
             assert_eq!(target, Target { service: "boards".into(), domain, port: number(8080), path }, "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_of_a_policy_are_pairs_of_key_and_value() {
+        let labels: MatchLabels = "app=boards, tier=front".parse().unwrap();
+        let expected = [("app", "boards"), ("tier", "front")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(labels, MatchLabels(expected.into()));
+        for text in ["", "app", "app!=x", "app==x", "app in (x)", "!app", "app=x,", "app=x,app=y", "=x", "app=ü"] {
+            assert!(text.parse::<MatchLabels>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_exception_is_a_service_of_the_namespace_or_one_of_its_ports() {
+        assert_eq!(exception("boards").map(|target| target.port), Ok(None));
+        assert_eq!(exception("boards:8080").map(|target| target.port), Ok(Some(PortRef::Number(8080))));
+        for text in ["boards.shop", "boards:8080/path", "http://boards", ":8080", "boards:0"] {
+            assert!(exception(text).is_err(), "{text:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::cli::values::OutputFormat;
-use crate::domain::plan::{RuleChoice, RuleScope, SwitchRequest};
+use crate::domain::plan::{PodScope, RuleChoice, RuleScope, SwitchRequest};
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -32,17 +32,21 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
         }
     };
     context.reports.mark_dry_run();
-    check(request)?;
+    let policy = settings.policy_api.unwrap_or(PolicyApi::V1);
+    check(request, policy)?;
     let services = request.services.as_deref().unwrap_or_default();
     let with_rules = request.destination_rules == RuleChoice::Always;
-    let policy = settings.policy_api.unwrap_or(PolicyApi::V1);
     let newest = if policy == PolicyApi::Legacy { RuleApi::V1alpha3 } else { RuleApi::V1 };
     let namespace = context.namespace().await?;
     let what = Offline {
         namespace: &namespace,
         services: if with_rules { services } else { &[] },
         cluster_domain: context.settings.mesh.cluster_domain.as_deref().unwrap_or("cluster.local"),
-        policy: request.policy.as_deref().unwrap_or("default"),
+        policy: request.policy.as_deref(),
+        pods: match &request.pods {
+            PodScope::Namespace { .. } => None,
+            PodScope::Workload(labels) => Some(labels),
+        },
         mode: request.direction.mode(),
     };
     let apis = Apis { policy, rule: settings.rule_api.unwrap_or(newest) };
@@ -64,7 +68,7 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
 }
 
 /// What cannot be rendered without a cluster is a usage error.
-fn check(request: &SwitchRequest) -> Result<(), UsageError> {
+fn check(request: &SwitchRequest, policy_api: PolicyApi) -> Result<(), UsageError> {
     let services = request.services.as_deref().unwrap_or_default();
     let with_rules = request.destination_rules == RuleChoice::Always;
     if with_rules && services.is_empty() {
@@ -78,6 +82,20 @@ fn check(request: &SwitchRequest) -> Result<(), UsageError> {
             message: "--scope=namespace depends on the Services that exist, which --dry-run=client cannot know"
                 .to_owned(),
             hint: Some("use --dry-run=server".to_owned()),
+        });
+    }
+    if matches!(&request.pods, PodScope::Namespace { exceptions } if !exceptions.is_empty()) {
+        return Err(UsageError {
+            message:
+                "--except needs the selector and the target port of the Service, which --dry-run=client cannot know"
+                    .to_owned(),
+            hint: Some("use --dry-run=server".to_owned()),
+        });
+    }
+    if policy_api == PolicyApi::Legacy && matches!(request.pods, PodScope::Workload(_)) {
+        return Err(UsageError {
+            message: "--workload needs a policy with a selector, which the legacy API does not have".to_owned(),
+            hint: None,
         });
     }
     for service in services {

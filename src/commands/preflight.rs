@@ -31,6 +31,11 @@ pub async fn check(
     if codes.is_empty() || force {
         return Ok(());
     }
+    let exceptions = findings::exceptions(&findings);
+    if view.1.direction == Direction::Enable && !view.1.is_step && !exceptions.is_empty() {
+        let (namespace, exceptions) = (&view.0.namespace, exceptions.join(" "));
+        context.printer.say(&format!("to leave these ports open: enable-mtls -n {namespace} {exceptions}"));
+    }
     let effect = match view.1.direction {
         Direction::Enable => "STRICT would break something".to_owned(),
         Direction::Disable { mode } => format!("{mode} would break calls"),

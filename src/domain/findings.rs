@@ -119,6 +119,15 @@ pub fn about_services(findings: Vec<Finding>, overview: &Overview) -> Vec<Findin
     findings.into_iter().filter(concerns).collect()
 }
 
+/// The options of `enable-mtls`, as `--except web:80`, that keep those ports open at which errors would break callers.
+pub fn exceptions(findings: &[Finding]) -> Vec<String> {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let objects = errors.filter(|finding| finding.code.is_served_by_exception()).flat_map(|finding| &finding.objects);
+    let ports = objects.filter_map(|object| object.strip_prefix("service/").filter(|name| name.contains(':')));
+    let ports: BTreeSet<&str> = ports.collect();
+    ports.into_iter().map(|port| format!("--except {port}")).collect()
+}
+
 /// `service/web:80`.
 fn port_name(service: &str, port: u16) -> String {
     format!("service/{service}:{port}")

@@ -25,6 +25,8 @@ pub struct Entry {
     pub written: Vec<ObjectJson>,
     /// UID of the object that the run creates, once the server has answered.
     pub created_uid: Option<String>,
+    /// Whether the run deletes the object at its end.
+    pub deletes: bool,
 }
 
 impl Entry {
@@ -165,6 +167,8 @@ pub enum UndoStep {
     PutBack(ObjectJson),
     /// The object, which a run created, is deleted.
     Delete,
+    /// The object, which a run deleted, is created again.
+    Create(Box<ObjectState>),
 }
 
 /// What it takes to go back to the state before `runs`, which are ordered by age, the oldest first: one [`Undo`] for
@@ -218,7 +222,8 @@ fn undo_history(history: &[(&Entry, i64)], live: Option<&LiveObject>) -> (UndoSt
             let step = if is_there { UndoStep::Nothing } else { UndoStep::PutBack(former.spec) };
             (step, not_restored.or(relabelled))
         }
-        (None, _) => (UndoStep::Nothing, not_restored),
+        (None, Some(former)) => (UndoStep::Create(Box::new(former)), not_restored),
+        (None, None) => (UndoStep::Nothing, not_restored),
     }
 }
 
@@ -231,6 +236,7 @@ fn undo_entry(
 ) -> Result<Option<ObjectState>, NotRestored> {
     let (state, former) = match (state, &entry.former) {
         (None, None) => return Ok(None),
+        (None, Some(former)) if entry.deletes => return Ok(Some(former.clone())),
         (None, Some(_)) => return Err(NotRestored::Deleted),
         (Some(state), former) => (state, former),
     };

@@ -69,12 +69,19 @@ pub struct PeerAuthentication {
     pub mode: Option<MtlsMode>,
     /// `portLevelMtls` by target port (PA-6).
     pub ports: BTreeMap<u16, Option<MtlsMode>>,
+    /// Whether this tool has applied it, as its label and its field manager say.
+    pub is_ours: bool,
 }
 
 impl PeerAuthentication {
     /// Whether it applies to its whole namespace, or to the mesh if it is in the root namespace.
     pub fn is_wide(&self) -> bool {
         self.selector.is_empty()
+    }
+
+    /// Whether its selector selects a pod of its namespace (PA-2).
+    pub fn selects(&self, pod: &Pod) -> bool {
+        !self.is_wide() && pod.namespace == self.namespace && has_labels(&pod.labels, &self.selector)
     }
 
     /// The key by which the control plane orders objects of one level: oldest first (PA-4).

@@ -5,23 +5,31 @@
 //! A plan names objects, fields and former values; `istio` turns it into JSON.
 
 mod after;
+mod exceptions;
 mod leftovers;
 mod messages;
+mod names;
 mod policy;
 mod restore;
 mod rules;
 mod user_manifests;
+mod workload;
 
 use super::effective::{legacy_server_mode, server_mode};
+use super::journal::ObjectState;
 use super::mesh::{DataPlane, MtlsMode, PeerAuthentication, Pod, Snapshot};
 pub use super::object::{ObjectJson, ObjectKind};
+use super::probe::Target;
 pub use super::rule::TlsPlace;
 use super::rule::{ClientTls, DestinationRule};
 pub use after::{after, policies_after};
 pub use leftovers::{Leftover, leftovers};
 pub use messages::{PlanBlocker, SkipReason, Skipped, Warning};
+pub use policy::DEFAULT_POLICY_NAME;
 pub use restore::restoration;
+use std::collections::BTreeMap;
 pub use user_manifests::plan_user_manifests;
+pub use workload::{policy_name as workload_policy_name, services as workload_services};
 
 /// What the namespace shall become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +73,23 @@ pub enum RuleScope {
     Namespace,
 }
 
+/// The pods whose mode a request changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodScope {
+    /// All of the namespace.
+    Namespace {
+        /// `--except`: Services and ports that stay open when the namespace turns STRICT.
+        exceptions: Vec<Target>,
+    },
+    /// `--workload`: the pods with these labels; never empty.
+    Workload(BTreeMap<String, String>),
+}
+
 /// What the user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchRequest {
     pub direction: Direction,
+    pub pods: PodScope,
     /// Only these Services; `None` is all of them.
     pub services: Option<Vec<String>>,
     pub destination_rules: RuleChoice,
@@ -86,6 +107,7 @@ impl SwitchRequest {
     pub const fn new(direction: Direction) -> Self {
         Self {
             direction,
+            pods: PodScope::Namespace { exceptions: Vec::new() },
             services: None,
             destination_rules: RuleChoice::Always,
             scope: RuleScope::Service,
@@ -100,13 +122,18 @@ impl SwitchRequest {
 ///
 /// `policy` is what the object of the user's manifest says afterwards; `None` for the legacy API.
 ///
-/// In the variants, `mode` is the mode of the namespace after the change; `None` where this policy does not decide it
-/// (it has a selector, or somebody else changed it since), so that nothing waits for it. `current_mode` is the mode
-/// that the policy sets before the change; `None` is UNSET.
+/// In the variants, `mode` is the mode of the pods that the run is for, after the change; `None` where this policy does
+/// not decide it (it selects other pods, or somebody else changed it since), so that nothing waits for it.
+/// `current_mode` is the mode that the policy sets before the change; `None` is UNSET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyAction {
     /// A policy without a selector is created.
     Create { mode: MtlsMode },
+    /// A policy for the pods with these labels is created, with modes of target ports. Without a `mode`, the other ports
+    /// have the mode of the namespace.
+    CreateForPods { selector: BTreeMap<String, String>, mode: Option<MtlsMode>, ports: BTreeMap<u16, MtlsMode> },
+    /// Target ports of an existing policy get a mode; the rest of the policy stays.
+    SetPorts { ports: BTreeMap<u16, MtlsMode> },
     /// The mode of an existing policy changes. `from` is `None` for UNSET, or for a legacy policy without an `mtls` peer.
     SetMode { from: Option<MtlsMode>, to: MtlsMode },
     /// The user's manifest is applied; there is no such object yet.
@@ -122,6 +149,10 @@ pub enum PolicyAction {
     PutBack { spec: ObjectJson, current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
     /// The policy is deleted, because a run that is undone created it.
     Delete { current_mode: Option<MtlsMode>, mode: Option<MtlsMode> },
+    /// The policy, which this tool created, is deleted: a wider one says the same for its pods.
+    DeleteSuperfluous,
+    /// The policy, which a run that is undone deleted, is created as it was.
+    Recreate { former: Box<ObjectState>, mode: Option<MtlsMode> },
     /// The policy is as it should be.
     Unchanged { mode: Option<MtlsMode> },
 }
@@ -135,15 +166,18 @@ pub struct PolicyChange {
 }
 
 impl PolicyChange {
-    /// The mode of the namespace after the change, where this policy decides it.
+    /// The mode of the pods that the run is for, after the change, where this policy decides it.
     pub const fn mode(&self) -> Option<MtlsMode> {
         match &self.action {
             PolicyAction::Create { mode } | PolicyAction::SetMode { to: mode, .. } => Some(*mode),
-            PolicyAction::Apply { mode, .. }
+            PolicyAction::CreateForPods { mode, .. }
+            | PolicyAction::Apply { mode, .. }
             | PolicyAction::Merge { mode, .. }
             | PolicyAction::PutBack { mode, .. }
             | PolicyAction::Delete { mode, .. }
+            | PolicyAction::Recreate { mode, .. }
             | PolicyAction::Unchanged { mode } => *mode,
+            PolicyAction::SetPorts { .. } | PolicyAction::DeleteSuperfluous => None,
         }
     }
 
@@ -252,7 +286,7 @@ impl Change {
         (self.kind(), self.namespace(), self.name()) == (other.kind(), other.namespace(), other.name())
     }
 
-    /// The mode of the namespace after the change of a policy that decides it.
+    /// The mode of the pods that the run is for, after the change of a policy that decides it.
     pub const fn mode(&self) -> Option<MtlsMode> {
         match self {
             Self::Policy(policy) => policy.mode(),
@@ -271,7 +305,13 @@ impl Change {
     /// Whether the object is created.
     pub const fn is_creation(&self) -> bool {
         match self {
-            Self::Policy(policy) => matches!(policy.action, PolicyAction::Create { .. } | PolicyAction::Apply { .. }),
+            Self::Policy(policy) => matches!(
+                policy.action,
+                PolicyAction::Create { .. }
+                    | PolicyAction::CreateForPods { .. }
+                    | PolicyAction::Apply { .. }
+                    | PolicyAction::Recreate { .. }
+            ),
             Self::Rule(rule) => matches!(rule.action, RuleAction::Create { .. } | RuleAction::Apply { .. }),
         }
     }
@@ -279,7 +319,9 @@ impl Change {
     /// Whether the object is deleted.
     pub const fn is_deletion(&self) -> bool {
         match self {
-            Self::Policy(policy) => matches!(policy.action, PolicyAction::Delete { .. }),
+            Self::Policy(policy) => {
+                matches!(policy.action, PolicyAction::Delete { .. } | PolicyAction::DeleteSuperfluous)
+            }
             Self::Rule(rule) => matches!(rule.action, RuleAction::Delete),
         }
     }
@@ -287,7 +329,10 @@ impl Change {
     /// Whether fields of an existing object change that others may own. What a restore puts back was this tool's own.
     pub const fn changes_fields(&self) -> bool {
         match self {
-            Self::Policy(policy) => matches!(policy.action, PolicyAction::SetMode { .. } | PolicyAction::Merge { .. }),
+            Self::Policy(policy) => matches!(
+                policy.action,
+                PolicyAction::SetMode { .. } | PolicyAction::SetPorts { .. } | PolicyAction::Merge { .. }
+            ),
             Self::Rule(rule) => matches!(rule.action, RuleAction::Edit(_) | RuleAction::Merge { .. }),
         }
     }
@@ -296,10 +341,14 @@ impl Change {
     pub const fn result_word(&self) -> &'static str {
         match self {
             Self::Policy(policy) => match policy.action {
-                PolicyAction::Create { .. } | PolicyAction::Apply { .. } => "created",
-                PolicyAction::SetMode { .. } | PolicyAction::Merge { .. } => "configured",
-                PolicyAction::PutBack { .. } => "restored",
-                PolicyAction::Delete { .. } => "deleted",
+                PolicyAction::Create { .. } | PolicyAction::CreateForPods { .. } | PolicyAction::Apply { .. } => {
+                    "created"
+                }
+                PolicyAction::SetMode { .. } | PolicyAction::SetPorts { .. } | PolicyAction::Merge { .. } => {
+                    "configured"
+                }
+                PolicyAction::PutBack { .. } | PolicyAction::Recreate { .. } => "restored",
+                PolicyAction::Delete { .. } | PolicyAction::DeleteSuperfluous => "deleted",
                 PolicyAction::Unchanged { .. } => "unchanged",
             },
             Self::Rule(rule) => match rule.action {
@@ -319,9 +368,13 @@ impl PolicyAction {
         match self {
             Self::Apply { policy, .. } | Self::Merge { policy, .. } => policy.as_deref(),
             Self::Create { .. }
+            | Self::CreateForPods { .. }
             | Self::SetMode { .. }
+            | Self::SetPorts { .. }
             | Self::PutBack { .. }
             | Self::Delete { .. }
+            | Self::DeleteSuperfluous
+            | Self::Recreate { .. }
             | Self::Unchanged { .. } => None,
         }
     }
@@ -331,10 +384,16 @@ impl PolicyAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub direction: Direction,
+    /// Whether it is for single workloads (`--workload`), not for the namespace.
+    pub is_step: bool,
     /// The policy that decides the namespace's mode; `None` where it cannot be chosen (a blocker says why).
     pub policy: Option<PolicyChange>,
+    /// Policies that keep ports open; they are written before the namespace turns STRICT.
+    pub exceptions: Vec<PolicyChange>,
     /// Further policies, of the user's manifests or of a restore.
     pub more_policies: Vec<PolicyChange>,
+    /// Policies of earlier runs of this tool that the new one makes superfluous; they are deleted when it is in force.
+    pub superfluous: Vec<PolicyChange>,
     /// The rules, by name.
     pub rules: Vec<RuleChange>,
     /// Services that get no rule.
@@ -378,8 +437,11 @@ impl Plan {
     const fn empty(direction: Direction) -> Self {
         Self {
             direction,
+            is_step: false,
             policy: None,
+            exceptions: Vec::new(),
             more_policies: Vec::new(),
+            superfluous: Vec::new(),
             rules: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
@@ -390,7 +452,8 @@ impl Plan {
     }
 
     /// The changes in the order that loses no call (RE-7): when enabling, rules before the policy; when disabling, the
-    /// policy before rules.
+    /// policy before rules. Exceptions come before the policy from which they except, and what it makes superfluous after
+    /// it.
     ///
     /// A policy that passes PERMISSIVE comes twice; it has another resource version the second time.
     pub fn phases(&self) -> Vec<Phase> {
@@ -401,13 +464,19 @@ impl Plan {
             changes: self.rules.iter().cloned().map(Change::Rule).collect(),
             needs_settle: self.rules_need_settling,
         };
-        let phases = if self.passes_permissive {
-            let (to_permissive, from_permissive) = self.policy.as_ref().map(policy::through_permissive).unzip();
-            vec![Phase::of_policies(to_permissive), rules, policies(from_permissive)]
+        let exceptions = Phase::of_policies(self.exceptions.iter().cloned());
+        let superfluous = Phase::of_policies(self.superfluous.iter().cloned());
+        let (first, last) = if self.passes_permissive {
+            self.policy.as_ref().map(policy::through_permissive).unzip()
         } else if self.direction == Direction::Enable {
-            vec![rules, policies(self.policy.clone())]
+            (None, self.policy.clone())
         } else {
-            vec![policies(self.policy.clone()), rules]
+            (self.policy.clone(), None)
+        };
+        let phases = match (self.direction, self.passes_permissive) {
+            (Direction::Enable, _) => vec![Phase::of_policies(first), rules, exceptions, policies(last), superfluous],
+            (Direction::Disable { .. }, true) => vec![Phase::of_policies(first), superfluous, rules, policies(last)],
+            (Direction::Disable { .. }, false) => vec![policies(first), superfluous, rules],
         };
         phases.into_iter().filter(|phase| !phase.changes.is_empty()).collect()
     }
@@ -420,7 +489,7 @@ impl Plan {
 
     /// The policies, the deciding one first.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyChange> {
-        self.policy.iter().chain(&self.more_policies)
+        self.policy.iter().chain(&self.exceptions).chain(&self.more_policies).chain(&self.superfluous)
     }
 
     /// Every change, policies first; each object once.
@@ -450,6 +519,7 @@ impl Plan {
 /// What to change in `snapshot` so that it is as requested. The order of the snapshot's lists does not matter.
 pub fn plan(snapshot: &Snapshot, request: &SwitchRequest) -> Plan {
     let mut plan = Plan::empty(request.direction);
+    plan.is_step = matches!(request.pods, PodScope::Workload(_));
     let root = &snapshot.policies.root_namespace;
     if snapshot.namespace == *root && !request.force {
         plan.blockers.push(PlanBlocker::RootNamespace(root.clone()));
@@ -457,10 +527,17 @@ pub fn plan(snapshot: &Snapshot, request: &SwitchRequest) -> Plan {
     if snapshot.services.is_empty() {
         plan.warnings.push(Warning::NoServices(snapshot.namespace.clone()));
     }
-    policy::plan(snapshot, request, &mut plan);
+    match &request.pods {
+        PodScope::Namespace { exceptions } => {
+            policy::plan(snapshot, request, &mut plan);
+            workload::plan_superfluous(snapshot, &mut plan);
+            exceptions::plan(snapshot, exceptions, &mut plan);
+        }
+        PodScope::Workload(labels) => workload::plan(snapshot, labels, &mut plan),
+    }
     rules::plan(snapshot, request, &mut plan);
 
-    if let Some(named) = request.services.as_ref().filter(|_| plan.writes_policy()) {
+    if let Some(named) = request.services.as_ref().filter(|_| !plan.is_step && plan.writes_policy()) {
         let others = snapshot.services.iter().map(|service| &service.name).filter(|name| !named.contains(name));
         let mut services: Vec<String> = others.cloned().collect();
         services.sort();

@@ -8,6 +8,7 @@ use crate::domain::mesh::{ClientTls, MtlsMode};
 use crate::domain::plan::{Change, ObjectJson, PolicyAction, RuleAction, TlsEdit};
 use json_patch::Patch;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What is sent for one change.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,7 @@ pub enum Request {
 enum Effect<'a> {
     Create(Value),
     SetMode { from: Option<MtlsMode>, to: MtlsMode },
+    SetPorts(&'a BTreeMap<u16, MtlsMode>),
     EditTls(&'a [TlsEdit]),
     PutSpec(&'a ObjectJson),
     Delete,
@@ -35,10 +37,18 @@ fn effect(apis: Apis, change: &Change) -> Effect<'_> {
     match change {
         Change::Policy(policy) => match &policy.action {
             PolicyAction::Create { mode } => Effect::Create(render::policy(apis.policy, namespace, name, *mode)),
+            PolicyAction::CreateForPods { selector, mode, ports } => {
+                let pods = render::PodPolicy { selector, mode: *mode, ports };
+                Effect::Create(render::policy_for_pods(apis.policy, namespace, name, &pods))
+            }
             PolicyAction::SetMode { from, to } => Effect::SetMode { from: *from, to: *to },
+            PolicyAction::SetPorts { ports } => Effect::SetPorts(ports),
+            PolicyAction::Recreate { former, .. } => {
+                Effect::Create(render::former(&apis.policy.kind(), namespace, name, former))
+            }
             PolicyAction::Apply { object, .. } => Effect::Create(object.value().clone()),
             PolicyAction::Merge { spec, .. } | PolicyAction::PutBack { spec, .. } => Effect::PutSpec(spec),
-            PolicyAction::Delete { .. } => Effect::Delete,
+            PolicyAction::Delete { .. } | PolicyAction::DeleteSuperfluous => Effect::Delete,
             PolicyAction::Unchanged { .. } => Effect::Nothing,
         },
         Change::Rule(rule) => match &rule.action {
@@ -63,6 +73,10 @@ pub fn request(apis: Apis, change: &Change, live: Option<&Value>) -> Result<Opti
     Ok(Some(match effect(apis, change) {
         Effect::Create(object) => Request::Apply(object),
         Effect::SetMode { from, to } => Request::Patch(patch::set_mode(live()?, from, to)?.patch),
+        Effect::SetPorts(ports) => {
+            let live = live()?;
+            Request::Patch(patch::put_spec(live, render::with_ports(live, ports).value()))
+        }
         Effect::EditTls(edits) => Request::Patch(patch::edit_tls(live()?, edits)?.patch),
         Effect::PutSpec(spec) => Request::Patch(patch::put_spec(live()?, spec.value())),
         Effect::Delete => {
@@ -79,6 +93,10 @@ pub fn result(apis: Apis, change: &Change, live: Option<&Value>) -> Result<Optio
     Ok(match effect(apis, change) {
         Effect::Create(object) => Some(object),
         Effect::SetMode { from, to } => Some(patch::set_mode(existing()?, from, to)?.object),
+        Effect::SetPorts(ports) => {
+            let live = existing()?;
+            Some(with_spec(live, &render::with_ports(live, ports)))
+        }
         Effect::EditTls(edits) => Some(patch::edit_tls(existing()?, edits)?.object),
         Effect::PutSpec(spec) => Some(with_spec(existing()?, spec)),
         Effect::Delete => None,

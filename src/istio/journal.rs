@@ -55,7 +55,29 @@ pub fn entry(apis: Apis, object: Option<&Value>, changes: &[&Change]) -> Option<
         }
     }
     let (kind, name) = (first.kind(), first.name().to_owned());
-    Some(Entry { kind, name, former: object.map(state), written, created_uid: None })
+    let deletes = writes.last().is_some_and(|change| change.is_deletion());
+    Some(Entry { kind, name, former: object.map(state), written, created_uid: None, deletes })
+}
+
+/// The fields, as `.spec.jwtRules`, that show that a former object is not a policy that this tool creates for single pods:
+/// no run deletes another object, so such a journal is not its own.
+pub fn unknown_fields(kind: ObjectKind, former: &ObjectState) -> Vec<String> {
+    if kind == ObjectKind::Rule {
+        return vec![".kind".to_owned()];
+    }
+    let spec = former.spec.value();
+    let has_selector = spec["selector"]["matchLabels"].as_object().is_some_and(|labels| !labels.is_empty());
+    let has_label = former.metadata.value()["labels"][MANAGED_BY.0] == MANAGED_BY.1;
+    let mut unknown: Vec<String> = spec
+        .as_object()
+        .into_iter()
+        .flat_map(|spec| spec.keys())
+        .filter(|key| !matches!(key.as_str(), "selector" | "mtls" | "portLevelMtls"))
+        .map(|key| format!(".spec.{key}"))
+        .collect();
+    unknown.extend((!has_selector).then(|| ".spec.selector".to_owned()));
+    unknown.extend((!has_label).then(|| format!(".metadata.labels.{}", MANAGED_BY.0)));
+    unknown
 }
 
 const fn stored_kind(kind: ObjectKind) -> &'static str {
@@ -77,6 +99,9 @@ pub fn lines(entries: &[Entry]) -> String {
         let mut line = json!({"kind": kind, "name": entry.name, "former": former, "written": written});
         if let Some(uid) = &entry.created_uid {
             line["made"] = json!(uid);
+        }
+        if entry.deletes {
+            line["deletes"] = json!(true);
         }
         format!("{line}\n")
     };
@@ -115,7 +140,8 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Unreadable> {
         let former = &value["former"];
         let former = (!former.is_null()).then(|| former_state(former)).transpose()?;
         let written = written.iter().cloned().map(ObjectJson::from).collect();
-        entries.insert(key, Entry { kind, name, former, written, created_uid });
+        let deletes = value["deletes"] == true;
+        entries.insert(key, Entry { kind, name, former, written, created_uid, deletes });
     }
     Ok(entries.into_values().collect())
 }

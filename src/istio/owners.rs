@@ -1,6 +1,7 @@
 //! Finds who owns the fields that a change writes, from `metadata.managedFields`, and which tool manages the object.
 
 use super::paths::{is_legacy, traffic_policy};
+use super::render;
 use crate::domain::mesh::ClientTls;
 use crate::domain::plan::{Change, ObjectJson, PolicyAction, RuleAction, TlsPlace};
 use serde_json::Value;
@@ -62,6 +63,7 @@ pub fn fields(object: &Value, change: &Change) -> BTreeSet<Vec<String>> {
     match change {
         Change::Policy(policy) => match &policy.action {
             PolicyAction::SetMode { .. } => [mode_field(object)].into(),
+            PolicyAction::SetPorts { ports } => merged(&render::with_ports(object, ports)),
             PolicyAction::Merge { spec, .. } => merged(spec),
             _ => BTreeSet::new(),
         },

@@ -2,6 +2,7 @@
 //! absent.
 
 use super::owners;
+use super::render::MANAGED_BY;
 use crate::domain::mesh::{
     ClientTls, DestinationRule, LegacyPolicy, LegacyTarget, MtlsMode, PeerAuthentication, PortTls, RuleDetails,
     SubsetTls, TlsPlace,
@@ -49,6 +50,7 @@ pub fn peer_authentication(object: &Value) -> PeerAuthentication {
             .flatten()
             .filter_map(|(port, entry)| Some((port.parse().ok()?, mode(entry))))
             .collect(),
+        is_ours: object["metadata"]["labels"][MANAGED_BY.0] == MANAGED_BY.1 && owners::is_applied_by_us(object),
     }
 }
 

@@ -1,9 +1,13 @@
 //! Renders the objects that the tool creates, as JSON. Keys come in one order (`apiVersion`, `kind`, `metadata`,
 //! `spec`), because `serde_json` orders the keys of an object.
 
-use super::kinds::{PolicyApi, RuleApi};
+use super::kinds::{Kind, PolicyApi, RuleApi};
+use crate::domain::journal::ObjectState;
 use crate::domain::mesh::{ClientTls, MtlsMode};
+use crate::domain::object::ObjectJson;
+use crate::domain::plan::{DEFAULT_POLICY_NAME, workload_policy_name};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The label of every object that the tool creates.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "secure-traffic");
@@ -27,6 +31,49 @@ pub fn policy(api: PolicyApi, namespace: &str, name: &str, mode: MtlsMode) -> Va
     json!({
         "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata(namespace, name), "spec": spec,
     })
+}
+
+/// What a policy for single pods says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodPolicy<'a> {
+    /// `matchLabels`.
+    pub selector: &'a BTreeMap<String, String>,
+    /// The mode of all ports; without one, the mode of the namespace.
+    pub mode: Option<MtlsMode>,
+    /// Modes of single target ports.
+    pub ports: &'a BTreeMap<u16, MtlsMode>,
+}
+
+/// A policy for the pods of a selector. The legacy API has no selector, so that a plan never has such a policy for it.
+pub fn policy_for_pods(api: PolicyApi, namespace: &str, name: &str, pods: &PodPolicy<'_>) -> Value {
+    let mut spec = json!({"selector": {"matchLabels": pods.selector}});
+    if let Some(mode) = pods.mode {
+        spec["mtls"] = json!({"mode": mode.as_str()});
+    }
+    for (port, mode) in pods.ports {
+        spec["portLevelMtls"][port.to_string()] = json!({"mode": mode.as_str()});
+    }
+    let kind = api.kind();
+    json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata(namespace, name), "spec": spec,
+    })
+}
+
+/// An object as it was before a run deleted it.
+pub fn former(kind: &Kind, namespace: &str, name: &str, former: &ObjectState) -> Value {
+    let mut metadata = former.metadata.value().clone();
+    metadata["name"] = json!(name);
+    metadata["namespace"] = json!(namespace);
+    json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata, "spec": former.spec.value()})
+}
+
+/// The spec of a policy with these modes of target ports.
+pub fn with_ports(policy: &Value, ports: &BTreeMap<u16, MtlsMode>) -> ObjectJson {
+    let mut spec = policy["spec"].clone();
+    for (port, mode) in ports {
+        spec["portLevelMtls"][port.to_string()] = json!({"mode": mode.as_str()});
+    }
+    spec.into()
 }
 
 /// A rule for one host. Without `tls` it has no `trafficPolicy` either: the webhook refuses an empty one (VA-3), and
@@ -62,8 +109,10 @@ pub struct Offline<'a> {
     /// Short names of the Services.
     pub services: &'a [String],
     pub cluster_domain: &'a str,
-    /// Name of the policy.
-    pub policy: &'a str,
+    /// Name of the policy, where the user chose one.
+    pub policy: Option<&'a str>,
+    /// The labels of the pods that the policy is for; `None` is the namespace.
+    pub pods: Option<&'a BTreeMap<String, String>>,
     /// Mode of the policy; under STRICT the rules have `ISTIO_MUTUAL`.
     pub mode: MtlsMode,
 }
@@ -71,7 +120,13 @@ pub struct Offline<'a> {
 impl Offline<'_> {
     /// The policy alone.
     pub fn policy(&self, api: PolicyApi) -> Value {
-        policy(api, self.namespace, self.policy, self.mode)
+        match self.pods {
+            None => policy(api, self.namespace, self.policy.unwrap_or(DEFAULT_POLICY_NAME), self.mode),
+            Some(selector) => {
+                let pods = PodPolicy { selector, mode: Some(self.mode), ports: &BTreeMap::new() };
+                policy_for_pods(api, self.namespace, &workload_policy_name(selector), &pods)
+            }
+        }
     }
 
     /// One rule for each Service, ordered by name.
@@ -142,7 +197,8 @@ mod tests {
                 namespace: "shop",
                 services: &services,
                 cluster_domain: "cluster.local",
-                policy: "default",
+                policy: None,
+                pods: None,
                 mode,
             };
             let objects = manifests(apis, &offline);

@@ -1,11 +1,12 @@
 //! Renders the plan and the results of a switch in the format of kubectl.
 
 use super::{RenderError, yaml};
+use crate::domain::mesh::MtlsMode;
 use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
 use crate::sanitize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One line of the plan: the object, the result in kubectl's terms, and what changes. `name` is as kubectl prints it.
@@ -22,10 +23,16 @@ const AS_WRITTEN: &str = "as you wrote it";
 const MERGED: &str = "with what you wrote";
 const AS_BEFORE: &str = "as it was";
 const NOT_BEFORE: &str = "it was not there";
+const SUPERFLUOUS: &str = "an earlier run created it, and a wider policy says the same";
+const DELETED_BEFORE: &str = "a run deleted it";
 
 fn policy_detail(action: &PolicyAction) -> Option<String> {
     Some(match action {
         PolicyAction::Create { mode } => format!("mode {mode}"),
+        PolicyAction::CreateForPods { selector, mode, ports } => pods_detail(selector, *mode, ports),
+        PolicyAction::SetPorts { ports } => modes_of_ports(ports),
+        PolicyAction::DeleteSuperfluous => SUPERFLUOUS.to_owned(),
+        PolicyAction::Recreate { .. } => DELETED_BEFORE.to_owned(),
         PolicyAction::SetMode { from, to } => format!("mode {} → {to}", from.map_or("UNSET", |mode| mode.as_str())),
         PolicyAction::Apply { .. } => AS_WRITTEN.to_owned(),
         PolicyAction::Merge { .. } => MERGED.to_owned(),
@@ -34,6 +41,19 @@ fn policy_detail(action: &PolicyAction) -> Option<String> {
         PolicyAction::Delete { .. } => NOT_BEFORE.to_owned(),
         PolicyAction::Unchanged { .. } => return None,
     })
+}
+
+/// `app=web: mode STRICT`, `app=web: port 8080 PERMISSIVE`.
+fn pods_detail(selector: &BTreeMap<String, String>, mode: Option<MtlsMode>, ports: &BTreeMap<u16, MtlsMode>) -> String {
+    let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mode = mode.map(|mode| format!("mode {mode}"));
+    let ports = (!ports.is_empty()).then(|| modes_of_ports(ports));
+    let says: Vec<String> = mode.into_iter().chain(ports).collect();
+    format!("{}: {}", labels.join(","), says.join(", "))
+}
+
+fn modes_of_ports(ports: &BTreeMap<u16, MtlsMode>) -> String {
+    ports.iter().map(|(port, mode)| format!("port {port} {mode}")).collect::<Vec<_>>().join(", ")
 }
 
 fn rule_detail(action: &RuleAction) -> Option<String> {

@@ -27,20 +27,20 @@ async fn ask(stage: &Stage, client: &str, path: &str) -> String {
 }
 
 /// Calls that got through and calls that were lost while `work` went on, for each client, with what was lost.
-async fn during(stage: &Stage, work: impl Future<Output = ()>) -> Vec<(u64, u64, Value)> {
-    for client in CLIENTS {
+pub(crate) async fn during(stage: &Stage, clients: &[&str], work: impl Future<Output = ()>) -> Vec<(u64, u64, Value)> {
+    for client in clients {
         ask(stage, client, "reset").await;
     }
     work.await;
     let mut counts = Vec::new();
-    for client in CLIENTS {
+    for client in clients {
         let stats: Value = serde_json::from_str(&ask(stage, client, "stats").await).unwrap();
         counts.push((stats["ok"].as_u64().unwrap(), stats["failed"].as_u64().unwrap(), stats["failures"].clone()));
     }
     counts
 }
 
-fn lost(counts: &[(u64, u64, Value)]) -> u64 {
+pub(crate) fn lost(counts: &[(u64, u64, Value)]) -> u64 {
     counts.iter().map(|(_, lost, _)| lost).sum()
 }
 
@@ -51,7 +51,7 @@ async fn switches_lose_no_call_that_is_not_lost_without_them() {
         set_up(stage).await;
         let begin = Instant::now();
         let switches = environment().switches;
-        let with = during(stage, async {
+        let with = during(stage, &CLIENTS, async {
             for number in 0..switches {
                 let arguments: &[&str] = match number % 4 {
                     0 | 2 => &["enable-mtls", "--yes", "web"],
@@ -64,7 +64,7 @@ async fn switches_lose_no_call_that_is_not_lost_without_them() {
         })
         .await;
         let took = begin.elapsed();
-        let without = during(stage, tokio::time::sleep(took)).await;
+        let without = during(stage, &CLIENTS, tokio::time::sleep(took)).await;
         eprintln!("{switches} switches in {took:?}: {with:?}\nas long without: {without:?}");
         assert!(with.iter().all(|(through, ..)| *through > 100), "no load: {with:?}");
         assert!(lost(&with) <= lost(&without), "{with:?}\nwithout switches: {without:?}");
@@ -85,7 +85,7 @@ async fn a_rule_that_would_break_everything_is_repaired_before_the_policy() {
         });
         stage.create(&rule).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let counts = during(stage, async {
+        let counts = during(stage, &CLIENTS, async {
             let run = stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
             run.shows("tls DISABLE → ISTIO_MUTUAL");
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -93,7 +93,7 @@ async fn a_rule_that_would_break_everything_is_repaired_before_the_policy() {
         .await;
         eprintln!("repaired: {counts:?}");
         assert_eq!(lost(&counts), 0, "{counts:?}");
-        let back = during(stage, async {
+        let back = during(stage, &CLIENTS, async {
             stage.tool.run(&["disable-mtls", "--restore", "--yes"]).await.expect_code(0);
             tokio::time::sleep(Duration::from_secs(5)).await;
         })

@@ -21,6 +21,7 @@ mod rights;
 mod rules;
 mod sidecar;
 mod status;
+mod steps;
 mod strict;
 mod tool;
 mod walkthrough;

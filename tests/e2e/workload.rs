@@ -12,6 +12,7 @@ pub(crate) struct Workload {
     app: String,
     arguments: Vec<String>,
     annotations: Map<String, Value>,
+    labels: Map<String, Value>,
     in_mesh: bool,
     volume: Option<&'static str>,
     never_ready: bool,
@@ -26,6 +27,7 @@ impl Workload {
             app: name.to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             annotations: Map::new(),
+            labels: Map::new(),
             in_mesh: true,
             volume: None,
             never_ready: false,
@@ -57,6 +59,11 @@ impl Workload {
         self
     }
 
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), json!(value));
+        self
+    }
+
     pub(crate) fn annotate(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), json!(value));
         self
@@ -79,7 +86,9 @@ impl Workload {
 
     fn pod(&self) -> Value {
         let inject = if self.in_mesh { "true" } else { "false" };
-        let labels = json!({"app": self.app, "sidecar.istio.io/inject": inject});
+        let mut labels = self.labels.clone();
+        labels.insert("app".to_owned(), json!(self.app));
+        labels.insert("sidecar.istio.io/inject".to_owned(), json!(inject));
         let arguments = [&[self.command.to_owned()], &self.arguments[..]].concat();
         let mut container = json!({
             "name": "application", "image": environment().app_image, "imagePullPolicy": "IfNotPresent",

@@ -7,11 +7,12 @@ use crate::cluster::journal::{self as store, StoredJournal};
 use crate::cluster::snapshot::ClusterState;
 use crate::domain::journal::{self, Run, Undo, UndoStep};
 use crate::domain::mesh::{Policies, Snapshot};
-use crate::domain::plan::{self, Direction, ObjectKind, Plan, SwitchRequest};
+use crate::domain::plan::{self, Direction, ObjectKind, Plan, PodScope, SwitchRequest};
 use crate::domain::probe::{self, Case};
 use crate::error::{self, Error, UsageError};
+use crate::istio::kinds::PolicyApi;
 use crate::istio::manifest::{self, Home};
-use crate::istio::render::Apis;
+use crate::istio::render::{self, Apis};
 use crate::istio::{change, journal as text, owners, read};
 use crate::settings::SwitchGoal;
 use serde_json::Value;
@@ -132,14 +133,16 @@ impl Goal {
         }
     }
 
-    /// The Services that the user named.
-    fn services(&self) -> &[String] {
-        let named = match self {
-            Self::Switch(request) => request.services.as_deref(),
-            Self::Manifests(manifests) => manifests.services.as_deref(),
+    /// The Services that the run is for: those that the user named, or those of `--workload`; `None` is all.
+    fn services(&self, snapshot: &Snapshot) -> Option<Vec<String>> {
+        match self {
+            Self::Switch(SwitchRequest { services: None, pods: PodScope::Workload(labels), .. }) => {
+                Some(plan::workload_services(snapshot, labels).into_iter().map(str::to_owned).collect())
+            }
+            Self::Switch(request) => request.services.clone(),
+            Self::Manifests(manifests) => manifests.services.clone(),
             Self::Restore(_) => None,
-        };
-        named.unwrap_or_default()
+        }
     }
 }
 
@@ -178,8 +181,13 @@ impl Planned {
 
     /// The ports that the proof tests in `snapshot`, and what it leaves out.
     pub(super) fn proof_scope(&self, snapshot: &Snapshot) -> Result<ProofScope, probe::TargetError> {
-        let targets: Vec<probe::Target> =
-            self.goal.services().iter().map(|service| probe::Target::service(service)).collect();
+        let services = self.goal.services(snapshot);
+        if services.as_ref().is_some_and(Vec::is_empty) {
+            // The pods of a workload that no Service leads to.
+            return Ok(ProofScope { cases: Vec::new(), left_out: Vec::new() });
+        }
+        let targets = services.unwrap_or_default();
+        let targets: Vec<probe::Target> = targets.iter().map(|service| probe::Target::service(service)).collect();
         let (cases, not_probed) = probe::cases(snapshot, &targets)?;
         let (beyond, cases): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_beyond_policies);
         let beyond = beyond.iter().map(|case| format!("{} ({})", case.name(), case.endpoints[0].path));
@@ -192,11 +200,13 @@ impl Planned {
 pub(super) fn restoration(state: &ClusterState, runs: &[Run]) -> (Plan, Policies) {
     let mut steps = journal::undo(runs, |kind, name| state.find(kind, name).map(text::live_object));
     for undo in &mut steps {
-        if let (UndoStep::PutBack(spec), Some(object)) = (&undo.step, state.find(undo.kind, &undo.name)) {
-            let other_fields = owners::fields_of_others(object, spec);
-            if !other_fields.is_empty() {
-                undo.refuse(other_fields);
-            }
+        let other_fields = match (&undo.step, state.find(undo.kind, &undo.name)) {
+            (UndoStep::PutBack(spec), Some(object)) => owners::fields_of_others(object, spec),
+            (UndoStep::Create(former), _) => text::unknown_fields(undo.kind, former),
+            _ => Vec::new(),
+        };
+        if !other_fields.is_empty() {
+            undo.refuse(other_fields);
         }
     }
     let after = policies_after(state, &steps);
@@ -209,10 +219,12 @@ fn policies_after(state: &ClusterState, steps: &[Undo]) -> Policies {
     for step in steps.iter().filter(|step| step.kind == ObjectKind::Policy && step.step != UndoStep::Nothing) {
         policies.peer.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
         policies.legacy.retain(|policy| policy.namespace != *namespace || policy.name != step.name);
-        let (UndoStep::PutBack(spec), Some(object)) = (&step.step, state.find(ObjectKind::Policy, &step.name)) else {
-            continue;
+        let object = match (&step.step, state.find(ObjectKind::Policy, &step.name)) {
+            (UndoStep::PutBack(spec), Some(object)) => change::with_spec(object, spec),
+            // Only policies of this API are deleted by a run: the legacy API has none for single pods.
+            (UndoStep::Create(former), None) => render::former(&PolicyApi::V1.kind(), namespace, &step.name, former),
+            _ => continue,
         };
-        let object = change::with_spec(object, spec);
         if policies.legacy_only {
             policies.legacy.push(read::legacy_policy(&object));
         } else {

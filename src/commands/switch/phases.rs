@@ -15,7 +15,7 @@ use crate::domain::client_config::ExpectedClusters;
 use crate::domain::enforcement::{self, ExpectedAnswer, Tracker, WatchedEndpoint};
 use crate::domain::evidence::Sources;
 use crate::domain::mesh::{Snapshot, socket_address};
-use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase};
+use crate::domain::plan::{self, Change, Direction, ObjectKind, Phase, PolicyChange};
 use crate::domain::reason::Reason;
 use crate::error::{self, Error};
 use crate::report::plural::count;
@@ -214,13 +214,15 @@ pub(super) fn update_state(state: &mut ClusterState, applied: Applied) -> Result
     Ok(())
 }
 
-/// The namespace as the plan's change of the policy leaves it; `None` where the policy is not written.
+/// The namespace as the plan's changes of policies leave it; `None` where no policy is written.
 pub(super) fn snapshot_after(planned: &Planned) -> Option<Snapshot> {
-    let change = planned.plan.policy.as_ref().filter(|change| change.is_write())?;
+    if !planned.plan.policies().any(PolicyChange::is_write) {
+        return None;
+    }
     let mut after = planned.state.snapshot.clone();
     after.policies = match &planned.restored_policies {
         Some(policies) => policies.clone(),
-        None => plan::policies_after(&after.policies, change, planned.plan.direction.mode()),
+        None => plan::policies_after(&after.policies, &planned.plan),
     };
     Some(after)
 }

@@ -25,6 +25,21 @@ macro_rules! codes {
                 }
             }
 
+            /// Whether it is about callers that an exception for the port they call would serve.
+            pub const fn is_served_by_exception(self) -> bool {
+                matches!(
+                    self,
+                    Self::PlaintextToStrict
+                        | Self::TlsToSidecar
+                        | Self::ApiServerCall
+                        | Self::PlaintextSeen
+                        | Self::ClientWithoutProxy
+                        | Self::BypassesSidecar
+                        | Self::HostNetwork
+                        | Self::OutsideCaller
+                )
+            }
+
             /// What the user can do about it.
             pub const fn remedy(self) -> &'static str {
                 match self {
@@ -47,7 +62,7 @@ codes! {
     /// Clients send mutual TLS to a port in mode DISABLE, which does not terminate it.
     MtlsToDisable => "mtls-to-disable", "set the port's mode to PERMISSIVE, or the rule's tls to DISABLE";
     /// A rule makes clients send their own TLS to a port of a sidecar.
-    TlsToSidecar => "tls-to-sidecar", "set the rule's tls to ISTIO_MUTUAL, or, where the application serves this TLS itself, give the port an exception (portLevelMtls PERMISSIVE)";
+    TlsToSidecar => "tls-to-sidecar", "set the rule's tls to ISTIO_MUTUAL, or, where the application serves this TLS itself, give the port an exception (enable-mtls --except SERVICE:PORT)";
     /// A headless Service has endpoints with and without a sidecar, so clients send plaintext to all of them.
     HeadlessMixed => "headless-mixed", "put every pod of the Service into the mesh, or take those without a sidecar out of it";
     /// The label `security.istio.io/tlsMode` of a pod does not match what the pod accepts.
@@ -65,11 +80,11 @@ codes! {
     /// The mesh reaches other clusters or networks, whose endpoints are neither changed nor proven (MC-1).
     OtherClusters => "other-clusters", "change and prove the namespace in each cluster, and keep PERMISSIVE or STRICT as long as others call it";
     /// The API server, which is outside the mesh, calls a Service whose port is STRICT (BY-19).
-    ApiServerCall => "api-server-calls", "give the webhook's port an exception: portLevelMtls PERMISSIVE, or excludeInboundPorts";
+    ApiServerCall => "api-server-calls", "give the webhook's port an exception (enable-mtls --except SERVICE:PORT), or leave it out of the sidecar (excludeInboundPorts)";
     /// The kubelet's probes go to the application itself, where STRICT refuses them (BY-11).
     RawProbe => "probe-not-rewritten", "take sidecar.istio.io/rewriteAppHTTPProbers: \"false\" off, and restart the pods; for a hook, use exec where the mesh does not rewrite hooks";
     /// Prometheus reports a client that sent plaintext in the last hours.
-    PlaintextSeen => "plaintext-seen", "put the client into the mesh, or give the port an exception, before STRICT";
+    PlaintextSeen => "plaintext-seen", "put the client into the mesh before STRICT, or give the port an exception (enable-mtls --except SERVICE:PORT)";
     /// The namespace is STRICT, and a policy makes an exception for a workload or port.
     ModeException => "mode-exception", "take the exception out of the policy when its clients send mutual TLS";
     /// One level has more than one policy: only the oldest applies, the others are ignored (PA-4).
@@ -97,17 +112,17 @@ codes! {
     /// A subset that calls are routed to has another tls than its rule.
     SubsetTls => "subset-tls-differs", "make them equal, unless the pods of the subset differ";
     /// Workloads without a proxy send plaintext, which STRICT ports refuse.
-    ClientWithoutProxy => "client-without-proxy", "put them into the mesh, or give the ports that they call an exception";
+    ClientWithoutProxy => "client-without-proxy", "put them into the mesh, or give the ports that they call an exception (enable-mtls --except SERVICE:PORT)";
     /// Workloads with a sidecar whose calls go past it: excluded ports or ranges, or containers that run as the proxy's user.
-    BypassesSidecar => "client-bypasses-sidecar", "let the sidecar capture these calls (traffic.sidecar.istio.io annotations, the container's user), or give the ports that they call an exception";
+    BypassesSidecar => "client-bypasses-sidecar", "let the sidecar capture these calls (traffic.sidecar.istio.io annotations, the container's user), or give the ports that they call an exception (enable-mtls --except SERVICE:PORT)";
     /// Workloads whose future pods will start without a proxy: scaled to zero, suspended, or rolled out later.
     FuturePodWithoutProxy => "future-pod-unmeshed", "let their pod template be injected; without a rule for the Service auto mTLS decides for each pod";
     /// Pods on their node's network cannot have a proxy: they send plaintext, and nothing protects them (BY-10).
-    HostNetwork => "host-network", "take them off the host network, or give the ports that they call an exception";
+    HostNetwork => "host-network", "take them off the host network, or give the ports that they call an exception (enable-mtls --except SERVICE:PORT)";
     /// Pods are not fully enrolled in the ambient mesh, so their mode is not known.
     NotEnrolled => "not-enrolled", "wait, or look at the node's CNI agent";
     /// An Ingress, Route or scraper calls the Service, from outside the mesh unless its pods are in it (BY-18, BY-19).
-    OutsideCaller => "outside-caller", "let the calls come in by a gateway of the mesh, or give the port an exception (portLevelMtls PERMISSIVE); a controller that is in the mesh must call the Service by its own name and host, not pods by address (ingress-nginx: service-upstream and upstream-vhost)";
+    OutsideCaller => "outside-caller", "let the calls come in by a gateway of the mesh, or give the port an exception (enable-mtls --except SERVICE:PORT); a controller that is in the mesh must call the Service by its own name and host, not pods by address (ingress-nginx: service-upstream and upstream-vhost)";
     /// An `AuthorizationPolicy` matches the caller's identity, and plaintext callers have none.
     IdentityPolicy => "identity-without-mtls", "turn STRICT on, or check that the policy does what is meant for callers without an identity; before DISABLE, change it to match something else";
     /// The namespace has both labels `istio-injection` and `istio.io/rev`: the former takes precedence.

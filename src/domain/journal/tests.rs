@@ -20,6 +20,7 @@ fn created(uid: Option<&str>, written: &[&str]) -> Entry {
         former: None,
         written: written.iter().map(|spec| json(spec)).collect(),
         created_uid: uid.map(str::to_owned),
+        deletes: false,
     }
 }
 
@@ -188,4 +189,21 @@ fn undoing_a_run_undoes_all_later_ones_too() {
     assert_eq!(runs_to_undo(&sessions, None).map(<[Run]>::len), Some(2));
     assert_eq!(runs_to_undo(&sessions, Some("a")).map(<[Run]>::len), Some(4));
     assert_eq!(session_start(&[]), 0);
+}
+
+#[test]
+fn an_object_that_a_run_deleted_is_created_again() {
+    let former = state("1", "S");
+    let deletion = || Entry { deletes: true, ..changed(&former, &[]) };
+    let create = || (UndoStep::Create(Box::new(former.clone())), None);
+    assert_eq!(undone(&[deletion()], None), create());
+    // The run ended before the deletion.
+    assert_eq!(undone(&[deletion()], Some(&live("1", "S"))), (UndoStep::Nothing, None));
+    // Somebody created another one since.
+    assert_eq!(undone(&[deletion()], Some(&live("2", "S"))), (UndoStep::Nothing, Some(NotRestored::Recreated)));
+    // The object came with an earlier run that is undone, too.
+    assert_eq!(undone(&[created(Some("1"), &["S"]), deletion()], None), (UndoStep::Nothing, None));
+    // A deletion by somebody else is not undone.
+    let theirs = [changed(&state("1", "F"), &["S"])];
+    assert_eq!(undone(&theirs, None), (UndoStep::Nothing, Some(NotRestored::Deleted)));
 }

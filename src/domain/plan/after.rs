@@ -1,25 +1,25 @@
 //! Computes the namespace as a plan leaves it, so that a check before the first write does not report what the plan
 //! itself repairs.
 
-use super::{Plan, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace};
+use super::{Plan, PolicyAction, PolicyChange, RuleAction, RuleChange, TlsEdit, TlsPlace};
 use crate::domain::mesh::{DestinationRule, LegacyPolicy, MtlsMode, PeerAuthentication, Policies, Snapshot};
 use crate::domain::rule::{ClientTls, PortTls};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The snapshot with every change of the plan made.
 pub fn after(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
     let mut after = snapshot.clone();
-    for change in plan.policies().filter(|change| change.is_write()) {
-        if let Some(given) = change.action.given_policy() {
-            let is_same =
-                |policy: &PeerAuthentication| policy.namespace == given.namespace && policy.name == given.name;
-            after.policies.peer.retain(|policy| !is_same(policy));
-            after.policies.peer.push(given.clone());
-        } else if let Some(mode) = change.mode() {
-            after.policies = policies_after(&after.policies, change, mode);
-        }
-    }
+    after.policies = policies_after(&snapshot.policies, plan);
     after.rules = rules_after(after.rules, &plan.rules);
+    after
+}
+
+/// The policies with every change of the plan made.
+pub fn policies_after(policies: &Policies, plan: &Plan) -> Policies {
+    let mut after = policies.clone();
+    for change in plan.policies().filter(|change| change.is_write()) {
+        change_policy(&mut after, change);
+    }
     after
 }
 
@@ -40,27 +40,57 @@ fn rules_after(rules: Vec<DestinationRule>, changes: &[RuleChange]) -> Vec<Desti
     after
 }
 
-/// The policies as they are once a planned change of one gives it this mode.
-pub fn policies_after(policies: &Policies, change: &PolicyChange, mode: MtlsMode) -> Policies {
-    let mut after = policies.clone();
-    let (namespace, name) = (change.namespace.clone(), change.name.clone());
-    let is_changed = |other_namespace: &str, other_name: &str| other_namespace == namespace && other_name == name;
-    // A new policy is younger than every other.
-    let created = i64::MAX;
-    if after.legacy_only {
-        match after.legacy.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
-            Some(policy) => policy.mode = mode,
-            None => after.legacy.push(LegacyPolicy { namespace, name, created, targets: Vec::new(), mode }),
+fn change_policy(policies: &mut Policies, change: &PolicyChange) {
+    let is_changed = |policy: &PeerAuthentication| policy.namespace == change.namespace && policy.name == change.name;
+    let opened = |ports: &BTreeMap<u16, MtlsMode>| ports.iter().map(|(port, mode)| (*port, Some(*mode))).collect();
+    match &change.action {
+        PolicyAction::CreateForPods { selector, mode, ports } => policies.peer.push(PeerAuthentication {
+            selector: selector.clone(),
+            mode: *mode,
+            ports: opened(ports),
+            is_ours: true,
+            ..new_policy(change)
+        }),
+        PolicyAction::SetPorts { ports } => {
+            for policy in policies.peer.iter_mut().filter(|policy| is_changed(policy)) {
+                policy.ports.extend(opened(ports));
+            }
         }
-        return after;
+        PolicyAction::DeleteSuperfluous => policies.peer.retain(|policy| !is_changed(policy)),
+        action => {
+            if let Some(given) = action.given_policy() {
+                policies.peer.retain(|policy| !is_changed(policy));
+                policies.peer.push(given.clone());
+            } else if let Some(mode) = change.mode() {
+                set_mode(policies, change, mode);
+            }
+        }
     }
-    if let Some(policy) = after.peer.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
+}
+
+/// A policy that this tool creates: it is younger than every other.
+fn new_policy(change: &PolicyChange) -> PeerAuthentication {
+    let (namespace, name) = (change.namespace.clone(), change.name.clone());
+    PeerAuthentication { namespace, name, created: i64::MAX, ..PeerAuthentication::default() }
+}
+
+/// Gives a policy this mode, or creates it without a selector.
+fn set_mode(policies: &mut Policies, change: &PolicyChange, mode: MtlsMode) {
+    let is_changed = |namespace: &str, name: &str| namespace == change.namespace && name == change.name;
+    if policies.legacy_only {
+        if let Some(policy) = policies.legacy.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
+            policy.mode = mode;
+        } else {
+            let PeerAuthentication { namespace, name, created, .. } = new_policy(change);
+            policies.legacy.push(LegacyPolicy { namespace, name, created, targets: Vec::new(), mode });
+        }
+        return;
+    }
+    if let Some(policy) = policies.peer.iter_mut().find(|policy| is_changed(&policy.namespace, &policy.name)) {
         policy.mode = Some(mode);
     } else {
-        let mode = Some(mode);
-        after.peer.push(PeerAuthentication { namespace, name, created, mode, ..PeerAuthentication::default() });
+        policies.peer.push(PeerAuthentication { mode: Some(mode), ..new_policy(change) });
     }
-    after
 }
 
 /// A rule as a change leaves it; `None` where it does not exist then.

@@ -156,6 +156,35 @@ pub enum PlanBlocker {
         /// Names of the policies that can.
         others: Vec<String>,
     },
+    /// `--workload` or `--except` on the legacy API, whose policies have no selector (LP-4).
+    LegacySelector,
+    /// No pod of the namespace has the labels of `--workload`.
+    NoPodMatches {
+        /// As on the command line.
+        selector: String,
+    },
+    /// Pods that the request is for obey another policy: only the oldest of two with a selector counts (PA-4).
+    OtherSelector {
+        policy: String,
+        /// Its selector, as `app=web`.
+        selector: String,
+        /// Names of the pods.
+        pods: Vec<String>,
+    },
+    /// `--except` names a Service without a selector, so that no policy can select its pods.
+    ExceptionWithoutSelector { service: String },
+    /// `--except` names a port that the Service does not have.
+    UnknownPort {
+        service: String,
+        /// As on the command line.
+        port: String,
+        /// Its TCP ports.
+        existing: Vec<u16>,
+    },
+    /// The target port of an exception has a name, and no pod shows its number.
+    UnknownTargetPort { service: String, port: u16 },
+    /// An exception would open a port for another Service, too.
+    SharedException { service: String, target_port: u16, other: String },
     /// The Service needs a rule of its own, which would hide the settings of a rule that covers more than the namespace or
     /// is in the root namespace. `--force` does not lift it.
     HidesSettings { rule: String, host: String, service: String },
@@ -171,10 +200,20 @@ impl PlanBlocker {
     /// Whether `--force` goes on in spite of it.
     pub const fn is_lifted_by_force(&self) -> bool {
         match self {
-            Self::RootNamespace(_) | Self::WildcardBreaks { .. } | Self::OwnTls { .. } | Self::StillMutual { .. } => {
-                true
-            }
-            Self::UnknownService { .. } | Self::UnknownPolicy { .. } | Self::HidesSettings { .. } => false,
+            Self::RootNamespace(_)
+            | Self::WildcardBreaks { .. }
+            | Self::OwnTls { .. }
+            | Self::StillMutual { .. }
+            | Self::SharedException { .. } => true,
+            Self::UnknownService { .. }
+            | Self::UnknownPolicy { .. }
+            | Self::LegacySelector
+            | Self::NoPodMatches { .. }
+            | Self::OtherSelector { .. }
+            | Self::ExceptionWithoutSelector { .. }
+            | Self::UnknownPort { .. }
+            | Self::UnknownTargetPort { .. }
+            | Self::HidesSettings { .. } => false,
         }
     }
 }
@@ -379,6 +418,13 @@ impl fmt::Display for PlanBlocker {
                 };
                 write!(f, "policy \"{name}\" cannot be the namespace's; {others}")
             }
+            Self::LegacySelector
+            | Self::NoPodMatches { .. }
+            | Self::OtherSelector { .. }
+            | Self::ExceptionWithoutSelector { .. }
+            | Self::UnknownPort { .. }
+            | Self::UnknownTargetPort { .. }
+            | Self::SharedException { .. } => self.fmt_selector(f),
             Self::HidesSettings { rule, host, service } => write!(
                 f,
                 "service/{service} needs a DestinationRule of its own, which would hide the other settings of {rule} ({host}), a \
@@ -400,6 +446,41 @@ impl fmt::Display for PlanBlocker {
                 f,
                 "DestinationRule {rule} would cover service/{service}: {reason}; give it a rule of its own, or go on with --force"
             ),
+        }
+    }
+}
+
+impl PlanBlocker {
+    /// The text of a blocker of `--workload` or `--except`; the others have none here.
+    fn fmt_selector(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LegacySelector => f.write_str(
+                "the policies of this mesh (authentication.istio.io) have no selector, which --workload and --except need",
+            ),
+            Self::NoPodMatches { selector } => {
+                write!(f, "no pod of the namespace has the labels {selector}; kubectl get pods --show-labels lists them")
+            }
+            Self::OtherSelector { policy, selector, pods } => write!(
+                f,
+                "peerauthentication/{policy} ({selector}) selects {} already, and only the oldest policy of a pod is in force;                  select all of its pods, or delete it first",
+                list(pods)
+            ),
+            Self::ExceptionWithoutSelector { service } => {
+                write!(f, "service/{service} has no selector, so no policy can make an exception for its pods")
+            }
+            Self::UnknownPort { service, port, existing } => {
+                let existing: Vec<String> = existing.iter().map(u16::to_string).collect();
+                write!(f, "service/{service} has no TCP port {port}; it has: {}", list(&existing))
+            }
+            Self::UnknownTargetPort { service, port } => write!(
+                f,
+                "the number of the target port of {service}:{port} is not known: it is a name, and no pod of the Service is                  there; start one first"
+            ),
+            Self::SharedException { service, target_port, other } => write!(
+                f,
+                "the exception for service/{service} opens port {target_port} of its pods for service/{other}, too; name both                  (--except {service} --except {other}), or go on with --force"
+            ),
+            _ => Ok(()),
         }
     }
 }

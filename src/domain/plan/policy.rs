@@ -1,11 +1,12 @@
 //! Plans what servers accept: the change of the one policy without a selector that decides the namespace's mode.
 
+use super::names::free_name;
 use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange, SwitchRequest, Warning};
 use crate::domain::mesh::{DEFAULT_REVISION, MtlsMode, PeerAuthentication, Snapshot, is_read_by_revision};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of a new policy; the legacy API accepts no other (LP-7).
-const DEFAULT_NAME: &str = "default";
+pub const DEFAULT_POLICY_NAME: &str = "default";
 
 /// A policy without a selector, of either API.
 struct NamespacePolicy<'a> {
@@ -27,7 +28,7 @@ pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan
         None => candidates.first(),
         Some(name) => {
             let chosen = candidates.iter().find(|policy| policy.name == name);
-            let wrong_name = snapshot.policies.legacy_only && name != DEFAULT_NAME;
+            let wrong_name = snapshot.policies.legacy_only && name != DEFAULT_POLICY_NAME;
             if chosen.is_none() && (wrong_name || taken.contains(name.as_str()) || !candidates.is_empty()) {
                 plan.blockers.push(PlanBlocker::UnknownPolicy {
                     name: name.clone(),
@@ -48,7 +49,7 @@ pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan
         Some(policy) if policy.mode == Some(to) => (policy.name.to_owned(), PolicyAction::Unchanged { mode: Some(to) }),
         Some(policy) => (policy.name.to_owned(), PolicyAction::SetMode { from: policy.mode, to }),
         None => {
-            let name = request.policy.clone().unwrap_or_else(|| super::rules::free_name(DEFAULT_NAME, &taken));
+            let name = request.policy.clone().unwrap_or_else(|| free_name(DEFAULT_POLICY_NAME, &taken));
             (name, PolicyAction::Create { mode: to })
         }
     };
@@ -64,16 +65,24 @@ pub(super) fn through_permissive(change: &PolicyChange) -> (PolicyChange, Policy
     };
     let to_permissive = match &change.action {
         PolicyAction::Create { .. } | PolicyAction::Apply { .. } => PolicyAction::Create { mode: permissive },
+        PolicyAction::CreateForPods { selector, ports, .. } => {
+            PolicyAction::CreateForPods { selector: selector.clone(), mode: Some(permissive), ports: ports.clone() }
+        }
         PolicyAction::SetMode { from, .. } => leave(*from),
         PolicyAction::Merge { current_mode, .. }
         | PolicyAction::PutBack { current_mode, .. }
         | PolicyAction::Delete { current_mode, .. } => leave(*current_mode),
+        // These do not decide the mode of the namespace.
+        PolicyAction::SetPorts { .. } | PolicyAction::DeleteSuperfluous | PolicyAction::Recreate { .. } => {
+            PolicyAction::Unchanged { mode: None }
+        }
         PolicyAction::Unchanged { .. } => change.action.clone(),
     };
     let from_permissive = match &change.action {
         PolicyAction::Create { mode: to } | PolicyAction::SetMode { to, .. } => {
             PolicyAction::SetMode { from: Some(permissive), to: *to }
         }
+        PolicyAction::CreateForPods { mode: Some(to), .. } => PolicyAction::SetMode { from: Some(permissive), to: *to },
         action => action.clone(),
     };
     (
@@ -134,11 +143,12 @@ fn legacy_namespace_policies(snapshot: &Snapshot) -> Vec<NamespacePolicy<'_>> {
     policies.into_iter().map(|policy| NamespacePolicy { name: &policy.name, mode: Some(policy.mode) }).collect()
 }
 
-fn policies_of_namespace(snapshot: &Snapshot) -> impl Iterator<Item = &PeerAuthentication> {
+pub(super) fn policies_of_namespace(snapshot: &Snapshot) -> impl Iterator<Item = &PeerAuthentication> {
     snapshot.policies.peer.iter().filter(|policy| policy.namespace == snapshot.namespace)
 }
 
-fn taken_names(snapshot: &Snapshot) -> BTreeSet<&str> {
+/// Names that a new policy cannot have.
+pub(super) fn taken_names(snapshot: &Snapshot) -> BTreeSet<&str> {
     if snapshot.policies.legacy_only {
         // The policy that has the name `default` is the one that is changed.
         return BTreeSet::new();
@@ -153,14 +163,19 @@ pub(super) fn warn_workloads(snapshot: &Snapshot, wanted: MtlsMode, plan: &mut P
         return;
     }
     for policy in policies_of_namespace(snapshot).filter(|policy| !policy.is_wide()) {
-        let mode = policy.mode.filter(|mode| *mode != wanted);
-        let differs =
-            |(port, mode): (&u16, &Option<MtlsMode>)| mode.filter(|mode| *mode != wanted).map(|mode| (*port, mode));
-        let ports: BTreeMap<u16, MtlsMode> = policy.ports.iter().filter_map(differs).collect();
-        // A port without an entry has the workload's mode, so only an entry with another mode differs.
-        if mode.is_some() || !ports.is_empty() {
-            plan.warnings.push(Warning::WorkloadPolicy { name: policy.name.clone(), wanted, mode, ports });
-        }
+        warn_workload(policy, wanted, plan);
+    }
+}
+
+/// Names what a policy with a selector sets to another mode than `wanted`.
+pub(super) fn warn_workload(policy: &PeerAuthentication, wanted: MtlsMode, plan: &mut Plan) {
+    let mode = policy.mode.filter(|mode| *mode != wanted);
+    let differs =
+        |(port, mode): (&u16, &Option<MtlsMode>)| mode.filter(|mode| *mode != wanted).map(|mode| (*port, mode));
+    let ports: BTreeMap<u16, MtlsMode> = policy.ports.iter().filter_map(differs).collect();
+    // A port without an entry has the workload's mode, so only an entry with another mode differs.
+    if mode.is_some() || !ports.is_empty() {
+        plan.warnings.push(Warning::WorkloadPolicy { name: policy.name.clone(), wanted, mode, ports });
     }
 }
 

@@ -14,6 +14,11 @@ pub fn restoration(snapshot: &Snapshot, restored: Policies, undos: &[Undo]) -> P
     let mode = namespace_mode(&restored).unwrap_or(MtlsMode::Permissive);
     let direction = if mode == MtlsMode::Strict { Direction::Enable } else { Direction::Disable { mode } };
     let mut plan = Plan::empty(direction);
+    // The policy of the namespace decides the mode; a policy with a selector never passes PERMISSIVE for it.
+    let is_wide = |name: &str| {
+        let mut policies = snapshot.policies.peer.iter().chain(&restored.policies.peer);
+        !policies.any(|policy| policy.namespace == snapshot.namespace && policy.name == name && !policy.is_wide())
+    };
     for undo in undos {
         if let Some(reason) = undo.not_restored {
             let (name, other_fields) = (undo.name.clone(), undo.other_fields.clone());
@@ -21,7 +26,9 @@ pub fn restoration(snapshot: &Snapshot, restored: Policies, undos: &[Undo]) -> P
         }
         match undo.kind {
             ObjectKind::Rule => plan.rules.push(rule_change(snapshot, undo)),
-            ObjectKind::Policy if plan.policy.is_none() => plan.policy = Some(policy_change(snapshot, undo, mode)),
+            ObjectKind::Policy if plan.policy.is_none() && is_wide(&undo.name) => {
+                plan.policy = Some(policy_change(snapshot, undo, mode));
+            }
             ObjectKind::Policy => plan.more_policies.push(policy_change(snapshot, undo, mode)),
         }
     }
@@ -32,7 +39,8 @@ pub fn restoration(snapshot: &Snapshot, restored: Policies, undos: &[Undo]) -> P
 
 fn rule_change(snapshot: &Snapshot, undo: &Undo) -> RuleChange {
     let action = match &undo.step {
-        UndoStep::Nothing => RuleAction::Unchanged,
+        // No run deletes rules: a journal that says so is refused before.
+        UndoStep::Nothing | UndoStep::Create(_) => RuleAction::Unchanged,
         UndoStep::PutBack(spec) => RuleAction::PutBack { spec: spec.clone() },
         UndoStep::Delete => RuleAction::Delete,
     };
@@ -57,6 +65,7 @@ fn policy_change(snapshot: &Snapshot, undo: &Undo, mode: MtlsMode) -> PolicyChan
         UndoStep::Nothing => PolicyAction::Unchanged { mode },
         UndoStep::PutBack(spec) => PolicyAction::PutBack { spec: spec.clone(), current_mode, mode },
         UndoStep::Delete => PolicyAction::Delete { current_mode, mode },
+        UndoStep::Create(former) => PolicyAction::Recreate { former: former.clone(), mode },
     };
     PolicyChange { namespace: snapshot.namespace.clone(), name: undo.name.clone(), action }
 }

@@ -1,15 +1,15 @@
 //! Plans what clients send: changes of the `DestinationRules` that set `ISTIO_MUTUAL` for the namespace's Services.
 
+use super::names::free_name;
 use super::{
-    Direction, Plan, PlanBlocker, PolicyChange, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped,
-    SwitchRequest, TlsEdit, TlsPlace, Warning, policies_after,
+    Direction, Plan, PlanBlocker, PodScope, RuleAction, RuleChange, RuleChoice, RuleScope, SkipReason, Skipped,
+    SwitchRequest, TlsEdit, TlsPlace, Warning, policies_after, workload_services,
 };
 use crate::domain::effective::{Effective, Level, PolicyIndex};
 use crate::domain::mesh::{
     Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Name of the one rule of `RuleScope::Namespace`.
@@ -20,10 +20,7 @@ type Places = BTreeSet<(TlsPlace, Option<ClientTls>)>;
 
 pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan) {
     let services = requested_services(snapshot, request, plan);
-    let policies = match (&plan.policy, plan.policy.as_ref().and_then(PolicyChange::mode)) {
-        (Some(change), Some(mode)) => policies_after(&snapshot.policies, change, mode),
-        _ => snapshot.policies.clone(),
-    };
+    let policies = policies_after(&snapshot.policies, plan);
     let policies = PolicyIndex::new(&policies);
     match request.direction {
         Direction::Enable => Enable::new(snapshot, request, plan, &policies).run(&services),
@@ -33,11 +30,19 @@ pub(super) fn plan(snapshot: &Snapshot, request: &SwitchRequest, plan: &mut Plan
     plan.skipped.sort();
 }
 
-/// The Services that the request names, by name; an unknown name is a blocker.
+/// The Services that the request names, or that lead to its pods, by name; an unknown name is a blocker.
 fn requested_services<'a>(snapshot: &'a Snapshot, request: &SwitchRequest, plan: &mut Plan) -> Vec<&'a Service> {
     let mut services: Vec<&Service> = snapshot.services.iter().collect();
     services.sort_by(|left, right| left.name.cmp(&right.name));
-    let Some(names) = &request.services else { return services };
+    let names = match (&request.services, &request.pods) {
+        (Some(names), _) => names,
+        (None, PodScope::Workload(labels)) => {
+            let of_workload = workload_services(snapshot, labels);
+            services.retain(|service| of_workload.contains(service.name.as_str()));
+            return services;
+        }
+        (None, PodScope::Namespace { .. }) => return services,
+    };
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let existing: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
     for name in names.iter().filter(|name| existing.binary_search_by(|other| other.as_str().cmp(name)).is_err()) {
@@ -143,12 +148,6 @@ fn port_take(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service,
 fn plaintext_ports(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service) -> Vec<u16> {
     let plaintext = |port: &&ServicePort| port_take(snapshot, policies, service, port) == PortTake::Plaintext;
     tcp_ports(service).filter(plaintext).map(|port| port.port).collect()
-}
-
-/// `name`, or the first of `name-2`, `name-3`, … that is not taken.
-pub(super) fn free_name<T: Borrow<str> + Ord>(name: &str, taken: &BTreeSet<T>) -> String {
-    let numbered = (2..).map(|number| format!("{name}-{number}"));
-    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name.as_str())).unwrap_or_default()
 }
 
 /// To which clients of a Service a rule of the namespace applies.

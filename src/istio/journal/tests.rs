@@ -57,9 +57,11 @@ fn lines_are_read_as_they_were_written() {
             former,
             written: vec![json!({"host": "a\nb"}).into()],
             created_uid: None,
+            deletes: false,
         };
         let created = Entry { created_uid: uid.map(str::to_owned), ..entry("created", None) };
-        vec![created, entry("web", Some(state(&rule())))]
+        let deleted = Entry { deletes: true, ..entry("deleted", Some(state(&rule()))) };
+        vec![created, deleted, entry("web", Some(state(&rule())))]
     };
     let text = lines(&entries_of(None));
     assert_eq!(entries(&text), Ok(entries_of(None)));
@@ -111,4 +113,24 @@ fn pieces_are_small_enough_and_join_to_the_whole() {
         assert_eq!(pieces.concat(), text);
     }
     assert_eq!(pieces("", 10), [""]);
+}
+
+#[test]
+fn only_a_policy_for_single_pods_that_this_tool_created_is_created_again() {
+    let former = |labels: Value, spec: Value| ObjectState {
+        uid: "1".into(),
+        spec: spec.into(),
+        metadata: json!({"labels": labels, "annotations": {}}).into(),
+    };
+    let ours = || json!({MANAGED_BY.0: MANAGED_BY.1});
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let step = json!({"selector": selector, "mtls": {"mode": "STRICT"}});
+    let unknown = |kind, labels, spec: &Value| unknown_fields(kind, &former(labels, spec.clone()));
+    assert_eq!(unknown(ObjectKind::Policy, ours(), &step), Vec::<String>::new());
+    let exception = json!({"selector": selector, "portLevelMtls": {"8080": {"mode": "PERMISSIVE"}}});
+    assert_eq!(unknown(ObjectKind::Policy, ours(), &exception), Vec::<String>::new());
+    assert_eq!(unknown(ObjectKind::Policy, json!({}), &step), [".metadata.labels.app.kubernetes.io/managed-by"]);
+    assert_eq!(unknown(ObjectKind::Policy, ours(), &json!({"mtls": {"mode": "DISABLE"}})), [".spec.selector"]);
+    assert_eq!(unknown(ObjectKind::Policy, ours(), &json!({"selector": selector, "jwt": 1})), [".spec.jwt"]);
+    assert_eq!(unknown(ObjectKind::Rule, ours(), &step), [".kind"]);
 }
