@@ -478,6 +478,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--port-forward', '--port-forward', [CompletionResultType]::ParameterName, 'Allow to ask the endpoints'' own proxies (--evidence): it opens their whole admin interface')
             [CompletionResult]::new('--control', '--control', [CompletionResultType]::ParameterName, 'Allow a client in the mesh where nothing else tells who refused (--control)')
             [CompletionResult]::new('--ambient', '--ambient', [CompletionResultType]::ParameterName, 'Allow to read the logs of ztunnels: evidence for pods in ambient mode')
+            [CompletionResult]::new('--network-policy', '--network-policy', [CompletionResultType]::ParameterName, 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles')
             [CompletionResult]::new('--legacy', '--legacy', [CompletionResultType]::ParameterName, 'For a cluster with only the legacy Policy API')
             [CompletionResult]::new('--insecure-skip-tls-verify', '--insecure-skip-tls-verify', [CompletionResultType]::ParameterName, 'Do not check the API server''s certificate')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results only')

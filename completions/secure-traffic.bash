@@ -1501,7 +1501,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rbac)
-            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status cleanup"
+            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status cleanup"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -467,6 +467,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --port-forward 'Allow to ask the endpoints'' own proxies (--evidence): it opens their whole admin interface'
             cand --control 'Allow a client in the mesh where nothing else tells who refused (--control)'
             cand --ambient 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
+            cand --network-policy 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
             cand --legacy 'For a cluster with only the legacy Policy API'
             cand --insecure-skip-tls-verify 'Do not check the API server''s certificate'
             cand -q 'Print results only'

@@ -466,6 +466,7 @@ never\t'Never'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l port-forward -d 'Allow to ask the endpoints\' own proxies (--evidence): it opens their whole admin interface'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l control -d 'Allow a client in the mesh where nothing else tells who refused (--control)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l network-policy -d 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l legacy -d 'For a cluster with only the legacy Policy API'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s q -l quiet -d 'Print results only'

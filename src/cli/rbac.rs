@@ -34,7 +34,8 @@ pub enum RbacFormat {
 Examples:
   secure-traffic rbac probe -n shop | kubectl apply -f -
   secure-traffic rbac enable-mtls -n shop --port-forward
-  secure-traffic rbac probe -n shop --from-namespace ci --service-account smoke-test")]
+  secure-traffic rbac probe -n shop --from-namespace ci --service-account smoke-test
+  secure-traffic rbac enable-mtls -n shop --network-policy | kubectl apply -f -")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RbacArgs {
     /// The command that is to be allowed
@@ -55,6 +56,10 @@ pub struct RbacArgs {
     /// Allow to read the logs of ztunnels: evidence for pods in ambient mode
     #[arg(long)]
     pub ambient: bool,
+    /// Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of
+    /// Roles
+    #[arg(long)]
+    pub network_policy: bool,
     /// For a cluster with only the legacy Policy API
     #[arg(long)]
     pub legacy: bool,

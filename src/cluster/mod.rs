@@ -21,6 +21,7 @@ pub mod lease;
 pub mod list;
 mod local_file;
 pub mod namespace_context;
+pub mod network_policies;
 pub mod request;
 pub mod snapshot;
 pub mod trace;

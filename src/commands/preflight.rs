@@ -66,10 +66,12 @@ pub async fn examine(
     Ok(findings)
 }
 
-/// The codes of the findings that stop a run.
+/// The codes of the findings that stop a run, each once.
 pub fn stopping(findings: &[Finding]) -> Vec<&'static str> {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-    errors.map(|finding| finding.code.as_str()).collect()
+    let mut codes: Vec<&'static str> = errors.map(|finding| finding.code.as_str()).collect();
+    codes.dedup();
+    codes
 }
 
 /// Examines what turning mutual TLS off would break: calls that fail then and not now, and callers that lose their
@@ -104,7 +106,7 @@ async fn examine_disabling(
 }
 
 /// Prints errors in full and warnings in one line each. Of the notes it prints those about what could not be checked.
-fn print(context: &Context, findings: &[Finding]) {
+pub fn print(context: &Context, findings: &[Finding]) {
     let of = |severity| findings.iter().filter(move |finding| finding.severity == severity);
     let errors: Vec<_> = of(Severity::Error).map(status::finding).collect();
     if !errors.is_empty() {

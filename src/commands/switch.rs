@@ -13,6 +13,7 @@ mod mesh_calls;
 mod parts;
 mod phases;
 mod proof;
+mod reach;
 mod results;
 mod rollback;
 mod unanswered;

@@ -16,6 +16,9 @@ pub const HELLO: &str = "hello";
 /// Name of the container whose curl sends lines of text to ports that are not declared to speak HTTP.
 pub const LINE: &str = "line";
 
+/// Name of the container whose curl requests what the proof will request, beside the probe that watches a change.
+pub const REACH: &str = "reach";
+
 /// How far the containers of a probe pod are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PodProgress {
@@ -33,7 +36,7 @@ pub enum PodProgress {
 /// decides.
 pub fn progress(pod: &Pod) -> PodProgress {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str());
-    let others = containers.filter(|name| matches!(*name, HELLO | LINE));
+    let others = containers.filter(|name| matches!(*name, HELLO | LINE | REACH));
     let progress = others
         .fold(container_progress(PROBE, pod), |progress, name| least_advanced(progress, container_progress(name, pod)));
     match progress {

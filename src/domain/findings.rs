@@ -7,6 +7,7 @@
 mod clients;
 mod code;
 mod policies;
+mod reach;
 mod rules;
 mod surroundings;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use super::mesh::MtlsMode;
 use super::namespace_context::NamespaceContext;
 use super::overview::{Overview, WorkloadPort, overview};
 pub use code::Code;
+pub use reach::probe_blocked;
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -105,6 +105,10 @@ const TEMPLATES: Group = group(
         ("list", "argoproj.io", "rollouts"),
     ],
 );
+const NETWORK_POLICIES: Group = group(
+    "Which NetworkPolicies keep the probe from its targets: without it no rule that admits it is printed.",
+    &[("list", "networking.k8s.io", "networkpolicies")],
+);
 const ROOT_POLICIES: Group = group(
     "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "security.istio.io", "peerauthentications")],
@@ -216,7 +220,7 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         add_probe(&mut needed, options);
     }
     if task == Task::Switch {
-        needed.namespace.extend([if options.legacy { LEGACY_WRITES } else { WRITES }, KEEPING]);
+        needed.namespace.extend([if options.legacy { LEGACY_WRITES } else { WRITES }, KEEPING, NETWORK_POLICIES]);
     }
     if options.legacy {
         needed.cluster.push(MESH_POLICY);

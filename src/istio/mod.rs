@@ -6,6 +6,7 @@ pub mod envoy;
 pub mod journal;
 pub mod kinds;
 pub mod manifest;
+pub mod network_policy;
 pub mod owners;
 pub mod patch;
 mod paths;

@@ -43,6 +43,8 @@ pub enum Lookalike {
     Empty,
     /// `silent:9000`: accepts, reads, and never answers.
     Silent,
+    /// `unreachable:8080`: no connection is established, as where a NetworkPolicy drops the packets.
+    Unreachable,
     /// `rude:9000`: answers with headers that are not UTF-8, and longer than old versions of curl accept.
     Rude,
 }
@@ -59,6 +61,7 @@ enum Program {
     Closing,
     Forged,
     Dead,
+    Unreachable,
 }
 
 /// A Service with the pods behind it.
@@ -99,6 +102,7 @@ impl Lookalike {
             Self::Excluded => Spec { excluded: true, ..spec("excluded", 8080, "http", Program::Web) },
             Self::Empty => Spec { pods: (0, 0), ..spec("empty", 8080, "http", Program::Web) },
             Self::Silent => spec("silent", 9000, "tcp", Program::Silent),
+            Self::Unreachable => spec("unreachable", 8080, "http", Program::Unreachable),
             Self::Rude => spec("rude", 9000, "tcp", Program::Rude),
         }
     }
@@ -184,6 +188,7 @@ impl Installer<'_> {
     pub(super) async fn install(&mut self, spec: &Spec, index: u8) -> Result<()> {
         let cluster_ip = Ipv4Addr::new(10, 96, 0, 10 + index);
         let labels = json!({"app": spec.name});
+        let is_unreachable = matches!(spec.program, Program::Unreachable);
         let mut objects = Vec::new();
         let mut pod_ports = Vec::new();
         for number in 0..spec.pods.0 + spec.pods.1 {
@@ -193,12 +198,18 @@ impl Installer<'_> {
             let meshed = number < spec.pods.0;
             objects.push((address, put(self.store, &POD, pod_object(spec, &name, address, meshed))?));
             let pod_port = self.pod_port(spec, &name, meshed)?;
-            if meshed || !matches!(spec.program, Program::Dead) {
+            if is_unreachable {
+                self.network.add_unreachable((address, spec.port))?;
+            } else if meshed || !matches!(spec.program, Program::Dead) {
                 self.network.add_pod(address, &pod_port, self.tasks).await?;
             }
             pod_ports.push(pod_port);
         }
-        self.network.add_service((cluster_ip, spec.port), pod_ports, self.tasks).await?;
+        if is_unreachable {
+            self.network.add_unreachable((cluster_ip, spec.port))?;
+        } else {
+            self.network.add_service((cluster_ip, spec.port), pod_ports, self.tasks).await?;
+        }
         put(self.store, &SERVICE_ACCOUNT, json!({"metadata": {"name": spec.name}}))?;
         put(self.store, &SERVICE, service_object(spec, cluster_ip))?;
         put(self.store, &ENDPOINT_SLICE, slice_object(spec, &objects))?;
@@ -226,7 +237,7 @@ impl Installer<'_> {
             Program::Resetting => App::Resetting,
             Program::Closing => App::Closing,
             Program::Forged => App::OwnTls(self.foreign.server(&spiffe)?),
-            Program::Dead => App::Dead,
+            Program::Dead | Program::Unreachable => App::Dead,
         };
         let pod = Pod {
             name: name.to_owned(),

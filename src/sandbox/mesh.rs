@@ -171,6 +171,8 @@ pub(super) struct Network {
     outbound: Outbound,
     addresses: BTreeMap<(Ipv4Addr, u16), Sockets>,
     refused: SocketAddr,
+    /// Sockets that accept no connection, each with the one that fills its queue.
+    unreachable: Vec<(TcpListener, std::net::TcpStream)>,
     /// Bound and never listening, so that no other process can use the port of `refused`.
     _refusing: TcpSocket,
 }
@@ -182,7 +184,14 @@ impl Network {
         let refused = refusing.local_addr()?;
         let in_force = InForce::new(in_force);
         let outbound = Outbound { in_force: in_force.clone(), identity };
-        Ok(Self { in_force, outbound, addresses: BTreeMap::new(), refused, _refusing: refusing })
+        Ok(Self {
+            in_force,
+            outbound,
+            addresses: BTreeMap::new(),
+            refused,
+            unreachable: Vec::new(),
+            _refusing: refusing,
+        })
     }
 
     /// Listens for a pod's port.
@@ -208,6 +217,18 @@ impl Network {
         if !pod_ports.is_empty() {
             self.listen(address, pod_ports, tasks).await?;
         }
+        Ok(())
+    }
+
+    /// Adds an address at which no connection is established: the kernel drops the packets to a listener whose queue is
+    /// full.
+    pub(super) fn add_unreachable(&mut self, address: (Ipv4Addr, u16)) -> Result<()> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(0)?;
+        let bound = listener.local_addr()?;
+        self.unreachable.push((listener, std::net::TcpStream::connect(bound)?));
+        self.addresses.insert(address, Sockets { direct: bound, meshed: bound });
         Ok(())
     }
 

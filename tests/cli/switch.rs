@@ -474,3 +474,25 @@ fn a_database_that_closes_silently_is_switched_both_ways_without_a_wait() {
     assert_eq!(restored.code, Some(0), "{restored}");
     assert!(started.elapsed() < std::time::Duration::from_secs(50), "{:?}", started.elapsed());
 }
+
+#[test]
+fn nothing_is_written_where_the_probe_does_not_reach_what_it_would_prove() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Unreachable]);
+    let run = stage.run("enable-mtls --yes");
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("2 of 12 addresses that the proof needs are not reached"), "{run}");
+    for text in ["probe-blocked", "service/unreachable:8080", "pod/unreachable-", "nothing was written", "--force"] {
+        assert!(run.stderr.contains(text), "{text}: {run}");
+    }
+    let status = stage.run("status -o json").json();
+    let mode = |port: &serde_json::Value| port["workloads"][0]["mode"].clone();
+    let modes: Vec<serde_json::Value> =
+        status["namespaces"][0]["ports"].as_array().into_iter().flatten().map(mode).collect();
+    assert!(!modes.contains(&"STRICT".into()), "{status:#}");
+    // Other Services can be changed.
+    let run = stage.run("enable-mtls --yes boards");
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = stage.run("disable-mtls --yes --attempts 1 --connect-timeout 1");
+    assert!(run.stderr.contains("probe-blocked") && run.stdout.contains("connect-timeout"), "{run}");
+    assert_eq!(run.code, Some(3), "it is turned off, and not proven at that port: {run}");
+}

@@ -14,6 +14,7 @@ mod link;
 mod load;
 mod lookalikes;
 mod namespace;
+mod network_policy;
 mod outsider;
 mod refusals;
 mod restore;

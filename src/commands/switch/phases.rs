@@ -4,6 +4,7 @@
 use super::clients::{self, Settled};
 use super::goal::Planned;
 use super::parts::Parts;
+use super::reach::{self, Reach, ReachCheck};
 use super::{SwitchRun, checks};
 use crate::cluster::apply::{Applied, WriteError};
 use crate::cluster::error::ClusterError;
@@ -45,6 +46,8 @@ enum PhaseEnd {
     NotInForce(String),
     /// Sidecars of clients have not loaded the rules in time, so the policy would break their calls.
     NotLoaded(String),
+    /// Nothing is written, because the probe does not reach what it would have to prove.
+    Blocked(String),
     /// An object changed since it was read: the rest has to be planned again.
     Replan {
         reason: String,
@@ -72,6 +75,7 @@ pub(super) async fn write_all(
         PhaseEnd::Done => Written::Done,
         PhaseEnd::NotInForce(reason) => Written::NotInForce(reason),
         PhaseEnd::NotLoaded(message) => return Err(Error::Inconclusive(message)),
+        PhaseEnd::Blocked(message) => return Err(Error::CheckFailed(message)),
         PhaseEnd::Replan { reason, not_in_force } => {
             // The proxies may not have received the earlier writes yet.
             if run.settings.verify && !parts.writer.ledger().written().is_empty() {
@@ -84,6 +88,7 @@ pub(super) async fn write_all(
                 PhaseEnd::Done => not_in_force.map_or(Written::Done, Written::NotInForce),
                 PhaseEnd::NotInForce(reason) => Written::NotInForce(reason),
                 PhaseEnd::NotLoaded(message) => return Err(Error::Inconclusive(message)),
+                PhaseEnd::Blocked(message) => return Err(Error::CheckFailed(message)),
                 PhaseEnd::Replan { reason, .. } => {
                     let message = format!("somebody else keeps changing the same objects: {reason}");
                     return Err(ClusterError::new(message, "find out who, and run the command again").into());
@@ -105,6 +110,13 @@ async fn write_plan(run: &SwitchRun<'_>, planned: &mut Planned, parts: &mut Part
     }
     if is_verified {
         run.context.printer.say("no endpoint shows the policy's effect: it cannot be waited for");
+        let is_untouched = parts.writer.ledger().written().is_empty();
+        match reach::check_alone(run, planned, is_untouched, &mut parts.removals).await {
+            Ok(Reach::Done) | Err(Failure::Pod(..)) => {}
+            Ok(Reach::Blocked(message)) => return Ok(PhaseEnd::Blocked(message)),
+            Err(Failure::Cluster(error)) => return Err(error.into()),
+            Err(Failure::Interrupted(signal)) => return Err(Error::Interrupted(signal)),
+        }
     }
     write_unwatched(run, planned, parts).await
 }
@@ -123,12 +135,17 @@ async fn write_watched(
     let addresses: Vec<(String, u16)> =
         watched.iter().map(|endpoint| (endpoint.address.clone(), endpoint.port)).collect();
     let arguments = stream::arguments(&addresses, stream::Pace::BRISK, duration, &marker);
-    let request = run.probe_runner().pod_request(vec![Curl::endless(arguments)], duration.as_secs());
+    let check = ReachCheck::beside_watch(run, planned, parts.writer.ledger().written().is_empty());
+    let curls = [Curl::endless(arguments)].into_iter().chain(check.iter().map(ReachCheck::curl)).collect();
+    let request = run.probe_runner().pod_request(curls, duration.as_secs());
     let services = planned.state.snapshot.services.clone();
     run.context.progress.begin("starting the probe that watches the change", None);
     let outcome = with_pod(run.cluster, &request, &services, &run.context.shutdown, async |probe| {
-        let watch = EnforcementWatch::start(probe, &marker, planned, watched).await?;
-        watch.write_phases(run, planned, parts).await
+        let (watch, reach) = EnforcementWatch::start_checked(run, probe, &marker, planned, watched, check).await?;
+        match reach {
+            Reach::Done => watch.write_phases(run, planned, parts).await,
+            Reach::Blocked(message) => Ok(PhaseEnd::Blocked(message)),
+        }
     })
     .await;
     run.context.progress.end();
@@ -259,6 +276,32 @@ impl<'a> EnforcementWatch<'a> {
         let limit = Duration::from_secs(10);
         stream.until(&mut tracker, Instant::now(), limit, |tracker, _| tracker.warmed_up()).await?;
         Ok(Self { stream, tracker, endpoints, expected })
+    }
+
+    /// The same, and at the same time the check what the probe reaches.
+    async fn start_checked(
+        run: &SwitchRun<'_>,
+        probe: &ProbePod,
+        marker: &str,
+        planned: &Planned,
+        endpoints: &'a [WatchedEndpoint],
+        check: Option<ReachCheck>,
+    ) -> Result<(Self, Reach), Failure> {
+        let start = Self::start(probe, marker, planned, endpoints);
+        let Some(check) = check else { return Ok((start.await?, Reach::Done)) };
+        let (mut start, mut check) = (std::pin::pin!(start), std::pin::pin!(check.run(run, planned, probe)));
+        let mut reach = None;
+        let mut watch = loop {
+            tokio::select! {
+                watch = &mut start => break watch?,
+                checked = &mut check, if reach.is_none() => reach = Some(checked?),
+            }
+        };
+        let reach = match reach {
+            Some(reach) => reach,
+            None => watch.stream.during(&mut watch.tracker, Instant::now(), check).await?,
+        };
+        Ok((watch, reach))
     }
 
     async fn write_phases(

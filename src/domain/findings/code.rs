@@ -153,6 +153,8 @@ codes! {
     ControlPlaneUndecided => "control-plane-undecided", "pass --istio-namespace, and --revision where its namespace has several";
     /// The mesh's `discoverySelectors` leave the namespace out: istiod does not read it (CP-4).
     NotDiscovered => "namespace-not-discovered", "give the namespace the labels that the discoverySelectors of the mesh ask for";
+    /// The probe does not reach what it would have to prove, so a switch could be neither watched nor proven.
+    ProbeBlocked => "probe-blocked", "admit the probe: apply the NetworkPolicy that is printed, or that of `secure-traffic rbac enable-mtls --network-policy`; where no NetworkPolicy isolates the pods, look at the network plugin's own policies, and whether the endpoint works";
     /// Something could not be read, so findings may be missing.
     NotRead => "not-read", "ask for permission, or run it as somebody who has it";
     /// Without `--prometheus`, clients outside the mesh are not checked.

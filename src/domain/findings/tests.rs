@@ -320,7 +320,9 @@ fn a_gateway_that_takes_mutual_tls_is_no_finding() {
 #[test]
 fn every_code_has_a_row() {
     let rows: BTreeSet<Code> = ROWS.iter().map(|(code, ..)| *code).collect();
-    assert_eq!(rows, Code::all().collect());
+    // A probe finds it, not the objects: see `reach`.
+    let examined = Code::all().filter(|code| *code != Code::ProbeBlocked);
+    assert_eq!(rows, examined.collect());
 }
 
 #[test]
