@@ -117,6 +117,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::DisableMtls(args) => commands::switch::run(&context, &settings::disable_settings(&args)).await,
             Command::Probe(args) => commands::probe::run(&context, &settings::probe_settings(&args)).await,
             Command::Status(args) => commands::status::run(&context, &settings::status_settings(&args)).await,
+            Command::Rehearse(args) => commands::rehearse::run(&context, &settings::rehearsal_settings(&args)).await,
             Command::Cleanup => commands::cleanup::run(&context).await,
             Command::Rbac(args) => commands::rbac::run(&context, &args).await,
             Command::Completions { shell } => commands::generate::completions(&context, shell),

@@ -2,6 +2,7 @@
 
 use crate::cli::global::GlobalArgs;
 use crate::cli::probe::{PodArgs, ProbeArgs};
+use crate::cli::rehearse::RehearseArgs;
 use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
 use crate::cli::switch::{DisableArgs, DryRun, EnableArgs, SwitchArgs};
 use crate::cli::values::{ColorChoice, MatchLabels, OutputFormat, SandboxState};
@@ -222,6 +223,29 @@ pub fn status_settings(args: &StatusArgs) -> StatusSettings {
         output: args.output,
         watch: args.watch,
         findings: finding_settings(&args.findings),
+    }
+}
+
+/// Settings of `rehearse`.
+#[derive(Debug, Clone)]
+pub struct RehearsalSettings {
+    /// The Services; empty means all of the namespace.
+    pub services: Vec<String>,
+    /// `--for`.
+    pub duration: Duration,
+    /// Options of the pods.
+    pub pods: PodOptions,
+    /// `-o`.
+    pub output: Option<OutputFormat>,
+}
+
+/// Resolves the arguments of `rehearse`.
+pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
+    RehearsalSettings {
+        services: args.services.clone(),
+        duration: args.duration,
+        pods: pod_options(&args.pod),
+        output: args.output,
     }
 }
 

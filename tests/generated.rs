@@ -12,6 +12,7 @@ use secure_traffic::domain::rights::{RbacOptions, Task, rights};
 use secure_traffic::istio::kinds::{PolicyApi, RuleApi};
 use secure_traffic::istio::rbac::{self, RoleSubject};
 use secure_traffic::istio::{render, yaml};
+use secure_traffic::report::schema;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -175,9 +176,12 @@ fn manual_pages_are_those_of_the_parser() {
 
 #[test]
 fn schemas_are_those_of_the_reports() {
-    let schema = secure_traffic::report::schema::probe_report();
-    let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
-    assert_current("docs/schema", &[("probe-report.v1alpha1.json".to_owned(), text.into_bytes())]);
+    let schemas = [("probe-report", schema::probe_report()), ("rehearsal-report", schema::rehearsal_report())];
+    let files = schemas.map(|(name, schema)| {
+        let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
+        (format!("{name}.v1alpha1.json"), text.into_bytes())
+    });
+    assert_current("docs/schema", &files);
 }
 
 /// What `rbac` prints for the walk-through's namespace.

@@ -3,6 +3,7 @@
 pub mod global;
 pub mod probe;
 pub mod rbac;
+pub mod rehearse;
 pub mod report;
 pub mod status;
 pub mod switch;
@@ -61,6 +62,8 @@ pub enum Command {
     Probe(probe::ProbeArgs),
     /// Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing
     Status(status::StatusArgs),
+    /// Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing
+    Rehearse(rehearse::RehearseArgs),
     /// The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe
     Demo(DemoArgs),
     /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
@@ -109,6 +112,7 @@ impl Cli {
             Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.output),
             Command::DisableMtls(args) => ("disable-mtls", &args.switch.report.reports, args.switch.output),
             Command::Probe(args) => ("probe", &args.report.reports, args.output),
+            Command::Rehearse(args) => ("rehearse", &args.report.reports, args.output),
             Command::Demo(args) => ("demo", &args.report.reports, None),
             Command::Sandbox(_) => ("sandbox", &[], None),
             Command::Status(_) => ("status", &[], None),

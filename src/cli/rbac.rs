@@ -15,6 +15,8 @@ pub enum Allowed {
     Demo,
     /// `status`.
     Status,
+    /// `rehearse`.
+    Rehearse,
     /// `cleanup`.
     Cleanup,
 }
@@ -41,7 +43,7 @@ pub struct RbacArgs {
     /// The command that is to be allowed
     #[arg(value_enum, value_name = "COMMAND")]
     pub command: Allowed,
-    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup
+    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse or -cleanup
     #[arg(long, value_name = "NAME", value_parser = super::values::namespace)]
     pub service_account: Option<String>,
     /// Namespace that probes are made in (probe --from-namespace)
@@ -60,6 +62,9 @@ pub struct RbacArgs {
     /// Roles
     #[arg(long)]
     pub network_policy: bool,
+    /// Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)
+    #[arg(long)]
+    pub all_callers: bool,
     /// For a cluster with only the legacy Policy API
     #[arg(long)]
     pub legacy: bool,

@@ -83,6 +83,19 @@ pub fn awaited_answer() -> impl TypedValueParser<Value = Expectation> {
     .map(|name| if name == "rejected" { Expectation::Rejected } else { Expectation::Accepted })
 }
 
+/// `-o` of a command whose result is a document.
+pub fn document_format() -> impl TypedValueParser<Value = OutputFormat> {
+    PossibleValuesParser::new([PossibleValue::new("json").help("JSON"), PossibleValue::new("yaml").help("YAML")])
+        .map(|name| if name == "json" { OutputFormat::Json } else { OutputFormat::Yaml })
+}
+
+/// `--for` of `rehearse`.
+pub fn rehearsal_duration(text: &str) -> Result<Duration, String> {
+    let limits = Duration::from_secs(5)..=Duration::from_hours(24);
+    let duration = duration(text)?;
+    if limits.contains(&duration) { Ok(duration) } else { Err(format!("{text:?} is not between 5s and 24h")) }
+}
+
 /// `--expect` of `enable-mtls`.
 pub fn proof_expectation() -> impl TypedValueParser<Value = Expectation> {
     PossibleValuesParser::new([

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apply;
+pub mod callers;
 pub mod clock;
 pub mod connect;
 pub mod connection;
@@ -22,6 +23,7 @@ pub mod list;
 mod local_file;
 pub mod namespace_context;
 pub mod network_policies;
+pub mod proxy_log;
 pub mod request;
 pub mod snapshot;
 pub mod trace;

@@ -41,6 +41,16 @@ pub async fn read(
     Ok(surroundings.complete(cluster, api_versions, vec![snapshot]).await?.remove(0))
 }
 
+/// The rules of all namespaces; `None` where they may not be listed.
+pub async fn rules(cluster: &Cluster, api_versions: ApiVersions) -> Result<Option<Vec<DestinationRule>>, ClusterError> {
+    let resource = Resource::from(&api_versions.rule.kind());
+    match list_if_allowed(cluster, resource, "", |rule: Value| Some(read::destination_rule(&rule))).await? {
+        Listing::Listed(rules) => Ok(Some(rules)),
+        Listing::NotServed => Ok(Some(Vec::new())),
+        Listing::Forbidden => Ok(None),
+    }
+}
+
 /// Reads the surroundings of a namespace whose snapshot is available.
 pub async fn read_around(
     cluster: &Cluster,

@@ -13,7 +13,8 @@ use super::request::send_optional;
 use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
 use crate::domain::mesh::{
-    DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot, WorkloadEntry,
+    AccessLog, DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot,
+    WorkloadEntry,
 };
 use crate::domain::object::ObjectKind;
 use crate::domain::open_connections::parse_duration;
@@ -449,6 +450,12 @@ async fn settings_of(
         undecided: Vec::new(),
         version: found.iter().find(is_same).and_then(|one| one.version.clone()),
         drain: value("defaultConfig")["drainDuration"].as_str().and_then(parse_duration),
+        access_log: match text_of("accessLogFile").filter(|file| !file.is_empty()) {
+            Some(_) => {
+                AccessLog::On { own_format: text_of("accessLogFormat").is_some_and(|format| !format.is_empty()) }
+            }
+            None => AccessLog::Off,
+        },
         istio_namespace,
     })
 }

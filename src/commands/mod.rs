@@ -10,6 +10,7 @@ pub mod preflight;
 pub mod probe;
 pub mod probe_run;
 pub mod rbac;
+pub mod rehearse;
 pub mod reports;
 pub mod sandbox;
 pub mod status;

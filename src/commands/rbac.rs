@@ -18,6 +18,7 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         Allowed::Probe => (Task::Probe, "secure-traffic-probe"),
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => (Task::Switch, "secure-traffic-switch"),
         Allowed::Status => (Task::Status, "secure-traffic-status"),
+        Allowed::Rehearse => (Task::Rehearse, "secure-traffic-rehearse"),
         Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
     };
     let namespace = context.namespace().await?;
@@ -31,6 +32,7 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         control: args.control,
         legacy: args.legacy,
         ambient: args.ambient,
+        all_callers: args.all_callers,
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
     };
     let subject = RoleSubject {

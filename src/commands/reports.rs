@@ -9,13 +9,15 @@ use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::front_door::FrontDoorReport;
 use crate::report::model::{ChangeReport, ProbeReport, RunError};
+use crate::report::rehearsal::RehearsalReport;
+use crate::report::run::RunReport;
 use crate::report::{github, junit, tap};
 use crate::sanitize;
 use crate::ui::printer::Printer;
 use crate::ui::report_file::{self, ReportFile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Format of a report file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ enum Outlet {
 pub struct Reports {
     outlets: Vec<Outlet>,
     command: &'static str,
-    report: Mutex<ProbeReport>,
+    report: Mutex<RunReport>,
 }
 
 impl Reports {
@@ -47,6 +49,9 @@ impl Reports {
     pub fn open(options: &Reporting<'_>, summary: Option<&Path>) -> Result<Self, UsageError> {
         let mut report = ProbeReport::empty(options.command, jiff::Timestamp::now().to_string());
         options.namespace.unwrap_or_default().clone_into(&mut report.namespace);
+        let rehearsal = (options.command == "rehearse")
+            .then(|| RehearsalReport::empty(options.command, &report.namespace, report.started_at.clone()));
+        let report = RunReport { probe: report, rehearsal };
         check(options)?;
         let outlets = options.reports.iter().map(|to| {
             let file = |format, path: &Path| {
@@ -76,7 +81,7 @@ impl Reports {
 
     /// Adds the results of a probe. A command that probes several times reports all of them.
     pub fn add_probe(&self, probe: &ProbeReport) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = &mut self.lock().probe;
         let first = report.results.is_empty();
         let (started_at, changes) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.changes));
         let front_doors = std::mem::take(&mut report.front_doors);
@@ -86,37 +91,54 @@ impl Reports {
         report.results.splice(0..0, results);
     }
 
+    /// Sets the result of a rehearsal.
+    pub fn add_rehearsal(&self, rehearsal: &RehearsalReport) {
+        let mut report = self.lock();
+        report.probe.cluster.clone_from(&rehearsal.cluster);
+        report.probe.namespace.clone_from(&rehearsal.namespace);
+        report.probe.started_at.clone_from(&rehearsal.started_at);
+        report.rehearsal = Some(rehearsal.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RunReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds objects that were written: name, and action as kubectl prints it.
     pub fn add_changes(&self, objects: &[(String, &'static str)]) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = &mut self.lock().probe;
         report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
     }
 
     /// Marks the run as a dry run, whose reports must not pass for a proof.
     pub fn mark_dry_run(&self) {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).dry_run = true;
+        self.lock().probe.dry_run = true;
     }
 
     /// Adds the results of `--check-url`.
     pub fn add_front_doors(&self, doors: &[FrontDoorReport]) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = &mut self.lock().probe;
         report.front_doors.extend_from_slice(doors);
     }
 
     /// Writes all reports. Returns the result of the run, whose status covers a report that could not be written.
     pub fn close(&self, printer: Printer, result: error::Result<ExitStatus>) -> error::Result<ExitStatus> {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        report.ended_at = jiff::Timestamp::now().to_string();
-        match &result {
-            Ok(status) => report.exit_code = Some(status.code()),
+        let mut run = self.lock().clone();
+        let (code, error) = match &result {
+            Ok(status) => (status.code(), None),
             Err(error) => {
-                report.exit_code = Some(error.exit_status().code());
-                report.error = Some(RunError { message: error.to_string(), hint: error.hint() });
+                (error.exit_status().code(), Some(RunError { message: error.to_string(), hint: error.hint() }))
             }
+        };
+        run.probe.ended_at = jiff::Timestamp::now().to_string();
+        (run.probe.exit_code, run.probe.error) = (Some(code), error);
+        if let Some(rehearsal) = &mut run.rehearsal {
+            rehearsal.ended_at.clone_from(&run.probe.ended_at);
+            (rehearsal.exit_code, rehearsal.error) = (Some(code), run.probe.error.clone());
         }
         let mut written = ExitStatus::Success;
         for outlet in &self.outlets {
-            if let Err(error) = outlet.write(printer, &report) {
+            if let Err(error) = outlet.write(printer, &run) {
                 printer.warn(&format!("a report could not be written: {error}"));
                 written = ExitStatus::LeftBehind;
             }
@@ -126,7 +148,7 @@ impl Reports {
 }
 
 impl Outlet {
-    fn write(&self, printer: Printer, report: &ProbeReport) -> error::Result<()> {
+    fn write(&self, printer: Printer, report: &RunReport) -> error::Result<()> {
         match self {
             Self::File(format, file) => file.write(&text(*format, report)?)?,
             Self::Stdout => printer.document(&tap::tap(report))?,
@@ -141,10 +163,14 @@ impl Outlet {
     }
 }
 
-fn text(format: Format, report: &ProbeReport) -> Result<String, RenderError> {
+fn text(format: Format, report: &RunReport) -> Result<String, RenderError> {
+    let document = |value: &str| sanitize::json(value).into_owned() + "\n";
     Ok(match format {
         Format::Junit => junit::junit(report)?,
-        Format::Json => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
+        Format::Json => match &report.rehearsal {
+            Some(rehearsal) => document(&serde_json::to_string_pretty(rehearsal)?),
+            None => document(&serde_json::to_string_pretty(&report.probe)?),
+        },
         Format::Tap => tap::tap(report),
     })
 }

@@ -68,6 +68,8 @@ pub struct ProbeOutcome {
     pub result: Result<Vec<Observation>, Failure>,
     /// Pods whose removal could not be confirmed, as `pod/NAME -n NAMESPACE`.
     pub left_behind: Vec<String>,
+    /// IP addresses of the pods that sent requests.
+    pub addresses: Vec<String>,
 }
 
 impl ProbeRunner<'_> {
@@ -84,7 +86,7 @@ impl ProbeRunner<'_> {
     /// Requests every case from pods of this membership. An application's response can make curl give up; the cases that
     /// it skipped are requested again by another pod. So are, once, those of a pod whose log has no record at all.
     pub async fn run_from(&self, membership: MeshMembership, snapshot: &Snapshot, cases: &[Case]) -> ProbeOutcome {
-        let mut left_behind = Vec::new();
+        let (mut left_behind, mut addresses) = (Vec::new(), Vec::new());
         let mut all = vec![Observation::default(); cases.len()];
         // A Service without a ready endpoint answers nobody, and the kernel delays each refusal: it is not asked. A client in
         // the mesh asks Services only, and its sidecar answers for them at once.
@@ -99,14 +101,17 @@ impl ProbeRunner<'_> {
             let (left, result) = self.run_pod(membership, snapshot, &requested).await;
             left_behind.extend(left);
             let observations = match result {
-                Ok(observations) => observations,
+                Ok(PodAnswers { observations, address }) => {
+                    addresses.extend(address);
+                    observations
+                }
                 // A node that is short of something may fail once.
                 Err(Failure::Pod(Reason::LostOutput, _)) if is_first_loss => {
                     is_first_loss = false;
                     pods.push_front(indices);
                     continue;
                 }
-                Err(failure) => return ProbeOutcome { result: Err(failure), left_behind },
+                Err(failure) => return ProbeOutcome { result: Err(failure), left_behind, addresses },
             };
             let skipped = cut_off(&requested, &observations, self.options.limits.attempts);
             if !skipped.is_empty() {
@@ -116,7 +121,7 @@ impl ProbeRunner<'_> {
                 all[index] = observation;
             }
         }
-        ProbeOutcome { result: Ok(all), left_behind }
+        ProbeOutcome { result: Ok(all), left_behind, addresses }
     }
 
     /// Requests cases that fit into one pod. Also returns the pod if it could not be removed.
@@ -125,7 +130,7 @@ impl ProbeRunner<'_> {
         membership: MeshMembership,
         snapshot: &Snapshot,
         cases: &[Case],
-    ) -> (Option<String>, Result<Vec<Observation>, Failure>) {
+    ) -> (Option<String>, Result<PodAnswers, Failure>) {
         let place = if membership == MeshMembership::Outside { "outside" } else { "inside" };
         let title = match cases {
             [case] => format!("asking {} from {place} the mesh", case.name()),
@@ -165,10 +170,11 @@ impl ProbeRunner<'_> {
         istio_namespace: &str,
         cases: &[Case],
         output: Result<PodOutput, Failure>,
-    ) -> Result<Vec<Observation>, Failure> {
+    ) -> Result<PodAnswers, Failure> {
         let PodOutput { mut observations, source } = output?;
+        let address = source.as_ref().map(|source| source.address.clone());
         if self.options.sources == Sources::Network {
-            return Ok(observations);
+            return Ok(PodAnswers { observations, address });
         }
         let requests = async {
             let sidecars = proxy::add_reports(self.cluster, cases, &mut observations).await;
@@ -183,7 +189,7 @@ impl ProbeRunner<'_> {
         match self.shutdown.race(requests).await.map_err(Failure::Interrupted)? {
             // Without the right to request proxies, the evidence of the network remains.
             Err(error) if self.options.sources == Sources::Proxy => Err(error.into()),
-            _ => Ok(observations),
+            _ => Ok(PodAnswers { observations, address }),
         }
     }
 
@@ -225,6 +231,12 @@ impl ProbeRunner<'_> {
 struct PodOutput {
     observations: Vec<Observation>,
     source: Option<ProbeSource>,
+}
+
+/// The complete observations of one pod, and its address.
+struct PodAnswers {
+    observations: Vec<Observation>,
+    address: Option<String>,
 }
 
 /// Reads the observations from the logs of the pod.

@@ -451,6 +451,21 @@ pub struct MeshSettings {
     pub drain: Option<Duration>,
     /// Version of the control plane; `None` if its Service does not have it as a label.
     pub version: Option<String>,
+    /// The access log that the sidecars write.
+    pub access_log: AccessLog,
+}
+
+/// The access log of the mesh's settings. `Telemetry` objects can change it for a namespace or workload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// `accessLogFile` is not set.
+    #[default]
+    Off,
+    /// It is set.
+    On {
+        /// Whether `accessLogFormat` replaces Istio's default format.
+        own_format: bool,
+    },
 }
 
 impl MeshSettings {
@@ -479,6 +494,7 @@ impl Default for MeshSettings {
             undecided: Vec::new(),
             drain: None,
             version: None,
+            access_log: AccessLog::Off,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! The values of a run, in order: [`mesh::Snapshot`] → [`effective::Effective`] mode → [`plan::Plan`] →
 //! [`probe::Case`]s → [`probe::Observation`]s → [`verdict::Verdict`].
 
+pub mod access_log;
 pub mod address;
 pub mod ambient;
+pub mod caller;
 pub mod client_config;
 pub mod client_scope;
 pub mod client_tls;
@@ -38,6 +40,7 @@ pub mod probe;
 pub mod proxy;
 pub mod reachability;
 pub mod reason;
+pub mod rehearsal;
 pub mod rights;
 pub mod rule;
 pub mod sample;

@@ -152,6 +152,16 @@ const SURROUNDINGS: Group = group(
         ("list", "monitoring.coreos.com", "podmonitors"),
     ],
 );
+/// Without them, callers of other namespaces are addresses without names.
+const CALLERS: Group = group(
+    "Who has an address: pods and nodes. A rule that sets `sni` hides who sends mutual TLS.",
+    &[
+        ("list", "", "pods"),
+        ("watch", "", "pods"),
+        ("list", "", "nodes"),
+        ("list", "networking.istio.io", "destinationrules"),
+    ],
+);
 /// The Services by istiod's label.
 const CONTROL_PLANES: Group = group(
     "The control planes of the cluster: without it one is found by the proxies alone.",
@@ -167,6 +177,8 @@ pub enum Task {
     Switch,
     /// `status`.
     Status,
+    /// `rehearse`.
+    Rehearse,
     /// `cleanup`.
     Cleanup,
 }
@@ -183,6 +195,8 @@ pub struct RbacOptions {
     pub legacy: bool,
     /// The logs of ztunnels are read: evidence for pods in ambient mode.
     pub ambient: bool,
+    /// A rehearsal names the callers of all namespaces.
+    pub all_callers: bool,
     /// The probe pod runs in another namespace.
     pub probe_namespace: bool,
 }
@@ -218,6 +232,9 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         needed.cluster.extend([SURROUNDINGS, CONTROL_PLANES]);
     } else {
         add_probe(&mut needed, options);
+    }
+    if task == Task::Rehearse && options.all_callers {
+        needed.cluster.push(CALLERS);
     }
     if task == Task::Switch {
         needed.namespace.extend([if options.legacy { LEGACY_WRITES } else { WRITES }, KEEPING, NETWORK_POLICIES]);
@@ -268,8 +285,10 @@ mod tests {
         for (port_forward, control, legacy, probe_namespace) in
             [(false, false, false, false), (true, true, false, true), (true, true, true, false)]
         {
-            let rights =
-                rights(Task::Probe, RbacOptions { port_forward, control, legacy, ambient: true, probe_namespace });
+            let rights = rights(
+                Task::Probe,
+                RbacOptions { port_forward, control, legacy, ambient: true, all_callers: false, probe_namespace },
+            );
             for (verb, _, resource) in all(&rights) {
                 let reads = matches!(verb, "get" | "list" | "watch");
                 assert!(reads || resource == "pods" || resource == "pods/portforward", "{verb} {resource}");
@@ -287,6 +306,16 @@ mod tests {
         for (verb, _, resource) in all(&rights(Task::Status, RbacOptions::default())) {
             assert!(verb == "list" || (verb, resource) == ("get", "configmaps"), "{verb} {resource}");
         }
+    }
+
+    #[test]
+    fn a_rehearsal_writes_only_pods_and_reads_the_whole_cluster_only_on_request() {
+        let of = |all_callers| rights(Task::Rehearse, RbacOptions { all_callers, ..RbacOptions::default() });
+        for (verb, _, resource) in all(&of(true)) {
+            assert!(matches!(verb, "get" | "list" | "watch") || resource == "pods", "{verb} {resource}");
+        }
+        assert!(of(false).cluster.is_empty() && of(true).cluster.contains(&CALLERS));
+        assert!(all(&of(false)).contains(&("get", "", "pods/log")));
     }
 
     #[test]

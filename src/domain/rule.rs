@@ -78,6 +78,8 @@ pub struct RuleDetails {
     pub credentials: Vec<TlsPlace>,
     /// `loadBalancer.simple: PASSTHROUGH`: auto mTLS does not decide for each endpoint (DR-23).
     pub passthrough: bool,
+    /// Whether a `tls` for mutual TLS sets `sni`, the name that the server's access log has for its calls.
+    pub server_name: bool,
 }
 
 /// `spec` of a `DestinationRule`, with the metadata that decides whether it is in force.

@@ -1,5 +1,6 @@
 //! The Istio objects that the tool reads and writes: their kinds, shapes and conversions to and from the domain.
 
+pub mod access_log;
 pub mod capture;
 pub mod change;
 pub mod envoy;

@@ -134,6 +134,8 @@ fn details(spec: &Value) -> RuleDetails {
             if !credential.is_empty() && !credential.starts_with("configmap://") {
                 details.credentials.push(place);
             }
+            let text = |field| tls.get(field).and_then(Value::as_str).unwrap_or_default();
+            details.server_name |= matches!(text("mode"), "MUTUAL" | "ISTIO_MUTUAL") && !text("sni").is_empty();
         }
     };
     let mut policy_at = |policy: &Value, top: TlsPlace, port: &dyn Fn(usize) -> TlsPlace| {
@@ -191,6 +193,20 @@ mod tests {
         assert_eq!(rule.details.empty_tls, [TlsPlace::Top]);
         assert_eq!((rule.subsets[0].tls, rule.subsets[1].tls), (None, Some(ClientTls::IstioMutual)));
         assert!(rule.has_traffic_policy && rule.has_other_traffic_settings && !rule.selects_clients());
+    }
+
+    #[test]
+    fn a_name_for_mutual_tls_is_read_wherever_it_is_set() {
+        let tls = |mode: &str| json!({"tls": {"mode": mode, "sni": "web.example"}});
+        for (spec, expected) in [
+            (json!({"trafficPolicy": tls("ISTIO_MUTUAL")}), true),
+            (json!({"trafficPolicy": {"portLevelSettings": [tls("MUTUAL")]}}), true),
+            (json!({"subsets": [{"trafficPolicy": tls("ISTIO_MUTUAL")}]}), true),
+            (json!({"trafficPolicy": tls("SIMPLE")}), false),
+            (json!({"trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}), false),
+        ] {
+            assert_eq!(destination_rule(&json!({"spec": spec})).details.server_name, expected, "{spec}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use super::explain;
 use super::front_door::FrontDoorReport;
 use super::model::{ProbeReport, TargetReport};
+use super::rehearsal::{CallerReport, RehearsalReport, RehearsalResult, RehearsedPortReport, count_calls};
+use super::run::RunReport;
 use crate::exit::ExitStatus;
 
 /// The result of a case.
@@ -46,10 +48,33 @@ pub struct TestCase {
     pub seconds: f64,
 }
 
-/// The cases of a report: its targets, its URLs, then the run.
-pub fn cases(report: &ProbeReport) -> Vec<TestCase> {
+/// The cases of a report: its targets, its URLs, its rehearsed ports, then the run.
+pub fn cases(run: &RunReport) -> Vec<TestCase> {
+    let report = &run.probe;
     let targets = report.results.iter().map(|result| of_target(report, result));
-    targets.chain(report.front_doors.iter().map(of_url)).chain([of_run(report)]).collect()
+    let rehearsed = run.rehearsal.iter().flat_map(|rehearsal| &rehearsal.ports).map(of_rehearsed_port);
+    targets.chain(report.front_doors.iter().map(of_url)).chain(rehearsed).chain([of_run(run)]).collect()
+}
+
+fn of_rehearsed_port(port: &RehearsedPortReport) -> TestCase {
+    let (outcome, kind) = match port.result {
+        RehearsalResult::Callers => (CaseResult::Failed, "callers"),
+        RehearsalResult::NotObserved => (CaseResult::Unknown, "not-observed"),
+        RehearsalResult::Nobody => (CaseResult::Passed, "nobody"),
+        RehearsalResult::NotRefused => (CaseResult::Passed, "not-refused"),
+    };
+    let detail = |caller: &CallerReport| {
+        let addresses = caller.addresses.join(", ");
+        format!("{}: {}, last at {} ({addresses})", caller.name, count_calls(caller.calls), caller.last_seen)
+    };
+    TestCase {
+        name: port.name.clone(),
+        outcome,
+        kind: kind.to_owned(),
+        message: port.message(),
+        details: port.callers.iter().map(detail).collect(),
+        seconds: 0.0,
+    }
 }
 
 fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
@@ -96,10 +121,13 @@ fn of_url(door: &FrontDoorReport) -> TestCase {
 }
 
 /// The case of the run. It fails only if no other case explains the exit code, so that no failure passes unnoticed.
-fn of_run(report: &ProbeReport) -> TestCase {
+fn of_run(run: &RunReport) -> TestCase {
+    let report = &run.probe;
     let targets = if report.results.is_empty() { ExitStatus::Success } else { report.exit_status() };
     let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
-    let explained = targets.and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
+    let rehearsed = run.rehearsal.as_ref().map_or(ExitStatus::Success, RehearsalReport::exit_status);
+    let explained =
+        targets.and(rehearsed).and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
     let (outcome, message) = match (&report.error, report.exit_code) {
         (Some(error), code) => (code.map_or(CaseResult::Unknown, CaseResult::of_code), error.message.clone()),
         (None, None) => (CaseResult::Unknown, "the run did not come to its end".to_owned()),

@@ -1,8 +1,8 @@
 //! Renders a report for GitHub Actions: annotations as workflow commands, and a table for the summary of the job.
 
 use super::cases::{CaseResult, TestCase, cases};
-use super::model::ProbeReport;
 use super::plural::count;
+use super::run::RunReport;
 use crate::sanitize::line;
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ const SHOWN: usize = 10;
 
 /// The workflow commands, one per line: an error for each failed case, a warning for each inconclusive one. A run without
 /// both gets one notice.
-pub fn annotations(report: &ProbeReport) -> String {
-    let cases = cases(report);
+pub fn annotations(run: &RunReport) -> String {
+    let cases = cases(run);
     let mut out = String::new();
     for (level, outcome) in [("error", CaseResult::Failed), ("warning", CaseResult::Unknown)] {
         let of_level: Vec<&TestCase> = cases.iter().filter(|case| case.outcome == outcome).collect();
@@ -27,16 +27,16 @@ pub fn annotations(report: &ProbeReport) -> String {
         }
     }
     if out.is_empty() {
-        let title = format!("secure-traffic {}", report.command);
-        command(&mut out, "notice", &title, &headline(report, &cases));
+        let title = format!("secure-traffic {}", run.probe.command);
+        command(&mut out, "notice", &title, &headline(run, &cases));
     }
     out
 }
 
 /// Markdown for `GITHUB_STEP_SUMMARY`.
-pub fn summary(report: &ProbeReport) -> String {
-    let cases = cases(report);
-    let mut out = format!("### secure-traffic {}: {}\n\n", report.command, markdown(&headline(report, &cases)));
+pub fn summary(run: &RunReport) -> String {
+    let cases = cases(run);
+    let mut out = format!("### secure-traffic {}: {}\n\n", run.probe.command, markdown(&headline(run, &cases)));
     out.push_str("| | target | answer |\n|---|---|---|\n");
     for case in &cases {
         let sign = match case.outcome {
@@ -57,7 +57,11 @@ pub fn summary(report: &ProbeReport) -> String {
     out + "\n"
 }
 
-fn headline(report: &ProbeReport, cases: &[TestCase]) -> String {
+fn headline(run: &RunReport, cases: &[TestCase]) -> String {
+    let report = &run.probe;
+    if let Some(rehearsal) = run.rehearsal.as_ref().filter(|rehearsal| !rehearsal.ports.is_empty()) {
+        return rehearsal.summary();
+    }
     let of = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
     let place = if report.namespace.is_empty() { String::new() } else { format!(" in {}", report.namespace) };
     let targets = count(report.results.len(), "target");

@@ -5,19 +5,21 @@ use super::RenderError;
 use super::cases::{CaseResult, TestCase, cases};
 use super::kinds::ExpectationKind;
 use super::model::ProbeReport;
+use super::run::RunReport;
 use crate::sanitize;
 use quick_junit::{NonSuccessKind, Report, TestCase as Junit, TestCaseStatus, TestSuite};
 use std::time::Duration;
 
 /// The document.
-pub fn junit(report: &ProbeReport) -> Result<String, RenderError> {
+pub fn junit(run: &RunReport) -> Result<String, RenderError> {
+    let report = &run.probe;
     let mut suite = TestSuite::new(clean(&format!("secure-traffic {} {}", report.command, report.namespace)));
     suite.timestamp = report.started_at.parse().ok();
     suite.set_time(took(report));
     for (name, value) in properties(report) {
         suite.add_property((name, clean(value).as_str()));
     }
-    suite.add_test_cases(cases(report).iter().map(|case| junit_case(report, case)));
+    suite.add_test_cases(cases(run).iter().map(|case| junit_case(report, case)));
     let mut document = Report::new("secure-traffic");
     document.add_test_suite(suite);
     Ok(document.to_string()?)

@@ -12,6 +12,8 @@ pub mod kinds;
 pub mod model;
 pub mod plan;
 pub mod plural;
+pub mod rehearsal;
+pub mod run;
 pub mod schema;
 pub mod status;
 pub mod story;

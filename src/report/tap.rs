@@ -2,13 +2,13 @@
 //! is `not ok` too, with another `severity`.
 
 use super::cases::{CaseResult, TestCase, cases};
-use super::model::ProbeReport;
+use super::run::RunReport;
 use crate::sanitize::line;
 use std::fmt::Write as _;
 
 /// The whole stream.
-pub fn tap(report: &ProbeReport) -> String {
-    let cases = cases(report);
+pub fn tap(run: &RunReport) -> String {
+    let cases = cases(run);
     let mut out = format!("TAP version 13\n1..{}\n", cases.len());
     for (index, case) in cases.iter().enumerate() {
         let word = match case.outcome {

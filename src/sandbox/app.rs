@@ -1,9 +1,10 @@
 //! The applications behind the sidecars: the demo's services, and servers that resemble a STRICT sidecar.
 
+use super::access_log::{LoggedConnection, LoggedRequest};
 use super::clock::now;
 use super::tasks;
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -98,8 +99,22 @@ pub(super) enum App {
 }
 
 impl App {
-    /// Serves one connection. `sidecar` adds the headers of a sidecar; `http` is whether the sidecar treats the port as HTTP.
-    pub(super) async fn serve(&self, mut stream: BoxStream, sidecar: bool, http: bool) {
+    /// Serves one connection behind a sidecar, which adds its headers and writes its access log. `http` is whether it treats
+    /// the port as HTTP.
+    pub(super) async fn serve_behind(&self, stream: BoxStream, sidecar: LoggedConnection, http: bool) {
+        if http {
+            return self.serve(stream, Some(&sidecar), http).await;
+        }
+        self.serve(stream, Some(&sidecar), http).await;
+        sidecar.ended();
+    }
+
+    /// Serves one connection without a sidecar.
+    pub(super) async fn serve_directly(&self, stream: BoxStream, http: bool) {
+        self.serve(stream, None, http).await;
+    }
+
+    async fn serve(&self, mut stream: BoxStream, sidecar: Option<&LoggedConnection>, http: bool) {
         match self {
             Self::Web(_) | Self::Stats(_) => self.serve_http(stream, sidecar).await,
             Self::Dead if http => self.serve_http(stream, sidecar).await,
@@ -129,10 +144,11 @@ impl App {
         }
     }
 
-    async fn serve_http(&self, stream: BoxStream, sidecar: bool) {
+    async fn serve_http(&self, stream: BoxStream, sidecar: Option<&LoggedConnection>) {
         let answer = service_fn(move |request: Request<Incoming>| {
             let mut response = self.answer(&request);
-            if sidecar {
+            if let Some(sidecar) = sidecar {
+                log_request(sidecar, &request, &response);
                 response.headers_mut().insert("server", http::HeaderValue::from_static("istio-envoy"));
                 if !matches!(self, Self::Dead) {
                     let time = http::HeaderValue::from_static("1");
@@ -167,6 +183,20 @@ impl App {
         response.headers_mut().insert("content-type", http::HeaderValue::from_static(kind));
         response
     }
+}
+
+/// Writes the line of the sidecar's access log.
+fn log_request(sidecar: &LoggedConnection, request: &Request<Incoming>, response: &Response<Full<Bytes>>) {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+    sidecar.request(&LoggedRequest {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        version: format!("{:?}", request.version()),
+        host: header("host"),
+        user_agent: header("user-agent"),
+        status: response.status().as_u16(),
+        size: usize::try_from(response.body().size_hint().lower()).unwrap_or_default(),
+    });
 }
 
 async fn echo(stream: BoxStream) {

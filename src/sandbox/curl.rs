@@ -53,6 +53,8 @@ pub(super) struct Directory<'a> {
     pub(super) namespace: &'a str,
     /// Whether the pod has a sidecar.
     pub(super) meshed: bool,
+    /// The loopback address that the pod calls from.
+    pub(super) source: Ipv4Addr,
 }
 
 impl Directory<'_> {
@@ -113,6 +115,7 @@ impl Transfer {
     fn arguments(self, directory: &Directory<'_>) -> Result<Vec<String>, NotRun> {
         let mut arguments = self.flags;
         arguments.extend(["--noproxy", "*", "--proto", "=http,https,gopher"].map(str::to_owned));
+        arguments.extend(["--interface".to_owned(), directory.source.to_string()]);
         let mut entries: Vec<String> = Vec::new();
         for entry in &self.connect_to {
             entries.push(directory.connect_to(entry)?);

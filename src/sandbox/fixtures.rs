@@ -1,10 +1,14 @@
 //! The objects of a new sandbox: the demo application of the walk-through, the objects of the mesh, and on request the
 //! look-alike servers.
 
+use super::access_log::AccessLog;
 use super::app::{App, Stats};
 use super::clock::now;
 use super::injection::inject;
+use super::log::Log;
+use super::loopback;
 use super::mesh::{Network, PodPort};
+use super::node::ProxyLogs;
 use super::policy::Place;
 use super::resource::{
     CONFIG_MAP, CRD, DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE as NAMESPACES, POD, Resource, SERVICE, SERVICE_ACCOUNT,
@@ -48,6 +52,12 @@ pub enum Lookalike {
     /// `rude:9000`: answers with headers that are not UTF-8, and longer than old versions of curl accept.
     Rude,
 }
+
+/// The namespace of the client outside the mesh.
+const OUTSIDE: &str = "outside";
+
+/// The address of the client outside the mesh.
+pub(super) const LEGACY_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 2, 1);
 
 /// What runs in a pod.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +151,7 @@ pub(super) fn install_mesh(
     catalogue: &[&'static Resource],
     root: &str,
 ) -> Result<()> {
-    for (name, injected) in [("default", false), (ROOT_NAMESPACE, false), ("outside", false), (NAMESPACE, true)] {
+    for (name, injected) in [("default", false), (ROOT_NAMESPACE, false), (OUTSIDE, false), (NAMESPACE, true)] {
         let mut labels = json!({"kubernetes.io/metadata.name": name});
         if injected {
             labels["istio-injection"] = "enabled".into();
@@ -180,6 +190,8 @@ pub(super) struct Installer<'a> {
     /// Has the same name as the authority of the mesh, and another key.
     pub(super) foreign: &'a Authority,
     pub(super) stats: &'a Arc<Stats>,
+    /// The logs of the sidecars.
+    pub(super) proxies: &'a mut ProxyLogs,
     /// Number of pods created so far; gives each its address.
     pub(super) pods: u8,
 }
@@ -197,7 +209,7 @@ impl Installer<'_> {
             let name = format!("{}-7d9c5b8f46-{:05}", spec.name, self.pods);
             let meshed = number < spec.pods.0;
             objects.push((address, put(self.store, &POD, pod_object(spec, &name, address, meshed))?));
-            let pod_port = self.pod_port(spec, &name, meshed)?;
+            let pod_port = self.pod_port(spec, &name, address, meshed)?;
             if is_unreachable {
                 self.network.add_unreachable((address, spec.port))?;
             } else if meshed || !matches!(spec.program, Program::Dead) {
@@ -226,7 +238,7 @@ impl Installer<'_> {
         Ok(())
     }
 
-    fn pod_port(&self, spec: &Spec, name: &str, meshed: bool) -> Result<Arc<PodPort>> {
+    fn pod_port(&mut self, spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Result<Arc<PodPort>> {
         let spiffe = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", spec.name);
         let app = match spec.program {
             Program::Web => App::Web(name.to_owned()),
@@ -259,8 +271,43 @@ impl Installer<'_> {
             port_name: spec.port_name.to_owned(),
         };
         let identity = self.authority.server(&spiffe)?;
-        Ok(Arc::new(PodPort { place, http: spec.port_name == "http", app, identity, socket: OnceLock::new() }))
+        let log = Arc::new(Log::of_proxy());
+        if meshed {
+            self.proxies.insert(name.to_owned(), Arc::clone(&log));
+        }
+        let access_log = AccessLog::new(log, address.into(), spec.port);
+        let (http, socket) = (spec.port_name == "http", OnceLock::new());
+        Ok(Arc::new(PodPort { place, http, app, identity, access_log, socket }))
     }
+}
+
+/// A workload outside the mesh that calls `boards` in plaintext: its Deployment and its pod.
+pub(super) fn install_legacy_client(store: &Store) -> Result<()> {
+    let (name, labels) = ("legacy-client", json!({"app": "legacy-client"}));
+    let pod_labels = json!({"app": name, "pod-template-hash": "6d5f7c9b4"});
+    let owner = json!([{
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "legacy-client-6d5f7c9b4", "uid": new_uid(), "controller": true,
+    }]);
+    let metadata = |name: &str, labels: &Value| json!({"name": name, "namespace": OUTSIDE, "labels": labels});
+    put(
+        store,
+        &DEPLOYMENT,
+        json!({
+            "metadata": metadata(name, &labels),
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}},
+            "status": {"replicas": 1, "readyReplicas": 1},
+        }),
+    )?;
+    let mut pod = json!({
+        "metadata": metadata("legacy-client-6d5f7c9b4-00001", &pod_labels),
+        "spec": {
+            "serviceAccountName": "default", "nodeName": "sandbox", "restartPolicy": "Always",
+            "containers": [{"name": name, "image": "sandbox/app"}],
+        },
+        "status": running_status(name, LEGACY_CLIENT),
+    });
+    pod["metadata"]["ownerReferences"] = owner;
+    put(store, &POD, pod).map(drop)
 }
 
 fn pod_object(spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Value {
@@ -279,24 +326,30 @@ fn pod_object(spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Value
     if spec.excluded {
         pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = spec.port.to_string().into();
     }
-    let condition =
-        |kind: &str| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
-    let status = |name: &str| {
-        json!({
-            "name": name, "image": "", "imageID": "", "ready": true, "started": true, "restartCount": 0,
-            "state": {"running": {"startedAt": now()}}, "lastState": {},
-        })
-    };
-    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition);
-    pod["status"] = json!({
-        "phase": "Running", "hostIP": "10.0.0.1", "podIP": address, "podIPs": [{"ip": address}], "startTime": now(),
-        "conditions": conditions,
-        "containerStatuses": [status(spec.name)],
-    });
+    pod["status"] = running_status(spec.name, address);
     if meshed {
-        pod["status"]["initContainerStatuses"] = json!([status("istio-proxy")]);
+        pod["status"]["initContainerStatuses"] = json!([container_status("istio-proxy")]);
     }
     pod
+}
+
+/// The status of a pod whose only container runs.
+fn running_status(container: &str, address: Ipv4Addr) -> Value {
+    let condition =
+        |kind: &str| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition);
+    json!({
+        "phase": "Running", "hostIP": loopback::NODE, "podIP": address, "podIPs": [{"ip": address}], "startTime": now(),
+        "conditions": conditions,
+        "containerStatuses": [container_status(container)],
+    })
+}
+
+fn container_status(name: &str) -> Value {
+    json!({
+        "name": name, "image": "", "imageID": "", "ready": true, "started": true, "restartCount": 0,
+        "state": {"running": {"startedAt": now()}}, "lastState": {},
+    })
 }
 
 fn service_object(spec: &Spec, cluster_ip: Ipv4Addr) -> Value {

@@ -1,6 +1,8 @@
 //! The data plane: sockets on loopback, each of which behaves like a pod's port behind its sidecar.
 
+use super::access_log::{AccessLog, LoggedConnection};
 use super::app::{self, App, BoxStream};
+use super::loopback;
 use super::policy::{Config, Place};
 use super::tasks::{self, Tasks};
 use crate::domain::mesh::MtlsMode;
@@ -8,7 +10,7 @@ use anyhow::{Context, Result};
 use rustls::server::Acceptor;
 use rustls::{ClientConfig, ServerConfig};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -32,6 +34,8 @@ pub(super) struct PodPort {
     pub(super) http: bool,
     pub(super) app: App,
     pub(super) identity: Arc<ServerConfig>,
+    /// The access log of its sidecar.
+    pub(super) access_log: AccessLog,
     /// The socket that serves it, once it is bound.
     pub(super) socket: OnceLock<SocketAddr>,
 }
@@ -39,8 +43,12 @@ pub(super) struct PodPort {
 /// The protocol of a connection, from its first bytes.
 enum Opening {
     Plaintext,
-    /// TLS; `true` if the client offers one of Istio's ALPN protocols.
-    Tls(bool),
+    Tls {
+        /// Whether the client offers one of Istio's ALPN protocols.
+        mesh: bool,
+        /// The name that the client requests.
+        server_name: Option<String>,
+    },
 }
 
 impl PodPort {
@@ -48,26 +56,34 @@ impl PodPort {
     async fn serve(&self, stream: TcpStream, config: &Config) {
         let Place { pod, target_port, .. } = &self.place;
         if !pod.data_plane.is_meshed() || !pod.capture.covers(*target_port) {
-            return self.app.serve(Box::new(stream), false, self.http).await;
+            return self.app.serve_directly(Box::new(stream), self.http).await;
         }
+        let Ok(peer) = stream.peer_addr() else { return };
+        let logged = |server_name| self.access_log.connection(peer, server_name);
         let mode = config.mode(&self.place);
         if mode == MtlsMode::Disable {
-            return self.app.serve(Box::new(stream), true, self.http).await;
+            return self.pass_on(stream, logged(None)).await;
         }
         match (inspect(&stream).await, mode) {
             (None, _) => {}
             (Some(Opening::Plaintext), MtlsMode::Strict) => app::reset(stream),
-            (Some(Opening::Tls(false)), MtlsMode::Permissive) if self.http => app::reset(stream),
-            (Some(Opening::Plaintext | Opening::Tls(false)), MtlsMode::Permissive | MtlsMode::Disable) => {
-                self.app.serve(Box::new(stream), true, self.http).await;
+            (Some(Opening::Plaintext), _) => self.pass_on(stream, logged(None)).await,
+            (Some(Opening::Tls { mesh: false, .. }), MtlsMode::Permissive) if self.http => app::reset(stream),
+            (Some(Opening::Tls { mesh: false, server_name }), MtlsMode::Permissive | MtlsMode::Disable) => {
+                self.pass_on(stream, logged(server_name)).await;
             }
-            (Some(Opening::Tls(_)), _) => {
+            (Some(Opening::Tls { .. }), _) => {
                 // A handshake without a certificate of the mesh fails here, after rustls has sent its alert.
                 if let Ok(stream) = TlsAcceptor::from(Arc::clone(&self.identity)).accept(stream).await {
-                    self.app.serve(Box::new(stream), true, self.http).await;
+                    let sidecar = logged(Some(self.place.server_name()));
+                    self.app.serve_behind(Box::new(stream), sidecar, self.http).await;
                 }
             }
         }
+    }
+
+    async fn pass_on(&self, stream: TcpStream, sidecar: LoggedConnection) {
+        self.app.serve_behind(Box::new(stream), sidecar, self.http).await;
     }
 }
 
@@ -108,10 +124,17 @@ fn hello(mut bytes: &[u8]) -> Option<Opening> {
         Ok(Some(accepted)) => {
             let hello = accepted.client_hello();
             let mesh = hello.alpn().is_some_and(|mut names| names.any(|name| name.starts_with(b"istio")));
-            Some(Opening::Tls(mesh))
+            Some(Opening::Tls { mesh, server_name: hello.server_name().map(str::to_owned) })
         }
         Err(_) => Some(Opening::Plaintext),
     }
+}
+
+/// Connects to a socket from the loopback address of the pod at an address of the cluster.
+pub(super) async fn connect_as(pod: Ipv4Addr, socket: SocketAddr) -> std::io::Result<TcpStream> {
+    let client = TcpSocket::new_v4()?;
+    client.bind((loopback::address(pod), 0).into())?;
+    client.connect(socket).await
 }
 
 /// The two sockets of an address of the cluster.
@@ -138,10 +161,10 @@ impl InForce {
         Self { config, opened: Arc::default() }
     }
 
-    /// Opens a connection to another proxy. Returns the configuration that both ends have.
-    async fn open(&self, socket: SocketAddr) -> Result<(TcpStream, Arc<Config>)> {
+    /// Opens a connection from a loopback address to another proxy. Returns the configuration that both ends have.
+    async fn open(&self, source: IpAddr, socket: SocketAddr) -> Result<(TcpStream, Arc<Config>)> {
         let client = TcpSocket::new_v4()?;
-        client.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        client.bind((source, 0).into())?;
         let (address, config) = (client.local_addr()?, Arc::clone(&self.config.borrow()));
         self.lock().insert(address, Arc::clone(&config));
         match client.connect(socket).await {
@@ -287,7 +310,9 @@ struct Outbound {
 impl Outbound {
     /// Forwards a plaintext connection to a pod's port, with mutual TLS if the `DestinationRule` or auto mTLS requires it.
     async fn forward(&self, mut stream: TcpStream, pod_port: &PodPort) {
-        let Ok(mut upstream) = self.connect(pod_port).await else { return app::reset(stream) };
+        // The connection between the proxies has the address of the client's pod, too.
+        let source = stream.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
+        let Ok(mut upstream) = self.connect(source, pod_port).await else { return app::reset(stream) };
         match tokio::io::copy_bidirectional(&mut stream, &mut upstream).await {
             Ok(_) => {}
             Err(_) if pod_port.http => app::local_reply(stream).await,
@@ -295,9 +320,9 @@ impl Outbound {
         }
     }
 
-    async fn connect(&self, pod_port: &PodPort) -> Result<BoxStream> {
+    async fn connect(&self, source: IpAddr, pod_port: &PodPort) -> Result<BoxStream> {
         let socket = pod_port.socket.get().context("the pod_port does not listen")?;
-        let (stream, config) = self.in_force.open(*socket).await?;
+        let (stream, config) = self.in_force.open(source, *socket).await?;
         if !config.client_uses_mtls(&pod_port.place) {
             return Ok(Box::new(stream));
         }
@@ -323,7 +348,7 @@ mod tests {
         let in_force = InForce::new(receiver);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (_stream, before) = in_force.open(address).await.unwrap();
+        let (_stream, before) = in_force.open(Ipv4Addr::LOCALHOST.into(), address).await.unwrap();
         let after = Arc::new(Config::default());
         sender.send_replace(Arc::clone(&after));
         let accepted = in_force.accepted(&tasks::accept(&listener).await);

@@ -14,6 +14,7 @@
 //! finalizers and scheduling. In a pod in the mesh, curl goes through a client sidecar that follows `DestinationRule`s
 //! and has the identity of the namespace's `default` service account.
 
+mod access_log;
 mod api;
 mod app;
 mod clock;
@@ -23,6 +24,7 @@ mod fields;
 mod fixtures;
 mod injection;
 mod log;
+mod loopback;
 mod mesh;
 mod node;
 mod policy;
@@ -50,27 +52,29 @@ use anyhow::{Context as _, Result, anyhow};
 use app::Stats;
 use fixtures::{DEMO, Installer, Spec};
 use mesh::Network;
-use node::Node;
+use node::{Node, ProxyLogs};
 use policy::Config;
 use resource::{Catalogue, DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, Resource};
 use scenario::NAMESPACE;
 use schema::Schemas;
 use serde_json::{Value, json};
 use server::ApiServer;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tasks::Tasks;
 use tls::Authority;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 use write::{PatchKind, Validation, WriteRequest, Writer};
 
 /// Interval between two calls of the demo's load client.
 const LOAD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Interval between two calls of the client outside the mesh.
+const PLAINTEXT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The configuration of a sandbox before it starts.
 #[derive(Debug)]
@@ -109,6 +113,7 @@ impl Builder {
         let (sender, in_force) = watch::channel(Arc::new(Config::default()));
         let identity = authority.client(&format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/default"))?;
         let mut network = Network::new(in_force, identity)?;
+        let mut proxies = ProxyLogs::new();
         let mut installer = Installer {
             store: &store,
             network: &mut network,
@@ -116,11 +121,13 @@ impl Builder {
             authority: &authority,
             foreign: &foreign,
             stats: &stats,
+            proxies: &mut proxies,
             pods: 0,
         };
         for (spec, index) in self.specs.iter().zip(0..) {
             installer.install(spec, index).await?;
         }
+        fixtures::install_legacy_client(&store)?;
         for (resource, object) in policies(self.state) {
             applied(&writer, resource, &object)?;
         }
@@ -129,8 +136,10 @@ impl Builder {
 
         let network = Arc::new(network);
         tasks.spawn(load(Arc::clone(&store), Arc::clone(&network), stats));
+        tasks.spawn(call_in_plaintext(Arc::clone(&store), Arc::clone(&network)));
         let directory = TemporaryFolder::new("sandbox").context("a directory for the sandbox's pods")?;
-        let node = Arc::new(Node::new(Arc::clone(&store), network, Arc::clone(&tasks), directory.path().to_owned()));
+        let path = directory.path().to_owned();
+        let node = Arc::new(Node::new(Arc::clone(&store), network, Arc::clone(&tasks), path, proxies));
         let api = Api(Arc::new(ApiServer { store, writer, node, catalogue }));
         Ok(Sandbox { api, authority, tasks, directory })
     }
@@ -234,16 +243,40 @@ fn applied(writer: &Writer, resource: &'static Resource, object: &Value) -> Resu
 
 /// The load client of `context-scraper`: calls `boards` through its sidecar, each time on a new connection.
 async fn load(store: Arc<Store>, network: Arc<Network>, stats: Arc<Stats>) {
-    let service = store.get(&resource::SERVICE, NAMESPACE, "boards");
-    let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse::<Ipv4Addr>().ok());
-    let Some(socket) = address.and_then(|address| network.socket(address, 8080, true)) else { return };
+    let Some(socket) = socket_of_boards(&store, &network, true) else { return };
+    let pod = store.list(&resource::POD, Some(NAMESPACE)).0.into_iter().find(|pod| is_context_scraper(pod));
+    let address = pod.and_then(|pod| pod["status"]["podIP"].as_str()?.parse().ok()).unwrap_or(loopback::NODE);
     let mut ticks = tokio::time::interval(LOAD_INTERVAL);
     loop {
         ticks.tick().await;
-        let outcome = match TcpStream::connect(socket).await {
+        let outcome = match mesh::connect_as(address, socket).await {
             Ok(stream) => app::call(stream, "boards:8080", "/shareditems").await,
             Err(error) => Err(error.to_string()),
         };
         stats.count(outcome);
+    }
+}
+
+fn is_context_scraper(pod: &Value) -> bool {
+    pod["metadata"]["labels"]["app"] == "context-scraper"
+}
+
+/// The socket of `boards` for a client in the mesh or outside.
+fn socket_of_boards(store: &Store, network: &Network, meshed: bool) -> Option<SocketAddr> {
+    let service = store.get(&resource::SERVICE, NAMESPACE, "boards")?;
+    let address = service["spec"]["clusterIP"].as_str()?.parse::<Ipv4Addr>().ok()?;
+    network.socket(address, 8080, meshed)
+}
+
+/// The client outside the mesh: calls `boards` in plaintext, each time on a new connection, whatever becomes of the calls.
+async fn call_in_plaintext(store: Arc<Store>, network: Arc<Network>) {
+    let Some(socket) = socket_of_boards(&store, &network, false) else { return };
+    let mut ticks = tokio::time::interval(PLAINTEXT_INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Ok(stream) = mesh::connect_as(fixtures::LEGACY_CLIENT, socket).await {
+            // STRICT refuses it.
+            let _ = app::call(stream, "boards.microservices-demo:8080", "/shareditems").await;
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::clock::now;
 use super::curl::{self, Directory};
 use super::injection::is_injected;
 use super::log::Log;
+use super::loopback;
 use super::mesh::Network;
 use super::resource::POD;
 use super::status::ApiStatus;
@@ -13,6 +14,7 @@ use anyhow::Result;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -21,6 +23,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+
+/// The container of a sidecar.
+const PROXY: &str = "istio-proxy";
 
 /// The longest termination message that a node reports, in bytes.
 const MESSAGE_LIMIT: usize = 4096;
@@ -32,7 +37,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(Debug)]
 struct PodRun {
     /// The log of each container, by name.
-    logs: BTreeMap<String, Log>,
+    logs: BTreeMap<String, Arc<Log>>,
     terminated: watch::Sender<bool>,
     active: watch::Sender<bool>,
 }
@@ -54,6 +59,8 @@ pub(super) struct Node {
     directory: PathBuf,
     curl: Option<PathBuf>,
     runs: Mutex<HashMap<String, Arc<PodRun>>>,
+    /// The logs of the proxies of the demo's pods, by the pod's name.
+    proxies: ProxyLogs,
     addresses: AtomicU16,
 }
 
@@ -67,13 +74,22 @@ struct End {
     deadline: bool,
 }
 
+/// Logs of proxies, by the pod's name.
+pub(super) type ProxyLogs = HashMap<String, Arc<Log>>;
+
 /// How each container of a pod ended, by name.
 type Ends = BTreeMap<String, End>;
 
 impl Node {
-    pub(super) fn new(store: Arc<Store>, network: Arc<Network>, tasks: Arc<Tasks>, directory: PathBuf) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        network: Arc<Network>,
+        tasks: Arc<Tasks>,
+        directory: PathBuf,
+        proxies: ProxyLogs,
+    ) -> Self {
         let curl = crate::env::program("curl");
-        Self { store, network, tasks, directory, curl, runs: Mutex::default(), addresses: AtomicU16::new(0) }
+        Self { store, network, tasks, directory, curl, runs: Mutex::default(), proxies, addresses: AtomicU16::new(0) }
     }
 
     fn run_of(&self, pod: &Value) -> Option<Arc<PodRun>> {
@@ -82,21 +98,24 @@ impl Node {
     }
 
     /// The log of a container that was started here.
-    pub(super) fn log(self: &Arc<Self>, pod: &Value, container: &str) -> Option<PodLog> {
-        let run = self.run_of(pod)?;
-        run.logs.contains_key(container).then(|| PodLog(run, container.to_owned()))
+    pub(super) fn log(&self, pod: &Value, container: &str) -> Option<Arc<Log>> {
+        match self.run_of(pod) {
+            Some(run) => run.logs.get(container).cloned(),
+            None if container == PROXY => self.proxies.get(pod["metadata"]["name"].as_str()?).cloned(),
+            None => None,
+        }
     }
 
     /// Starts a pod that was just created.
     pub(super) fn start(self: &Arc<Self>, pod: Arc<Value>) {
-        let logs = own_containers(&pod).map(|container| (name(container).to_owned(), Log::new())).collect();
+        let logs = own_containers(&pod).map(|container| (name(container).to_owned(), Arc::new(Log::new()))).collect();
         let run = Arc::new(PodRun { logs, terminated: watch::Sender::new(false), active: watch::Sender::new(true) });
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Arc::clone(&run));
         let node = Arc::clone(self);
         self.tasks.spawn(async move {
             node.run(&pod, &run).await;
-            run.logs.values().for_each(Log::end);
+            run.logs.values().for_each(|log| log.end());
             run.active.send_replace(false);
             node.finalize(&pod);
         });
@@ -117,7 +136,8 @@ impl Node {
     }
 
     async fn run(&self, pod: &Value, run: &PodRun) {
-        let address = format!("10.244.1.{}", self.addresses.fetch_add(1, Ordering::Relaxed) % 254 + 1);
+        let host = self.addresses.fetch_add(1, Ordering::Relaxed) % 254 + 1;
+        let address = Ipv4Addr::new(10, 244, 1, u8::try_from(host).unwrap_or(1));
         let report = Report { pod, address };
         let Some(program) = &self.curl else {
             let message = "the sandbox runs the host's curl, and there is none on PATH";
@@ -128,7 +148,7 @@ impl Node {
         };
         self.update(pod, |status| report.waiting(status, "ContainerCreating", ""));
         let started = now();
-        let ends: Ends = match self.spawn_all(program, pod) {
+        let ends: Ends = match self.spawn_all(program, pod, address) {
             Ok(containers) => {
                 self.update(pod, |status| report.running(status, &started));
                 let runs = containers.into_iter().map(|container| container.run(pod, run));
@@ -144,22 +164,30 @@ impl Node {
     }
 
     /// Starts all containers of a pod, or none and says why.
-    fn spawn_all(&self, program: &Path, pod: &Value) -> Result<Vec<Container>, String> {
+    fn spawn_all(&self, program: &Path, pod: &Value, address: Ipv4Addr) -> Result<Vec<Container>, String> {
         let others =
             pod["spec"]["initContainers"].as_array().into_iter().flatten().filter(|other| is_own(other)).count();
         if others > 0 {
             return Err(curl::NotRun("init containers".to_owned()).to_string());
         }
-        own_containers(pod).enumerate().map(|(index, container)| self.spawn(program, pod, index, container)).collect()
+        let containers = own_containers(pod).enumerate();
+        containers.map(|(index, container)| self.spawn(program, pod, address, index, container)).collect()
     }
 
     /// Checks the arguments of a container and starts curl without the host's environment. A curl whose parent is killed
     /// ends at its next output, or at its `--max-time`: the kernel's signal for the death of a parent could be set only by
     /// unsafe code between `fork` and `exec`.
-    fn spawn(&self, program: &Path, pod: &Value, index: usize, container: &Value) -> Result<Container, String> {
+    fn spawn(
+        &self,
+        program: &Path,
+        pod: &Value,
+        address: Ipv4Addr,
+        index: usize,
+        container: &Value,
+    ) -> Result<Container, String> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or("pod");
         let message = self.directory.join(format!("{uid}-{index}"));
-        let arguments = self.arguments(pod, container, &message).map_err(|why| why.to_string())?;
+        let arguments = self.arguments(pod, address, container, &message).map_err(|why| why.to_string())?;
         let child = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -175,7 +203,13 @@ impl Node {
         Ok(Container { name: name(container).to_owned(), child, message })
     }
 
-    fn arguments(&self, pod: &Value, container: &Value, message: &Path) -> Result<Vec<String>, curl::NotRun> {
+    fn arguments(
+        &self,
+        pod: &Value,
+        address: Ipv4Addr,
+        container: &Value,
+        message: &Path,
+    ) -> Result<Vec<String>, curl::NotRun> {
         if !container["command"].is_null() && container["command"] != json!(["curl"]) {
             return Err(curl::NotRun(format!("command {}", container["command"])));
         }
@@ -186,6 +220,7 @@ impl Node {
             network: &self.network,
             namespace: pod["metadata"]["namespace"].as_str().unwrap_or_default(),
             meshed: is_injected(pod),
+            source: loopback::address(address),
         };
         curl::arguments(&wanted, &directory, message)
     }
@@ -226,7 +261,7 @@ fn name(container: &Value) -> &str {
 }
 
 fn is_own(container: &Value) -> bool {
-    name(container) != "istio-proxy"
+    name(container) != PROXY
 }
 
 /// The containers of a pod without the sidecar.
@@ -303,22 +338,10 @@ fn written(message: &Path) -> Option<String> {
     bytes.map(|bytes| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MESSAGE_LIMIT)..]).into_owned())
 }
 
-/// A container's log, with the pod that it belongs to.
-#[derive(Debug, Clone)]
-pub(super) struct PodLog(Arc<PodRun>, String);
-
-impl std::ops::Deref for PodLog {
-    type Target = Log;
-
-    fn deref(&self) -> &Log {
-        &self.0.logs[&self.1]
-    }
-}
-
 /// Writes the status of one pod.
 struct Report<'a> {
     pod: &'a Value,
-    address: String,
+    address: Ipv4Addr,
 }
 
 impl Report<'_> {
@@ -367,8 +390,8 @@ impl Report<'_> {
             self.pod["spec"][field].as_array().into_iter().flatten().map(container).collect()
         };
         status["phase"] = phase.into();
-        status["hostIP"] = "10.0.0.1".into();
-        status["podIP"] = self.address.clone().into();
+        status["hostIP"] = loopback::NODE.to_string().into();
+        status["podIP"] = self.address.to_string().into();
         status["podIPs"] = json!([{"ip": self.address}]);
         status["startTime"] = self.pod["metadata"]["creationTimestamp"].clone();
         status["conditions"] = json!([

@@ -33,6 +33,13 @@ pub(super) struct Place {
     pub(super) port_name: String,
 }
 
+impl Place {
+    /// The name that clients in the mesh request by TLS.
+    pub(super) fn server_name(&self) -> String {
+        format!("outbound_.{}_._.{}.{}.svc.cluster.local", self.port, self.service, self.pod.namespace)
+    }
+}
+
 impl Config {
     pub(super) fn read(store: &Store, state: State) -> Self {
         let legacy_only = state == State::Legacy;

@@ -1,6 +1,7 @@
 //! The verbs get, list, watch, log and delete.
 
 use super::clock::now;
+use super::log::without_timestamps;
 use super::resource::{POD, Resource};
 use super::selector::Selector;
 use super::server::{ApiResponse, ApiServer, Query, document};
@@ -149,10 +150,13 @@ impl ApiServer {
 
     pub(super) fn log(&self, scope: &Scope, name: &str) -> Result<ApiResponse, ApiStatus> {
         let pod = self.object(scope, name)?;
-        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        let names: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
+        let names_in = |list: &str| -> Vec<&str> {
+            let containers = pod["spec"][list].as_array().into_iter().flatten();
+            containers.filter_map(|container| container["name"].as_str()).collect()
+        };
+        let (names, init) = (names_in("containers"), names_in("initContainers"));
         let container = match (scope.query.get("container"), names.as_slice()) {
-            (Some(wanted), _) if !names.contains(&wanted) => {
+            (Some(wanted), _) if !names.contains(&wanted) && !init.contains(&wanted) => {
                 return Err(ApiStatus::bad_request(format!("container {wanted} is not valid for pod {name}")));
             }
             (Some(wanted), _) => wanted,
@@ -171,19 +175,24 @@ impl ApiServer {
         }
         let Some(log) = self.node.log(&pod, container) else { return Ok(streamed("text/plain", stream::empty())) };
         let lines = scope.query.number("tailLines").and_then(|lines| usize::try_from(lines).ok());
-        let start = lines.map_or(0, |lines| log.tail(lines));
+        let since = scope.query.get("sinceTime").and_then(|time| time.parse().ok()).filter(|_| log.has_timestamps());
+        let start = lines.map_or(0, |lines| log.tail(lines)).max(since.map_or(0, |time| log.since(time)));
+        // Only the lines of proxies have timestamps.
+        let strips_timestamps = log.has_timestamps() && !scope.query.is("timestamps");
+        let presented = move |bytes: Bytes| if strips_timestamps { without_timestamps(&bytes) } else { bytes };
         let limit =
             scope.query.number("limitBytes").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         if !scope.query.is("follow") {
-            let bytes = log.read(start);
+            let bytes = presented(log.read(start));
             let mut response = Response::new(Full::from(bytes.slice(..bytes.len().min(limit))).boxed_unsync());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             return Ok(response);
         }
-        let follow = stream::unfold((log, start, limit), |(log, offset, left)| async move {
-            let bytes = if left == 0 { None } else { log.follow(offset).await }?;
+        let follow = stream::unfold((log, start, limit), move |(log, offset, left)| async move {
+            let (bytes, offset) = if left == 0 { None } else { log.follow(offset).await }?;
+            let bytes = presented(bytes);
             let bytes = bytes.slice(..bytes.len().min(left));
-            let (offset, left) = (offset + bytes.len(), left - bytes.len());
+            let left = left - bytes.len();
             Some((bytes, (log, offset, left)))
         });
         Ok(streamed("text/plain", follow))

@@ -43,6 +43,10 @@ impl Progress for Bar {
         self.bar.inc(1);
     }
 
+    fn update(&self, what: &str) {
+        self.bar.set_message(crate::sanitize::text(what).into_owned());
+    }
+
     fn end(&self) {
         self.bar.disable_steady_tick();
         self.bar.finish_and_clear();

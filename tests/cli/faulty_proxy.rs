@@ -3,6 +3,7 @@
 
 use crate::helpers::Stage;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -32,6 +33,8 @@ pub(crate) enum Fate {
     Late(Duration),
     /// The server handles it, and the answer stops after its head.
     Stalled,
+    /// The server handles it, and the answer ends after this time.
+    Cut(Duration),
 }
 
 type ProxyResponse = Response<UnsyncBoxBody<Bytes, Failure>>;
@@ -99,6 +102,10 @@ async fn answer(client: kube::Client, fate: Fate, request: Request<Incoming>) ->
             let never = futures::stream::pending::<Result<Frame<Bytes>, Failure>>();
             Ok(response.map(|_| StreamBody::new(never).boxed_unsync()))
         }
+        Fate::Cut(time) => Ok(response.map(|body| {
+            let data = body.into_data_stream().take_until(tokio::time::sleep(time));
+            StreamBody::new(data.map_ok(Frame::data).map_err(Into::into)).boxed_unsync()
+        })),
         Fate::Emptied => json(200, "{}".to_owned()),
         Fate::Answered | Fate::Late(_) | Fate::Throttled(_) | Fate::Refused(..) | Fate::Faked(_) => {
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))

@@ -42,9 +42,7 @@ impl CliRun {
     pub(crate) fn json(&self) -> serde_json::Value {
         let value: serde_json::Value =
             serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"));
-        if value["kind"] == "ProbeReport" {
-            assert_keeps_to_schema(&value);
-        }
+        assert_keeps_to_schema(&value);
         value
     }
 }
@@ -76,7 +74,11 @@ pub(crate) fn assert_objects(run: &CliRun, result: &str) {
 /// Asks a validator of JSON Schema whether a report is what `docs/schema` says.
 #[track_caller]
 pub(crate) fn assert_keeps_to_schema(report: &serde_json::Value) {
-    let schema = include_str!("../../docs/schema/probe-report.v1alpha1.json");
+    let schema = match report["kind"].as_str() {
+        Some("ProbeReport") => include_str!("../../docs/schema/probe-report.v1alpha1.json"),
+        Some("RehearsalReport") => include_str!("../../docs/schema/rehearsal-report.v1alpha1.json"),
+        _ => return,
+    };
     let schema = serde_json::from_str(schema).unwrap();
     let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
     let faults: Vec<String> =

@@ -17,6 +17,7 @@ mod mesh_client;
 mod pictures;
 mod probe;
 mod proxies;
+mod rehearse;
 mod reports;
 mod restore;
 mod robustness;

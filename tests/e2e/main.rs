@@ -17,6 +17,7 @@ mod namespace;
 mod network_policy;
 mod outsider;
 mod refusals;
+mod rehearsal;
 mod restore;
 mod rights;
 mod rules;

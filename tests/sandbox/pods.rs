@@ -1,7 +1,7 @@
 use crate::helpers::{DEMO, apply_policy, curl, pod, run, run_named, status};
 use futures::{AsyncReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, LogParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, PostParams};
 use secure_traffic::sandbox::{Sandbox, State};
 use serde_json::json;
 use std::time::Duration;
@@ -316,4 +316,28 @@ async fn a_whole_probe_runs_in_one_pod() {
     let codes: Vec<_> = records.iter().map(|record| record["exitcode"].as_u64().unwrap()).collect();
     assert_eq!((codes.len(), &codes[..3], codes[4]), (5, &[56, 56, 56][..], 56), "{}", ended.log);
     assert!(codes[3] != 0 && records[3]["certs"].to_string().contains("sa/boards"), "{}", records[3]);
+}
+
+#[tokio::test]
+async fn a_sidecar_logs_the_calls_that_arrive_with_their_callers() {
+    let sandbox = Sandbox::start(State::Permissive).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(sandbox.client(), DEMO);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let boards = pods.list(&ListParams::default().labels("app=boards")).await.unwrap().items.remove(0);
+    let name = boards.metadata.name.unwrap();
+    let proxy = LogParams { container: Some("istio-proxy".to_owned()), ..LogParams::default() };
+    let log = pods.logs(&name, &proxy).await.unwrap();
+    let ends = |end: &str| log.lines().any(|line| line.ends_with(end));
+    // The client without a sidecar, and the load client under mutual TLS.
+    let meshed = " outbound_.8080_._.boards.microservices-demo.svc.cluster.local default";
+    assert!(ends(" - default") && ends(meshed), "{log}");
+    assert!(log.lines().all(|line| line.starts_with('[')), "{log}");
+    #[cfg(target_os = "linux")]
+    assert!(log.lines().any(|line| line.contains(" 10.244.2.1:") && line.ends_with(" - default")), "{log}");
+
+    let stamped = pods.logs(&name, &LogParams { timestamps: true, ..proxy.clone() }).await.unwrap();
+    let first = stamped.lines().next().unwrap().split(' ').next().unwrap();
+    let first: jiff::Timestamp = first.parse().unwrap();
+    let later = LogParams { since_time: Some(first + jiff::SignedDuration::from_hours(1)), ..proxy };
+    assert_eq!(pods.logs(&name, &later).await.unwrap(), "");
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 fn of_run(exit_code: Option<u8>, error: bool) -> CaseResult {
     let error = error.then(|| RunError { message: "m".to_owned(), hint: None });
     let report = ProbeReport { exit_code, error, ..ProbeReport::empty("probe", String::new()) };
-    cases(&report)[0].outcome
+    cases(&report.clone().into())[0].outcome
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn a_run_passes_only_with_exit_code_0_and_without_an_error() {
 fn an_exit_code_that_the_targets_explain_is_not_counted_twice() {
     let mut report = hostile_report(VerdictKind::Inconclusive);
     report.exit_code = Some(3);
-    assert_eq!(cases(&report).last().unwrap().outcome, CaseResult::Passed);
+    assert_eq!(cases(&report.clone().into()).last().unwrap().outcome, CaseResult::Passed);
     report.exit_code = Some(5);
-    assert_eq!(cases(&report).last().unwrap().outcome, CaseResult::Unknown);
+    assert_eq!(cases(&report.clone().into()).last().unwrap().outcome, CaseResult::Unknown);
 }
 
 fn door(still_down: Option<bool>) -> FrontDoorReport {
@@ -66,7 +66,7 @@ fn a_url_has_its_own_case_which_explains_the_exit_code() {
             front_doors: vec![door(still_down)],
             ..ProbeReport::empty("enable-mtls", String::new())
         };
-        let outcomes: Vec<CaseResult> = cases(&report).iter().map(|case| case.outcome).collect();
+        let outcomes: Vec<CaseResult> = cases(&report.clone().into()).iter().map(|case| case.outcome).collect();
         assert_eq!(outcomes, [of_url, of_run], "{still_down:?} {exit_code:?}");
     }
 }
@@ -84,12 +84,16 @@ fn hostile_text_is_escaped_in_every_format() {
             message: "x\n::error::forged\u{1b}[31m".to_owned(),
             ..door(as_expected)
         }];
-        for text in [junit::junit(&report).unwrap(), tap::tap(&report), github::annotations(&report)] {
+        for text in [
+            junit::junit(&report.clone().into()).unwrap(),
+            tap::tap(&report.clone().into()),
+            github::annotations(&report.clone().into()),
+        ] {
             assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
         }
-        assert_harmless(&github::summary(&report));
-        assert_eq!(tap::tap(&report).lines().filter(|line| line.contains("ok 1 ")).count(), 1);
-        for line in github::annotations(&report).lines() {
+        assert_harmless(&github::summary(&report.clone().into()));
+        assert_eq!(tap::tap(&report.clone().into()).lines().filter(|line| line.contains("ok 1 ")).count(), 1);
+        for line in github::annotations(&report.clone().into()).lines() {
             assert!(
                 ["::error title=", "::warning title=", "::notice title="].iter().any(|prefix| line.starts_with(prefix))
             );
@@ -102,7 +106,7 @@ fn hostile_text_is_escaped_in_every_format() {
 fn characters_that_xml_forbids_are_escaped() {
     let mut report = hostile_report(VerdictKind::Accepted);
     report.results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
-    let xml = junit::junit(&report).unwrap();
+    let xml = junit::junit(&report.clone().into()).unwrap();
     assert!(xml.contains("a\\u{fffe}\\u{ffff}\\u{0}]]&gt;"), "{xml}");
 }
 
@@ -111,7 +115,7 @@ fn annotations_beyond_the_limit_are_listed_in_the_last_one() {
     let mut report = hostile_report(VerdictKind::Inconclusive);
     let result = report.results[0].clone();
     report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..result.clone() }).collect();
-    let text = github::annotations(&report);
+    let text = github::annotations(&report.clone().into());
     assert_eq!(text.lines().count(), 10);
     assert!(text.lines().last().unwrap().starts_with("::warning title=and 5 more::t9, t10, t11, t12, t13"), "{text}");
 }

@@ -1,0 +1,301 @@
+//! Follows the logs of sidecars, for a rehearsal. A stream that is cut is opened again where it ended; a part that may be
+//! lost is reported.
+
+use super::connect::Cluster;
+use super::error::{Access, ClusterError, code, explain};
+use super::request::attempt;
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, LogParams};
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+
+/// The container of a sidecar.
+const CONTAINER: &str = "istio-proxy";
+
+/// Longest line that is read, in bytes. Envoy accepts headers of 60 KiB, and a line has several of them.
+const MAX_LINE: u64 = 512 << 10;
+
+/// How long a log that cannot be opened again is tried.
+const REOPEN_LIMIT: Duration = Duration::from_mins(1);
+
+/// Pause between two tries.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where following a log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// At the end that the log has now.
+    Now,
+    /// At the first line, for a pod that has just started.
+    First,
+}
+
+/// What following the log of a pod yields.
+#[derive(Debug)]
+pub enum LogEvent {
+    /// The log is followed now.
+    Opened { pod: String },
+    /// A line, without its timestamp, and when it was written, in microseconds since the epoch.
+    Line { pod: String, at: i64, line: String },
+    /// A part of the log may be missing; the reason.
+    Incomplete { pod: String, reason: String },
+    /// The log cannot be read at all.
+    Failed { pod: String, error: ClusterError },
+    /// The pod has ended, and its log was read to the end.
+    Ended { pod: String },
+}
+
+/// Why following a log ends.
+enum Stop {
+    /// The reader of the events is gone.
+    NotRead,
+    Ended,
+    Incomplete(String),
+    Failed(ClusterError),
+}
+
+/// Follows the log of a pod's sidecar and sends its lines, until the pod has ended.
+pub async fn follow(cluster: Cluster, pod: String, beginning: Beginning, events: Sender<LogEvent>) {
+    let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let mut follower = Follower {
+        api,
+        namespace: cluster.namespace,
+        pod: pod.clone(),
+        beginning,
+        events: events.clone(),
+        last: None,
+        is_open: false,
+    };
+    let event = match follower.run().await {
+        Stop::NotRead => return,
+        Stop::Ended => LogEvent::Ended { pod },
+        Stop::Incomplete(reason) => LogEvent::Incomplete { pod, reason },
+        Stop::Failed(error) => LogEvent::Failed { pod, error },
+    };
+    // The reader may be gone.
+    let _ = events.send(event).await;
+}
+
+/// The last line that was sent: when it was written, and how many lines in a row were written then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    at: Timestamp,
+    lines: usize,
+}
+
+struct Follower {
+    api: Api<Pod>,
+    namespace: String,
+    pod: String,
+    beginning: Beginning,
+    events: Sender<LogEvent>,
+    last: Option<Position>,
+    is_open: bool,
+}
+
+impl Follower {
+    async fn run(&mut self) -> Stop {
+        let mut cut_at: Option<Instant> = None;
+        loop {
+            let error = match self.open().await {
+                Ok(log) => {
+                    match self.read(log).await {
+                        Ok(()) => {}
+                        Err(stop) => return stop,
+                    }
+                    cut_at = None;
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            if self.has_pod_ended().await {
+                return if self.is_open { Stop::Ended } else { Stop::Incomplete("the pod ended".to_owned()) };
+            }
+            let since = *cut_at.get_or_insert_with(Instant::now);
+            match error {
+                Some(error) if code(&error) == 403 => return Stop::Failed(explain(self.access(), &error)),
+                Some(error) if since.elapsed() > REOPEN_LIMIT => {
+                    return Stop::Incomplete(format!("it could not be followed: {}", explain(self.access(), &error)));
+                }
+                _ => tokio::time::sleep(REOPEN_PAUSE).await,
+            }
+        }
+    }
+
+    fn access(&self) -> Access<'_> {
+        Access::new("get", "", "pods/log", &self.namespace).named(&self.pod)
+    }
+
+    /// Opens the log: where it was cut, at its end, or at its beginning.
+    async fn open(&self) -> Result<impl AsyncBufRead + use<>, kube::Error> {
+        // The server compares whole seconds, and the client rounds.
+        let since = self.last.map(|last| last.at - SignedDuration::from_secs(2));
+        // The last line that is there already shows later whether lines are missing.
+        let is_first = !self.is_open && self.beginning == Beginning::Now;
+        let params = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            follow: true,
+            timestamps: true,
+            since_time: since,
+            tail_lines: is_first.then_some(1),
+            ..LogParams::default()
+        };
+        attempt(self.access(), &mut || self.api.log_stream(&self.pod, &params)).await
+    }
+
+    /// Sends the lines of an opened log until it ends.
+    async fn read(&mut self, log: impl AsyncBufRead) -> Result<(), Stop> {
+        let mut log = std::pin::pin!(log);
+        let mut resumed = Resumed::new(self.last);
+        let mut skips_first = !self.is_open && self.beginning == Beginning::Now;
+        if !self.is_open {
+            self.is_open = true;
+            self.send(LogEvent::Opened { pod: self.pod.clone() }).await?;
+        }
+        let opened_at = Timestamp::now();
+        while let Some(line) = next_line(&mut log).await {
+            let Some((at, line)) = line.as_deref().and_then(split_timestamp) else {
+                return Err(Stop::Incomplete("a line is longer than 512 KiB, or has no time".to_owned()));
+            };
+            match resumed.place(at) {
+                Place::Known => continue,
+                Place::AfterGap => {
+                    return Err(Stop::Incomplete("the log was cut, and its end is not there any more".to_owned()));
+                }
+                Place::New => {}
+            }
+            self.last = Some(match self.last {
+                Some(last) if last.at == at => Position { lines: last.lines + 1, ..last },
+                _ => Position { at, lines: 1 },
+            });
+            // The line that was there before: one that is written meanwhile would be lost, but its call is sent later.
+            if std::mem::take(&mut skips_first) && at < opened_at {
+                continue;
+            }
+            self.send(LogEvent::Line { pod: self.pod.clone(), at: at.as_microsecond(), line: line.to_owned() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, event: LogEvent) -> Result<(), Stop> {
+        self.events.send(event).await.map_err(|_| Stop::NotRead)
+    }
+
+    /// Whether the pod is deleted or has ended. A request that fails does not show that.
+    async fn has_pod_ended(&self) -> bool {
+        let only = ListParams::default().fields(&format!("metadata.name={}", self.pod));
+        let Ok(found) = self.api.list(&only).await else { return false };
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+        found.items.iter().all(|pod| matches!(phase(pod).as_str(), "Succeeded" | "Failed"))
+    }
+}
+
+/// Where a line belongs after a log was opened again.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// It was sent before.
+    Known,
+    New,
+    /// It is new, and the lines before it are not there.
+    AfterGap,
+}
+
+/// Tells the new lines of a log that was opened again from the known ones.
+struct Resumed {
+    last: Option<Position>,
+    /// Known lines that were seen again, written at the time of the last one.
+    seen: usize,
+    is_past: bool,
+}
+
+impl Resumed {
+    fn new(last: Option<Position>) -> Self {
+        Self { last, seen: 0, is_past: last.is_none() }
+    }
+
+    fn place(&mut self, at: Timestamp) -> Place {
+        let Some(last) = self.last.filter(|_| !self.is_past) else { return Place::New };
+        if at < last.at {
+            return Place::Known;
+        }
+        if at == last.at && self.seen < last.lines {
+            self.seen += 1;
+            return Place::Known;
+        }
+        self.is_past = true;
+        if self.seen == 0 { Place::AfterGap } else { Place::New }
+    }
+}
+
+/// The next line without its line break; `Some(None)` for a line that is too long, `None` at the end. A last line without
+/// a line break is read again when the log is opened again.
+async fn next_line(log: &mut (impl AsyncBufRead + Unpin)) -> Option<Option<String>> {
+    let mut line = Vec::new();
+    let read = log.take(MAX_LINE).read_until(b'\n', &mut line).await.ok()?;
+    match line.strip_suffix(b"\n") {
+        Some(line) => Some(Some(String::from_utf8_lossy(line).into_owned())),
+        None if read as u64 == MAX_LINE => Some(None),
+        None => None,
+    }
+}
+
+/// The timestamp that the kubelet puts before a line, and the line.
+fn split_timestamp(line: &str) -> Option<(Timestamp, &str)> {
+    let (time, line) = line.split_once(' ').unwrap_or((line, ""));
+    Some((time.parse().ok()?, line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Place::{AfterGap, Known, New};
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn lines_after_a_cut_are_new_known_or_after_a_gap() {
+        let last = |second, lines| Some(Position { at: time(second), lines });
+        let rows = [
+            ("nothing was read before", None, vec![1, 2], vec![New, New]),
+            ("the end is there", last(5, 1), vec![4, 5, 6], vec![Known, Known, New]),
+            ("of two lines of one moment one was read", last(5, 1), vec![5, 5], vec![Known, New]),
+            ("both were read", last(5, 2), vec![5, 5, 5], vec![Known, Known, New]),
+            ("the end is not there", last(5, 1), vec![6], vec![AfterGap]),
+            ("only earlier lines are there", last(5, 1), vec![4, 6], vec![Known, AfterGap]),
+        ];
+        for (name, last, lines, expected) in rows {
+            let mut resumed = Resumed::new(last);
+            let found: Vec<Place> = lines.into_iter().map(|second| resumed.place(time(second))).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_is_read_whole_or_not_at_all() {
+        let long = [vec![b'x'; 600 << 10], b"\n".to_vec()].concat();
+        for (log, expected) in [
+            (b"a\nb".to_vec(), vec![Some(Some("a".to_owned())), None]),
+            (b"caf\xe9\n".to_vec(), vec![Some(Some("caf\u{fffd}".to_owned())), None]),
+            (long, vec![Some(None)]),
+        ] {
+            let mut log = &log[..];
+            for line in expected {
+                assert_eq!(next_line(&mut log).await, line);
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_line_may_be_that_of_another_zone() {
+        let (at, line) = split_timestamp("2026-11-26T13:09:43.344+01:00 [x] y").unwrap();
+        assert_eq!((at, line), ("2026-11-26T12:09:43.344Z".parse().unwrap(), "[x] y"));
+        assert_eq!(split_timestamp("2026-11-26T12:09:43Z").unwrap().1, "");
+        assert!(split_timestamp("no time").is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! What limits the result of a rehearsal, in sentences.
+
+use super::observer::Observer;
+use crate::cluster::callers::{self, PodScope};
+use crate::domain::mesh::AccessLog;
+use crate::domain::port_protocol::PortProtocol;
+use crate::domain::rehearsal::Prospect;
+use crate::report::rehearsal::{RehearsalReport, RehearsalResult};
+
+/// The limits of the result.
+pub(super) async fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !observer.snapshot().unread.is_empty() {
+        notes.push(format!("not considered, because it cannot be read: {}", observer.snapshot().unread.join(", ")));
+    }
+    if !observer.knows_all_rules {
+        notes.push(
+            "rules of other namespaces that set `sni` are not considered, because they may not be listed".to_owned(),
+        );
+    }
+    if observer.scope == Some(PodScope::Namespace) {
+        notes.push(
+            "callers of other namespaces have no names, because the pods of the cluster may not be watched".to_owned(),
+        );
+    }
+    if observer.scope.is_some() && !observer.knows_nodes {
+        notes.push("nodes have no names, because they may not be listed".to_owned());
+    }
+    let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
+    let raw: Vec<String> =
+        closing.filter(|port| port.case.protocol != PortProtocol::Http).map(|port| port.name()).collect();
+    if !raw.is_empty() {
+        let ports = raw.join(", ");
+        notes.push(format!(
+            "TCP connections are logged when they end, so connections that stay open are not seen: {ports}"
+        ));
+    }
+    if observer.scope.is_some() && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
+        notes.extend(reasons_of_access_log(observer).await);
+    }
+    notes
+}
+
+/// Why an access log may be off or in another format: the settings of the mesh, and objects that change them.
+async fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
+    let mesh = &observer.snapshot().mesh;
+    let setting = match &mesh.access_log {
+        _ if !mesh.readable => None,
+        AccessLog::Off => Some("the mesh's settings switch no access log on: accessLogFile is not set".to_owned()),
+        AccessLog::On { own_format: true } => Some(
+            "the mesh's settings have an accessLogFormat; a rehearsal reads Istio's default format, and JSON with \
+             upstream_cluster, downstream_local_address, downstream_remote_address and requested_server_name"
+                .to_owned(),
+        ),
+        AccessLog::On { own_format: false } => None,
+    };
+    let telemetries = callers::telemetries(observer.cluster, &mesh.root_namespace).await;
+    let objects =
+        (!telemetries.is_empty()).then(|| format!("the access log is also set by {}", telemetries.join(", ")));
+    setting.into_iter().chain(objects).collect()
+}

@@ -1,0 +1,289 @@
+//! Follows the logs of the sidecars and the pods of the cluster while other work goes on, and passes what they show to the
+//! rehearsal.
+
+use crate::cluster::callers::{self, PodScope, WatchedPod};
+use crate::cluster::connect::Cluster;
+use crate::cluster::discover::ApiVersions;
+use crate::cluster::error::ClusterError;
+use crate::cluster::proxy_log::{self, Beginning, LogEvent};
+use crate::cluster::snapshot;
+use crate::commands::Context;
+use crate::domain::caller::CallerDirectory;
+use crate::domain::mesh::Snapshot;
+use crate::domain::probe::TargetError;
+use crate::domain::rehearsal::{PortRow, Prospect, Rehearsal, StrictPreview};
+use crate::domain::rule::DestinationRule;
+use crate::error;
+use crate::istio::access_log;
+use crate::report::rehearsal as report;
+use crate::settings::RehearsalSettings;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Lines and pods that wait to be read. A full queue delays their readers.
+const QUEUE: usize = 4096;
+
+/// Most logs that are followed at the same time: each needs a connection.
+const MAX_LOGS: usize = 500;
+
+/// Time for all logs to be opened.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// Time that a call takes to its line in the log: Envoy writes its access log every ten seconds.
+const LOG_DELAY: Duration = Duration::from_secs(20);
+
+/// Pause between two looks at whether a line has arrived.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Pause between two drawings of the live table.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// Pause between two reads of the namespace.
+const POLL: Duration = Duration::from_secs(10);
+
+/// What is known of a followed log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    Opening,
+    Open,
+    /// Its part of the rehearsal is over.
+    Closed,
+}
+
+/// The rehearsal with its sources.
+pub(super) struct Observer<'a> {
+    pub(super) context: &'a Context,
+    pub(super) settings: &'a RehearsalSettings,
+    pub(super) cluster: &'a Cluster,
+    pub(super) api_versions: ApiVersions,
+    pub(super) rehearsal: Rehearsal,
+    pub(super) directory: CallerDirectory,
+    /// The pods whose names are known; `None` before the logs are followed.
+    pub(super) scope: Option<PodScope>,
+    /// Whether the nodes could be listed.
+    pub(super) knows_nodes: bool,
+    /// Whether the rules of all namespaces could be listed.
+    pub(super) knows_all_rules: bool,
+    preview: StrictPreview,
+    /// The rules of the namespaces that could be read.
+    rules: Vec<DestinationRule>,
+    /// The pods that were there at the start, whose earlier lines do not count.
+    at_start: BTreeSet<String>,
+    logs: BTreeMap<String, Followed>,
+    failure: Option<ClusterError>,
+    log_events: (Sender<LogEvent>, Receiver<LogEvent>),
+    pod_events: (Sender<WatchedPod>, Receiver<WatchedPod>),
+    tasks: JoinSet<()>,
+}
+
+impl<'a> Observer<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        settings: &'a RehearsalSettings,
+        cluster: &'a Cluster,
+        api_versions: ApiVersions,
+        preview: StrictPreview,
+        all_rules: Option<Vec<DestinationRule>>,
+    ) -> Self {
+        let readable = || [preview.snapshot().rules.clone(), preview.snapshot().root_rules.clone()].concat();
+        Self {
+            context,
+            settings,
+            cluster,
+            api_versions,
+            rehearsal: Rehearsal::default(),
+            directory: CallerDirectory::default(),
+            scope: None,
+            knows_nodes: false,
+            knows_all_rules: all_rules.is_some(),
+            rules: all_rules.unwrap_or_else(readable),
+            at_start: preview.snapshot().pods.keys().cloned().collect(),
+            preview,
+            logs: BTreeMap::new(),
+            failure: None,
+            log_events: mpsc::channel(QUEUE),
+            pod_events: mpsc::channel(QUEUE),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The namespace as it was read last.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        self.preview.snapshot()
+    }
+
+    /// Sets the ports of the Services of the run, or of all Services, in the namespace as it was read last.
+    pub(super) fn set_ports(&mut self) -> Result<(), TargetError> {
+        self.rehearsal.set_ports(self.preview.ports(&self.settings.services, &self.rules)?);
+        Ok(())
+    }
+
+    /// The number of ports that STRICT would close.
+    pub(super) fn closing(&self) -> usize {
+        self.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes).count()
+    }
+
+    /// What is known of each port.
+    pub(super) fn rows(&self) -> Vec<PortRow> {
+        self.rehearsal.rows(&self.directory, &self.preview)
+    }
+
+    /// Starts to watch the pods and to follow the logs of their sidecars. Returns when every endpoint's log is open, or
+    /// after [`OPENING`].
+    pub(super) async fn follow_logs(&mut self) -> error::Result<()> {
+        let scope = self.context.read(callers::pod_scope(self.cluster)).await?;
+        self.scope = Some(scope);
+        if let Some(nodes) = self.context.read(callers::nodes(self.cluster)).await? {
+            self.knows_nodes = true;
+            self.directory.set_nodes(nodes);
+        }
+        self.tasks.spawn(callers::watch(self.cluster.clone(), scope, self.pod_events.0.clone()));
+        let start = Instant::now();
+        while !self.closed_logs().is_empty() && start.elapsed() < OPENING {
+            self.wait(PAUSE).await?;
+        }
+        for pod in self.closed_logs() {
+            self.rehearsal.mark_incomplete(&pod, "it could not be opened within 30 s");
+        }
+        Ok(())
+    }
+
+    /// The pods behind ports that STRICT would close whose logs are not open yet.
+    fn closed_logs(&self) -> BTreeSet<String> {
+        let closing = self.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
+        let pods = closing.flat_map(|port| port.endpoints()).map(|endpoint| endpoint.pod);
+        pods.filter(|pod| self.logs.get(pod).is_none_or(|log| *log == Followed::Opening)).collect()
+    }
+
+    /// Whether the logs show the calls of a calibration at any port. Waits until they show all, or for [`LOG_DELAY`].
+    pub(super) async fn is_any_port_calibrated(&mut self) -> error::Result<bool> {
+        self.until_calibrated().await?;
+        Ok(self.rehearsal.is_any_endpoint_calibrated())
+    }
+
+    /// Waits until the logs show all calls of the calibrations, at most for [`LOG_DELAY`].
+    pub(super) async fn until_calibrated(&mut self) -> error::Result<()> {
+        let start = Instant::now();
+        while !self.rehearsal.is_calibrated() && start.elapsed() < LOG_DELAY {
+            self.wait(PAUSE).await?;
+        }
+        Ok(())
+    }
+
+    /// Observes the ports for this time, which `--timeout` does not count, and shows the live table.
+    pub(super) async fn observe(&mut self, duration: Duration) -> error::Result<()> {
+        let _paused = self.context.shutdown.pause_limit();
+        let end = Instant::now() + duration;
+        let mut poll_at = Instant::now() + POLL;
+        self.context.progress.begin("rehearsing", None);
+        let observed = async {
+            while Instant::now() < end {
+                let remaining = end - Instant::now();
+                self.context.progress.update(&report::live(&self.rows(), remaining.as_secs()));
+                self.wait(REDRAW.min(remaining)).await?;
+                if Instant::now() >= poll_at {
+                    self.read_ports().await?;
+                    poll_at = Instant::now() + POLL;
+                }
+            }
+            // The endpoints that the last calls go to.
+            self.read_ports().await
+        }
+        .await;
+        self.context.progress.end();
+        observed
+    }
+
+    /// Reads the namespace again. An API server that does not answer for a moment does not end a long rehearsal.
+    async fn read_ports(&mut self) -> error::Result<()> {
+        let (context, cluster, api_versions) = (self.context, self.cluster, self.api_versions);
+        let state = self.during(snapshot::read(cluster, api_versions, &context.settings.mesh));
+        let Ok(state) = context.shutdown.race(state).await? else { return Ok(()) };
+        let Ok(preview) = StrictPreview::new(state.snapshot) else { return Ok(()) };
+        // A Service that was deleted meanwhile keeps its last state.
+        if let Ok(ports) = preview.ports(&self.settings.services, &self.rules) {
+            self.rehearsal.set_ports(ports);
+            self.preview = preview;
+        }
+        Ok(())
+    }
+
+    /// Waits, and takes in what the sources send. An error where the logs may not be read.
+    async fn wait(&mut self, pause: Duration) -> error::Result<()> {
+        self.context.shutdown.race(self.during(tokio::time::sleep(pause))).await?;
+        match self.failure.take() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work`, and takes in what the sources send meanwhile.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut work => return value,
+                Some(pod) = self.pod_events.1.recv() => self.record_pod(&pod),
+                Some(event) = self.log_events.1.recv() => self.record_log(event),
+            }
+        }
+    }
+
+    fn record_pod(&mut self, pod: &WatchedPod) {
+        if let Some(caller) = &pod.caller {
+            self.directory.add(caller);
+        }
+        let is_followed = self.logs.contains_key(&pod.name);
+        if pod.namespace != self.cluster.namespace || !pod.has_running_sidecar || is_followed || !self.is_wanted(pod) {
+            return;
+        }
+        if self.logs.len() >= MAX_LOGS {
+            self.logs.insert(pod.name.clone(), Followed::Closed);
+            return self.rehearsal.mark_incomplete(&pod.name, "logs of more than 500 sidecars are not followed");
+        }
+        let beginning = if self.at_start.contains(&pod.name) { Beginning::Now } else { Beginning::First };
+        self.logs.insert(pod.name.clone(), Followed::Opening);
+        let (cluster, events) = (self.cluster.clone(), self.log_events.0.clone());
+        self.tasks.spawn(proxy_log::follow(cluster, pod.name.clone(), beginning, events));
+    }
+
+    /// Whether a pod belongs to the Services of the run.
+    fn is_wanted(&self, pod: &WatchedPod) -> bool {
+        let services = &self.settings.services;
+        let is_selected = || {
+            let named = services.iter().filter_map(|name| self.snapshot().service(name));
+            named.into_iter().any(|service| service.selects(&pod.labels))
+        };
+        let is_endpoint =
+            || self.rehearsal.ports().iter().flat_map(|port| port.endpoints()).any(|endpoint| endpoint.pod == pod.name);
+        services.is_empty() || is_selected() || is_endpoint()
+    }
+
+    fn record_log(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Opened { pod } => {
+                self.logs.insert(pod, Followed::Open);
+            }
+            LogEvent::Line { pod, at, line } => {
+                self.rehearsal.record(&pod, &access_log::line(&line), at, &self.directory);
+            }
+            LogEvent::Incomplete { pod, reason } => {
+                self.rehearsal.mark_incomplete(&pod, &reason);
+                self.logs.insert(pod, Followed::Closed);
+            }
+            LogEvent::Failed { pod, error } => {
+                self.logs.insert(pod, Followed::Closed);
+                self.failure = Some(error);
+            }
+            // Another pod may get its name, and is followed from its first line.
+            LogEvent::Ended { pod } => {
+                self.at_start.remove(&pod);
+                self.logs.remove(&pod);
+            }
+        }
+    }
+}

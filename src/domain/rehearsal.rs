@@ -1,0 +1,326 @@
+//! Counts the calls that STRICT would refuse, by port and caller, from the access logs of sidecars, for `rehearse`.
+//!
+//! A port is observed only if the log of each of its endpoints shows the calls that the tool itself sent there at the start
+//! and at the end (a [`Calibration`]), and if no part of the log between them is missing. Otherwise nothing is said about
+//! its callers beyond those that were seen.
+
+mod ports;
+#[cfg(test)]
+mod tests;
+
+use super::access_log::{CallSecurity, InboundCall, LogLine};
+use super::caller::{Caller, CallerDirectory};
+pub use ports::{Endpoint, Prospect, RehearsedPort, StrictPreview};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Most addresses that are kept apart at one port; further ones are counted together.
+const MAX_ADDRESSES: usize = 1000;
+
+/// Most ports of one pod that are kept apart.
+const MAX_PORTS: usize = 500;
+
+/// Most names of addresses that a row lists for one caller.
+pub const MAX_LISTED_ADDRESSES: usize = 20;
+
+/// Plaintext calls of one caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallCount {
+    /// All of them: HTTP requests, and TCP connections.
+    pub calls: u64,
+    /// Those of them that were TLS of the application itself.
+    pub own_tls: u64,
+    /// When the last one was logged, in microseconds since the epoch.
+    pub last_seen: i64,
+}
+
+impl CallCount {
+    fn record(&mut self, security: CallSecurity, at: i64) {
+        self.calls += 1;
+        self.own_tls += u64::from(security == CallSecurity::OwnTls);
+        self.last_seen = self.last_seen.max(at);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.own_tls += other.own_tls;
+        self.last_seen = self.last_seen.max(other.last_seen);
+    }
+}
+
+/// The calls that the tool sent to endpoints from addresses of its own, to see whether the logs show them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calibration {
+    pub sources: BTreeSet<IpAddr>,
+    pub endpoints: BTreeSet<Endpoint>,
+}
+
+/// What the log of one pod's sidecar has shown.
+#[derive(Debug, Clone, Default)]
+struct PodLog {
+    ports: BTreeMap<u16, PortLog>,
+    /// Why a part of the log may be missing.
+    missing: Option<String>,
+    /// Whether it has entries of an access log.
+    has_calls: bool,
+    /// Whether it has entries without the fields that are needed.
+    has_unknown_format: bool,
+}
+
+/// The calls to one port of one pod.
+#[derive(Debug, Clone, Default)]
+struct PortLog {
+    /// By the caller's address, with who had the address then.
+    callers: BTreeMap<IpAddr, (Caller, CallCount)>,
+    /// Calls of further addresses, and of a log without addresses.
+    others: CallCount,
+    /// Whether some entries have no address.
+    is_without_address: bool,
+    /// The calibrations whose calls were logged.
+    calibrated: BTreeSet<usize>,
+}
+
+/// A rehearsal in progress.
+#[derive(Debug, Clone, Default)]
+pub struct Rehearsal {
+    ports: Vec<RehearsedPort>,
+    /// Every endpoint that a port has had, by the port's name.
+    members: BTreeMap<String, BTreeSet<Endpoint>>,
+    logs: BTreeMap<String, PodLog>,
+    calibrations: Vec<Calibration>,
+}
+
+/// A caller of a port, or the calls whose callers are not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerRow {
+    /// `None` for calls whose callers are not known by name.
+    pub caller: Option<Caller>,
+    /// Some of its addresses.
+    pub addresses: Vec<IpAddr>,
+    pub count: CallCount,
+}
+
+/// What is known of one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRow {
+    /// `boards:8080`; `deployment/boards:9090` for a port without a Service.
+    pub name: String,
+    /// Why STRICT refuses nothing there that is accepted now; `None` if it does.
+    pub not_refused: Option<String>,
+    /// Why the port was not observed throughout.
+    pub not_observed: Option<String>,
+    /// The callers that STRICT would refuse, those with the most calls first.
+    pub callers: Vec<CallerRow>,
+}
+
+impl PortRow {
+    /// The calls of all callers.
+    pub fn total(&self) -> CallCount {
+        let mut total = CallCount::default();
+        self.callers.iter().for_each(|row| total.add(row.count));
+        total
+    }
+}
+
+impl Rehearsal {
+    /// Sets the ports as they are now. Endpoints that a port has lost still belong to it.
+    pub fn set_ports(&mut self, ports: Vec<RehearsedPort>) {
+        for port in ports {
+            self.members.entry(port.name()).or_default().extend(port.endpoints());
+            match self.ports.iter_mut().find(|known| known.name() == port.name()) {
+                Some(known) => known.update(port),
+                None => self.ports.push(port),
+            }
+        }
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> &[RehearsedPort] {
+        &self.ports
+    }
+
+    /// Adds a line of the log of a pod's sidecar, which was written `at` (microseconds since the epoch).
+    pub fn record(&mut self, pod: &str, line: &LogLine, at: i64, directory: &CallerDirectory) {
+        if *line == LogLine::NoCall {
+            return;
+        }
+        let log = self.logs.entry(pod.to_owned()).or_default();
+        match line {
+            LogLine::Inbound(call) => log.record(call, at, directory, &self.calibrations),
+            LogLine::UnknownFormat => log.has_unknown_format = true,
+            LogLine::OtherCall | LogLine::NoCall => log.has_calls = true,
+        }
+    }
+
+    /// Records that a part of the log of a pod may be missing. The first reason is kept.
+    pub fn mark_incomplete(&mut self, pod: &str, reason: &str) {
+        self.logs.entry(pod.to_owned()).or_default().missing.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Adds a calibration. Calls from its addresses are its own, those included that were logged before.
+    pub fn add_calibration(&mut self, calibration: Calibration) {
+        let index = self.calibrations.len();
+        for port in self.logs.values_mut().flat_map(|log| log.ports.values_mut()) {
+            for source in &calibration.sources {
+                if port.callers.remove(source).is_some() {
+                    port.calibrated.insert(index);
+                }
+            }
+        }
+        self.calibrations.push(calibration);
+    }
+
+    /// Whether the logs show every call of every calibration.
+    pub fn is_calibrated(&self) -> bool {
+        let mut expected = self.calibrations.iter().enumerate();
+        expected.all(|(index, calibration)| calibration.endpoints.iter().all(|endpoint| self.shows(index, endpoint)))
+    }
+
+    /// Whether the logs show a call of a calibration at any endpoint.
+    pub fn is_any_endpoint_calibrated(&self) -> bool {
+        self.logs.values().flat_map(|log| log.ports.values()).any(|log| !log.calibrated.is_empty())
+    }
+
+    fn shows(&self, calibration: usize, endpoint: &Endpoint) -> bool {
+        let log = self.logs.get(&endpoint.pod).and_then(|log| log.ports.get(&endpoint.port));
+        log.is_some_and(|log| log.calibrated.contains(&calibration))
+    }
+
+    /// What is known of each port: those of Services, then other ports that `preview` says would be closed, where calls
+    /// were seen.
+    pub fn rows(&self, directory: &CallerDirectory, preview: &StrictPreview) -> Vec<PortRow> {
+        let mut rows: Vec<PortRow> = self.ports.iter().map(|port| self.row(port, directory)).collect();
+        let members: BTreeSet<&Endpoint> = self.members.values().flatten().collect();
+        let mut others: BTreeMap<String, BTreeSet<Endpoint>> = BTreeMap::new();
+        for (pod, log) in &self.logs {
+            for port in log.ports.iter().filter(|(_, log)| log.has_callers()).map(|(port, _)| *port) {
+                let endpoint = Endpoint { pod: pod.clone(), port };
+                if let Some(name) = preview.port_without_service(&endpoint).filter(|_| !members.contains(&endpoint)) {
+                    others.entry(name).or_default().insert(endpoint);
+                }
+            }
+        }
+        rows.extend(others.into_iter().map(|(name, endpoints)| PortRow {
+            name,
+            not_refused: None,
+            not_observed: None,
+            callers: self.callers(&endpoints, directory),
+        }));
+        rows
+    }
+
+    fn row(&self, port: &RehearsedPort, directory: &CallerDirectory) -> PortRow {
+        let name = port.name();
+        let members = &self.members[&name];
+        let mut row = PortRow { not_refused: None, not_observed: None, callers: Vec::new(), name };
+        match &port.prospect {
+            Prospect::Unchanged(reason) => row.not_refused = Some(reason.clone()),
+            Prospect::Unobservable(reason) => {
+                row.not_observed = Some(reason.clone());
+                row.callers = self.callers(members, directory);
+            }
+            Prospect::Closes => {
+                row.not_observed = self.reason_not_observed(members);
+                row.callers = self.callers(members, directory);
+            }
+        }
+        row
+    }
+
+    /// Why the calls to these endpoints are not all known.
+    fn reason_not_observed(&self, endpoints: &BTreeSet<Endpoint>) -> Option<String> {
+        let missing = |endpoint: &Endpoint| {
+            let reason = self.logs.get(&endpoint.pod)?.missing.as_ref()?;
+            Some(format!("a part of the log of {} may be missing: {reason}", endpoint.pod))
+        };
+        let without_address = |endpoint: &Endpoint| {
+            let log = self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port)?;
+            let reason = "has no remote address, so the calls of this tool are counted with the others";
+            log.is_without_address.then(|| format!("the access log of {} {reason}", endpoint.pod))
+        };
+        let expected = self.calibrations.iter().enumerate().flat_map(|(index, calibration)| {
+            calibration.endpoints.intersection(endpoints).map(move |endpoint| (index, endpoint))
+        });
+        let not_shown = || expected.clone().find(|(index, endpoint)| !self.shows(*index, endpoint));
+        endpoints
+            .iter()
+            .find_map(missing)
+            .or_else(|| endpoints.iter().find_map(without_address))
+            .or_else(|| not_shown().map(|(_, endpoint)| self.reason_not_shown(endpoint)))
+            .or_else(|| (self.calibrations.len() < 2).then(|| "the call at the end was not sent".to_owned()))
+    }
+
+    fn reason_not_shown(&self, Endpoint { pod, port }: &Endpoint) -> String {
+        match self.logs.get(pod) {
+            Some(log) if log.has_unknown_format => {
+                format!("the access log of {pod} has a format without the fields that are needed")
+            }
+            Some(log) if log.has_calls => {
+                format!("the access log of {pod} does not show both calls of this tool to port {port}")
+            }
+            _ => format!("the sidecar of {pod} writes no access log"),
+        }
+    }
+
+    /// The callers of these endpoints. Addresses that had no name when they were logged are resolved again.
+    fn callers(&self, endpoints: &BTreeSet<Endpoint>, directory: &CallerDirectory) -> Vec<CallerRow> {
+        let mut by_caller: BTreeMap<Option<Caller>, (BTreeSet<IpAddr>, CallCount)> = BTreeMap::new();
+        let logs = endpoints.iter().filter_map(|endpoint| self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port));
+        for log in logs {
+            for (address, (caller, count)) in &log.callers {
+                let caller = match caller {
+                    Caller::Workload(_) => caller.clone(),
+                    Caller::Node(_) | Caller::Address(_) => directory.resolve(*address),
+                };
+                let entry = by_caller.entry(Some(caller)).or_default();
+                entry.0.insert(*address);
+                entry.1.add(*count);
+            }
+            if log.others.calls > 0 {
+                by_caller.entry(None).or_default().1.add(log.others);
+            }
+        }
+        let row = |(caller, (addresses, count)): (_, (BTreeSet<IpAddr>, _))| CallerRow {
+            caller,
+            addresses: addresses.into_iter().take(MAX_LISTED_ADDRESSES).collect(),
+            count,
+        };
+        let mut rows: Vec<CallerRow> = by_caller.into_iter().map(row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count.calls));
+        rows
+    }
+}
+
+impl PodLog {
+    fn record(&mut self, call: &InboundCall, at: i64, directory: &CallerDirectory, calibrations: &[Calibration]) {
+        self.has_calls = true;
+        if call.security == CallSecurity::MutualTls {
+            return;
+        }
+        if !self.ports.contains_key(&call.port) && self.ports.len() >= MAX_PORTS {
+            self.missing.get_or_insert_with(|| format!("calls arrived at more than {MAX_PORTS} ports"));
+            return;
+        }
+        let log = self.ports.entry(call.port).or_default();
+        let Some(address) = call.remote else {
+            log.is_without_address = true;
+            return log.others.record(call.security, at);
+        };
+        if let Some(index) = calibrations.iter().position(|calibration| calibration.sources.contains(&address)) {
+            log.calibrated.insert(index);
+            return;
+        }
+        let is_known = log.callers.contains_key(&address);
+        if !is_known && log.callers.len() >= MAX_ADDRESSES {
+            return log.others.record(call.security, at);
+        }
+        let entry = log.callers.entry(address).or_insert_with(|| (directory.resolve(address), CallCount::default()));
+        entry.1.record(call.security, at);
+    }
+}
+
+impl PortLog {
+    fn has_callers(&self) -> bool {
+        !self.callers.is_empty() || self.others.calls > 0
+    }
+}

@@ -1,0 +1,156 @@
+//! Which ports of a namespace STRICT would close, from the namespace as it is and as `enable-mtls` would leave it.
+
+use crate::domain::effective::PolicyIndex;
+use crate::domain::inbound::InboundPath;
+use crate::domain::mesh::{EndpointTarget, MtlsMode, Snapshot};
+use crate::domain::overview::workload;
+use crate::domain::plan::{self, Direction, SwitchRequest};
+use crate::domain::probe::{self, Case, EndpointCase, Target, TargetError};
+use crate::domain::rule::{DestinationRule, covers};
+
+/// A port of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Name of the pod.
+    pub pod: String,
+    /// Target port.
+    pub port: u16,
+}
+
+/// What STRICT does to a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prospect {
+    /// It refuses plaintext that is accepted now.
+    Closes,
+    /// It refuses nothing that is accepted now; the reason.
+    Unchanged(String),
+    /// Its callers cannot be observed; the reason.
+    Unobservable(String),
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RehearsedPort {
+    /// The port, with the ready endpoints that STRICT would close.
+    pub case: Case,
+    pub prospect: Prospect,
+}
+
+impl RehearsedPort {
+    /// `boards:8080`.
+    pub fn name(&self) -> String {
+        self.case.name()
+    }
+
+    /// The endpoints that STRICT would close.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> {
+        let endpoints = self.case.endpoints.iter();
+        endpoints.filter_map(|endpoint| Some(Endpoint { pod: endpoint.pod.clone()?, port: endpoint.port }))
+    }
+
+    /// Takes over a later state of the same port.
+    pub(super) fn update(&mut self, later: Self) {
+        use Prospect::{Closes, Unchanged};
+        let has_changed = matches!((&self.prospect, &later.prospect), (Closes, Unchanged(_)) | (Unchanged(_), Closes));
+        *self = later;
+        if has_changed {
+            self.prospect = Prospect::Unobservable("the policies changed during the rehearsal".to_owned());
+        }
+    }
+}
+
+/// A namespace as it is, and as `enable-mtls` would leave it.
+#[derive(Debug, Clone)]
+pub struct StrictPreview {
+    before: Snapshot,
+    after: Snapshot,
+}
+
+impl StrictPreview {
+    /// Plans STRICT for a namespace. The error says why that is not possible.
+    pub fn new(snapshot: Snapshot) -> Result<Self, String> {
+        let plan = plan::plan(&snapshot, &SwitchRequest { force: true, ..SwitchRequest::new(Direction::Enable) });
+        if plan.policy.is_none() {
+            return Err(plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        }
+        Ok(Self { after: plan::after(&snapshot, &plan), before: snapshot })
+    }
+
+    /// The namespace as it is.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.before
+    }
+
+    /// The TCP ports of these Services, or of all. `rules` are those of all namespaces that could be read.
+    pub fn ports(&self, services: &[String], rules: &[DestinationRule]) -> Result<Vec<RehearsedPort>, TargetError> {
+        let targets: Vec<Target> = services.iter().map(|service| Target::service(service)).collect();
+        let (now, _) = probe::cases(&self.before, &targets)?;
+        let (strict, _) = probe::cases(&self.after, &targets)?;
+        Ok(now.into_iter().zip(strict).map(|(now, strict)| self.port(now, &strict, rules)).collect())
+    }
+
+    fn port(&self, now: Case, strict: &Case, rules: &[DestinationRule]) -> RehearsedPort {
+        let prospects: Vec<Prospect> =
+            now.endpoints.iter().zip(&strict.endpoints).map(|(now, strict)| endpoint_prospect(now, strict)).collect();
+        let unobservable = prospects.iter().find(|prospect| matches!(prospect, Prospect::Unobservable(_)));
+        let prospect = match unobservable.or_else(|| prospects.iter().find(|one| **one == Prospect::Closes)) {
+            Some(Prospect::Closes) => {
+                self.reason_unobservable(&now, rules).map_or(Prospect::Closes, Prospect::Unobservable)
+            }
+            Some(prospect) => prospect.clone(),
+            None => match prospects.into_iter().next() {
+                Some(prospect) => prospect,
+                None => Prospect::Unobservable("no endpoint is ready".to_owned()),
+            },
+        };
+        let closes =
+            |(now, strict): &(&EndpointCase, &EndpointCase)| endpoint_prospect(now, strict) == Prospect::Closes;
+        let endpoints = now.endpoints.iter().zip(&strict.endpoints).filter(closes);
+        let endpoints = endpoints.map(|(endpoint, _)| endpoint.clone()).collect();
+        RehearsedPort { case: Case { endpoints, ..now }, prospect }
+    }
+
+    /// Why the log of the sidecars does not tell the callers of a port.
+    fn reason_unobservable(&self, case: &Case, rules: &[DestinationRule]) -> Option<String> {
+        let domain = &self.before.mesh.cluster_domain;
+        // The name in the log is the rule's then, as it is for TLS of an application.
+        let rule = rules
+            .iter()
+            .find(|rule| rule.details.server_name && covers(&rule.resolved_host(domain), &case.host))
+            .map(|rule| format!("destinationrule {}/{} sets `sni`", rule.namespace, rule.name));
+        let service = self.before.service(&case.service);
+        let is_machine = |target: &EndpointTarget| matches!(target, EndpointTarget::WorkloadEntry(_));
+        let has_machine =
+            service.is_some_and(|service| self.before.live_endpoints(service).any(|found| is_machine(&found.target)));
+        rule.or_else(|| has_machine.then(|| "the log of its WorkloadEntry is not in the cluster".to_owned()))
+    }
+
+    /// The name of a port of a pod that no Service leads to, `deployment/boards:9090`, if STRICT would close it.
+    pub fn port_without_service(&self, endpoint: &Endpoint) -> Option<String> {
+        let Some(pod) = self.before.pods.get(&endpoint.pod) else {
+            return Some(format!("pod/{}:{}", endpoint.pod, endpoint.port));
+        };
+        let address = pod.addresses.first().map_or("", String::as_str);
+        let mode = |snapshot: &Snapshot| PolicyIndex::new(&snapshot.policies).mode(pod, endpoint.port).mode;
+        let closes = pod.inbound_path(address, Some(endpoint.port)) == InboundPath::Sidecar
+            && mode(&self.before) != Some(MtlsMode::Strict)
+            && mode(&self.after) == Some(MtlsMode::Strict);
+        closes.then(|| format!("{}:{}", workload(pod), endpoint.port))
+    }
+}
+
+fn endpoint_prospect(now: &EndpointCase, strict: &EndpointCase) -> Prospect {
+    match (now.path, now.mode.mode, strict.mode.mode) {
+        (InboundPath::Pending, ..) => Prospect::Unobservable("a pod is not yet enrolled in the mesh".to_owned()),
+        (InboundPath::Sidecar | InboundPath::Ztunnel, Some(MtlsMode::Strict), _) => {
+            Prospect::Unchanged("STRICT already".to_owned())
+        }
+        (InboundPath::Ztunnel, ..) => {
+            Prospect::Unobservable("its pods are in ambient mode, whose logs are not read".to_owned())
+        }
+        (InboundPath::Sidecar, _, Some(MtlsMode::Strict)) => Prospect::Closes,
+        (InboundPath::Sidecar, _, None) => Prospect::Unobservable("its mode is not known".to_owned()),
+        (InboundPath::Sidecar, _, Some(_)) => Prospect::Unchanged("a policy of its own keeps it open".to_owned()),
+        (path, ..) => Prospect::Unchanged(format!("no policy applies: {path}")),
+    }
+}

@@ -1,0 +1,272 @@
+//! The fold of log lines into callers, and which ports STRICT would close.
+
+use super::*;
+use crate::domain::caller::{CallerWorkload, CallingPod};
+use crate::domain::inbound::{Bypass, InboundPath};
+use crate::domain::mesh::{Capture, DataPlane, MtlsMode, PeerAuthentication, Snapshot};
+use crate::domain::rule::{DestinationRule, RuleDetails};
+use crate::domain::testing::{policy, rule, shop};
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn call(remote: &str, security: CallSecurity) -> LogLine {
+    LogLine::Inbound(InboundCall { port: 8080, remote: Some(address(remote)), security })
+}
+
+fn plaintext(remote: &str) -> LogLine {
+    call(remote, CallSecurity::Plaintext)
+}
+
+fn directory() -> CallerDirectory {
+    let mut directory = CallerDirectory::default();
+    directory.add(&CallingPod {
+        workload: CallerWorkload {
+            namespace: "outside".into(),
+            kind: "Deployment".into(),
+            name: "legacy-client".into(),
+            gateway: false,
+        },
+        addresses: vec![address("10.0.2.1"), address("10.0.2.2")],
+        node: None,
+    });
+    directory
+}
+
+fn calibration(source: &str, pods: &[&str]) -> Calibration {
+    let endpoints = pods.iter().map(|pod| Endpoint { pod: (*pod).to_owned(), port: 8080 });
+    Calibration { sources: [address(source)].into(), endpoints: endpoints.collect() }
+}
+
+/// A rehearsal of `web`, whose log shows the calls at the start and at the end, and these lines between them.
+fn rehearsed(lines: &[LogLine]) -> (Rehearsal, StrictPreview) {
+    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let mut rehearsal = Rehearsal::default();
+    rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+    let own = [plaintext("10.9.0.1")];
+    let last = [plaintext("10.9.0.2")];
+    // The address of the tool's pod is known only when it has ended.
+    for line in own.iter().chain(lines) {
+        rehearsal.record("web-0", line, 1, &directory());
+    }
+    rehearsal.add_calibration(calibration("10.9.0.1", &["web-0"]));
+    rehearsal.add_calibration(calibration("10.9.0.2", &["web-0"]));
+    last.iter().for_each(|line| rehearsal.record("web-0", line, 2, &directory()));
+    (rehearsal, preview)
+}
+
+fn only_row(rehearsal: &Rehearsal, preview: &StrictPreview) -> PortRow {
+    let rows = rehearsal.rows(&directory(), preview);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    rows.into_iter().next().unwrap()
+}
+
+#[test]
+fn callers_are_those_that_do_not_use_the_mutual_tls_of_the_mesh() {
+    let lines = [
+        plaintext("10.0.2.1"),
+        plaintext("10.0.2.2"),
+        call("10.0.3.1", CallSecurity::MutualTls),
+        call("203.0.113.7", CallSecurity::OwnTls),
+        LogLine::OtherCall,
+        LogLine::NoCall,
+    ];
+    let (rehearsal, preview) = rehearsed(&lines);
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!((row.name.as_str(), row.not_observed.as_deref(), row.not_refused.as_deref()), ("web:80", None, None));
+    let found: Vec<(String, u64, u64, usize)> = row
+        .callers
+        .iter()
+        .map(|row| (row.caller.as_ref().unwrap().to_string(), row.count.calls, row.count.own_tls, row.addresses.len()))
+        .collect();
+    let expected = [("legacy-client (outside/Deployment)".to_owned(), 2, 0, 2), ("203.0.113.7".to_owned(), 1, 1, 1)];
+    assert_eq!(found, expected);
+    assert_eq!(row.total().calls, 3, "the tool's own calls do not count");
+}
+
+#[test]
+fn nobody_is_said_only_where_the_log_shows_both_calls_of_the_tool() {
+    type Change = fn(&mut Rehearsal);
+    let rows: [(&str, Change, Option<&str>); 7] = [
+        ("both", |_| {}, None),
+        (
+            "the log does not show the second",
+            |rehearsal| rehearsal.logs.get_mut("web-0").unwrap().ports.get_mut(&8080).unwrap().calibrated = [0].into(),
+            Some("the access log of web-0 does not show both calls of this tool to port 8080"),
+        ),
+        (
+            "no second was sent",
+            |rehearsal| rehearsal.calibrations.truncate(1),
+            Some("the call at the end was not sent"),
+        ),
+        (
+            "there is no access log",
+            |rehearsal| rehearsal.logs.clear(),
+            Some("the sidecar of web-0 writes no access log"),
+        ),
+        (
+            "its format is not known",
+            |rehearsal| {
+                rehearsal.logs.clear();
+                rehearsal.record("web-0", &LogLine::UnknownFormat, 1, &CallerDirectory::default());
+            },
+            Some("the access log of web-0 has a format without the fields that are needed"),
+        ),
+        (
+            "a part may be missing",
+            |rehearsal| rehearsal.mark_incomplete("web-0", "it was cut"),
+            Some("a part of the log of web-0 may be missing: it was cut"),
+        ),
+        (
+            "a format without addresses",
+            |rehearsal| {
+                let line =
+                    LogLine::Inbound(InboundCall { port: 8080, remote: None, security: CallSecurity::Plaintext });
+                rehearsal.record("web-0", &line, 1, &CallerDirectory::default());
+            },
+            Some(
+                "the access log of web-0 has no remote address, so the calls of this tool are counted with the others",
+            ),
+        ),
+    ];
+    for (name, change, expected) in rows {
+        let (mut rehearsal, preview) = rehearsed(&[]);
+        assert!(rehearsal.is_calibrated());
+        change(&mut rehearsal);
+        assert_eq!(only_row(&rehearsal, &preview).not_observed.as_deref(), expected, "{name}");
+    }
+}
+
+#[test]
+fn memory_is_bounded_however_many_addresses_and_ports_call() {
+    let (mut rehearsal, preview) = rehearsed(&[]);
+    for number in 0..3000_u32 {
+        let remote = IpAddr::from(std::net::Ipv4Addr::from(0x0b00_0000 + number));
+        let port = u16::try_from(number).unwrap() + 9000;
+        for port in [8080, port] {
+            let call = InboundCall { port, remote: Some(remote), security: CallSecurity::Plaintext };
+            rehearsal.record("web-0", &LogLine::Inbound(call), 1, &directory());
+        }
+    }
+    let log = &rehearsal.logs["web-0"];
+    assert_eq!((log.ports.len(), log.ports[&8080].callers.len()), (MAX_PORTS, MAX_ADDRESSES));
+    let rows = rehearsal.rows(&directory(), &preview);
+    assert_eq!(rows[0].total().calls, 3000);
+    assert!(rows[0].callers.iter().any(|row| row.caller.is_none()), "the others have no name");
+    assert_eq!(
+        rows[0].not_observed.as_deref(),
+        Some("a part of the log of web-0 may be missing: calls arrived at more than 500 ports")
+    );
+}
+
+#[test]
+fn ports_without_a_service_are_listed_where_they_are_called() {
+    let (mut rehearsal, preview) = rehearsed(&[]);
+    let call = InboundCall { port: 9090, remote: Some(address("10.0.2.1")), security: CallSecurity::Plaintext };
+    rehearsal.record("web-0", &LogLine::Inbound(call), 1, &directory());
+    let rows = rehearsal.rows(&directory(), &preview);
+    assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["web:80", "pod/web-0:9090"]);
+    assert_eq!(rows[1].total().calls, 1);
+}
+
+#[test]
+fn an_endpoint_that_is_gone_still_counts_and_a_new_one_needs_only_the_call_at_the_end() {
+    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let mut rehearsal = Rehearsal::default();
+    rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+    let mut later = shop(&["web"]);
+    let mut pod = later.pods.remove("web-0").unwrap();
+    "web-1".clone_into(&mut pod.name);
+    later.services[0].endpoints[0].target = crate::domain::mesh::EndpointTarget::Pod("web-1".into());
+    later.pods.insert("web-1".into(), pod);
+    for (pod, remote) in [("web-0", "10.9.0.1"), ("web-0", "10.0.2.1"), ("web-1", "10.9.0.2")] {
+        rehearsal.record(pod, &plaintext(remote), 1, &directory());
+    }
+    rehearsal.add_calibration(calibration("10.9.0.1", &["web-0"]));
+    let preview = StrictPreview::new(later).unwrap();
+    rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+    rehearsal.add_calibration(calibration("10.9.0.2", &["web-1"]));
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!((row.not_observed.as_deref(), row.total().calls), (None, 1));
+}
+
+type Change = fn(&mut Snapshot);
+
+fn own_policy(snapshot: &mut Snapshot, port: u16, mode: MtlsMode) {
+    let selector = snapshot.pods["web-0"].labels.clone();
+    let exception = PeerAuthentication { selector, ports: [(port, Some(mode))].into(), ..policy("web", 1, None) };
+    snapshot.policies.peer.push(exception);
+}
+
+#[test]
+fn what_strict_does_to_a_port() {
+    let rows: [(&str, Change, Result<(), &str>); 8] = [
+        ("a sidecar in PERMISSIVE", |_| {}, Ok(())),
+        (
+            "STRICT",
+            |snapshot| snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))],
+            Err("STRICT already"),
+        ),
+        (
+            "an exception",
+            |snapshot| own_policy(snapshot, 8080, MtlsMode::Permissive),
+            Err("a policy of its own keeps it open"),
+        ),
+        ("an exception for another port", |snapshot| own_policy(snapshot, 9090, MtlsMode::Permissive), Ok(())),
+        (
+            "no sidecar",
+            |snapshot| snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::None,
+            Err("no policy applies: no proxy"),
+        ),
+        (
+            "a port that is not captured",
+            |snapshot| snapshot.pods.get_mut("web-0").unwrap().capture = Capture::AllBut(vec![8080]),
+            Err("no policy applies: port not captured"),
+        ),
+        (
+            "ambient",
+            |snapshot| snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient,
+            Err("its pods are in ambient mode, whose logs are not read"),
+        ),
+        ("no endpoint", |snapshot| snapshot.services[0].endpoints.clear(), Err("no endpoint is ready")),
+    ];
+    for (name, change, expected) in rows {
+        let mut snapshot = shop(&["web"]);
+        change(&mut snapshot);
+        let ports = StrictPreview::new(snapshot).unwrap().ports(&[], &[]).unwrap();
+        let found = match &ports[0].prospect {
+            Prospect::Closes => Ok(()),
+            Prospect::Unchanged(reason) | Prospect::Unobservable(reason) => Err(reason.as_str()),
+        };
+        assert_eq!((found, ports[0].endpoints().count()), (expected, usize::from(expected.is_ok())), "{name}");
+    }
+    assert_eq!(InboundPath::Direct(Bypass::NoProxy).to_string(), "no proxy");
+}
+
+#[test]
+fn a_rule_that_sets_the_requested_name_hides_who_uses_mutual_tls() {
+    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let named = RuleDetails { server_name: true, ..RuleDetails::default() };
+    for (host, details, expected) in [
+        ("web", named.clone(), true),
+        ("*.shop.svc.cluster.local", named.clone(), true),
+        ("other", named, false),
+        ("web", RuleDetails::default(), false),
+    ] {
+        let rules = [DestinationRule { details, ..rule("web", host, None) }];
+        let ports = preview.ports(&[], &rules).unwrap();
+        assert_eq!(ports[0].prospect != Prospect::Closes, expected, "{host}");
+    }
+}
+
+#[test]
+fn policies_that_change_meanwhile_leave_nothing_observed() {
+    let (mut rehearsal, _) = rehearsed(&[]);
+    let mut strict = shop(&["web"]);
+    strict.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+    let preview = StrictPreview::new(strict).unwrap();
+    rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!(row.not_observed.as_deref(), Some("the policies changed during the rehearsal"));
+}

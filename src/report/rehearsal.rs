@@ -1,0 +1,424 @@
+//! Builds the report of a rehearsal from its rows: values for JSON and YAML, test cases for CI systems, and text. Its shape
+//! is versioned and published; the doc comments of its fields are the descriptions in the JSON Schema.
+
+use super::model::{API_VERSION, RunError};
+use super::plural::count;
+use super::table;
+use crate::domain::caller::{Caller, CallerWorkload};
+use crate::domain::rehearsal::{CallCount, CallerRow, PortRow};
+use crate::exit::ExitStatus;
+use crate::sanitize::line;
+use colored::Colorize;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Most names in the closing line.
+const MAX_NAMES: usize = 10;
+
+/// Most ports in the live table, which must fit on a screen.
+const MAX_LIVE_PORTS: usize = 16;
+
+/// Who would be refused by STRICT: the result of `rehearse`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct RehearsalReport {
+    /// Version of this shape.
+    pub api_version: &'static str,
+    /// Always `RehearsalReport`.
+    pub kind: &'static str,
+    /// The command: `rehearse`.
+    pub command: &'static str,
+    /// Server of the cluster; empty where the run did not get so far.
+    pub cluster: String,
+    /// Namespace of the ports.
+    pub namespace: String,
+    /// When the rehearsal began, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub started_at: String,
+    /// When it ended, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub ended_at: String,
+    /// Version of this tool.
+    pub version: &'static str,
+    /// How long the ports were to be observed, in seconds.
+    pub seconds: u64,
+    /// What the calls were read from: `access-log`.
+    pub instrument: &'static str,
+    /// Exit code of the run; absent in a report whose run never came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// Why the run ended early, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// The TCP ports of the Services, then other ports to which plaintext calls were seen.
+    pub ports: Vec<RehearsedPortReport>,
+    /// What limits the result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What STRICT does at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RehearsalResult {
+    /// It would refuse the callers.
+    Callers,
+    /// It would refuse nobody who called.
+    Nobody,
+    /// The port was not observed throughout, and no caller was seen.
+    NotObserved,
+    /// It refuses nothing there that is accepted now.
+    NotRefused,
+}
+
+/// One port.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct RehearsedPortReport {
+    /// `SERVICE:PORT`, or `WORKLOAD:PORT` for a port without a Service.
+    pub name: String,
+    /// What STRICT does there.
+    pub result: RehearsalResult,
+    /// Why the port was not observed throughout, or why STRICT refuses nothing there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Plaintext calls: HTTP requests, and TCP connections that have ended.
+    pub calls: u64,
+    /// Who sent them, those with the most calls first.
+    pub callers: Vec<CallerReport>,
+}
+
+/// One caller of a port.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct CallerReport {
+    /// `legacy-client (outside/Deployment)`, `node NAME`, or an address.
+    pub name: String,
+    /// `workload`, `gateway`, `node`, `address`, or `unknown` where the calls have no name.
+    pub kind: &'static str,
+    /// Namespace of the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Kind and name of the workload: `Deployment/legacy-client`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// Some of its addresses.
+    pub addresses: Vec<String>,
+    /// Its calls.
+    pub calls: u64,
+    /// Those of its calls that were TLS of the application itself.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub own_tls_calls: u64,
+    /// When its last call was logged, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub last_seen: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl RehearsalReport {
+    /// The report of a run that has not got far.
+    pub fn empty(command: &'static str, namespace: &str, started_at: String) -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: "RehearsalReport",
+            command,
+            cluster: String::new(),
+            namespace: namespace.to_owned(),
+            ended_at: started_at.clone(),
+            started_at,
+            version: env!("CARGO_PKG_VERSION"),
+            seconds: 0,
+            instrument: "access-log",
+            exit_code: None,
+            error: None,
+            ports: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The status of the run: 1 if STRICT would refuse somebody, else 3 if a port was not observed or there is none.
+    pub fn exit_status(&self) -> ExitStatus {
+        // A misspelt namespace must not pass for one without callers.
+        let without_ports = if self.ports.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
+        self.ports.iter().map(RehearsedPortReport::exit_status).fold(without_ports, ExitStatus::and)
+    }
+
+    /// The names of all callers, each once, those of the first ports first.
+    fn names(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let callers = self.ports.iter().flat_map(|port| &port.callers).map(|caller| caller.name.as_str());
+        callers.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// `3 of 7 ports would refuse callers: legacy-client (outside/Deployment), node lab, 203.0.113.7`.
+    pub fn summary(&self) -> String {
+        let of = |result| self.ports.iter().filter(|port| port.result == result).count();
+        let (callers, unseen) =
+            (of(RehearsalResult::Callers), self.ports.iter().filter(|port| port.is_unobserved()).count());
+        if self.ports.is_empty() {
+            return "no Service of the namespace has a TCP port".to_owned();
+        }
+        let total = count(self.ports.len(), "port");
+        let unobserved = match unseen {
+            0 => String::new(),
+            1 => "; 1 port was not observed throughout".to_owned(),
+            number => format!("; {number} ports were not observed throughout"),
+        };
+        if callers == 0 {
+            let observed = of(RehearsalResult::Nobody);
+            return match (observed, unseen) {
+                (0, 0) => format!("STRICT would close none of {total}"),
+                (0, _) => format!("no port was observed, so that callers of {total} are not known{unobserved}"),
+                _ => format!("no plaintext call was seen at {observed} of {total}{unobserved}"),
+            };
+        }
+        let names = self.names();
+        let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| line(name).into_owned()).collect();
+        let more = names.len().saturating_sub(MAX_NAMES);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        format!("{callers} of {total} would refuse callers: {}{more}{unobserved}", shown.join(", "))
+    }
+}
+
+impl RehearsedPortReport {
+    /// The report of a row.
+    pub fn new(row: &PortRow) -> Self {
+        let result = match row {
+            PortRow { callers, .. } if !callers.is_empty() => RehearsalResult::Callers,
+            PortRow { not_observed: Some(_), .. } => RehearsalResult::NotObserved,
+            PortRow { not_refused: Some(_), .. } => RehearsalResult::NotRefused,
+            PortRow { .. } => RehearsalResult::Nobody,
+        };
+        Self {
+            name: row.name.clone(),
+            result,
+            reason: row.not_observed.clone().or_else(|| row.not_refused.clone()),
+            calls: row.total().calls,
+            callers: row.callers.iter().map(caller).collect(),
+        }
+    }
+
+    fn is_unobserved(&self) -> bool {
+        self.result == RehearsalResult::NotObserved || self.result == RehearsalResult::Callers && self.reason.is_some()
+    }
+
+    fn exit_status(&self) -> ExitStatus {
+        match self.result {
+            RehearsalResult::Callers => ExitStatus::Unexpected,
+            RehearsalResult::NotObserved => ExitStatus::Inconclusive,
+            RehearsalResult::Nobody | RehearsalResult::NotRefused => ExitStatus::Success,
+        }
+    }
+
+    /// What the port's row says in one sentence.
+    pub fn message(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        match self.result {
+            RehearsalResult::Callers => {
+                let callers: Vec<&str> = self.callers.iter().map(|caller| caller.name.as_str()).collect();
+                format!("{} from {} would be refused", count_calls(self.calls), callers.join(", "))
+            }
+            RehearsalResult::Nobody => "no plaintext call was seen".to_owned(),
+            RehearsalResult::NotObserved => format!("not observed: {reason}"),
+            RehearsalResult::NotRefused => format!("STRICT changes nothing: {reason}"),
+        }
+    }
+}
+
+/// `2 plaintext calls`.
+pub fn count_calls(calls: u64) -> String {
+    format!("{calls} plaintext call{}", if calls == 1 { "" } else { "s" })
+}
+
+fn caller(row: &CallerRow) -> CallerReport {
+    let CallCount { calls, own_tls, last_seen } = row.count;
+    let (kind, workload) = match &row.caller {
+        Some(Caller::Workload(workload)) => (if workload.gateway { "gateway" } else { "workload" }, Some(workload)),
+        Some(Caller::Node(_)) => ("node", None),
+        Some(Caller::Address(_)) => ("address", None),
+        None => ("unknown", None),
+    };
+    CallerReport {
+        name: row.caller.as_ref().map_or_else(|| "callers without a name".to_owned(), ToString::to_string),
+        kind,
+        namespace: workload.map(|workload| workload.namespace.clone()),
+        workload: workload.map(|CallerWorkload { kind, name, .. }| format!("{kind}/{name}")),
+        addresses: row.addresses.iter().map(ToString::to_string).collect(),
+        calls,
+        own_tls_calls: own_tls,
+        last_seen: time(last_seen, "%Y-%m-%dT%H:%M:%SZ"),
+    }
+}
+
+fn time(microseconds: i64, format: &str) -> String {
+    jiff::Timestamp::from_microsecond(microseconds).map_or_else(|_| String::new(), |at| at.strftime(format).to_string())
+}
+
+/// The table of all ports, and the closing line.
+pub fn text(report: &RehearsalReport) -> String {
+    let mut text = String::new();
+    if !report.ports.is_empty() {
+        let rows: Vec<Vec<String>> = report.ports.iter().flat_map(rows).collect();
+        let paint = |row: usize, column: usize, cell: &str| match (column, rows[row][1].as_str()) {
+            (0 | 2, _) if rows[row][1].parse::<u64>().is_ok_and(|calls| calls > 0) => cell.red().to_string(),
+            (2, "-") => cell.yellow().to_string(),
+            _ => cell.to_owned(),
+        };
+        text = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, paint);
+        text.push('\n');
+    }
+    for note in &report.notes {
+        text.push_str(&format!("note: {}\n", line(note)));
+    }
+    text.push_str(&report.summary());
+    text.push('\n');
+    text
+}
+
+/// The rows of a port: one for each caller, of which the first has the port's name.
+fn rows(port: &RehearsedPortReport) -> Vec<Vec<String>> {
+    let name = line(&port.name).into_owned();
+    let reason = line(port.reason.as_deref().unwrap_or_default()).into_owned();
+    let single = |calls: &str, callers: String| vec![name.clone(), calls.to_owned(), callers, "-".to_owned()];
+    match port.result {
+        RehearsalResult::Nobody => vec![single("0", "nobody".to_owned())],
+        RehearsalResult::NotRefused => vec![single("0", format!("none to refuse: {reason}"))],
+        RehearsalResult::NotObserved => vec![single("-", format!("not observed: {reason}"))],
+        RehearsalResult::Callers => {
+            let callers = port.callers.iter().enumerate().map(|(index, caller)| {
+                let name = if index == 0 { name.clone() } else { String::new() };
+                vec![name, caller.calls.to_string(), described(caller), caller.last_seen.clone()]
+            });
+            let incomplete = (!reason.is_empty()).then(|| {
+                vec![String::new(), "-".to_owned(), format!("and others, not observed: {reason}"), "-".to_owned()]
+            });
+            callers.chain(incomplete).collect()
+        }
+    }
+}
+
+fn described(caller: &CallerReport) -> String {
+    let own_tls = match caller.own_tls_calls {
+        0 => "",
+        calls if calls == caller.calls => " with TLS of its own",
+        _ => ", in part with TLS of its own",
+    };
+    format!("{}{own_tls}", line(&caller.name))
+}
+
+/// The table while the rehearsal runs, without colours: the ports that STRICT would close.
+pub fn live(rows: &[PortRow], remaining: u64) -> String {
+    let ports: Vec<&PortRow> = rows.iter().filter(|row| row.not_refused.is_none()).collect();
+    let cells = ports.iter().take(MAX_LIVE_PORTS).map(|row| {
+        let total = row.total();
+        let names: Vec<String> = row.callers.iter().map(|row| caller(row).name).collect();
+        let callers = if names.len() > 3 {
+            format!("{} and {} more", names[..3].join(", "), names.len() - 3)
+        } else {
+            names.join(", ")
+        };
+        let last = if total.calls == 0 { "-".to_owned() } else { time(total.last_seen, "%H:%M:%S") };
+        vec![line(&row.name).into_owned(), total.calls.to_string(), line(&callers).into_owned(), last]
+    });
+    let cells: Vec<Vec<String>> = cells.collect();
+    let mut text = format!("rehearsing for {} more\n", duration(remaining));
+    text.push_str(&table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &cells, |_, _, cell| {
+        cell.to_owned()
+    }));
+    if ports.len() > MAX_LIVE_PORTS {
+        text.push_str(&format!("and {}", count(ports.len() - MAX_LIVE_PORTS, "more port")));
+    }
+    text.trim_end().to_owned()
+}
+
+/// `1h2m`, `10m`, `45s`.
+pub fn duration(seconds: u64) -> String {
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let text: String =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::caller::CallerWorkload;
+
+    fn row(name: &str, callers: &[(Option<Caller>, u64)]) -> PortRow {
+        let callers = callers.iter().map(|(caller, calls)| CallerRow {
+            caller: caller.clone(),
+            addresses: Vec::new(),
+            count: CallCount { calls: *calls, own_tls: 0, last_seen: 1_000_000 },
+        });
+        PortRow { name: name.into(), not_refused: None, not_observed: None, callers: callers.collect() }
+    }
+
+    fn report(rows: &[PortRow]) -> RehearsalReport {
+        let ports = rows.iter().map(RehearsedPortReport::new).collect();
+        RehearsalReport { ports, ..RehearsalReport::empty("rehearse", "shop", String::new()) }
+    }
+
+    #[test]
+    fn the_closing_line_names_every_caller_once() {
+        let workload = Caller::Workload(CallerWorkload {
+            namespace: "outside".into(),
+            kind: "Deployment".into(),
+            name: "legacy-client".into(),
+            gateway: false,
+        });
+        let node = Caller::Node("lab".into());
+        let unobserved = PortRow { not_observed: Some("x".into()), ..row("c:1", &[]) };
+        let exempt = PortRow { not_refused: Some("x".into()), ..row("d:1", &[]) };
+        let some = [row("a:1", &[(Some(workload.clone()), 2)]), row("b:1", &[(Some(node), 1), (Some(workload), 1)])];
+        let rows: [(Vec<PortRow>, &str, ExitStatus); 6] = [
+            (
+                some.to_vec(),
+                "2 of 2 ports would refuse callers: legacy-client (outside/Deployment), node lab",
+                ExitStatus::Unexpected,
+            ),
+            (
+                vec![some[0].clone(), unobserved.clone()],
+                "1 of 2 ports would refuse callers: legacy-client (outside/Deployment); 1 port was not observed throughout",
+                ExitStatus::Unexpected,
+            ),
+            (vec![row("a:1", &[]), exempt.clone()], "no plaintext call was seen at 1 of 2 ports", ExitStatus::Success),
+            (
+                vec![row("a:1", &[]), unobserved.clone()],
+                "no plaintext call was seen at 1 of 2 ports; 1 port was not observed throughout",
+                ExitStatus::Inconclusive,
+            ),
+            (vec![exempt], "STRICT would close none of 1 port", ExitStatus::Success),
+            (
+                vec![unobserved],
+                "no port was observed, so that callers of 1 port are not known; 1 port was not observed throughout",
+                ExitStatus::Inconclusive,
+            ),
+        ];
+        for (rows, expected, status) in rows {
+            let report = report(&rows);
+            assert_eq!((report.summary().as_str(), report.exit_status()), (expected, status));
+        }
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, expected) in [(0, "0s"), (45, "45s"), (600, "10m"), (3725, "1h2m5s"), (86_400, "24h")] {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_from_the_cluster_cannot_control_the_terminal() {
+        let hostile = Caller::Node("\u{1b}[31mx\n".into());
+        let text = text(&report(&[row("a\u{7}:1", &[(Some(hostile), 1)])]));
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+    }
+}
