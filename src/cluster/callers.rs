@@ -10,7 +10,7 @@ use crate::domain::caller::{CallerWorkload, CallingPod, KnownNode};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DynamicObject, WatchEvent, WatchParams};
+use kube::api::{WatchEvent, WatchParams};
 use kube::{Api, Resource as _};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -191,36 +191,6 @@ fn known_node(node: NodeShape) -> KnownNode {
         pod_blocks: blocks.filter_map(|block| Block::parse(block)).collect(),
         name: node.metadata.name,
     }
-}
-
-/// Names of the `Telemetry` objects that concern the access log of a namespace: its own, and those of the root namespace.
-pub async fn telemetries(cluster: &Cluster, root: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for version in ["v1", "v1alpha1"] {
-        let resource = ApiResource {
-            group: "telemetry.istio.io".into(),
-            version: version.into(),
-            api_version: format!("telemetry.istio.io/{version}"),
-            kind: "Telemetry".into(),
-            plural: "telemetries".into(),
-        };
-        for namespace in [cluster.namespace.as_str(), root] {
-            let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource);
-            // They only explain why a log is off: without the right to read them the report names no object.
-            let Ok(listed) = api.list(&kube::api::ListParams::default()).await else { continue };
-            let concerned = listed.items.iter().filter(|object| object.data["spec"]["accessLogging"].is_array());
-            found.extend(
-                concerned
-                    .filter_map(|object| Some(format!("telemetry {namespace}/{}", object.metadata.name.as_ref()?))),
-            );
-        }
-        if !found.is_empty() {
-            break;
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 #[cfg(test)]

@@ -26,4 +26,5 @@ pub mod network_policies;
 pub mod proxy_log;
 pub mod request;
 pub mod snapshot;
+pub mod telemetry;
 pub mod trace;

@@ -279,14 +279,14 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_read_whole_or_not_at_all() {
         let long = [vec![b'x'; 600 << 10], b"\n".to_vec()].concat();
-        for (log, expected) in [
+        for (text, expected) in [
             (b"a\nb".to_vec(), vec![Some(Some("a".to_owned())), None]),
             (b"caf\xe9\n".to_vec(), vec![Some(Some("caf\u{fffd}".to_owned())), None]),
             (long, vec![Some(None)]),
         ] {
-            let mut log = &log[..];
+            let mut rest = &text[..];
             for line in expected {
-                assert_eq!(next_line(&mut log).await, line);
+                assert_eq!(next_line(&mut rest).await, line);
             }
         }
     }

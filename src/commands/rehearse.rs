@@ -11,7 +11,7 @@ use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::access::{self, Need};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
-use crate::cluster::{namespace_context, snapshot};
+use crate::cluster::{namespace_context, snapshot, telemetry};
 use crate::domain::rehearsal::StrictPreview;
 use crate::domain::rights::PROBE;
 use crate::error::{self, Error};
@@ -53,6 +53,8 @@ pub async fn rehearse(
     context.warn_of_unread(&state.snapshot.mesh);
     let preview = StrictPreview::new(state.snapshot).map_err(Error::Refused)?;
     let mut observer = Observer::new(context, settings, cluster, api_versions, preview, rules);
+    let root = &observer.snapshot().mesh.root_namespace;
+    observer.telemetries = context.read(telemetry::access_logs(cluster, root)).await?;
     observer.set_ports()?;
     let closing = observer.closing();
     let mut left_behind = ExitStatus::Success;
@@ -74,7 +76,7 @@ pub async fn rehearse(
         }
     }
     report.ports = observer.rows().iter().map(RehearsedPortReport::new).collect();
-    report.notes = notes::notes(&observer, &report).await;
+    report.notes = notes::notes(&observer, &report);
     report.ended_at = jiff::Timestamp::now().to_string();
     report.exit_code = Some(report.exit_status().and(left_behind).code());
     context.reports.add_rehearsal(&report);

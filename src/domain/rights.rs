@@ -152,6 +152,10 @@ const SURROUNDINGS: Group = group(
         ("list", "monitoring.coreos.com", "podmonitors"),
     ],
 );
+const TELEMETRIES: Group = group(
+    "Whether the access log leaves calls out: without it a rehearsal could miss callers.",
+    &[("list", "telemetry.istio.io", "telemetries")],
+);
 /// Without them, callers of other namespaces are addresses without names.
 const CALLERS: Group = group(
     "Who has an address: pods and nodes. A rule that sets `sni` hides who sends mutual TLS.",
@@ -232,6 +236,10 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         needed.cluster.extend([SURROUNDINGS, CONTROL_PLANES]);
     } else {
         add_probe(&mut needed, options);
+    }
+    if task == Task::Rehearse {
+        needed.namespace.push(TELEMETRIES);
+        needed.root.push(TELEMETRIES);
     }
     if task == Task::Rehearse && options.all_callers {
         needed.cluster.push(CALLERS);

@@ -12,6 +12,7 @@ use colored::Colorize;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// Most names in the closing line.
 const MAX_NAMES: usize = 10;
@@ -276,7 +277,7 @@ pub fn text(report: &RehearsalReport) -> String {
         text.push('\n');
     }
     for note in &report.notes {
-        text.push_str(&format!("note: {}\n", line(note)));
+        let _ = writeln!(text, "note: {}", line(note));
     }
     text.push_str(&report.summary());
     text.push('\n');
@@ -334,7 +335,7 @@ pub fn live(rows: &[PortRow], remaining: u64) -> String {
         cell.to_owned()
     }));
     if ports.len() > MAX_LIVE_PORTS {
-        text.push_str(&format!("and {}", count(ports.len() - MAX_LIVE_PORTS, "more port")));
+        let _ = write!(text, "and {}", count(ports.len() - MAX_LIVE_PORTS, "more port"));
     }
     text.trim_end().to_owned()
 }
@@ -342,8 +343,10 @@ pub fn live(rows: &[PortRow], remaining: u64) -> String {
 /// `1h2m`, `10m`, `45s`.
 pub fn duration(seconds: u64) -> String {
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let text: String =
-        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    let mut text = String::new();
+    for (number, unit) in parts.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = write!(text, "{number}{unit}");
+    }
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 

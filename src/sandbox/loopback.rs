@@ -15,11 +15,10 @@ pub(super) fn address(pod: Ipv4Addr) -> Ipv4Addr {
 /// The address of the pod that calls from a loopback address.
 pub(super) fn pod_address(loopback: IpAddr) -> IpAddr {
     match loopback {
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => NODE.into(),
-        IpAddr::V4(loopback) => {
+        IpAddr::V4(loopback) if loopback != Ipv4Addr::LOCALHOST => {
             let [_, b, c, d] = loopback.octets();
             Ipv4Addr::new(10, b, c, d).into()
         }
-        IpAddr::V6(_) => NODE.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => NODE.into(),
     }
 }

@@ -6,7 +6,7 @@ use crate::curl_pod::pod_state::MeshMembership;
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::evidence::Sources;
 use crate::domain::probe::Case;
-use crate::domain::rehearsal::{Calibration, Prospect};
+use crate::domain::rehearsal::{Calibration, Prospect, RehearsedPort};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 /// Calls every endpoint, and adds the calibration to the rehearsal. The returned status is about pods that were left.
 pub(super) async fn calibrate(observer: &mut Observer<'_>) -> error::Result<ExitStatus> {
     let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
-    let endpoints = closing.clone().flat_map(|port| port.endpoints()).collect();
+    let endpoints = closing.clone().flat_map(RehearsedPort::endpoints).collect();
     let cases: Vec<Case> = closing.map(|port| port.case.clone()).collect();
     let (context, cluster, api_versions) = (observer.context, observer.cluster, observer.api_versions);
     // What the endpoints answer does not matter, and no proxy is asked.

@@ -1,14 +1,14 @@
 //! What limits the result of a rehearsal, in sentences.
 
 use super::observer::Observer;
-use crate::cluster::callers::{self, PodScope};
+use crate::cluster::callers::PodScope;
 use crate::domain::mesh::AccessLog;
 use crate::domain::port_protocol::PortProtocol;
-use crate::domain::rehearsal::Prospect;
+use crate::domain::rehearsal::{Prospect, RehearsedPort};
 use crate::report::rehearsal::{RehearsalReport, RehearsalResult};
 
 /// The limits of the result.
-pub(super) async fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<String> {
+pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<String> {
     let mut notes = Vec::new();
     if !observer.snapshot().unread.is_empty() {
         notes.push(format!("not considered, because it cannot be read: {}", observer.snapshot().unread.join(", ")));
@@ -17,6 +17,10 @@ pub(super) async fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> 
         notes.push(
             "rules of other namespaces that set `sni` are not considered, because they may not be listed".to_owned(),
         );
+    }
+    if observer.telemetries.is_none() {
+        let reason = "one that filters the access log is not considered";
+        notes.push(format!("Telemetry objects may not be listed: {reason}"));
     }
     if observer.scope == Some(PodScope::Namespace) {
         notes.push(
@@ -28,21 +32,21 @@ pub(super) async fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> 
     }
     let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
     let raw: Vec<String> =
-        closing.filter(|port| port.case.protocol != PortProtocol::Http).map(|port| port.name()).collect();
+        closing.filter(|port| port.case.protocol != PortProtocol::Http).map(RehearsedPort::name).collect();
     if !raw.is_empty() {
         let ports = raw.join(", ");
         notes.push(format!(
             "TCP connections are logged when they end, so connections that stay open are not seen: {ports}"
         ));
     }
-    if observer.scope.is_some() && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
-        notes.extend(reasons_of_access_log(observer).await);
+    if report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
+        notes.extend(reasons_of_access_log(observer));
     }
     notes
 }
 
 /// Why an access log may be off or in another format: the settings of the mesh, and objects that change them.
-async fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
+fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
     let mesh = &observer.snapshot().mesh;
     let setting = match &mesh.access_log {
         _ if !mesh.readable => None,
@@ -54,7 +58,7 @@ async fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
         ),
         AccessLog::On { own_format: false } => None,
     };
-    let telemetries = callers::telemetries(observer.cluster, &mesh.root_namespace).await;
+    let telemetries: Vec<&str> = observer.telemetries.iter().flatten().map(|found| found.name.as_str()).collect();
     let objects =
         (!telemetries.is_empty()).then(|| format!("the access log is also set by {}", telemetries.join(", ")));
     setting.into_iter().chain(objects).collect()

@@ -7,11 +7,12 @@ use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
 use crate::cluster::proxy_log::{self, Beginning, LogEvent};
 use crate::cluster::snapshot;
+use crate::cluster::telemetry::LogTelemetry;
 use crate::commands::Context;
 use crate::domain::caller::CallerDirectory;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::TargetError;
-use crate::domain::rehearsal::{PortRow, Prospect, Rehearsal, StrictPreview};
+use crate::domain::rehearsal::{PortRow, Prospect, Rehearsal, RehearsedPort, StrictPreview};
 use crate::domain::rule::DestinationRule;
 use crate::error;
 use crate::istio::access_log;
@@ -67,6 +68,8 @@ pub(super) struct Observer<'a> {
     pub(super) knows_nodes: bool,
     /// Whether the rules of all namespaces could be listed.
     pub(super) knows_all_rules: bool,
+    /// Telemetry objects about the access log; `None` where they may not be listed.
+    pub(super) telemetries: Option<Vec<LogTelemetry>>,
     preview: StrictPreview,
     /// The rules of the namespaces that could be read.
     rules: Vec<DestinationRule>,
@@ -98,6 +101,7 @@ impl<'a> Observer<'a> {
             directory: CallerDirectory::default(),
             scope: None,
             knows_nodes: false,
+            telemetries: None,
             knows_all_rules: all_rules.is_some(),
             rules: all_rules.unwrap_or_else(readable),
             at_start: preview.snapshot().pods.keys().cloned().collect(),
@@ -117,8 +121,19 @@ impl<'a> Observer<'a> {
 
     /// Sets the ports of the Services of the run, or of all Services, in the namespace as it was read last.
     pub(super) fn set_ports(&mut self) -> Result<(), TargetError> {
-        self.rehearsal.set_ports(self.preview.ports(&self.settings.services, &self.rules)?);
+        self.rehearsal.set_ports(self.ports(&self.preview)?);
         Ok(())
+    }
+
+    /// The ports of a preview. A log without some calls may have those of this tool and not those of others.
+    fn ports(&self, preview: &StrictPreview) -> Result<Vec<RehearsedPort>, TargetError> {
+        let mut ports = preview.ports(&self.settings.services, &self.rules)?;
+        if let Some(telemetry) = self.telemetries.iter().flatten().find(|telemetry| telemetry.has_filter) {
+            for port in ports.iter_mut().filter(|port| port.prospect == Prospect::Closes) {
+                port.prospect = Prospect::Unobservable(format!("{} filters the access log", telemetry.name));
+            }
+        }
+        Ok(ports)
     }
 
     /// The number of ports that STRICT would close.
@@ -154,7 +169,7 @@ impl<'a> Observer<'a> {
     /// The pods behind ports that STRICT would close whose logs are not open yet.
     fn closed_logs(&self) -> BTreeSet<String> {
         let closing = self.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
-        let pods = closing.flat_map(|port| port.endpoints()).map(|endpoint| endpoint.pod);
+        let pods = closing.flat_map(RehearsedPort::endpoints).map(|endpoint| endpoint.pod);
         pods.filter(|pod| self.logs.get(pod).is_none_or(|log| *log == Followed::Opening)).collect()
     }
 
@@ -204,7 +219,7 @@ impl<'a> Observer<'a> {
         let Ok(state) = context.shutdown.race(state).await? else { return Ok(()) };
         let Ok(preview) = StrictPreview::new(state.snapshot) else { return Ok(()) };
         // A Service that was deleted meanwhile keeps its last state.
-        if let Ok(ports) = preview.ports(&self.settings.services, &self.rules) {
+        if let Ok(ports) = self.ports(&preview) {
             self.rehearsal.set_ports(ports);
             self.preview = preview;
         }
@@ -258,8 +273,9 @@ impl<'a> Observer<'a> {
             let named = services.iter().filter_map(|name| self.snapshot().service(name));
             named.into_iter().any(|service| service.selects(&pod.labels))
         };
-        let is_endpoint =
-            || self.rehearsal.ports().iter().flat_map(|port| port.endpoints()).any(|endpoint| endpoint.pod == pod.name);
+        let is_endpoint = || {
+            self.rehearsal.ports().iter().flat_map(RehearsedPort::endpoints).any(|endpoint| endpoint.pod == pod.name)
+        };
         services.is_empty() || is_selected() || is_endpoint()
     }
 

@@ -52,7 +52,9 @@ fn rehearsed(lines: &[LogLine]) -> (Rehearsal, StrictPreview) {
     }
     rehearsal.add_calibration(calibration("10.9.0.1", &["web-0"]));
     rehearsal.add_calibration(calibration("10.9.0.2", &["web-0"]));
-    last.iter().for_each(|line| rehearsal.record("web-0", line, 2, &directory()));
+    for line in &last {
+        rehearsal.record("web-0", line, 2, &directory());
+    }
     (rehearsal, preview)
 }
 
