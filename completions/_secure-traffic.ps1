@@ -56,6 +56,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('disable-mtls', 'disable-mtls', [CompletionResultType]::ParameterValue, 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted')
             [CompletionResult]::new('probe', 'probe', [CompletionResultType]::ParameterValue, 'Ask with a throwaway pod outside the mesh whether plaintext gets in')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing')
+            [CompletionResult]::new('rehearse', 'rehearse', [CompletionResultType]::ParameterValue, 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing')
             [CompletionResult]::new('demo', 'demo', [CompletionResultType]::ParameterValue, 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe')
             [CompletionResult]::new('sandbox', 'sandbox', [CompletionResultType]::ParameterValue, 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'Remove probe pods that an earlier run could not remove')
@@ -326,6 +327,56 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'secure-traffic;rehearse' {
+            [CompletionResult]::new('--for', '--for', [CompletionResultType]::ParameterName, 'How long the ports are observed, from 5s to 24h; --timeout does not count this time')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Format of the result')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Format of the result')
+            [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image with curl in it')
+            [CompletionResult]::new('--image-pull-secret', '--image-pull-secret', [CompletionResultType]::ParameterName, 'Secret with the credentials for the image; can be repeated')
+            [CompletionResult]::new('--toleration', '--toleration', [CompletionResultType]::ParameterName, 'Taint of nodes on which the pods may run; can be repeated')
+            [CompletionResult]::new('--node-selector', '--node-selector', [CompletionResultType]::ParameterName, 'Label of the nodes on which the pods run; can be repeated')
+            [CompletionResult]::new('--pod-label', '--pod-label', [CompletionResultType]::ParameterName, 'Label of the pods, for example for a NetworkPolicy; can be repeated')
+            [CompletionResult]::new('--pod-annotation', '--pod-annotation', [CompletionResultType]::ParameterName, 'Annotation of the pods; can be repeated')
+            [CompletionResult]::new('--priority-class', '--priority-class', [CompletionResultType]::ParameterName, 'Priority class of the pods')
+            [CompletionResult]::new('--attempts', '--attempts', [CompletionResultType]::ParameterName, 'Plaintext samples for each endpoint, each on a fresh connection')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'Time for one TCP connection')
+            [CompletionResult]::new('--max-time', '--max-time', [CompletionResultType]::ParameterName, 'Time for one request')
+            [CompletionResult]::new('--evidence', '--evidence', [CompletionResultType]::ParameterName, 'What proves that it was the mesh which refused')
+            [CompletionResult]::new('--pod-timeout', '--pod-timeout', [CompletionResultType]::ParameterName, 'Time for the probe pod to start')
+            [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated')
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
+            [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
+            [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account')
+            [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'Context of the kubeconfig')
+            [CompletionResult]::new('--cluster', '--cluster', [CompletionResultType]::ParameterName, 'Cluster of the kubeconfig')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'User of the kubeconfig')
+            [CompletionResult]::new('-s', '-s', [CompletionResultType]::ParameterName, 'Address of the API server')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'Address of the API server')
+            [CompletionResult]::new('--token', '--token', [CompletionResultType]::ParameterName, 'Bearer token')
+            [CompletionResult]::new('--certificate-authority', '--certificate-authority', [CompletionResultType]::ParameterName, 'File with the certificate authority of the API server')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'Name to check the API server''s certificate against')
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'User to act as')
+            [CompletionResult]::new('--as-group', '--as-group', [CompletionResultType]::ParameterName, 'Group to act as; can be repeated')
+            [CompletionResult]::new('--as-uid', '--as-uid', [CompletionResultType]::ParameterName, 'UID to act as')
+            [CompletionResult]::new('--request-timeout', '--request-timeout', [CompletionResultType]::ParameterName, 'Time that one request to the API server may take; 0 waits without end')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]')
+            [CompletionResult]::new('-i', '-i', [CompletionResultType]::ParameterName, 'Namespace of the control plane; default: found by istiod''s label, else istio-system')
+            [CompletionResult]::new('--istio-namespace', '--istio-namespace', [CompletionResultType]::ParameterName, 'Namespace of the control plane; default: found by istiod''s label, else istio-system')
+            [CompletionResult]::new('--revision', '--revision', [CompletionResultType]::ParameterName, 'Revision of the control plane')
+            [CompletionResult]::new('--cluster-domain', '--cluster-domain', [CompletionResultType]::ParameterName, 'Domain of the cluster''s Services')
+            [CompletionResult]::new('--sandbox', '--sandbox', [CompletionResultType]::ParameterName, 'Run against a fresh embedded sandbox instead of a cluster')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour; NO_COLOR is honoured')
+            [CompletionResult]::new('--insecure-skip-tls-verify', '--insecure-skip-tls-verify', [CompletionResultType]::ParameterName, 'Do not check the API server''s certificate')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results only')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: the requests to the API server')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: the requests to the API server')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'secure-traffic;demo' {
             [CompletionResult]::new('--target', '--target', [CompletionResultType]::ParameterName, 'What to ask for; must be a path of a Service of the namespace')
             [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image with curl in it')
@@ -449,7 +500,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;rbac' {
-            [CompletionResult]::new('--service-account', '--service-account', [CompletionResultType]::ParameterName, 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup')
+            [CompletionResult]::new('--service-account', '--service-account', [CompletionResultType]::ParameterName, 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse or -cleanup')
             [CompletionResult]::new('--from-namespace', '--from-namespace', [CompletionResultType]::ParameterName, 'Namespace that probes are made in (probe --from-namespace)')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Format of the result')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Format of the result')
@@ -479,6 +530,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--control', '--control', [CompletionResultType]::ParameterName, 'Allow a client in the mesh where nothing else tells who refused (--control)')
             [CompletionResult]::new('--ambient', '--ambient', [CompletionResultType]::ParameterName, 'Allow to read the logs of ztunnels: evidence for pods in ambient mode')
             [CompletionResult]::new('--network-policy', '--network-policy', [CompletionResultType]::ParameterName, 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles')
+            [CompletionResult]::new('--all-callers', '--all-callers', [CompletionResultType]::ParameterName, 'Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)')
             [CompletionResult]::new('--legacy', '--legacy', [CompletionResultType]::ParameterName, 'For a cluster with only the legacy Policy API')
             [CompletionResult]::new('--insecure-skip-tls-verify', '--insecure-skip-tls-verify', [CompletionResultType]::ParameterName, 'Do not check the API server''s certificate')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results only')
@@ -565,6 +617,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('disable-mtls', 'disable-mtls', [CompletionResultType]::ParameterValue, 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted')
             [CompletionResult]::new('probe', 'probe', [CompletionResultType]::ParameterValue, 'Ask with a throwaway pod outside the mesh whether plaintext gets in')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing')
+            [CompletionResult]::new('rehearse', 'rehearse', [CompletionResultType]::ParameterValue, 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing')
             [CompletionResult]::new('demo', 'demo', [CompletionResultType]::ParameterValue, 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe')
             [CompletionResult]::new('sandbox', 'sandbox', [CompletionResultType]::ParameterValue, 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'Remove probe pods that an earlier run could not remove')
@@ -584,6 +637,9 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;help;status' {
+            break
+        }
+        'secure-traffic;help;rehearse' {
             break
         }
         'secure-traffic;help;demo' {

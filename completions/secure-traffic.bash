@@ -43,6 +43,9 @@ _secure__traffic() {
             secure__traffic,rbac)
                 cmd="secure__traffic__subcmd__rbac"
                 ;;
+            secure__traffic,rehearse)
+                cmd="secure__traffic__subcmd__rehearse"
+                ;;
             secure__traffic,sandbox)
                 cmd="secure__traffic__subcmd__sandbox"
                 ;;
@@ -76,6 +79,9 @@ _secure__traffic() {
             secure__traffic__subcmd__help,rbac)
                 cmd="secure__traffic__subcmd__help__subcmd__rbac"
                 ;;
+            secure__traffic__subcmd__help,rehearse)
+                cmd="secure__traffic__subcmd__help__subcmd__rehearse"
+                ;;
             secure__traffic__subcmd__help,sandbox)
                 cmd="secure__traffic__subcmd__help__subcmd__sandbox"
                 ;;
@@ -89,7 +95,7 @@ _secure__traffic() {
 
     case "${cmd}" in
         secure__traffic)
-            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help"
+            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1041,7 +1047,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__help)
-            opts="enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help"
+            opts="enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1167,6 +1173,20 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__help__subcmd__rbac)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        secure__subcmd__traffic__subcmd__help__subcmd__rehearse)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1501,7 +1521,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rbac)
-            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status cleanup"
+            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --all-callers --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status rehearse cleanup"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1521,6 +1541,172 @@ _secure__traffic() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -W "yaml json" -- "${cur}"))
+                    return 0
+                    ;;
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate-authority)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as-uid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --istio-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --revision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster-domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sandbox)
+                    COMPREPLY=($(compgen -W "permissive strict legacy" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        secure__subcmd__traffic__subcmd__rehearse)
+            opts="-o -n -s -i -q -v -h -V --for --output --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image-pull-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --toleration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-selector)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pod-annotation)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority-class)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --attempts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --evidence)
+                    COMPREPLY=($(compgen -W "auto network proxy" -- "${cur}"))
+                    return 0
+                    ;;
+                --pod-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --namespace)

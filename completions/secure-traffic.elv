@@ -53,6 +53,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand disable-mtls 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
             cand probe 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
             cand status 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
+            cand rehearse 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing'
             cand demo 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
             cand sandbox 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
             cand cleanup 'Remove probe pods that an earlier run could not remove'
@@ -318,6 +319,55 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'secure-traffic;rehearse'= {
+            cand --for 'How long the ports are observed, from 5s to 24h; --timeout does not count this time'
+            cand -o 'Format of the result'
+            cand --output 'Format of the result'
+            cand --image 'Image with curl in it'
+            cand --image-pull-secret 'Secret with the credentials for the image; can be repeated'
+            cand --toleration 'Taint of nodes on which the pods may run; can be repeated'
+            cand --node-selector 'Label of the nodes on which the pods run; can be repeated'
+            cand --pod-label 'Label of the pods, for example for a NetworkPolicy; can be repeated'
+            cand --pod-annotation 'Annotation of the pods; can be repeated'
+            cand --priority-class 'Priority class of the pods'
+            cand --attempts 'Plaintext samples for each endpoint, each on a fresh connection'
+            cand --connect-timeout 'Time for one TCP connection'
+            cand --max-time 'Time for one request'
+            cand --evidence 'What proves that it was the mesh which refused'
+            cand --pod-timeout 'Time for the probe pod to start'
+            cand --report 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated'
+            cand -n 'Namespace to work in; default: the context''s, else "default"'
+            cand --namespace 'Namespace to work in; default: the context''s, else "default"'
+            cand --kubeconfig 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account'
+            cand --context 'Context of the kubeconfig'
+            cand --cluster 'Cluster of the kubeconfig'
+            cand --user 'User of the kubeconfig'
+            cand -s 'Address of the API server'
+            cand --server 'Address of the API server'
+            cand --token 'Bearer token'
+            cand --certificate-authority 'File with the certificate authority of the API server'
+            cand --tls-server-name 'Name to check the API server''s certificate against'
+            cand --as 'User to act as'
+            cand --as-group 'Group to act as; can be repeated'
+            cand --as-uid 'UID to act as'
+            cand --request-timeout 'Time that one request to the API server may take; 0 waits without end'
+            cand --timeout 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]'
+            cand -i 'Namespace of the control plane; default: found by istiod''s label, else istio-system'
+            cand --istio-namespace 'Namespace of the control plane; default: found by istiod''s label, else istio-system'
+            cand --revision 'Revision of the control plane'
+            cand --cluster-domain 'Domain of the cluster''s Services'
+            cand --sandbox 'Run against a fresh embedded sandbox instead of a cluster'
+            cand --color 'When to use colour; NO_COLOR is honoured'
+            cand --insecure-skip-tls-verify 'Do not check the API server''s certificate'
+            cand -q 'Print results only'
+            cand --quiet 'Print results only'
+            cand -v 'Say more: the requests to the API server'
+            cand --verbose 'Say more: the requests to the API server'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'secure-traffic;demo'= {
             cand --target 'What to ask for; must be a path of a Service of the namespace'
             cand --image 'Image with curl in it'
@@ -438,7 +488,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --version 'Print version'
         }
         &'secure-traffic;rbac'= {
-            cand --service-account 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup'
+            cand --service-account 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse or -cleanup'
             cand --from-namespace 'Namespace that probes are made in (probe --from-namespace)'
             cand -o 'Format of the result'
             cand --output 'Format of the result'
@@ -468,6 +518,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --control 'Allow a client in the mesh where nothing else tells who refused (--control)'
             cand --ambient 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
             cand --network-policy 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
+            cand --all-callers 'Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)'
             cand --legacy 'For a cluster with only the legacy Policy API'
             cand --insecure-skip-tls-verify 'Do not check the API server''s certificate'
             cand -q 'Print results only'
@@ -551,6 +602,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand disable-mtls 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
             cand probe 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
             cand status 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
+            cand rehearse 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing'
             cand demo 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
             cand sandbox 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
             cand cleanup 'Remove probe pods that an earlier run could not remove'
@@ -566,6 +618,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
         &'secure-traffic;help;probe'= {
         }
         &'secure-traffic;help;status'= {
+        }
+        &'secure-traffic;help;rehearse'= {
         }
         &'secure-traffic;help;demo'= {
         }

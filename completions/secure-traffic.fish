@@ -56,6 +56,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "enabl
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "status" -d 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "rehearse" -d 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
@@ -329,6 +330,52 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s V -l version -d 'Print version'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l for -d 'How long the ports are observed, from 5s to 24h; --timeout does not count this time' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s o -l output -d 'Format of the result' -r -f -a "json\t'JSON'
+yaml\t'YAML'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l image -d 'Image with curl in it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l toleration -d 'Taint of nodes on which the pods may run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l node-selector -d 'Label of the nodes on which the pods run; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l pod-label -d 'Label of the pods, for example for a NetworkPolicy; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l pod-annotation -d 'Annotation of the pods; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l priority-class -d 'Priority class of the pods' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l attempts -d 'Plaintext samples for each endpoint, each on a fresh connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l connect-timeout -d 'Time for one TCP connection' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l max-time -d 'Time for one request' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l evidence -d 'What proves that it was the mesh which refused' -r -f -a "auto\t'The certificate shown, and the endpoint\'s own proxy where you may port-forward to it'
+network\t'The certificate shown and the policy only'
+proxy\t'What the endpoint\'s own proxy has loaded only'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l pod-timeout -d 'Time for the probe pod to start' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l report -d 'Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary); can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l context -d 'Context of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l cluster -d 'Cluster of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l user -d 'User of the kubeconfig' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s s -l server -d 'Address of the API server' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l token -d 'Bearer token' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l certificate-authority -d 'File with the certificate authority of the API server' -r -F
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l tls-server-name -d 'Name to check the API server\'s certificate against' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l as -d 'User to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l as-group -d 'Group to act as; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l as-uid -d 'UID to act as' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l revision -d 'Revision of the control plane' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
+strict\t'Plaintext is rejected'
+legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s q -l quiet -d 'Print results only'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s v -l verbose -d 'Say more: the requests to the API server'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s V -l version -d 'Print version'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l target -d 'What to ask for; must be a path of a Service of the namespace' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image -d 'Image with curl in it' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l image-pull-secret -d 'Secret with the credentials for the image; can be repeated' -r
@@ -436,7 +483,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s V -l version -d 'Print version'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l service-account -d 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status or -cleanup' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l service-account -d 'Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse or -cleanup' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l from-namespace -d 'Namespace that probes are made in (probe --from-namespace)' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s o -l output -d 'Format of the result' -r -f -a "yaml\t'With the reason for each right'
 json\t'A List'"
@@ -467,6 +514,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l p
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l control -d 'Allow a client in the mesh where nothing else tells who refused (--control)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l network-policy -d 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l all-callers -d 'Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l legacy -d 'For a cluster with only the legacy Policy API'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s q -l quiet -d 'Print results only'
@@ -530,14 +578,15 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s q 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s v -l verbose -d 'Say more: the requests to the API server'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s V -l version -d 'Print version'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "status" -d 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "rbac" -d 'Print the least Roles that a command needs, for the ServiceAccount of a CI job'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "completions" -d 'Print the completion script of a shell'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status demo sandbox cleanup rbac completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "enable-mtls" -d 'Turn strict mutual TLS on, wait until it is in force, and prove that plaintext is rejected'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "disable-mtls" -d 'Turn it off again (PERMISSIVE), and prove that plaintext is accepted'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "probe" -d 'Ask with a throwaway pod outside the mesh whether plaintext gets in'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "status" -d 'Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "rehearse" -d 'Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "demo" -d 'The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "sandbox" -d 'Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "cleanup" -d 'Remove probe pods that an earlier run could not remove'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "rbac" -d 'Print the least Roles that a command needs, for the ServiceAccount of a CI job'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "man" -d 'Print the manual page, or write one page a command into a directory'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand help; and not __fish_seen_subcommand_from enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -62,7 +62,7 @@ fn network_policies(
 ) -> error::Result<ExitStatus> {
     let is_switch = match args.command {
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => true,
-        Allowed::Probe => false,
+        Allowed::Probe | Allowed::Rehearse => false,
         Allowed::Status | Allowed::Cleanup => {
             let message = "--network-policy: this command creates no pods".to_owned();
             return Err(UsageError { message, hint: None }.into());
