@@ -559,7 +559,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__disable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -606,6 +606,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rehearsal)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -801,7 +805,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__enable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --workload --except --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --workload --except --rehearse --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -848,6 +852,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rehearsal)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -948,6 +956,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 --except)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rehearse)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1919,7 +1931,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__status)
-            opts="-A -o -w -n -s -i -q -v -h -V --all-namespaces --output --watch --ignore --prometheus --since --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-A -o -w -n -s -i -q -v -h -V --all-namespaces --output --watch --ignore --prometheus --since --rehearsal --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1942,6 +1954,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rehearsal)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

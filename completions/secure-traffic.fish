@@ -79,6 +79,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rehearsal -d 'JSON document of a rehearsal (rehearse -o json), whose callers become findings' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l check-url -d 'Front door to keep asking through the switch, as users of the application do; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
 false\t''"
@@ -114,6 +115,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 rejected\t'Every port rejects plaintext, without exception'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l workload -d 'Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l except -d 'A Service or port that stays open while the namespace becomes STRICT; can be repeated' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l rehearse -d 'First observe the ports for this long (5s to 24h), and stop where STRICT would refuse somebody or a port was not observed; --timeout does not count this time' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l context -d 'Context of the kubeconfig' -r
@@ -164,6 +166,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rehearsal -d 'JSON document of a rehearsal (rehearse -o json), whose callers become findings' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l check-url -d 'Front door to keep asking through the switch, as users of the application do; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l rollback-on-failure -d 'Undo what this run has changed where it does not end as it should, or is interrupted; by default only where calls in the mesh got through before and no longer do, and then only on the way in' -r -f -a "true\t''
 false\t''"
@@ -300,6 +303,7 @@ yaml\t'YAML'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l ignore -d 'Leave findings with this code out; can be repeated' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l prometheus -d 'Prometheus to ask who has really sent plaintext' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l since -d 'How far back to ask it' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l rehearsal -d 'JSON document of a rehearsal (rehearse -o json), whose callers become findings' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s n -l namespace -d 'Namespace to work in; default: the context\'s, else "default"' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l kubeconfig -d 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod\'s own account' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l context -d 'Context of the kubeconfig' -r

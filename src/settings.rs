@@ -198,12 +198,14 @@ pub struct StatusSettings {
 }
 
 /// Which findings are reported, and where plaintext traffic is read from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FindingSettings {
     /// Codes that are left out.
     pub ignored: Vec<Code>,
     /// The source of plaintext traffic.
     pub prometheus: Option<PrometheusSettings>,
+    /// `--rehearsal`.
+    pub rehearsal: Option<PathBuf>,
 }
 
 /// `--prometheus`.
@@ -231,6 +233,8 @@ pub fn status_settings(args: &StatusArgs) -> StatusSettings {
 pub struct RehearsalSettings {
     /// The Services; empty means all of the namespace.
     pub services: Vec<String>,
+    /// What STRICT is asked for.
+    pub request: SwitchRequest,
     /// `--for`.
     pub duration: Duration,
     /// Options of the pods.
@@ -243,6 +247,7 @@ pub struct RehearsalSettings {
 pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
     RehearsalSettings {
         services: args.services.clone(),
+        request: SwitchRequest::new(Direction::Enable),
         duration: args.duration,
         pods: pod_options(&args.pod),
         output: args.output,
@@ -252,7 +257,7 @@ pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
 /// Resolves the arguments about findings.
 pub fn finding_settings(args: &FindingArgs) -> FindingSettings {
     let prometheus = args.prometheus.clone().map(|url| PrometheusSettings { url, since: args.since });
-    FindingSettings { ignored: args.ignore.clone(), prometheus }
+    FindingSettings { ignored: args.ignore.clone(), prometheus, rehearsal: args.rehearsal.clone() }
 }
 
 /// What `enable-mtls` or `disable-mtls` does, resolved once from its arguments.
@@ -278,6 +283,8 @@ pub struct SwitchSettings {
     pub assume_yes: bool,
     /// `--force`: findings do not stop the run.
     pub force: bool,
+    /// `--rehearse`: how long the ports are observed before the first write.
+    pub rehearsal: Option<Duration>,
     /// Whether fields of other field managers are taken over.
     pub force_conflicts: bool,
     /// Whether the run waits for the effect and proves it.
@@ -380,6 +387,7 @@ impl SwitchSettings {
             output: None,
             assume_yes: false,
             force: false,
+            rehearsal: None,
             force_conflicts: false,
             verify: true,
             expected: Expectation::Policy,
@@ -387,7 +395,7 @@ impl SwitchSettings {
             settle: Duration::from_secs(2),
             mesh_client_interval: Duration::from_millis(500),
             wait_drain: false,
-            findings: FindingSettings { ignored: Vec::new(), prometheus: None },
+            findings: FindingSettings::default(),
             check_urls: Vec::new(),
             keep_journal: true,
             rollback,
@@ -405,6 +413,7 @@ pub fn enable_settings(args: &EnableArgs) -> SwitchCommand {
     match switch_command(&args.switch, goal(&args.switch, Direction::Enable, pods)) {
         SwitchCommand::OnCluster(mut settings) => {
             settings.expected = args.expect;
+            settings.rehearsal = args.rehearse;
             SwitchCommand::OnCluster(settings)
         }
         offline @ SwitchCommand::Offline(_) => offline,

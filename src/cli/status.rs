@@ -3,6 +3,7 @@
 use super::values::{duration, http_url};
 use crate::domain::findings::Code;
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
@@ -31,6 +32,9 @@ pub struct FindingArgs {
     /// How far back to ask it
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, help_heading = "Findings")]
     pub since: Duration,
+    /// JSON document of a rehearsal (rehearse -o json), whose callers become findings
+    #[arg(long, value_name = "FILE", help_heading = "Findings")]
+    pub rehearsal: Option<PathBuf>,
 }
 
 /// Arguments of `status`.
@@ -41,6 +45,7 @@ Examples:
   secure-traffic status -n shop boards            # one service
   secure-traffic status -A -o json | jq '.namespaces[].findings[].code'
   secure-traffic status -n shop --prometheus http://127.0.0.1:9090
+  secure-traffic status -n shop --rehearsal rehearsal.json
   secure-traffic status --sandbox=strict          # with no cluster at all
 
 A finding that is an error makes the exit code 1; docs/findings.md explains the codes.")]

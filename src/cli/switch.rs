@@ -3,7 +3,9 @@
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{MatchLabels, OutputFormat, check_url, duration, exception, off_mode, proof_expectation};
+use super::values::{
+    MatchLabels, OutputFormat, check_url, duration, exception, off_mode, proof_expectation, rehearsal_duration,
+};
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::{RuleChoice, RuleScope};
@@ -115,6 +117,7 @@ pub struct SwitchArgs {
 Examples:
   secure-traffic enable-mtls -n shop              # show the plan, ask, apply, wait, prove
   secure-traffic enable-mtls -n shop --yes        # for scripts
+  secure-traffic enable-mtls -n shop --rehearse 1h # first see who would be refused, and stop if somebody would
   secure-traffic enable-mtls -n shop --diff       # what would change
   secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
   secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
@@ -140,6 +143,13 @@ pub struct EnableArgs {
         conflicts_with = "filename",
     )]
     pub except: Vec<Target>,
+    /// First observe the ports for this long (5s to 24h), and stop where STRICT would refuse somebody or a port was not
+    /// observed; --timeout does not count this time
+    #[arg(
+        long, value_name = "DURATION", value_parser = rehearsal_duration, help_heading = "Smaller steps",
+        conflicts_with_all = ["dry_run", "diff", "filename"],
+    )]
+    pub rehearse: Option<Duration>,
 }
 
 /// Arguments of `disable-mtls`.

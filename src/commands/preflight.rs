@@ -58,8 +58,8 @@ pub async fn examine(
     let after = plan::after(snapshot, plan);
     let surroundings = namespace_context::read_around(cluster, api_versions, &context.settings.mesh, after.clone());
     let mut namespace = context.read(surroundings).await?.with(after);
-    let traffic = super::status::read_traffic(context, settings, &snapshot.namespace).await?;
-    namespace.observed = traffic.map(|mut traffic| traffic.remove(&snapshot.namespace).unwrap_or_default());
+    let mut traffic = super::status::read_traffic(context, settings, &snapshot.namespace).await?;
+    namespace.observed = traffic.take(&snapshot.namespace);
     let (_, mut findings) = findings::examine(&namespace, Purpose::BeforeSwitch);
     super::status::remove_ignored(&mut findings, settings);
     findings.retain(|finding| !REPORTED_BY_PLAN.contains(&finding.code));

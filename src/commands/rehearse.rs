@@ -29,6 +29,7 @@ pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Resu
     let cluster = context.cluster(SandboxState::Permissive).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
     let (report, status) = rehearse(context, settings, &cluster, api_versions).await?;
+    context.reports.add_rehearsal(&report);
     context.printer.result(&render(&report, settings.output)?)?;
     Ok(report.exit_status().and(status))
 }
@@ -51,7 +52,7 @@ pub async fn rehearse(
     let rules = context.read(namespace_context::rules(cluster, api_versions)).await?;
     context.printer.say(&format!("namespace {}; reading the access log of its sidecars", cluster.namespace));
     context.warn_of_unread(&state.snapshot.mesh);
-    let preview = StrictPreview::new(state.snapshot).map_err(Error::Refused)?;
+    let preview = StrictPreview::new(state.snapshot, &settings.request).map_err(Error::Refused)?;
     let mut observer = Observer::new(context, settings, cluster, api_versions, preview, rules);
     let root = &observer.snapshot().mesh.root_namespace;
     observer.telemetries = context.read(telemetry::access_logs(cluster, root)).await?;
@@ -79,7 +80,6 @@ pub async fn rehearse(
     report.notes = notes::notes(&observer, &report);
     report.ended_at = jiff::Timestamp::now().to_string();
     report.exit_code = Some(report.exit_status().and(left_behind).code());
-    context.reports.add_rehearsal(&report);
     Ok((report, left_behind))
 }
 

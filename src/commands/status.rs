@@ -11,15 +11,17 @@ use crate::domain::findings::{self, Finding, Purpose};
 use crate::domain::namespace_context::{NamespaceContext, Observed};
 use crate::domain::overview::Overview;
 use crate::domain::probe::TargetError;
-use crate::error;
+use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::http_client::prometheus;
 use crate::report::RenderError;
+use crate::report::rehearsal::Rehearsed;
 use crate::report::status::{self as report, StatusReport};
 use crate::report::yaml;
 use crate::sanitize;
 use crate::settings::{FindingSettings, StatusSettings};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// Pause between two reads of `--watch`.
@@ -60,8 +62,7 @@ async fn read(
     let scope = if settings.all_namespaces { "" } else { &cluster.namespace };
     let mut traffic = read_traffic(context, &settings.findings, scope).await?;
     for mut namespace in contexts {
-        let name = &namespace.snapshot.namespace;
-        namespace.observed = traffic.as_mut().map(|traffic| traffic.remove(name).unwrap_or_default());
+        namespace.observed = traffic.take(&namespace.snapshot.namespace);
         let (overview, findings) = examine(&namespace, settings)?;
         namespaces.push(report::namespace(&namespace.snapshot, &overview, &findings));
     }
@@ -90,15 +91,51 @@ fn check_services(namespace: &NamespaceContext, names: &[String]) -> Result<(), 
     }
 }
 
-/// Clients that sent plaintext, by namespace of the server; `None` without `--prometheus`.
-pub async fn read_traffic(
-    context: &Context,
-    settings: &FindingSettings,
-    namespace: &str,
-) -> error::Result<Option<BTreeMap<String, Vec<Observed>>>> {
-    let Some(source) = &settings.prometheus else { return Ok(None) };
-    let proxies = &context.settings.connection.proxies;
-    context.read(prometheus::plaintext(&source.url, namespace, source.since, proxies)).await.map(Some)
+/// Clients that sent plaintext.
+#[derive(Debug)]
+pub struct Traffic {
+    /// By namespace of the server.
+    seen: BTreeMap<String, Vec<Observed>>,
+    /// Whether the source is about all namespaces.
+    is_complete: bool,
+}
+
+impl Traffic {
+    /// Those that sent it to a namespace; `None` where no source is about the namespace.
+    pub fn take(&mut self, namespace: &str) -> Option<Vec<Observed>> {
+        let seen = self.seen.remove(namespace);
+        if self.is_complete { Some(seen.unwrap_or_default()) } else { seen }
+    }
+}
+
+/// Clients that sent plaintext, from `--prometheus` and `--rehearsal`. An empty namespace is all of them.
+pub async fn read_traffic(context: &Context, settings: &FindingSettings, namespace: &str) -> error::Result<Traffic> {
+    let mut traffic = Traffic { seen: BTreeMap::new(), is_complete: settings.prometheus.is_some() };
+    if let Some(source) = &settings.prometheus {
+        let proxies = &context.settings.connection.proxies;
+        traffic.seen = context.read(prometheus::plaintext(&source.url, namespace, source.since, proxies)).await?;
+    }
+    if let Some(file) = settings.rehearsal.clone() {
+        let rehearsed = context.read_files(move || read_rehearsal(&file)).await?;
+        if !namespace.is_empty() && rehearsed.namespace != namespace {
+            let message = format!("the rehearsal is about namespace {:?}, and not {namespace:?}", rehearsed.namespace);
+            return Err(UsageError { message, hint: Some(format!("pass -n {}", rehearsed.namespace)) }.into());
+        }
+        for port in &rehearsed.not_observed {
+            context.printer.warn(&format!("the rehearsal did not observe {port}"));
+        }
+        traffic.seen.entry(rehearsed.namespace).or_default().extend(rehearsed.callers);
+    }
+    Ok(traffic)
+}
+
+fn read_rehearsal(file: &Path) -> Result<Rehearsed, UsageError> {
+    let error = |reason: String| UsageError {
+        message: format!("the rehearsal {} cannot be read: {reason}", file.display()),
+        hint: Some("write it with: secure-traffic rehearse -o json".to_owned()),
+    };
+    let text = std::fs::read_to_string(file).map_err(|failure| error(failure.to_string()))?;
+    Rehearsed::parse(&text).map_err(error)
 }
 
 /// Removes findings that the user ignores.

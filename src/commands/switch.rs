@@ -14,6 +14,7 @@ mod parts;
 mod phases;
 mod proof;
 mod reach;
+mod rehearsal;
 mod results;
 mod rollback;
 mod unanswered;
@@ -80,7 +81,7 @@ pub async fn switch(
     let run = &SwitchRun { context, settings, cluster, api_versions, output, id: random_word(5) };
     // Read and plan.
     let Some(goal) = Goal::read(run).await? else { return Ok(SwitchEnd::Ended(ExitStatus::Success)) };
-    let planned = Planned::new(goal, run.read_state().await?);
+    let mut planned = Planned::new(goal, run.read_state().await?);
     // Check.
     checks::report_surroundings(run, &planned);
     checks::check_plan(run, &planned)?;
@@ -94,6 +95,8 @@ pub async fn switch(
     if !confirm::confirm(run, &planned, &open_connections).await? {
         return Ok(SwitchEnd::Declined);
     }
+    // Rehearse.
+    let rehearsed = rehearsal::rehearse(run, &mut planned).await?;
     // Start the parts.
     run.delete_abandoned_pods().await;
     let Locked { lock, mut planned, closed_journals } = lock::start(run, planned).await?;
@@ -141,7 +144,7 @@ pub async fn switch(
             }
             Err(lost)
         }
-        (outcome, released) => Ok(SwitchEnd::Ended(outcome?.and(left_behind).and(released?))),
+        (outcome, released) => Ok(SwitchEnd::Ended(outcome?.and(rehearsed).and(left_behind).and(released?))),
     }
 }
 

@@ -99,8 +99,16 @@ pub struct Observed {
     pub service: String,
     /// Requests or connections; `None` if the metrics do not give a number.
     pub count: Option<u64>,
-    /// Whether the metrics name the client. One without a proxy has no name, as this tool's own probe pods.
-    pub is_named: bool,
+    pub source: ObservedBy,
+}
+
+/// What showed that a client sent plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObservedBy {
+    /// The metrics of the server's proxy. A client without a proxy has no name there, as this tool's own probe pods.
+    Metrics { is_named: bool },
+    /// The access logs that a rehearsal read.
+    Rehearsal,
 }
 
 /// What new pods of a namespace get, by its labels.

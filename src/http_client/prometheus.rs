@@ -5,7 +5,7 @@ use super::client;
 use crate::cluster::error::ClusterError;
 use crate::cluster::http_proxy::ProxyVariables;
 use crate::domain::address::redacted;
-use crate::domain::namespace_context::Observed;
+use crate::domain::namespace_context::{Observed, ObservedBy};
 use crate::sanitize::excerpt;
 use reqwest::Client;
 use serde::Deserialize;
@@ -50,7 +50,7 @@ pub async fn plaintext(
     }
     let observed = |calls: Counts| {
         let calls = calls.into_iter().map(|((client, workload, service), count)| Observed {
-            is_named: client.is_some(),
+            source: ObservedBy::Metrics { is_named: client.is_some() },
             client: client.unwrap_or_else(|| "a client without a proxy".to_owned()),
             workload,
             service,

@@ -5,12 +5,13 @@ use super::model::{API_VERSION, RunError};
 use super::plural::count;
 use super::table;
 use crate::domain::caller::{Caller, CallerWorkload};
+use crate::domain::namespace_context::{Observed, ObservedBy};
 use crate::domain::rehearsal::{CallCount, CallerRow, PortRow};
 use crate::exit::ExitStatus;
 use crate::sanitize::line;
 use colored::Colorize;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -61,7 +62,7 @@ pub struct RehearsalReport {
 }
 
 /// What STRICT does at a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RehearsalResult {
     /// It would refuse the callers.
@@ -117,6 +118,83 @@ pub struct CallerReport {
     /// When its last call was logged, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub last_seen: String,
+}
+
+/// The part of a recorded [`RehearsalReport`] that `--rehearsal` uses.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordedRehearsal {
+    api_version: String,
+    kind: String,
+    namespace: String,
+    ports: Vec<RecordedPort>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RecordedPort {
+    name: String,
+    result: RehearsalResult,
+    reason: Option<String>,
+    callers: Vec<RecordedCaller>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RecordedCaller {
+    name: String,
+    calls: u64,
+}
+
+/// What a rehearsal saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// The namespace of the ports.
+    pub namespace: String,
+    /// The callers that STRICT would refuse.
+    pub callers: Vec<Observed>,
+    /// The ports that were not observed throughout, each with the reason.
+    pub not_observed: Vec<String>,
+}
+
+impl Rehearsed {
+    /// Reads the JSON document of a rehearsal. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let recorded: RecordedRehearsal = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if recorded.kind != "RehearsalReport" || recorded.api_version != API_VERSION {
+            return Err(format!("it is no RehearsalReport of {API_VERSION}"));
+        }
+        let caller = |port: &RecordedPort, caller: &RecordedCaller| observed(&port.name, &caller.name, caller.calls);
+        let is_unobserved = |port: &&RecordedPort| is_unobserved(port.result, port.reason.as_deref());
+        Ok(Self {
+            namespace: recorded.namespace,
+            callers: recorded
+                .ports
+                .iter()
+                .flat_map(|port| port.callers.iter().map(move |one| caller(port, one)))
+                .collect(),
+            not_observed: recorded
+                .ports
+                .iter()
+                .filter(is_unobserved)
+                .map(|port| format!("{}: {}", port.name, port.reason.as_deref().unwrap_or_default()))
+                .collect(),
+        })
+    }
+}
+
+/// A caller as findings have it.
+fn observed(port: &str, caller: &str, calls: u64) -> Observed {
+    let (target, _) = port.rsplit_once(':').unwrap_or((port, ""));
+    Observed {
+        client: caller.to_owned(),
+        workload: port.to_owned(),
+        service: if target.contains('/') { String::new() } else { target.to_owned() },
+        count: Some(calls),
+        source: ObservedBy::Rehearsal,
+    }
+}
+
+fn is_unobserved(result: RehearsalResult, reason: Option<&str>) -> bool {
+    result == RehearsalResult::NotObserved || result == RehearsalResult::Callers && reason.is_some()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -208,7 +286,7 @@ impl RehearsedPortReport {
     }
 
     fn is_unobserved(&self) -> bool {
-        self.result == RehearsalResult::NotObserved || self.result == RehearsalResult::Callers && self.reason.is_some()
+        is_unobserved(self.result, self.reason.as_deref())
     }
 
     fn exit_status(&self) -> ExitStatus {
@@ -408,6 +486,29 @@ mod tests {
         for (rows, expected, status) in rows {
             let report = report(&rows);
             assert_eq!((report.summary().as_str(), report.exit_status()), (expected, status));
+        }
+    }
+
+    #[test]
+    fn a_recorded_rehearsal_is_read_back() {
+        let node = Caller::Node("lab".into());
+        let unobserved = PortRow { not_observed: Some("no log".into()), ..row("c:1", &[]) };
+        let others = row("deployment/a:9", &[(None, 1)]);
+        let report = report(&[row("a:1", &[(Some(node), 2)]), unobserved, others]);
+        let read = Rehearsed::parse(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!((read.namespace.as_str(), read.not_observed.as_slice()), ("shop", &["c:1: no log".to_owned()][..]));
+        assert_eq!(read.callers[0], observed("a:1", "node lab", 2));
+        assert_eq!((read.callers[0].service.as_str(), read.callers[1].service.as_str()), ("a", ""));
+        for (text, expected) in [
+            ("", "EOF"),
+            ("{}", "missing field"),
+            (
+                "{\"apiVersion\": \"x\", \"kind\": \"ProbeReport\", \"namespace\": \"\", \"ports\": []}",
+                "no RehearsalReport",
+            ),
+        ] {
+            let error = Rehearsed::parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

@@ -217,7 +217,7 @@ impl<'a> Observer<'a> {
         let (context, cluster, api_versions) = (self.context, self.cluster, self.api_versions);
         let state = self.during(snapshot::read(cluster, api_versions, &context.settings.mesh));
         let Ok(state) = context.shutdown.race(state).await? else { return Ok(()) };
-        let Ok(preview) = StrictPreview::new(state.snapshot) else { return Ok(()) };
+        let Ok(preview) = StrictPreview::new(state.snapshot, &self.settings.request) else { return Ok(()) };
         // A Service that was deleted meanwhile keeps its last state.
         if let Ok(ports) = self.ports(&preview) {
             self.rehearsal.set_ports(ports);

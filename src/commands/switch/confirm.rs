@@ -7,6 +7,7 @@ use crate::error::{self, Error, UsageError};
 use crate::istio::owners::{self, Class, Owner};
 use crate::report::plan as plan_report;
 use crate::report::plural::count;
+use crate::report::rehearsal;
 use crate::ui::confirm::{self, Confirmation};
 
 /// Prints every change and asks for confirmation. Returns `false` if the answer is no. Without a terminal, `--yes` is
@@ -21,6 +22,12 @@ pub(super) async fn confirm(
     }
     print_changes(run, planned);
     connections::announce(run, open_connections).await;
+    if let Some(duration) = run.settings.rehearsal {
+        let duration = rehearsal::duration(duration.as_secs());
+        run.context
+            .printer
+            .say(&format!("before the first change, callers of its ports are observed for {duration} (--rehearse)"));
+    }
     if run.settings.assume_yes {
         return Ok(true);
     }

@@ -4,7 +4,7 @@ use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{DataPlane, Gateway, GatewayTls, MtlsMode, Pod, PortRef, ServiceKind};
-use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Monitor, NamespaceContext};
+use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Monitor, NamespaceContext, ObservedBy};
 use crate::domain::other_names::alias_target;
 use crate::domain::overview::{Overview, PortView, workload};
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,7 +236,7 @@ fn other_clusters(context: &NamespaceContext, purpose: Purpose, findings: &mut V
     findings.push(Finding::new(severity, Code::OtherClusters, message).about(objects));
 }
 
-/// Clients that sent plaintext, by the metrics of Prometheus.
+/// Clients that sent plaintext, by the metrics of Prometheus or by a rehearsal.
 fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
     let Some(observed) = &context.observed else {
         let message = "clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)";
@@ -246,13 +246,17 @@ fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Fin
     let severity = if purpose == Purpose::BeforeSwitch { Severity::Error } else { Severity::Warning };
     for seen in observed {
         let count = seen.count.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
-        let mut message = format!(
-            "{} sent plaintext to {} ({count} requests or connections in the last hours)",
+        let (when, caution) = match seen.source {
+            ObservedBy::Rehearsal => ("during the rehearsal", ""),
+            ObservedBy::Metrics { is_named: true } => ("in the last hours", ""),
+            ObservedBy::Metrics { is_named: false } => {
+                ("in the last hours", "; probes by this tool count too: pass a --since that begins after its last run")
+            }
+        };
+        let message = format!(
+            "{} sent plaintext to {} ({count} requests or connections {when}){caution}",
             seen.client, seen.workload
         );
-        if !seen.is_named {
-            message += "; probes by this tool count too: pass a --since that begins after its last run";
-        }
         let service = (!seen.service.is_empty()).then(|| format!("service/{}", seen.service));
         let objects = [seen.client.clone(), seen.workload.clone()].into_iter().chain(service);
         findings.push(Finding::new(severity, Code::PlaintextSeen, message).about(objects));

@@ -4,7 +4,7 @@ use crate::domain::mesh::{
     Capture, ClientTls, ControlPlane, DataPlane, EndpointTarget, Exposure, Gateway, GatewayServer, GatewayTls,
     MeshSettings, Pod, PortRef, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor, Observed};
+use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor, Observed, ObservedBy};
 use crate::domain::other_names::{EntryEndpoint, Resolution, ServiceEntry};
 use crate::domain::sidecar::{Egress, Sidecar};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
@@ -100,7 +100,8 @@ fn only_a_client_without_a_name_may_be_a_probe_of_this_tool() {
     for (is_named, may_be_ours) in [(true, false), (false, true)] {
         let mut context = strict();
         let (client, workload, service) = ("a client".into(), "web".into(), "web".into());
-        context.observed = Some(vec![Observed { client, workload, service, count: Some(3), is_named }]);
+        let source = ObservedBy::Metrics { is_named };
+        context.observed = Some(vec![Observed { client, workload, service, count: Some(3), source }]);
         let findings = examine(&context, Purpose::BeforeSwitch).1;
         let seen = findings.iter().find(|finding| finding.code == Code::PlaintextSeen).unwrap();
         assert_eq!(seen.message.contains("probes by this tool count too: pass a --since"), may_be_ours, "{is_named}");
@@ -165,7 +166,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
             workload: "deployment/web".into(),
             service: "web".into(),
             count: Some(7),
-            is_named: true,
+            source: ObservedBy::Rehearsal,
         }]);
     }),
     (Code::ModeException, Severity::Warning, |context| {

@@ -4,7 +4,7 @@ use crate::domain::effective::PolicyIndex;
 use crate::domain::inbound::InboundPath;
 use crate::domain::mesh::{EndpointTarget, MtlsMode, Snapshot};
 use crate::domain::overview::workload;
-use crate::domain::plan::{self, Direction, SwitchRequest};
+use crate::domain::plan::{self, SwitchRequest};
 use crate::domain::probe::{self, Case, EndpointCase, Target, TargetError};
 use crate::domain::rule::{DestinationRule, covers};
 
@@ -67,9 +67,9 @@ pub struct StrictPreview {
 }
 
 impl StrictPreview {
-    /// Plans STRICT for a namespace. The error says why that is not possible.
-    pub fn new(snapshot: Snapshot) -> Result<Self, String> {
-        let plan = plan::plan(&snapshot, &SwitchRequest { force: true, ..SwitchRequest::new(Direction::Enable) });
+    /// Plans STRICT for a namespace as requested. The error says why that is not possible.
+    pub fn new(snapshot: Snapshot, request: &SwitchRequest) -> Result<Self, String> {
+        let plan = plan::plan(&snapshot, &SwitchRequest { force: true, ..request.clone() });
         if plan.policy.is_none() {
             return Err(plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         }
@@ -150,7 +150,7 @@ fn endpoint_prospect(now: &EndpointCase, strict: &EndpointCase) -> Prospect {
         }
         (InboundPath::Sidecar, _, Some(MtlsMode::Strict)) => Prospect::Closes,
         (InboundPath::Sidecar, _, None) => Prospect::Unobservable("its mode is not known".to_owned()),
-        (InboundPath::Sidecar, _, Some(_)) => Prospect::Unchanged("a policy of its own keeps it open".to_owned()),
+        (InboundPath::Sidecar, _, Some(mode)) => Prospect::Unchanged(format!("its mode stays {mode}")),
         (path, ..) => Prospect::Unchanged(format!("no policy applies: {path}")),
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::caller::{CallerWorkload, CallingPod};
 use crate::domain::inbound::{Bypass, InboundPath};
 use crate::domain::mesh::{Capture, DataPlane, MtlsMode, PeerAuthentication, Snapshot};
 use crate::domain::rule::{DestinationRule, RuleDetails};
-use crate::domain::testing::{policy, rule, shop};
+use crate::domain::testing::{ENABLE, policy, rule, shop};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -41,7 +41,7 @@ fn calibration(source: &str, pods: &[&str]) -> Calibration {
 
 /// A rehearsal of `web`, whose log shows the calls at the start and at the end, and these lines between them.
 fn rehearsed(lines: &[LogLine]) -> (Rehearsal, StrictPreview) {
-    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let preview = StrictPreview::new(shop(&["web"]), &ENABLE).unwrap();
     let mut rehearsal = Rehearsal::default();
     rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
     let own = [plaintext("10.9.0.1")];
@@ -174,7 +174,7 @@ fn ports_without_a_service_are_listed_where_they_are_called() {
 
 #[test]
 fn an_endpoint_that_is_gone_still_counts_and_a_new_one_needs_only_the_call_at_the_end() {
-    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let preview = StrictPreview::new(shop(&["web"]), &ENABLE).unwrap();
     let mut rehearsal = Rehearsal::default();
     rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
     let mut later = shop(&["web"]);
@@ -186,7 +186,7 @@ fn an_endpoint_that_is_gone_still_counts_and_a_new_one_needs_only_the_call_at_th
         rehearsal.record(pod, &plaintext(remote), 1, &directory());
     }
     rehearsal.add_calibration(calibration("10.9.0.1", &["web-0"]));
-    let preview = StrictPreview::new(later).unwrap();
+    let preview = StrictPreview::new(later, &ENABLE).unwrap();
     rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
     rehearsal.add_calibration(calibration("10.9.0.2", &["web-1"]));
     let row = only_row(&rehearsal, &preview);
@@ -210,11 +210,7 @@ fn what_strict_does_to_a_port() {
             |snapshot| snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))],
             Err("STRICT already"),
         ),
-        (
-            "an exception",
-            |snapshot| own_policy(snapshot, 8080, MtlsMode::Permissive),
-            Err("a policy of its own keeps it open"),
-        ),
+        ("an exception", |snapshot| own_policy(snapshot, 8080, MtlsMode::Permissive), Err("its mode stays PERMISSIVE")),
         ("an exception for another port", |snapshot| own_policy(snapshot, 9090, MtlsMode::Permissive), Ok(())),
         (
             "no sidecar",
@@ -236,7 +232,7 @@ fn what_strict_does_to_a_port() {
     for (name, change, expected) in rows {
         let mut snapshot = shop(&["web"]);
         change(&mut snapshot);
-        let ports = StrictPreview::new(snapshot).unwrap().ports(&[], &[]).unwrap();
+        let ports = StrictPreview::new(snapshot, &ENABLE).unwrap().ports(&[], &[]).unwrap();
         let found = match &ports[0].prospect {
             Prospect::Closes => Ok(()),
             Prospect::Unchanged(reason) | Prospect::Unobservable(reason) => Err(reason.as_str()),
@@ -248,7 +244,7 @@ fn what_strict_does_to_a_port() {
 
 #[test]
 fn a_rule_that_sets_the_requested_name_hides_who_uses_mutual_tls() {
-    let preview = StrictPreview::new(shop(&["web"])).unwrap();
+    let preview = StrictPreview::new(shop(&["web"]), &ENABLE).unwrap();
     let named = RuleDetails { server_name: true, ..RuleDetails::default() };
     for (host, details, expected) in [
         ("web", named.clone(), true),
@@ -267,7 +263,7 @@ fn policies_that_change_meanwhile_leave_nothing_observed() {
     let (mut rehearsal, _) = rehearsed(&[]);
     let mut strict = shop(&["web"]);
     strict.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
-    let preview = StrictPreview::new(strict).unwrap();
+    let preview = StrictPreview::new(strict, &ENABLE).unwrap();
     rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
     let row = only_row(&rehearsal, &preview);
     assert_eq!(row.not_observed.as_deref(), Some("the policies changed during the rehearsal"));
