@@ -102,7 +102,11 @@ pub struct Meta {
 
 /// An owner of an object.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Owner {
+    /// API version of the owner.
+    #[serde(default)]
+    pub api_version: String,
     /// Kind of the owner.
     pub kind: String,
     /// Its name.

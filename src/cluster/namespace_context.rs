@@ -8,9 +8,13 @@ use super::list::{Listing, Meta, Resource, list, list_if_allowed, list_if_served
 use super::snapshot::{self, MeshHints, MeshOptions, Root, RuleLists, domain_policies, objects};
 use crate::domain::control_plane::ControlPlane;
 use crate::domain::endpoints;
+use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::injection::PodTemplate;
+use crate::domain::knative;
 use crate::domain::mesh::{DestinationRule, Gateway, MeshSettings, Pod, Snapshot, WorkloadEntry};
-use crate::domain::namespace_context::{CronJob, ExternalCaller, Monitor, NamespaceContext};
+use crate::domain::namespace_context::{
+    CanaryRollout, CronJob, ExternalCaller, KnativeSystem, Monitor, NamespaceContext,
+};
 use crate::domain::other_names::{HostRoute, ServiceEntry};
 use crate::domain::sidecar::Sidecar;
 use crate::istio::kinds::{OptionalKind, PolicyApi};
@@ -165,6 +169,8 @@ struct SurroundingObjects {
     routes: Vec<HostRoute>,
     gateways: Vec<Gateway>,
     monitors: Vec<Monitor>,
+    envoy_filters: Vec<EnvoyFilter>,
+    rollouts: Vec<(String, CanaryRollout)>,
     external_callers: Vec<ExternalCaller>,
     cron_jobs: Vec<(String, CronJob)>,
     identity_policies: Vec<(String, String)>,
@@ -193,7 +199,7 @@ impl SurroundingObjects {
         let domain = options.cluster_domain.as_deref().unwrap_or("cluster.local");
         let kind = api_versions.rule.kind();
         let served = |kind| api_versions.optional.resource(kind);
-        let (rules, clients, cron_jobs, identity, inert, external_callers, namespaces) = futures::try_join!(
+        let (rules, clients, cron_jobs, identity, inert, external_callers, namespaces, rollouts) = futures::try_join!(
             list_if_allowed(cluster, (&kind).into(), "", |object: Value| Some(read::destination_rule(&object))),
             Box::pin(ClientObjects::read(cluster, api_versions, domain)),
             list_if_served(cluster, served(OptionalKind::CronJobs), scope, |object: Value| {
@@ -209,6 +215,7 @@ impl SurroundingObjects {
             }),
             Box::pin(external_callers(cluster, api_versions)),
             namespace_labels(cluster),
+            Box::pin(rollouts(cluster, api_versions)),
         )?;
         let mut surroundings = Self { namespaces, ..Self::default() };
         surroundings.rules = match rules {
@@ -217,6 +224,10 @@ impl SurroundingObjects {
         };
         surroundings.add_clients(clients);
         surroundings.add_external_callers(external_callers);
+        for (kind, listing) in rollouts {
+            let found = surroundings.listed_or_noted(kind, listing);
+            surroundings.rollouts.extend(found);
+        }
         surroundings.cron_jobs = surroundings.listed_or_noted("CronJobs", cron_jobs);
         surroundings.identity_policies = surroundings.widest_or_noted("AuthorizationPolicies", identity);
         if api_versions.policy != PolicyApi::Legacy {
@@ -233,6 +244,7 @@ impl SurroundingObjects {
         }
         self.sidecars = self.widest_or_noted("Sidecars", clients.sidecars);
         self.service_entries = self.widest_or_noted("ServiceEntries", clients.service_entries);
+        self.envoy_filters = self.widest_or_noted("EnvoyFilters", clients.envoy_filters);
         self.gateways = self.widest_or_noted("Gateways", clients.gateways);
         self.monitors = self.listed_or_noted("ServiceMonitors", clients.service_monitors);
         let of_pods = self.listed_or_noted("PodMonitors", clients.pod_monitors);
@@ -283,6 +295,8 @@ impl SurroundingObjects {
         let service_entries = Arc::new(std::mem::take(&mut self.service_entries));
         let (gateways, monitors) =
             (Arc::new(std::mem::take(&mut self.gateways)), Arc::new(std::mem::take(&mut self.monitors)));
+        let envoy_filters = Arc::new(std::mem::take(&mut self.envoy_filters));
+        let knative = knative_system(cluster, &snapshots).await?;
         self.unread.dedup();
         let contexts = snapshots.into_iter().map(|snapshot| {
             let namespace = snapshot.namespace.clone();
@@ -299,6 +313,9 @@ impl SurroundingObjects {
                 routes: Arc::clone(&host_routes),
                 gateways: Arc::clone(&gateways),
                 monitors: Arc::clone(&monitors),
+                envoy_filters: Arc::clone(&envoy_filters),
+                rollouts: self.rollouts.iter().filter(|(of, _)| is_here(of)).map(|(_, one)| one.clone()).collect(),
+                knative: knative.clone().filter(|_| knative::runs_in(&snapshot)),
                 external_callers: self
                     .external_callers
                     .iter()
@@ -374,6 +391,7 @@ struct ClientObjects {
     sidecars: (Listing<Sidecar>, bool),
     service_entries: (Listing<ServiceEntry>, bool),
     gateways: (Listing<Gateway>, bool),
+    envoy_filters: (Listing<EnvoyFilter>, bool),
     service_monitors: Listing<Monitor>,
     pod_monitors: Listing<Monitor>,
 }
@@ -382,7 +400,7 @@ impl ClientObjects {
     async fn read(cluster: &Cluster, api_versions: ApiVersions, domain: &str) -> Result<Self, ClusterError> {
         let served = |kind| api_versions.optional.resource(kind);
         let monitor = |resource: &'static str| move |object: Value| surroundings::monitor(resource, &object);
-        let (virtual_services, sidecars, service_entries, gateways, service_monitors, pod_monitors) = futures::try_join!(
+        let (virtual_services, sidecars, service_entries, gateways, envoy_filters, service_monitors, pod_monitors) = futures::try_join!(
             list_widest(cluster, served(OptionalKind::VirtualServices), |object: Value| {
                 Some((surroundings::host_route(&object, domain), surroundings::routed_subsets(&object, domain)))
             }),
@@ -391,6 +409,9 @@ impl ClientObjects {
                 Some(surroundings::service_entry(&object))
             }),
             list_widest(cluster, served(OptionalKind::Gateways), |object: Value| Some(surroundings::gateway(&object))),
+            list_widest(cluster, served(OptionalKind::EnvoyFilters), |object: Value| {
+                Some(surroundings::envoy_filter(&object))
+            }),
             list_if_served(
                 cluster,
                 served(OptionalKind::ServiceMonitors),
@@ -399,13 +420,21 @@ impl ClientObjects {
             ),
             list_if_served(cluster, served(OptionalKind::PodMonitors), "", monitor("podmonitor.monitoring.coreos.com")),
         )?;
-        Ok(Self { virtual_services, sidecars, service_entries, gateways, service_monitors, pod_monitors })
+        Ok(Self {
+            virtual_services,
+            sidecars,
+            service_entries,
+            gateways,
+            envoy_filters,
+            service_monitors,
+            pod_monitors,
+        })
     }
 }
 
 /// Callers from outside the mesh, by the kind of object that declares them.
 struct ExternalCallers {
-    direct: [(&'static str, Listing<Vec<ExternalCaller>>); 6],
+    direct: [(&'static str, Listing<Vec<ExternalCaller>>); 7],
     routes: [(&'static str, Listing<ApiRoute>); 4],
     /// Gateways of the Gateway API that the mesh serves, as (namespace, name).
     mesh_gateways: Listing<(String, String)>,
@@ -422,14 +451,20 @@ async fn external_callers(cluster: &Cluster, api_versions: ApiVersions) -> Resul
 async fn direct_callers(
     cluster: &Cluster,
     api_versions: ApiVersions,
-) -> Result<[(&'static str, Listing<Vec<ExternalCaller>>); 6], ClusterError> {
+) -> Result<[(&'static str, Listing<Vec<ExternalCaller>>); 7], ClusterError> {
     const GROUP: &str = "admissionregistration.k8s.io";
     let scope = cluster.namespace.as_str();
     let hook = |kind: &'static str| several(move |object| surroundings::webhooks(&format!("{kind}.{GROUP}"), object));
     let served = |kind| api_versions.optional.resource(kind);
-    let (ingresses, routes, mutating, validating, aggregated, conversions) = futures::try_join!(
+    let (ingresses, routes, bindings, mutating, validating, aggregated, conversions) = futures::try_join!(
         list_if_served(cluster, served(OptionalKind::Ingresses), scope, several(surroundings::ingress)),
         list_if_served(cluster, served(OptionalKind::Routes), scope, several(surroundings::route)),
+        list_if_served(
+            cluster,
+            served(OptionalKind::TargetGroupBindings),
+            scope,
+            several(surroundings::target_group_binding)
+        ),
         list_if_served(cluster, served(OptionalKind::MutatingWebhooks), "", hook("mutatingwebhookconfiguration")),
         list_if_served(cluster, served(OptionalKind::ValidatingWebhooks), "", hook("validatingwebhookconfiguration")),
         list_if_served(cluster, served(OptionalKind::ApiServices), "", several(surroundings::api_service)),
@@ -440,11 +475,41 @@ async fn direct_callers(
     Ok([
         ("Ingresses", ingresses),
         ("Routes", routes),
+        ("TargetGroupBindings", bindings),
         ("webhook configurations", mutating),
         ("webhook configurations", validating),
         ("APIServices", aggregated),
         ("CustomResourceDefinitions", conversions),
     ])
+}
+
+/// The resources of canary controllers, each with its namespace.
+async fn rollouts(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+) -> Result<[(&'static str, Listing<(String, CanaryRollout)>); 2], ClusterError> {
+    let scope = cluster.namespace.as_str();
+    let served = |kind| api_versions.optional.resource(kind);
+    let (canaries, rollouts) = futures::try_join!(
+        list_if_served(cluster, served(OptionalKind::Canaries), scope, |object: Value| {
+            Some(with_namespace(&object, surroundings::flagger_canary(&object)))
+        }),
+        list_if_served(cluster, served(OptionalKind::Rollouts), scope, |object: Value| {
+            Some(with_namespace(&object, surroundings::argo_rollout(&object)?))
+        }),
+    )?;
+    Ok([("Canaries", canaries), ("Rollouts (in progress)", rollouts)])
+}
+
+/// Knative's own pods, where any of the namespaces has workloads of Knative.
+async fn knative_system(cluster: &Cluster, snapshots: &[Snapshot]) -> Result<Option<KnativeSystem>, ClusterError> {
+    if !snapshots.iter().any(knative::runs_in) {
+        return Ok(None);
+    }
+    Ok(Some(match snapshot::pods_if_allowed(cluster, knative::NAMESPACE).await? {
+        Listing::Listed(pods) => knative::system(&pods),
+        Listing::NotServed | Listing::Forbidden => KnativeSystem::Unknown,
+    }))
 }
 
 /// A `CustomResourceDefinition` without its schemas.

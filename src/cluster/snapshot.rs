@@ -8,7 +8,7 @@ mod workload_entries;
 use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::{Access, ClusterError};
-use super::list::{Listing, Resource, list, list_if_served, list_optional};
+use super::list::{Listing, Resource, list, list_if_allowed, list_if_served, list_optional};
 use super::request::send_optional;
 use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
@@ -315,6 +315,11 @@ pub fn dynamic_api(cluster: &Cluster, kind: &Kind, namespace: &str) -> Api<Dynam
 /// The pods of a namespace; of all namespaces if it is empty.
 pub(super) async fn pods(cluster: &Cluster, namespace: &str) -> Result<Vec<Pod>, ClusterError> {
     list(cluster, Resource::core("pods"), namespace, |pod| Some(domain_pod(pod))).await
+}
+
+/// The pods of a namespace, if they may be listed.
+pub(super) async fn pods_if_allowed(cluster: &Cluster, namespace: &str) -> Result<Listing<Pod>, ClusterError> {
+    list_if_allowed(cluster, Resource::core("pods"), namespace, |pod| Some(domain_pod(pod))).await
 }
 
 /// All objects of a kind; `None` if they cannot be read.

@@ -98,7 +98,7 @@ async fn examine_disabling(
     let (_, mut findings) = findings::examine(&after, Purpose::BeforeDisable(mode));
     super::status::remove_ignored(&mut findings, settings);
     findings.retain(|finding| match finding.code {
-        Code::IdentityPolicy => true,
+        Code::IdentityPolicy | Code::RolloutInProgress => true,
         Code::OtherClusters => finding.severity == Severity::Error,
         code => code.is_about_failing_calls() && finding.severity == Severity::Error && !known.contains(finding),
     });

@@ -5,7 +5,7 @@ use super::curl::{
     ANSWER_HEADERS, LINE_PATH, NO_OUTPUT, SAMPLE_FORMAT, USER_AGENT, escaped, is_from_sidecar, parse_sample,
 };
 use super::mesh_client::mesh_membership;
-use super::pod_state::{LINE, PROBE};
+use super::pod_state::{LINE, MeshMembership, PROBE};
 use super::probe_pod::{Curl, Failure, PodRequest, ProbePod, Removal, random_word, with_pod};
 use super::runner::ProbeRunner;
 use crate::domain::mesh::Snapshot;
@@ -51,6 +51,8 @@ pub struct MeshTrafficMonitor {
     start_timeout: Duration,
     /// Time between two calls to a target.
     interval: Duration,
+    /// Whether a sidecar of the client retries calls at other endpoints (RT-1).
+    has_retries: bool,
 }
 
 /// The calls so far, shared with the task that reads the pod's log.
@@ -103,6 +105,8 @@ impl MeshTrafficMonitor {
             cases.iter().enumerate().map(|(index, case)| (authority(case), index)).collect();
         let calls = CallMonitor::new(cases.iter().map(|case| case.name()));
         let state = Arc::new(watch::Sender::new(MonitorState { calls, failure: None }));
+        let has_retries =
+            membership == MeshMembership::Sidecar && cases.iter().any(|case| case.protocol.call() == CallKind::Request);
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&state);
         let containers: Vec<&'static str> = request.curls.iter().map(|curl| curl.container).collect();
@@ -119,7 +123,7 @@ impl MeshTrafficMonitor {
             }
             run.removal
         });
-        Some(Self { state, stop, task, start_timeout: runner.options.start_timeout, interval })
+        Some(Self { state, stop, task, start_timeout: runner.options.start_timeout, interval, has_retries })
     }
 
     /// Waits until each target was called a few times, and counts calls from then on. Returns the state of the targets at
@@ -161,6 +165,12 @@ impl MeshTrafficMonitor {
         let mut state = self.state.subscribe();
         let is_ok = state.wait_for(|state| state.calls.succeeds());
         timeout(self.patience(), is_ok).await.is_ok_and(|state| state.is_ok())
+    }
+
+    /// Whether calls count only after the retries of the client's sidecar, which hide one endpoint of several that fails
+    /// (RT-1).
+    pub const fn has_retries(&self) -> bool {
+        self.has_retries
     }
 
     /// The last answer of the target of this name; `None` if it is not called.

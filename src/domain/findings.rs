@@ -6,6 +6,7 @@
 
 mod clients;
 mod code;
+mod controllers;
 mod policies;
 mod reach;
 mod rules;
@@ -95,6 +96,7 @@ pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<F
     rules::find(context, &overview, &mut findings);
     workloads::find(context, &overview, &mut findings);
     clients::find(context, &overview, &mut findings);
+    controllers::find(context, &overview, purpose, &mut findings);
     surroundings::find(context, &overview, purpose, &mut findings);
     if purpose == Purpose::BeforeSwitch {
         // A switch stops for what breaks calls. What stays unprotected is reported at its end.

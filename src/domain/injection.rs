@@ -14,6 +14,8 @@ pub struct PodTemplate {
     pub host_network: bool,
     /// Whether the template itself has the proxy's container.
     pub has_proxy: bool,
+    /// The custom resource that owns the workload, as `kind.group/name`.
+    pub custom_owner: Option<String>,
 }
 
 /// How new pods take part in the mesh.

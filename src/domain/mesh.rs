@@ -661,6 +661,12 @@ pub struct PodFacts {
     pub scraped: Option<u16>,
     /// `drainDuration` of its proxy; `None` if the pod sets none.
     pub drain: Option<Duration>,
+    /// TCP ports that the containers of the application declare.
+    pub declared_ports: BTreeSet<u16>,
+    /// Those of them that the node forwards to the pod (`hostPort`).
+    pub host_ports: BTreeSet<u16>,
+    /// The custom resource that owns it, as `kind.group/name`.
+    pub custom_owner: Option<String>,
 }
 
 #[cfg(test)]

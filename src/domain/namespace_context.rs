@@ -2,6 +2,7 @@
 //! from outside the mesh, and what could not be read. `cluster` reads it.
 
 use super::client_scope::ClientScopes;
+use super::envoy_filter::EnvoyFilter;
 use super::mesh::{DestinationRule, Gateway, PortRef, Snapshot};
 use super::other_names::{HostRoute, ServiceEntry};
 use super::selector::Selector;
@@ -29,6 +30,12 @@ pub struct NamespaceContext {
     pub gateways: Arc<Vec<Gateway>>,
     /// What Prometheus' operator scrapes.
     pub monitors: Arc<Vec<Monitor>>,
+    /// `EnvoyFilters` of every namespace that could be read.
+    pub envoy_filters: Arc<Vec<EnvoyFilter>>,
+    /// Canary controllers that shift calls between Services of the namespace.
+    pub rollouts: Vec<CanaryRollout>,
+    /// Whether Knative's activator and autoscaler have a proxy; `None` where nothing of Knative runs here.
+    pub knative: Option<KnativeSystem>,
     pub external_callers: Vec<ExternalCaller>,
     pub cron_jobs: Vec<CronJob>,
     /// Names of `AuthorizationPolicies` that match the caller's identity; those of the root namespace as `namespace/name`.
@@ -76,6 +83,28 @@ pub struct Monitor {
     pub of_pods: bool,
     /// The Service ports; empty is any.
     pub ports: Vec<PortRef>,
+}
+
+/// A canary controller's resource: Flagger's `Canary`, or a `Rollout` of Argo that shifts traffic by Istio's objects.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CanaryRollout {
+    /// The object by kubectl's name.
+    pub object: String,
+    /// Its phase, as its status reports it.
+    pub phase: String,
+    /// Whether it is shifting calls now.
+    pub is_in_progress: bool,
+}
+
+/// Knative's activator and autoscaler, which call pods by their addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KnativeSystem {
+    /// All of their pods are in the mesh.
+    Meshed,
+    /// These pods are not, as `namespace/name`.
+    Outside(Vec<String>),
+    /// They may not be read, or run in another namespace than `knative-serving`.
+    Unknown,
 }
 
 /// A `CronJob`, whose pods rarely exist when the cluster is read.

@@ -135,6 +135,7 @@ const SURROUNDINGS: Group = group(
         ("list", "networking.istio.io", "sidecars"),
         ("list", "networking.istio.io", "serviceentries"),
         ("list", "networking.istio.io", "gateways"),
+        ("list", "networking.istio.io", "envoyfilters"),
         ("list", "security.istio.io", "authorizationpolicies"),
         ("list", "networking.k8s.io", "ingresses"),
         ("list", "route.openshift.io", "routes"),
@@ -150,6 +151,9 @@ const SURROUNDINGS: Group = group(
         ("list", "apiextensions.k8s.io", "customresourcedefinitions"),
         ("list", "monitoring.coreos.com", "servicemonitors"),
         ("list", "monitoring.coreos.com", "podmonitors"),
+        ("list", "flagger.app", "canaries"),
+        ("list", "argoproj.io", "rollouts"),
+        ("list", "elbv2.k8s.aws", "targetgroupbindings"),
     ],
 );
 const TELEMETRIES: Group = group(

@@ -128,11 +128,14 @@ pub enum OptionalKind {
     DaemonSets,
     Jobs,
     Rollouts,
+    EnvoyFilters,
+    Canaries,
+    TargetGroupBindings,
 }
 
 impl OptionalKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::VirtualServices,
         Self::Sidecars,
         Self::ServiceEntries,
@@ -160,6 +163,9 @@ impl OptionalKind {
         Self::DaemonSets,
         Self::Jobs,
         Self::Rollouts,
+        Self::EnvoyFilters,
+        Self::Canaries,
+        Self::TargetGroupBindings,
     ];
 
     /// Its API group, its versions, the preferred one first, and its plural name.
@@ -197,6 +203,9 @@ impl OptionalKind {
             Self::DaemonSets => ("apps", &["v1"], "daemonsets"),
             Self::Jobs => ("batch", &["v1"], "jobs"),
             Self::Rollouts => ("argoproj.io", &["v1alpha1"], "rollouts"),
+            Self::EnvoyFilters => (NETWORKING, &["v1alpha3"], "envoyfilters"),
+            Self::Canaries => ("flagger.app", &["v1beta1", "v1alpha3"], "canaries"),
+            Self::TargetGroupBindings => ("elbv2.k8s.aws", &["v1beta1"], "targetgroupbindings"),
         }
     }
 }

@@ -277,6 +277,8 @@ pub enum ManagedBy {
     Maistra(String),
     /// Istio's own operator, or another one that labels what it creates.
     Operator(String),
+    /// A `Canary` of Flagger, by its owner reference.
+    Flagger(String),
     /// An owner reference, as `Kind/name`.
     Owner(String),
 }
@@ -291,6 +293,10 @@ impl fmt::Display for ManagedBy {
                 (format!("the Service Mesh operator ({name})"), "change the control plane's resource")
             }
             Self::Operator(name) => (format!("an operator ({name})"), "change the resource that it works from"),
+            Self::Flagger(name) => (
+                format!("Flagger (canary/{name})"),
+                "it writes its rules anew: set spec.service.trafficPolicy.tls of the Canary",
+            ),
             Self::Owner(name) => (name.clone(), "its controller may put it back; change the owner"),
         };
         write!(f, "is kept by {manager}: {remedy}")
@@ -319,7 +325,11 @@ pub fn managed_by(object: &Value) -> Vec<ManagedBy> {
     .collect();
     for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
         let text = |key: &str| owner[key].as_str().unwrap_or_default();
-        managers.push(ManagedBy::Owner(format!("{}/{}", text("kind"), text("name"))));
+        managers.push(if text("kind") == "Canary" && text("apiVersion").starts_with("flagger.app/") {
+            ManagedBy::Flagger(text("name").to_owned())
+        } else {
+            ManagedBy::Owner(format!("{}/{}", text("kind"), text("name")))
+        });
     }
     managers
 }

@@ -2,13 +2,14 @@
 //! Routes, webhooks, aggregated APIs, `CronJobs` and `AuthorizationPolicies`.
 
 use super::read::{created, metadata};
+use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::mesh::{Gateway, GatewayServer, GatewayTls, PortRef};
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor};
+use crate::domain::namespace_context::{CanaryRollout, CronJob, ExternalCaller, ExternalCallerKind, Monitor};
 use crate::domain::other_names::{EntryEndpoint, HostRoute, Resolution, ServiceEntry};
 use crate::domain::selector::Selector;
 use crate::domain::sidecar::{CaptureMode, Egress, IngressListener, Sidecar};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     value[field].as_array().into_iter().flatten()
@@ -141,6 +142,65 @@ pub fn service_entry(object: &Value) -> ServiceEntry {
         endpoints: endpoints.collect(),
         selector: text_map(&spec["workloadSelector"]["labels"]),
     }
+}
+
+/// An `EnvoyFilter` (EF-1, EF-2).
+pub fn envoy_filter(object: &Value) -> EnvoyFilter {
+    const LISTENER: [&str; 4] = ["LISTENER", "FILTER_CHAIN", "LISTENER_FILTER", "NETWORK_FILTER"];
+    let spec = &object["spec"];
+    let patches = || items(spec, "configPatches");
+    let is_inbound = |patch: &Value| {
+        let context = patch["match"]["context"].as_str().unwrap_or("ANY");
+        patch["applyTo"].as_str().is_some_and(|kind| LISTENER.contains(&kind))
+            && matches!(context, "ANY" | "SIDECAR_INBOUND")
+    };
+    let added = patches().filter(|patch| patch["applyTo"] == "CLUSTER" && patch["patch"]["operation"] == "ADD");
+    let clusters = added.map(|patch| &patch["patch"]["value"]).filter(|cluster| cluster["transport_socket"].is_null());
+    EnvoyFilter {
+        namespace: metadata(object, "namespace").to_owned(),
+        name: metadata(object, "name").to_owned(),
+        selector: text_map(&spec["workloadSelector"]["labels"]),
+        changes_inbound: patches().any(is_inbound),
+        plaintext_hosts: clusters.flat_map(cluster_hosts).collect(),
+    }
+}
+
+/// The addresses of the endpoints of an Envoy cluster.
+fn cluster_hosts(cluster: &Value) -> BTreeSet<String> {
+    let localities = items(&cluster["load_assignment"], "endpoints");
+    let endpoints = localities.flat_map(|locality| items(locality, "lb_endpoints"));
+    let address =
+        |endpoint: &Value| endpoint["endpoint"]["address"]["socket_address"]["address"].as_str().map(str::to_owned);
+    endpoints.filter_map(address).collect()
+}
+
+/// A `Canary` of Flagger. It calls both versions, and writes the rules of its Services, from the first step to the last.
+pub fn flagger_canary(object: &Value) -> CanaryRollout {
+    let phase = object["status"]["phase"].as_str().unwrap_or_default();
+    CanaryRollout {
+        object: format!("canary.flagger.app/{}", metadata(object, "name")),
+        phase: phase.to_owned(),
+        is_in_progress: !matches!(phase, "" | "Initialized" | "Succeeded" | "Failed"),
+    }
+}
+
+/// A `Rollout` of Argo that shifts calls by objects of Istio.
+pub fn argo_rollout(object: &Value) -> Option<CanaryRollout> {
+    let phase = object["status"]["phase"].as_str().unwrap_or_default();
+    let shifts = object["spec"]["strategy"]["canary"]["trafficRouting"]["istio"].is_object();
+    shifts.then(|| CanaryRollout {
+        object: format!("rollout.argoproj.io/{}", metadata(object, "name")),
+        phase: phase.to_owned(),
+        is_in_progress: matches!(phase, "Progressing" | "Paused"),
+    })
+}
+
+/// The Service whose pods a load balancer of AWS calls by their addresses.
+pub fn target_group_binding(object: &Value) -> Vec<ExternalCaller> {
+    let service = &object["spec"]["serviceRef"];
+    let resource = "targetgroupbinding.elbv2.k8s.aws";
+    let name = service["name"].as_str().unwrap_or_default();
+    external_caller(ExternalCallerKind::Ingress, resource, object, name, port(&service["port"])).into_iter().collect()
 }
 
 /// A `Gateway` of `networking.istio.io` (GW-1, MC-1).
@@ -566,5 +626,76 @@ mod tests {
         let found = gateway(&json!({"metadata": {"name": "g", "namespace": "shop"}, "spec": spec}));
         let tls: Vec<GatewayTls> = found.servers.iter().map(|server| server.tls).collect();
         assert_eq!(tls, [GatewayTls::IstioMutual, GatewayTls::AutoPassthrough, GatewayTls::Other, GatewayTls::Other]);
+    }
+
+    #[test]
+    fn envoy_filters_of_inbound_listeners_and_added_clusters_are_read() {
+        let read = |patches: Value| {
+            let spec = json!({"workloadSelector": {"labels": {"app": "web"}}, "configPatches": patches});
+            envoy_filter(&json!({"metadata": {"name": "tune", "namespace": "shop"}, "spec": spec}))
+        };
+        for (kind, context, changes_inbound) in [
+            ("LISTENER", json!("SIDECAR_INBOUND"), true),
+            ("FILTER_CHAIN", json!("ANY"), true),
+            ("NETWORK_FILTER", json!(null), true),
+            ("HTTP_FILTER", json!("SIDECAR_INBOUND"), false),
+            ("LISTENER", json!("SIDECAR_OUTBOUND"), false),
+            ("LISTENER", json!("GATEWAY"), false),
+            ("CLUSTER", json!("SIDECAR_INBOUND"), false),
+        ] {
+            let found =
+                read(json!([{"applyTo": kind, "match": {"context": context}, "patch": {"operation": "MERGE"}}]));
+            assert_eq!(found.changes_inbound, changes_inbound, "{kind} {context}");
+            assert_eq!(found.selector, [("app".to_owned(), "web".to_owned())].into());
+        }
+        let cluster = |operation: &str, socket: Value| {
+            let address = json!({"socket_address": {"address": "web.shop.svc.cluster.local", "port_value": 80}});
+            let value = json!({
+                "name": "raw", "transport_socket": socket,
+                "load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+            });
+            read(json!([{"applyTo": "CLUSTER", "patch": {"operation": operation, "value": value}}]))
+                .plaintext_hosts
+                .len()
+        };
+        assert_eq!(cluster("ADD", json!(null)), 1);
+        assert_eq!((cluster("ADD", json!({"name": "tls"})), cluster("MERGE", json!(null))), (0, 0));
+    }
+
+    #[test]
+    fn canary_controllers_are_at_work_or_at_rest() {
+        let object =
+            |phase: &str, spec: Value| json!({"metadata": {"name": "web"}, "spec": spec, "status": {"phase": phase}});
+        for (phase, is_in_progress) in [
+            ("", false),
+            ("Initialized", false),
+            ("Progressing", true),
+            ("WaitingPromotion", true),
+            ("Succeeded", false),
+            ("Failed", false),
+        ] {
+            let found = flagger_canary(&object(phase, json!({})));
+            assert_eq!(
+                (found.is_in_progress, found.object.as_str()),
+                (is_in_progress, "canary.flagger.app/web"),
+                "{phase}"
+            );
+        }
+        let shifting = json!({"strategy": {"canary": {"trafficRouting": {"istio": {}}}}});
+        for (phase, is_in_progress) in [("Paused", true), ("Progressing", true), ("Healthy", false)] {
+            let found = argo_rollout(&object(phase, shifting.clone())).unwrap();
+            assert_eq!(found.is_in_progress, is_in_progress, "{phase}");
+        }
+        assert_eq!(argo_rollout(&object("Progressing", json!({"strategy": {"canary": {}}}))), None);
+    }
+
+    #[test]
+    fn a_target_group_leads_to_the_pods_of_its_service() {
+        let binding = json!({
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"serviceRef": {"name": "web", "port": 80}},
+        });
+        let found = target_group_binding(&binding);
+        assert_eq!(found[0].object, "targetgroupbinding.elbv2.k8s.aws/web");
+        assert_eq!((found[0].service.as_str(), &found[0].port), ("web", &Some(PortRef::Number(80))));
     }
 }

@@ -141,7 +141,7 @@ fn restore_brings_back_the_former_objects_exactly() {
     every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
     everything is as it was before
     ");
     assert_eq!(stage.content(&[POLICY, RULE]), before);

@@ -57,7 +57,7 @@ fn enable_twice_and_disable() {
     every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is rejected at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
     let again = stage.run("enable-mtls --yes --verify=false");
@@ -94,7 +94,7 @@ fn enable_twice_and_disable() {
     every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
     proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets
+    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
     peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
     rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo
     "#);
@@ -128,7 +128,7 @@ fn one_service_of_many() {
     every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
     in force after [seconds] s at 1 endpoint
     proven: plaintext is rejected at 1 target; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 1 target
+    calls in the mesh: [all] got through while it changed, at 1 target (HTTP calls after the retries of the client's sidecar)
     what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
     ");
 }

@@ -220,7 +220,11 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     let proxy = spec.containers.iter().find(is_proxy).or(native);
     let inject = inject_request(metadata);
     let scraped = annotation("prometheus.io/scrape").is_some_and(|value| value == "true");
+    let (declared_ports, host_ports) = declared_ports(spec);
     PodFacts {
+        declared_ports,
+        host_ports: if spec.host_network == Some(true) { BTreeSet::new() } else { host_ports },
+        custom_owner: custom_owner(metadata),
         workload: workload(metadata),
         host_network: spec.host_network == Some(true),
         // `proxy sidecar …` or `proxy router …`.
@@ -252,6 +256,41 @@ fn drain(proxy: &ContainerShape, annotation: Option<&str>) -> Option<Duration> {
         let config = yaml::read_all(annotation?).ok()?.into_iter().next()?;
         duration(&config)
     })
+}
+
+/// API groups whose controllers start pods and do not call them, beside Kubernetes' own.
+const WORKLOAD_GROUPS: [&str; 11] = [
+    "apps",
+    "batch",
+    "argoproj.io",
+    "apps.kruise.io",
+    "flagger.app",
+    "gateway.networking.k8s.io",
+    "jobset.x-k8s.io",
+    "leaderworkerset.x-k8s.io",
+    "operators.coreos.com",
+    "serving.knative.dev",
+    "workload.codeflare.dev",
+];
+
+/// The custom resource that owns an object, as `kind.group/name`; `None` for an object of Kubernetes itself, or one of a
+/// controller that only starts pods.
+pub(super) fn custom_owner(metadata: &Meta) -> Option<String> {
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let (group, _) = owner.api_version.split_once('/')?;
+    let is_internal = group.ends_with(".internal.knative.dev");
+    (!WORKLOAD_GROUPS.contains(&group) && !is_internal)
+        .then(|| format!("{}.{group}/{}", owner.kind.to_lowercase(), owner.name))
+}
+
+/// The TCP ports that the application's containers declare, and those of them that have a `hostPort`.
+fn declared_ports(spec: &SpecShape) -> (BTreeSet<u16>, BTreeSet<u16>) {
+    let containers = running_containers(spec).flat_map(|container| container.ports.iter().flatten());
+    let tcp: Vec<&core::ContainerPort> =
+        containers.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP").collect();
+    let number = |port: &&core::ContainerPort| u16::try_from(port.container_port).ok();
+    let has_host_port = |port: &&&core::ContainerPort| port.host_port.is_some_and(|port| port != 0);
+    (tcp.iter().filter_map(number).collect(), tcp.iter().filter(has_host_port).filter_map(number).collect())
 }
 
 /// The workload of a pod as `kind/name`, a `Deployment` or Argo's `Rollout` instead of its `ReplicaSet`; empty without a
@@ -372,6 +411,39 @@ mod tests {
             let labels = json!({label: "7d9c5b8f46"});
             let found = pod(json!({"metadata": {"labels": labels, "ownerReferences": owners}}));
             assert_eq!(found.facts.workload, expected);
+        }
+    }
+
+    #[test]
+    fn only_resources_of_operators_own_pods() {
+        for (version, kind, expected) in [
+            ("acid.zalan.do/v1", "postgresql", Some("postgresql.acid.zalan.do/main")),
+            ("redis.example.com/v1beta1", "RedisCluster", Some("rediscluster.redis.example.com/main")),
+            ("apps/v1", "StatefulSet", None),
+            ("v1", "ReplicationController", None),
+            ("argoproj.io/v1alpha1", "Rollout", None),
+            ("autoscaling.internal.knative.dev/v1alpha1", "PodAutoscaler", None),
+            ("", "StatefulSet", None),
+        ] {
+            let owner = json!([{"apiVersion": version, "kind": kind, "name": "main", "controller": true}]);
+            let found = pod(json!({"metadata": {"ownerReferences": owner}, "spec": {"containers": []}}));
+            assert_eq!(found.facts.custom_owner.as_deref(), expected, "{version} {kind}");
+        }
+    }
+
+    #[test]
+    fn declared_ports_are_those_of_the_application() {
+        let ports = json!([
+            {"containerPort": 8080}, {"containerPort": 9090, "hostPort": 9090, "protocol": "TCP"},
+            {"containerPort": 53, "protocol": "UDP", "hostPort": 53},
+        ]);
+        let proxy = json!({"name": "istio-proxy", "ports": [{"containerPort": 15090}]});
+        let spec =
+            |host_network| json!({"hostNetwork": host_network, "containers": [{"name": "app", "ports": ports}, proxy]});
+        for (host_network, host_ports) in [(false, vec![9090]), (true, vec![])] {
+            let facts = pod(json!({"metadata": {}, "spec": spec(host_network)})).facts;
+            assert_eq!(facts.declared_ports.into_iter().collect::<Vec<_>>(), [8080, 9090]);
+            assert_eq!(facts.host_ports.into_iter().collect::<Vec<_>>(), host_ports, "{host_network}");
         }
     }
 

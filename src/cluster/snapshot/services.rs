@@ -97,6 +97,13 @@ fn outer_addresses(spec: &core::ServiceSpec, status: Option<core::ServiceStatus>
     all.filter(|address| !address.is_empty()).collect()
 }
 
+/// Whether a load balancer of Google Cloud calls the pods of the Service by their addresses.
+fn has_network_endpoint_group(metadata: &Meta) -> bool {
+    let text = metadata.annotations.as_ref().and_then(|annotations| annotations.get("cloud.google.com/neg"));
+    let value: serde_json::Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    value["ingress"] == true || value["exposed_ports"].as_object().is_some_and(|ports| !ports.is_empty())
+}
+
 fn domain_service(service: ServiceShape) -> (String, Service) {
     let ServiceShape { metadata, mut spec, status } = service;
     let kind = if spec.type_.as_deref() == Some("ExternalName") {
@@ -109,6 +116,7 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
     let exposure = match spec.type_.as_deref() {
         Some("LoadBalancer") => Some(Exposure::LoadBalancer),
         Some("NodePort") => Some(Exposure::NodePort),
+        _ if has_network_endpoint_group(&metadata) => Some(Exposure::LoadBalancer),
         _ => spec.external_ips.as_ref().filter(|addresses| !addresses.is_empty()).map(|_| Exposure::ExternalIps),
     };
     let (cluster_ips, outer_addresses) = (cluster_ips(&spec), outer_addresses(&spec, status));

@@ -1,6 +1,6 @@
 //! Reads the pod templates of workloads, for plans and findings: pods that do not exist yet are known by nothing else.
 
-use super::pods::{PROXY, inject_request};
+use super::pods::{PROXY, custom_owner, inject_request};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
@@ -73,6 +73,7 @@ pub(in crate::cluster) async fn templates(
 }
 
 fn pod_template(object: WorkloadShape, singular: &str) -> Option<(String, PodTemplate)> {
+    let custom_owner = custom_owner(&object.metadata);
     let TemplateShape { metadata, spec } = object.spec?.template?;
     let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let template = PodTemplate {
@@ -80,6 +81,7 @@ fn pod_template(object: WorkloadShape, singular: &str) -> Option<(String, PodTem
         inject: inject_request(&metadata),
         host_network: spec.host_network == Some(true),
         has_proxy: containers.any(|container| container.name == PROXY),
+        custom_owner,
         labels: metadata.labels.unwrap_or_default(),
     };
     Some((object.metadata.namespace.unwrap_or_default(), template))

@@ -123,7 +123,7 @@ impl MeshCalls {
             printer.warn(&lost);
             return ExitStatus::Unexpected;
         }
-        print_summary(run, &summary);
+        print_summary(run, &summary, monitor.has_retries());
         ExitStatus::Success
     }
 
@@ -154,11 +154,13 @@ async fn lost_calls(run: &SwitchRun<'_>, monitor: &MeshTrafficMonitor) -> Option
     (health == Health::Lost).then(|| lost(&monitor.summary()))
 }
 
-fn print_summary(run: &SwitchRun<'_>, summary: &CallSummary) {
+/// Prints the counts. A sidecar retries HTTP calls at other endpoints, and no header of the client turns that off (RT-1).
+fn print_summary(run: &SwitchRun<'_>, summary: &CallSummary, has_retries: bool) {
     let printer = run.context.printer;
     let succeeded = summary.calls - summary.failures();
+    let retries = if has_retries { " (HTTP calls after the retries of the client's sidecar)" } else { "" };
     let line = format!(
-        "calls in the mesh: {succeeded} of {} got through while it changed, at {}",
+        "calls in the mesh: {succeeded} of {} got through while it changed, at {}{retries}",
         summary.calls,
         count(summary.watched, "target")
     );

@@ -9,7 +9,7 @@ use crate::domain::mesh::{MtlsMode, Service, ServiceKind};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
 use crate::domain::sidecar::{ScopedWorkload, Sidecar};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A namespace that is none of those that objects name.
 const ANOTHER: &str = "";
@@ -19,6 +19,8 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     not_imported(context, overview, findings);
     headless(context, overview, findings);
     service_entries(context, overview, findings);
+    envoy_clusters(context, overview, findings);
+    inbound_filters(context, findings);
 }
 
 /// Whether a proxy accepts mutual TLS there, so that STRICT could refuse plaintext.
@@ -180,6 +182,51 @@ fn headless(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
         let message = "sidecars do not know the port at which the pods of these headless Services listen: calls to it are \
                        plaintext, which STRICT refuses";
         findings.push(Finding::new(Severity::Warning, Code::ServiceNotVisible, message).about(objects));
+    }
+}
+
+/// EF-2: clusters without TLS that an `EnvoyFilter` adds to proxies, and that lead to Services of the namespace.
+fn envoy_clusters(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    for filter in context.envoy_filters.iter().filter(|filter| !filter.plaintext_hosts.is_empty()) {
+        let services = filter.services(&snapshot.namespace, &snapshot.mesh.cluster_domain, &snapshot.services);
+        for port in overview.ports.iter().filter(|port| services.contains(port.service.as_str())) {
+            if port.workload_ports.iter().any(accepts_mutual) {
+                let is_strict = port.workload_ports.iter().any(|one| one.server == Server::Mode(MtlsMode::Strict));
+                let objects = found.entry(is_strict).or_default();
+                objects.insert(object(context, "envoyfilter", &filter.namespace, &filter.name));
+                objects.insert(port_name(&port.service, port.port.port));
+            }
+        }
+    }
+    for (is_strict, objects) in found {
+        let (severity, effect) =
+            if is_strict { (Severity::Error, "STRICT refuses") } else { (Severity::Warning, "STRICT would refuse") };
+        let message = format!(
+            "EnvoyFilters add clusters without TLS that lead to Services of the namespace: calls to them are plaintext, which {effect}"
+        );
+        findings.push(Finding::new(severity, Code::UnmanagedClient, message).about(objects));
+    }
+}
+
+/// EF-1: filters of inbound listeners, under which the mode of the policies may not be what the proxies enforce.
+fn inbound_filters(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let mut objects = BTreeSet::new();
+    for filter in context.envoy_filters.iter().filter(|filter| filter.changes_inbound) {
+        let pods = snapshot.pods.values().filter(|pod| is_sidecar_workload(pod));
+        let applies = pods.filter(|pod| filter.applies_to(pod, &snapshot.mesh.root_namespace));
+        let workloads: BTreeSet<String> = applies.map(workload).collect();
+        if !workloads.is_empty() {
+            objects.insert(object(context, "envoyfilter", &filter.namespace, &filter.name));
+            objects.extend(workloads);
+        }
+    }
+    if !objects.is_empty() {
+        let message = "EnvoyFilters change the inbound listeners of these workloads: their mode is that of the policies, and \
+                       what the proxies enforce may differ";
+        findings.push(Finding::new(Severity::Warning, Code::EnvoyFilter, message).about(objects));
     }
 }
 

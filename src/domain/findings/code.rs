@@ -153,6 +153,16 @@ codes! {
     ControlPlaneUndecided => "control-plane-undecided", "pass --istio-namespace, and --revision where its namespace has several";
     /// The mesh's `discoverySelectors` leave the namespace out: istiod does not read it (CP-4).
     NotDiscovered => "namespace-not-discovered", "give the namespace the labels that the discoverySelectors of the mesh ask for";
+    /// An `EnvoyFilter` changes the inbound listeners of proxies, so that the computed mode is not certain (EF-1).
+    EnvoyFilter => "envoy-filter", "look at what the proxies have loaded: probe with --evidence proxy; only that counts here";
+    /// An operator manages the pods, and calls them by address in plaintext (OP-1).
+    OperatorCalls => "operator-calls-pods", "find out which ports the operator calls, and give them an exception (portLevelMtls PERMISSIVE); a sidecar of the operator does not help where it calls pods by address";
+    /// Knative's activator and autoscaler call pods by address, and are not in the mesh (OP-2).
+    Knative => "knative-outside-mesh", "put the pods of knative-serving into the mesh, with mesh-pod-addressability-mode as Knative's documentation says; a revision that is scaled to zero is not proven until it runs";
+    /// A canary controller shifts calls between versions at this moment, and writes the rules of its Services.
+    RolloutInProgress => "rollout-in-progress", "wait until the roll-out has ended, or pause it; set tls in the controller's own resource (Flagger: spec.service.trafficPolicy.tls of the Canary), because it writes its rules anew";
+    /// Ports that STRICT covers, and that no Service names: no proof requests them.
+    NotAsked => "not-asked", "see who calls these ports before STRICT: the proof requests the ports of Services only";
     /// The probe does not reach what it would have to prove, so a switch could be neither watched nor proven.
     ProbeBlocked => "probe-blocked", "admit the probe: apply the NetworkPolicy that is printed, or that of `secure-traffic rbac enable-mtls --network-policy`; where no NetworkPolicy isolates the pods, look at the network plugin's own policies, and whether the endpoint works";
     /// Something could not be read, so findings may be missing.

@@ -13,6 +13,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Pur
     external_callers(context, overview, findings);
     exposed(context, overview, findings);
     scrapers(context, findings);
+    host_ports(context, findings);
     monitors(context, overview, findings);
     observed(context, purpose, findings);
     services(context, findings);
@@ -164,6 +165,21 @@ fn scrapers(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         found,
         "prometheus.io/port asks for scrapes of the application, unless the scraper is in the mesh",
     );
+}
+
+/// Workloads whose node forwards a port to them (`hostPort`), which mutual TLS covers (BY-18).
+fn host_ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let index = PolicyIndex::new(&context.snapshot.policies);
+    let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    let pods = context.snapshot.pods.values().filter(|pod| is_sidecar_workload(pod));
+    for pod in pods.filter(|_| !context.snapshot.policies.legacy_only) {
+        for port in pod.facts.host_ports.iter().filter(|port| pod.capture.covers(**port)) {
+            if let Some(mode @ (MtlsMode::Strict | MtlsMode::Permissive)) = index.mode(pod, *port).mode {
+                found.entry(mode == MtlsMode::Strict).or_default().insert(format!("{}:{port}", workload(pod)));
+            }
+        }
+    }
+    add_outside(findings, found, "calls come in by a port of the node (hostPort), from outside the mesh");
 }
 
 /// Whether a pod runs and has a sidecar, which is no gateway.

@@ -1,10 +1,13 @@
 use super::*;
+use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::injection::PodTemplate;
 use crate::domain::mesh::{
     Capture, ClientTls, ControlPlane, DataPlane, EndpointTarget, Exposure, Gateway, GatewayServer, GatewayTls,
     MeshSettings, Pod, PortRef, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
-use crate::domain::namespace_context::{CronJob, ExternalCaller, ExternalCallerKind, Monitor, Observed, ObservedBy};
+use crate::domain::namespace_context::{
+    CanaryRollout, CronJob, ExternalCaller, ExternalCallerKind, KnativeSystem, Monitor, Observed, ObservedBy,
+};
 use crate::domain::other_names::{EntryEndpoint, Resolution, ServiceEntry};
 use crate::domain::sidecar::{Egress, Sidecar};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
@@ -75,6 +78,11 @@ fn vanity_name() -> ServiceEntry {
         endpoints: vec![EntryEndpoint { address: WEB.into(), has_tls_label: false }],
         ..ServiceEntry::default()
     }
+}
+
+/// An `EnvoyFilter` of the namespace that changes nothing.
+fn envoy_filter() -> EnvoyFilter {
+    EnvoyFilter { namespace: "shop".into(), name: "tune".into(), ..EnvoyFilter::default() }
 }
 
 /// A `Sidecar` that imports these hosts.
@@ -272,6 +280,31 @@ const ROWS: &[(Code, Severity, Change)] = &[
     (Code::NotDiscovered, Severity::Warning, |context| {
         context.snapshot.namespace_labels = Some(BTreeMap::new());
         mesh(context).discovery = vec!["istio-discovery=enabled".parse().unwrap()];
+    }),
+    (Code::EnvoyFilter, Severity::Warning, |context| {
+        let filter = EnvoyFilter { changes_inbound: true, ..envoy_filter() };
+        context.envoy_filters = Arc::new(vec![filter]);
+    }),
+    (Code::UnmanagedClient, Severity::Error, |context| {
+        let plaintext_hosts = BTreeSet::from([WEB.to_owned()]);
+        context.envoy_filters = Arc::new(vec![EnvoyFilter { plaintext_hosts, ..envoy_filter() }]);
+    }),
+    (Code::OperatorCalls, Severity::Warning, |context| {
+        pod(context).facts.custom_owner = Some("postgresql.acid.zalan.do/main".into());
+    }),
+    (Code::Knative, Severity::Error, |context| {
+        pod(context).labels.insert("serving.knative.dev/revision".into(), "web-1".into());
+        context.knative = Some(KnativeSystem::Outside(vec!["knative-serving/deployment/activator".into()]));
+    }),
+    (Code::RolloutInProgress, Severity::Error, |context| {
+        let (object, phase) = ("canary.flagger.app/web".into(), "Progressing".into());
+        context.rollouts = vec![CanaryRollout { object, phase, is_in_progress: true }];
+    }),
+    (Code::OutsideCaller, Severity::Warning, |context| {
+        pod(context).facts.host_ports = BTreeSet::from([9000]);
+    }),
+    (Code::NotAsked, Severity::Info, |context| {
+        pod(context).facts.declared_ports = BTreeSet::from([8080, 9000]);
     }),
     (Code::NotRead, Severity::Info, |context| context.unread.push("Ingresses".into())),
     (Code::ClientsUnseen, Severity::Info, |context| context.observed = None),
@@ -656,4 +689,55 @@ fn errors_about_callers_name_the_exceptions_that_keep_their_ports_open() {
         finding(Severity::Error, Code::NotCaptured, &["service/db:5432"]),
     ];
     assert_eq!(exceptions(&findings), ["--except hook:443", "--except web:80"]);
+}
+
+/// What a controller owns is found by its workload, too, and what is at rest is no finding.
+#[test]
+fn controllers_are_found_by_what_they_own() {
+    let mut context = strict();
+    pod(&mut context).facts.workload = "statefulset/db".into();
+    let owner = Some("postgresql.acid.zalan.do/main".to_owned());
+    context.snapshot.templates =
+        vec![PodTemplate { workload: "statefulset/db".into(), custom_owner: owner, ..PodTemplate::default() }];
+    let objects = "postgresql.acid.zalan.do/main statefulset/db".to_owned();
+    assert_eq!(found(&context, Purpose::Status, Code::OperatorCalls), [(Severity::Warning, objects)]);
+
+    for (system, expected) in [
+        (Some(KnativeSystem::Meshed), vec![]),
+        (Some(KnativeSystem::Unknown), vec![(Severity::Warning, "pod/web-0".to_owned())]),
+        (None, vec![]),
+    ] {
+        let mut context = strict();
+        pod(&mut context).labels.insert("serving.knative.dev/revision".into(), "web-1".into());
+        context.knative = system;
+        assert_eq!(found(&context, Purpose::BeforeSwitch, Code::Knative), expected);
+    }
+
+    for (phase, is_in_progress, purpose, expected) in [
+        ("Succeeded", false, Purpose::BeforeSwitch, None),
+        ("Progressing", true, Purpose::Status, Some(Severity::Info)),
+        ("Promoting", true, Purpose::BeforeSwitch, Some(Severity::Error)),
+    ] {
+        let mut context = strict();
+        let object = "canary.flagger.app/web".to_owned();
+        context.rollouts = vec![CanaryRollout { object, phase: phase.into(), is_in_progress }];
+        let severities = found(&context, purpose, Code::RolloutInProgress);
+        assert_eq!(severities.first().map(|(severity, _)| *severity), expected, "{phase}");
+    }
+}
+
+#[test]
+fn a_port_that_a_service_names_or_that_is_not_captured_is_no_finding() {
+    for (declared, capture, expected) in [
+        (vec![8080], Capture::All, vec![]),
+        (vec![8080, 9000], Capture::All, vec!["pod/web-0:9000"]),
+        (vec![9000], Capture::AllBut(vec![9000]), vec![]),
+    ] {
+        let mut context = strict();
+        pod(&mut context).facts.declared_ports = declared.into_iter().collect();
+        pod(&mut context).capture = capture;
+        let objects: Vec<String> =
+            found(&context, Purpose::Status, Code::NotAsked).into_iter().map(|(_, objects)| objects).collect();
+        assert_eq!(objects, expected);
+    }
 }

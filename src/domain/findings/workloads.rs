@@ -18,6 +18,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     labels(context, findings);
     probes(context, findings);
     server_first(overview, findings);
+    not_asked(context, overview, findings);
     let pods = || context.snapshot.pods.values().filter(|pod| !pod.facts.finished);
     let mut add = |severity, code, message: &str, pods: Vec<&Pod>| {
         if !pods.is_empty() {
@@ -191,6 +192,31 @@ fn probes(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     for ((severity, requests, effect), objects) in found {
         let message = format!("the kubelet's {requests} go to the application itself, which STRICT {effect}");
         findings.push(Finding::new(severity, Code::RawProbe, message).about(objects));
+    }
+}
+
+/// Declared ports of workloads in the mesh that no Service names: STRICT covers them, and no proof requests them.
+fn not_asked(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
+    let asked: BTreeSet<(&str, u16)> = overview
+        .ports
+        .iter()
+        .flat_map(|port| &port.workload_ports)
+        .filter_map(|one| Some((one.workload.as_str(), one.target_port?)))
+        .collect();
+    let pods = context.snapshot.pods.values();
+    let pods = pods.filter(|pod| pod.data_plane.is_meshed() && !pod.facts.gateway && !pod.facts.finished);
+    let ports = pods.flat_map(|pod| {
+        let name = workload(pod);
+        let is_left_out = |port: &&u16| pod.capture.covers(**port) && !asked.contains(&(name.as_str(), **port));
+        let ports: Vec<String> =
+            pod.facts.declared_ports.iter().filter(is_left_out).map(|port| format!("{name}:{port}")).collect();
+        ports
+    });
+    let objects: BTreeSet<String> = ports.collect();
+    if !objects.is_empty() {
+        let message =
+            "no Service names these ports, so no proof requests them; the mode of their workload holds for them";
+        findings.push(Finding::new(Severity::Info, Code::NotAsked, message).about(objects));
     }
 }
 
