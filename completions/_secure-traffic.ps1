@@ -270,6 +270,7 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--cluster-domain', '--cluster-domain', [CompletionResultType]::ParameterName, 'Domain of the cluster''s Services')
             [CompletionResult]::new('--sandbox', '--sandbox', [CompletionResultType]::ParameterName, 'Run against a fresh embedded sandbox instead of a cluster')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to use colour; NO_COLOR is honoured')
+            [CompletionResult]::new('--all-ports', '--all-ports', [CompletionResultType]::ParameterName, 'Also ask the ports that pods in the mesh declare and that no Service names, at the pods'' own addresses')
             [CompletionResult]::new('-w', '-w', [CompletionResultType]::ParameterName, 'Stream samples until interrupted, and say when an answer flips')
             [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Stream samples until interrupted, and say when an answer flips')
             [CompletionResult]::new('--control', '--control', [CompletionResultType]::ParameterName, 'Also send a client in the mesh to the same targets: nobody getting through is not security')

@@ -1347,7 +1347,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__probe)
-            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --all-ports --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

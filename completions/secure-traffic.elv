@@ -264,6 +264,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --cluster-domain 'Domain of the cluster''s Services'
             cand --sandbox 'Run against a fresh embedded sandbox instead of a cluster'
             cand --color 'When to use colour; NO_COLOR is honoured'
+            cand --all-ports 'Also ask the ports that pods in the mesh declare and that no Service names, at the pods'' own addresses'
             cand -w 'Stream samples until interrupted, and say when an answer flips'
             cand --watch 'Stream samples until interrupted, and say when an answer flips'
             cand --control 'Also send a client in the mesh to the same targets: nobody getting through is not security'

@@ -286,6 +286,7 @@ legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
 always\t'Always'
 never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l all-ports -d 'Also ask the ports that pods in the mesh declare and that no Service names, at the pods\' own addresses'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s w -l watch -d 'Stream samples until interrupted, and say when an answer flips'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l control -d 'Also send a client in the mesh to the same targets: nobody getting through is not security'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l per-endpoint -d 'A row for every endpoint, not only for the target as a whole'

@@ -164,6 +164,7 @@ pub fn probe_settings(args: &ProbeArgs) -> ProbeSettings {
             targets: args.targets.clone(),
             selector: args.selector.clone(),
             exclude: args.exclude.clone(),
+            all_ports: args.all_ports,
         },
         // clap rejects --dry-run with --watch or --until.
         action: match (args.until, args.watch, args.dry_run) {

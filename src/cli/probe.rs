@@ -33,6 +33,9 @@ pub struct ProbeArgs {
     /// SERVICE or SERVICE:PORT that is not to be asked; can be repeated
     #[arg(long, value_name = "SERVICE[:PORT]", value_parser = without_path)]
     pub exclude: Vec<Target>,
+    /// Also ask the ports that pods in the mesh declare and that no Service names, at the pods' own addresses
+    #[arg(long, conflicts_with_all = ["targets", "selector", "control", "watch", "until"])]
+    pub all_ports: bool,
     /// The answer that is expected; any other makes the exit code 1
     #[arg(long, value_enum, value_name = "ANSWER")]
     pub expect: Option<Expectation>,

@@ -119,4 +119,7 @@ pub fn print(context: &Context, findings: &[Finding]) {
     for finding in unknown {
         context.printer.say(&finding.message);
     }
+    for finding in of(Severity::Info).filter(|finding| finding.code == Code::NotAsked) {
+        context.printer.say(&format!("{}: {}", finding.message, finding.objects.join(", ")));
+    }
 }

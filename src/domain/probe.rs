@@ -1,17 +1,18 @@
 //! Computes the cases of a probe: the endpoints of each target, with what the API objects ask for there. Also holds the
 //! observations of a case, which `verdict` judges.
 
-use super::effective::{Effective, PolicyIndex};
+use super::effective::{Effective, PolicyIndex, legacy_server_mode};
 use super::identity::PeerIdentity;
 use super::inbound::{Bypass, InboundPath};
 use super::mesh::{
-    DataPlane, Endpoint, EndpointTarget, MtlsMode, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+    DataPlane, Endpoint, EndpointTarget, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use super::mesh_client::MeshClientAnswer;
+use super::overview::workload;
 use super::port_protocol::PortProtocol;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// A target on the command line: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -280,6 +281,72 @@ pub fn cases_where(
     Ok((unique, left_out))
 }
 
+/// A case for each declared TCP port of workloads in the mesh that is at no endpoint of a Service. There is no name to
+/// request: the address of the first pod takes the place of the Service's own. Ports whose pods have only addresses of IPv6
+/// are left out.
+pub fn pod_cases(snapshot: &Snapshot) -> (Vec<Case>, Vec<NotProbed>) {
+    let index = PolicyIndex::new(&snapshot.policies);
+    let of_services = snapshot.services.iter().flat_map(|service| snapshot.live_endpoints(service));
+    let known: HashSet<(&str, u16)> = of_services
+        .flat_map(|endpoint| {
+            let addresses = snapshot.addresses_of(endpoint);
+            endpoint.ports.values().flat_map(move |port| addresses.clone().into_iter().map(move |ip| (ip, *port)))
+        })
+        .collect();
+    let mut by_port: BTreeMap<(String, u16), Vec<EndpointCase>> = BTreeMap::new();
+    let pods = snapshot.pods.values().filter(|pod| pod.ready && pod.data_plane.is_meshed());
+    for pod in pods.filter(|pod| !pod.facts.gateway && !pod.facts.finished) {
+        for port in &pod.facts.declared_ports {
+            let addresses = pod.addresses.iter().filter(|address| !known.contains(&(address.as_str(), *port)));
+            let cases: Vec<EndpointCase> =
+                addresses.map(|address| pod_endpoint(snapshot, &index, pod, address, *port)).collect();
+            if !cases.is_empty() {
+                by_port.entry((workload(pod), *port)).or_default().extend(cases);
+            }
+        }
+    }
+    let (mut cases, mut left_out) = (Vec::new(), Vec::new());
+    for ((workload, port), endpoints) in by_port {
+        let Some(host) = endpoints.iter().map(|endpoint| &endpoint.address).find(|address| !address.contains(':'))
+        else {
+            left_out.push(NotProbed { name: format!("{workload}:{port}"), reason: "no Service, and only IPv6" });
+            continue;
+        };
+        cases.push(Case {
+            host: host.clone(),
+            service: workload,
+            namespace: snapshot.namespace.clone(),
+            port,
+            port_name: String::new(),
+            protocol: PortProtocol::Undeclared,
+            path: "/".to_owned(),
+            explicit_path: false,
+            endpoints,
+            unready: Vec::new(),
+        });
+    }
+    (cases, left_out)
+}
+
+fn pod_endpoint(snapshot: &Snapshot, index: &PolicyIndex<'_>, pod: &Pod, address: &str, port: u16) -> EndpointCase {
+    let path = pod.inbound_path(address, Some(port));
+    EndpointCase {
+        address: address.to_owned(),
+        port,
+        pod: Some(pod.name.clone()),
+        data_plane: pod.data_plane,
+        path,
+        mode: if path.is_beyond_policies() {
+            Effective::NONE
+        } else if snapshot.policies.legacy_only {
+            legacy_server_mode(&snapshot.policies, &pod.namespace, "", 0, None)
+        } else {
+            index.mode(pod, port)
+        },
+        identity: Some(format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
+    }
+}
+
 /// For each case, whether its endpoints or modes have changed since the probe started, so that the observation may be
 /// incomplete.
 pub fn changed(before: &[Case], after: &Snapshot) -> Vec<bool> {
@@ -294,7 +361,10 @@ pub fn current_case(old: &Case, after: &Snapshot) -> Option<Case> {
 }
 
 fn current(old: &Case, after: &Snapshot, index: &PolicyIndex<'_>) -> Option<Case> {
-    let service = after.service(&old.service)?;
+    let Some(service) = after.service(&old.service) else {
+        // No Service has the name of a workload, which has a slash.
+        return pod_cases(after).0.into_iter().find(|case| case.service == old.service && case.port == old.port);
+    };
     let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
     Some(case(after, index, service, port, old.explicit_path.then_some(old.path.as_str())))
 }

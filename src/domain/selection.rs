@@ -1,7 +1,7 @@
 //! Computes which Service ports a probe tests, from targets, `-l` and `--exclude`.
 
 use super::mesh::{PortRef, Service, Snapshot};
-use super::probe::{Case, NotProbed, Target, TargetError, cases, cases_where};
+use super::probe::{Case, NotProbed, Target, TargetError, cases, cases_where, pod_cases};
 use super::selector::Selector;
 
 /// The ports to probe, as on the command line.
@@ -13,6 +13,8 @@ pub struct Selection {
     pub selector: Option<Selector>,
     /// `--exclude`.
     pub exclude: Vec<Target>,
+    /// `--all-ports`: also the declared ports of pods that no Service names.
+    pub all_ports: bool,
 }
 
 impl Selection {
@@ -33,6 +35,11 @@ impl Selection {
             }
             !is_out
         });
+        if self.all_ports {
+            let (of_pods, without_address) = pod_cases(snapshot);
+            asked.extend(of_pods);
+            left_out.extend(without_address);
+        }
         Ok((asked, left_out))
     }
 }
@@ -49,6 +56,7 @@ fn covers(target: &Target, case: &Case) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::mesh::DataPlane;
     use crate::domain::testing::shop;
 
     fn names(selection: &Selection) -> Result<(Vec<String>, Vec<String>), TargetError> {
@@ -56,6 +64,33 @@ mod tests {
         all.services[0].labels = [("app".to_owned(), "a".to_owned())].into();
         let (asked, left_out) = selection.cases(&all)?;
         Ok((asked.iter().map(Case::name).collect(), left_out.into_iter().map(|left| left.name).collect()))
+    }
+
+    #[test]
+    fn all_ports_are_those_of_pods_that_no_service_names() {
+        let mut snapshot = shop(&["web"]);
+        let pod = snapshot.pods.get_mut("web-0").unwrap();
+        pod.addresses = vec!["10.0.0.1".into()];
+        pod.facts.declared_ports = [8080, 9000].into();
+        pod.facts.workload = "deployment/web".into();
+        let ipv6 = crate::domain::mesh::Pod { name: "db-0".into(), addresses: vec!["fd00::1".into()], ..pod.clone() };
+        let naked = crate::domain::mesh::Pod { name: "naked".into(), data_plane: DataPlane::None, ..ipv6.clone() };
+        let mut alone = ipv6;
+        alone.facts.workload = "statefulset/db".into();
+        snapshot.pods.extend([("db-0".to_owned(), alone), ("naked".to_owned(), naked)]);
+        let asked = |all_ports| Selection { all_ports, ..Selection::default() }.cases(&snapshot).unwrap();
+        assert_eq!(asked(false).0.len(), 1);
+        let (cases, left_out) = asked(true);
+        let names: Vec<String> = cases.iter().map(Case::name).collect();
+        assert_eq!(names, ["web:80", "deployment/web:9000"]);
+        assert_eq!((cases[1].host.as_str(), cases[1].endpoints.len()), ("10.0.0.1", 1));
+        let left_out: Vec<String> = left_out.into_iter().map(|left| left.name).collect();
+        assert_eq!(left_out, ["statefulset/db:8080", "statefulset/db:9000"]);
+        let changed = |after: &Snapshot| crate::domain::probe::changed(&cases, after);
+        assert_eq!(changed(&snapshot), [false, false]);
+        let mut gone = snapshot.clone();
+        gone.pods.remove("web-0");
+        assert!(changed(&gone)[1]);
     }
 
     #[test]

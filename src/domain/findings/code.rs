@@ -162,7 +162,7 @@ codes! {
     /// A canary controller shifts calls between versions at this moment, and writes the rules of its Services.
     RolloutInProgress => "rollout-in-progress", "wait until the roll-out has ended, or pause it; set tls in the controller's own resource (Flagger: spec.service.trafficPolicy.tls of the Canary), because it writes its rules anew";
     /// Ports that STRICT covers, and that no Service names: no proof requests them.
-    NotAsked => "not-asked", "see who calls these ports before STRICT: the proof requests the ports of Services only";
+    NotAsked => "not-asked", "see who calls these ports before STRICT; `secure-traffic probe --all-ports` asks them";
     /// The probe does not reach what it would have to prove, so a switch could be neither watched nor proven.
     ProbeBlocked => "probe-blocked", "admit the probe: apply the NetworkPolicy that is printed, or that of `secure-traffic rbac enable-mtls --network-policy`; where no NetworkPolicy isolates the pods, look at the network plugin's own policies, and whether the endpoint works";
     /// Something could not be read, so findings may be missing.
