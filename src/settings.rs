@@ -352,6 +352,8 @@ pub enum RunMode {
     Diff,
     /// `--dry-run=server`: the API server validates every object.
     ServerDryRun,
+    /// `--observe`: another writer makes the changes, and the run watches and proves.
+    Observe,
 }
 
 /// When a run undoes what it has written.
@@ -442,7 +444,8 @@ fn goal(args: &SwitchArgs, direction: Direction, pods: PodScope) -> SwitchGoal {
         scope: args.scope,
         policy: args.policy.clone(),
         force: args.force,
-        force_conflicts: args.force_conflicts,
+        // The other writer owns the fields.
+        force_conflicts: args.force_conflicts || args.observe,
     };
     if args.filename.is_empty() {
         SwitchGoal::Render(request)
@@ -463,6 +466,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
         }
         Some(DryRun::Server) => RunMode::ServerDryRun,
         None if args.diff => RunMode::Diff,
+        None if args.observe => RunMode::Observe,
         None => RunMode::Write,
     };
     let defaults = SwitchSettings::new(goal, pod_options(&args.pod));
@@ -471,7 +475,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
         output: args.output,
         assume_yes: args.yes,
         force: args.force,
-        force_conflicts: args.force_conflicts,
+        force_conflicts: args.force_conflicts || args.observe,
         verify: args.verify,
         wait_timeout: args.wait_timeout,
         settle: args.settle,
@@ -483,6 +487,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
         rollback: match args.rollback_on_failure {
             Some(true) => Rollback::OnFailure,
             Some(false) => Rollback::Never,
+            None if args.observe => Rollback::Never,
             None => defaults.rollback,
         },
         ..defaults

@@ -44,6 +44,12 @@ pub struct SwitchArgs {
     /// Show the changes as a diff and change nothing: exit 0 for none, 1 for some
     #[arg(long, conflicts_with = "dry_run")]
     pub diff: bool,
+    /// Write no policy and no rule: print them, wait until another writer has applied them (--timeout), and prove
+    #[arg(
+        long,
+        conflicts_with_all = ["dry_run", "diff", "verify", "rollback_on_failure", "no_journal", "force_conflicts"],
+    )]
+    pub observe: bool,
     /// Format of the result
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<OutputFormat>,
@@ -123,6 +129,7 @@ Examples:
   secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
   secure-traffic enable-mtls -n shop --workload app=boards   # one workload first
   secure-traffic enable-mtls -n shop --except legacy:8080     # all but one port
+  secure-traffic enable-mtls -n shop --observe -o yaml        # what another writer has to apply, waited for and proven
   secure-traffic enable-mtls -n shop --check-url https://shop.example/ # does the application still answer?
   secure-traffic enable-mtls --sandbox --yes      # with no cluster at all")]
 pub struct EnableArgs {
@@ -168,7 +175,7 @@ pub struct DisableArgs {
         long, value_name = "RUN", num_args = 0..=1, require_equals = true,
         conflicts_with_all = [
             "services", "more_services", "mode", "policy", "destination_rules", "scope", "no_journal",
-            "rollback_on_failure", "filename",
+            "rollback_on_failure", "filename", "observe",
         ],
     )]
     pub restore: Option<Option<String>>,

@@ -42,6 +42,12 @@ pub fn journal_needs(journals: JournalUse) -> [Need; 2] {
     [Need { rights: lock, purpose: "the lock", instead }, Need { rights: journal, purpose: "the journal", instead }]
 }
 
+/// The rights for the Lease alone.
+pub fn lock_need() -> Need {
+    let rights = JOURNAL.iter().filter(|(_, group, _)| !group.is_empty()).copied().collect();
+    Need { rights, purpose: "the lock", instead: None }
+}
+
 /// The rights for these changes of objects of one kind. Server-side apply of a new object needs `create` and `patch`.
 pub fn write_need<'a>(kind: Kind, purpose: &'static str, changes: impl Iterator<Item = &'a Change>) -> Need {
     let mut rights: Vec<Right> = Vec::new();

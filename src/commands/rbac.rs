@@ -34,6 +34,7 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         ambient: args.ambient,
         all_callers: args.all_callers,
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
+        observe: args.observe,
     };
     let subject = RoleSubject {
         account: args.service_account.as_deref().unwrap_or(account),

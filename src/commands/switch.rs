@@ -10,6 +10,7 @@ mod goal;
 mod journal;
 mod lock;
 mod mesh_calls;
+mod observe;
 mod parts;
 mod phases;
 mod proof;
@@ -37,6 +38,7 @@ use goal::{Goal, Planned};
 use lock::Locked;
 use parts::Parts;
 use results::ResultOutput;
+use std::time::Duration;
 
 /// Runs `enable-mtls` or `disable-mtls`.
 pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<ExitStatus> {
@@ -88,7 +90,7 @@ pub async fn switch(
     match settings.mode {
         RunMode::Diff => return difference::show(run, &planned).await.map(SwitchEnd::Ended),
         RunMode::ServerDryRun => return results::dry_run(run, &planned).await.map(SwitchEnd::Ended),
-        RunMode::Write => checks::check_before_writing(run, &planned).await?,
+        RunMode::Write | RunMode::Observe => checks::check_before_writing(run, &planned).await?,
     }
     let open_connections = connections::concerned(&planned);
     // Confirm.
@@ -190,6 +192,18 @@ impl<'a> SwitchRun<'a> {
 
     fn is_enabling(&self) -> bool {
         self.settings.goal.is_enabling()
+    }
+
+    /// Whether another writer makes the changes (`--observe`).
+    fn is_observing(&self) -> bool {
+        self.settings.mode == RunMode::Observe
+    }
+
+    /// The time for which the run's pods may have to wait for another writer: the limit of the command.
+    fn wait_for_writer(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_hours(1);
+        let limit = self.context.settings.timeout.filter(|limit| !limit.is_zero());
+        if self.is_observing() { limit.unwrap_or(LONGEST).min(LONGEST) } else { Duration::ZERO }
     }
 
     fn is_restore(&self) -> bool {

@@ -176,6 +176,17 @@ const CONTROL_PLANES: Group = group(
     &[("list", "", "services")],
 );
 
+/// The Lease alone: a run that leaves the writes to others keeps no journal.
+const LOCKING: Group = group(
+    "The Lease that keeps two runs out of each other's way.",
+    &[
+        ("create", "coordination.k8s.io", "leases"),
+        ("get", "coordination.k8s.io", "leases"),
+        ("patch", "coordination.k8s.io", "leases"),
+        ("delete", "coordination.k8s.io", "leases"),
+    ],
+);
+
 /// The commands that need the same rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -207,6 +218,8 @@ pub struct RbacOptions {
     pub all_callers: bool,
     /// The probe pod runs in another namespace.
     pub probe_namespace: bool,
+    /// Another writer makes the changes of a switch.
+    pub observe: bool,
 }
 
 /// The rights of a task, by the namespace that they apply to.
@@ -248,7 +261,9 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
     if task == Task::Rehearse && options.all_callers {
         needed.cluster.push(CALLERS);
     }
-    if task == Task::Switch {
+    if task == Task::Switch && options.observe {
+        needed.namespace.extend([LOCKING, NETWORK_POLICIES]);
+    } else if task == Task::Switch {
         needed.namespace.extend([if options.legacy { LEGACY_WRITES } else { WRITES }, KEEPING, NETWORK_POLICIES]);
     }
     if options.legacy {
@@ -299,7 +314,7 @@ mod tests {
         {
             let rights = rights(
                 Task::Probe,
-                RbacOptions { port_forward, control, legacy, ambient: true, all_callers: false, probe_namespace },
+                RbacOptions { port_forward, control, legacy, ambient: true, probe_namespace, ..RbacOptions::default() },
             );
             for (verb, _, resource) in all(&rights) {
                 let reads = matches!(verb, "get" | "list" | "watch");
@@ -337,5 +352,16 @@ mod tests {
         };
         assert!(!opens(RbacOptions::default()));
         assert!(opens(RbacOptions { port_forward: true, ..RbacOptions::default() }));
+    }
+
+    #[test]
+    fn a_run_that_observes_another_writer_writes_nothing_but_its_lease_and_pods() {
+        let observing = rights(Task::Switch, RbacOptions { observe: true, ..RbacOptions::default() });
+        let is_write = |(verb, ..): &Right| matches!(*verb, "create" | "patch" | "update" | "delete");
+        let mut written: Vec<&str> =
+            all(&observing).iter().filter(|right| is_write(right)).map(|right| right.2).collect();
+        written.sort_unstable();
+        written.dedup();
+        assert_eq!(written, ["leases", "pods"]);
     }
 }

@@ -104,6 +104,33 @@ pub fn result(apis: Apis, change: &Change, live: Option<&Value>) -> Result<Optio
     })
 }
 
+/// Whether an object is as a change leaves it, in the fields of the spec that the change sets: other writers may set more.
+/// `before` is the object from which the change was planned.
+pub fn is_made(apis: Apis, change: &Change, before: Option<&Value>, now: Option<&Value>) -> bool {
+    match result(apis, change, before) {
+        Ok(None) => now.is_none(),
+        Ok(Some(wanted)) => {
+            let none = Value::Null;
+            now.is_some_and(|now| {
+                has_changes(before.map_or(&none, |before| &before["spec"]), &wanted["spec"], &now["spec"])
+            })
+        }
+        Err(_) => false,
+    }
+}
+
+/// Whether `now` has each value of `wanted` that differs from `before`. A list is compared as a whole.
+fn has_changes(before: &Value, wanted: &Value, now: &Value) -> bool {
+    if wanted == before {
+        return true;
+    }
+    let Some(fields) = wanted.as_object() else { return wanted == now };
+    let none = Value::Null;
+    let field = |value: &Value, key: &str| value.get(key).unwrap_or(&none).clone();
+    let former = before.as_object().into_iter().flat_map(serde_json::Map::keys);
+    fields.keys().chain(former).all(|key| has_changes(&field(before, key), &field(wanted, key), &field(now, key)))
+}
+
 /// `object` with another spec.
 pub fn with_spec(object: &Value, spec: &ObjectJson) -> Value {
     let mut object = object.clone();
@@ -160,5 +187,41 @@ mod tests {
         assert_eq!(request(APIS, &deletion, None), Err(Stale::Gone));
         assert_eq!(result(APIS, &deletion, Some(&live())), Ok(None));
         assert_eq!(request(APIS, &rule(RuleAction::Unchanged), Some(&live())), Ok(None));
+    }
+
+    #[test]
+    fn what_another_writer_applies_counts_in_the_fields_that_the_plan_sets() {
+        let step = |mode| PolicyAction::SetMode { from: Some(MtlsMode::Permissive), to: mode };
+        let strict = policy(step(MtlsMode::Strict));
+        let object = |spec: Value| json!({"metadata": {"name": "web", "resourceVersion": "1"}, "spec": spec});
+        let before = object(json!({"mtls": {"mode": "PERMISSIVE"}}));
+        for (case, now, made) in [
+            ("not yet", Some(before.clone()), false),
+            ("made", Some(object(json!({"mtls": {"mode": "STRICT"}}))), true),
+            ("with more", Some(object(json!({"mtls": {"mode": "STRICT"}, "portLevelMtls": {"1": {}}}))), true),
+            ("deleted", None, false),
+        ] {
+            assert_eq!(is_made(APIS, &strict, Some(&before), now.as_ref()), made, "{case}");
+        }
+
+        let creation = rule(RuleAction::Create { host: "web".into(), plaintext_ports: Vec::new() });
+        for (case, spec, made) in [
+            ("as planned", json!({"host": "web", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}), true),
+            ("with a pool", json!({"host": "web", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}, "x": 1}}), true),
+            ("no tls", json!({"host": "web", "trafficPolicy": {"x": 1}}), false),
+            ("another host", json!({"host": "api", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}), false),
+        ] {
+            assert_eq!(is_made(APIS, &creation, None, Some(&object(spec))), made, "{case}");
+        }
+
+        let tls = object(json!({"host": "web", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}, "x": 1}}));
+        let removal = rule(RuleAction::Edit(vec![TlsEdit::Remove { place: TlsPlace::Top }]));
+        let without = object(json!({"host": "web", "trafficPolicy": {"x": 2}}));
+        assert!(is_made(APIS, &removal, Some(&tls), Some(&without)));
+        assert!(!is_made(APIS, &removal, Some(&tls), Some(&tls)));
+
+        let deletion = policy(PolicyAction::DeleteSuperfluous);
+        assert!(is_made(APIS, &deletion, Some(&before), None));
+        assert!(!is_made(APIS, &deletion, Some(&before), Some(&before)));
     }
 }

@@ -59,6 +59,30 @@ pub fn policy_for_pods(api: PolicyApi, namespace: &str, name: &str, pods: &PodPo
     })
 }
 
+/// An object as somebody would write it into a file: without what the server adds, and without what kubectl notes.
+pub fn for_apply(object: &Value) -> Value {
+    let field = |name: &str| object["metadata"].get(name).filter(|value| !value.is_null()).cloned();
+    let mut metadata = json!({});
+    for name in ["annotations", "labels", "name", "namespace"] {
+        if let Some(value) = field(name) {
+            metadata[name] = value;
+        }
+    }
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        if annotations.is_empty()
+            && let Some(metadata) = metadata.as_object_mut()
+        {
+            metadata.remove("annotations");
+        }
+    } else if let Some(metadata) = metadata.as_object_mut() {
+        metadata.remove("annotations");
+    }
+    json!({
+        "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata, "spec": object["spec"],
+    })
+}
+
 /// An object as it was before a run deleted it.
 pub fn former(kind: &Kind, namespace: &str, name: &str, former: &ObjectState) -> Value {
     let mut metadata = former.metadata.value().clone();

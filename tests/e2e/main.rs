@@ -15,6 +15,7 @@ mod load;
 mod lookalikes;
 mod namespace;
 mod network_policy;
+mod observe;
 mod outsider;
 mod refusals;
 mod rehearsal;

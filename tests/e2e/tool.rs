@@ -4,7 +4,9 @@ use crate::environment::environment;
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 /// The tool, pointed at a namespace.
 #[derive(Debug, Clone)]
@@ -43,11 +45,7 @@ impl Tool {
     /// Runs it, with a signal on the way.
     pub(crate) async fn run_and_kill(&self, arguments: &[&str], kill: Option<Kill>) -> LabRun {
         let started = Instant::now();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_secure-traffic"));
-        command.env_remove("KUBECONFIG").env_remove("SECURE_TRAFFIC_IMAGE").env("CI", "1");
-        command.args(["--kubeconfig", environment().kubeconfig.as_deref().unwrap(), "-n", &self.namespace]);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let child = command.spawn().unwrap();
+        let child = self.command(arguments).spawn().unwrap();
         let id = child.id().unwrap().to_string();
         let mut output = std::pin::pin!(child.wait_with_output());
         let mut killed = false;
@@ -62,6 +60,36 @@ impl Tool {
         }
         let output = tokio::time::timeout(Duration::from_mins(3), output).await.expect("it ends in three minutes");
         LabRun::new(output.unwrap(), started, killed)
+    }
+
+    /// Runs it to its end, and tells when a line on stderr has these words.
+    pub(crate) async fn run_and_tell(&self, arguments: &[&str], words: &str, told: &Notify) -> LabRun {
+        let started = Instant::now();
+        let mut child = self.command(arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let stderr = async {
+            let mut text = String::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains(words) {
+                    told.notify_one();
+                }
+                text.push_str(&line);
+                text.push('\n');
+            }
+            text
+        };
+        let both = async { tokio::join!(child.wait_with_output(), stderr) };
+        let (output, text) =
+            tokio::time::timeout(Duration::from_mins(3), both).await.expect("it ends in three minutes");
+        LabRun { stderr: text, ..LabRun::new(output.unwrap(), started, false) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secure-traffic"));
+        command.env_remove("KUBECONFIG").env_remove("SECURE_TRAFFIC_IMAGE").env("CI", "1");
+        command.args(["--kubeconfig", environment().kubeconfig.as_deref().unwrap(), "-n", &self.namespace]);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
     }
 
     /// Probes and reads the report.

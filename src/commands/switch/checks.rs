@@ -93,6 +93,10 @@ pub(super) async fn report_stopping(run: &SwitchRun<'_>, planned: &Planned) -> e
 async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
     let mut needs: Vec<access::Need> = Vec::new();
     needs.extend(run.settings.verify.then(access::probe_need));
+    if run.is_observing() {
+        needs.push(access::lock_need());
+        return run.context.read(access::check(run.cluster, &needs)).await;
+    }
     if planned.needs_lock(run) {
         let journals = if run.is_restore() { JournalUse::Restores } else { JournalUse::Writes };
         needs.extend(access::journal_needs(journals));
@@ -110,6 +114,10 @@ async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<(
 /// Lets the API server validate each existing object that changes, and one new rule: new rules differ in their names
 /// only.
 pub(super) async fn validate_shapes(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    if run.is_observing() {
+        // The account of this run need not have the right to write the objects, not even as a dry run.
+        return Ok(());
+    }
     let mut has_new_rule = false;
     let mut changes = planned.plan.writes();
     changes.retain(|change| match change {

@@ -1,6 +1,6 @@
 //! Prints the changes and asks for confirmation before a switch writes.
 
-use super::{SwitchRun, connections, goal::Planned};
+use super::{SwitchRun, connections, goal::Planned, observe};
 use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
@@ -8,6 +8,7 @@ use crate::istio::owners::{self, Class, Owner};
 use crate::report::plan as plan_report;
 use crate::report::plural::count;
 use crate::report::rehearsal;
+use crate::settings::RunMode;
 use crate::ui::confirm::{self, Confirmation};
 
 /// Prints every change and asks for confirmation. Returns `false` if the answer is no. Without a terminal, `--yes` is
@@ -27,6 +28,10 @@ pub(super) async fn confirm(
         run.context
             .printer
             .say(&format!("before the first change, callers of its ports are observed for {duration} (--rehearse)"));
+    }
+    if run.is_observing() {
+        observe::announce(run, planned);
+        return Ok(true);
     }
     if run.settings.assume_yes {
         return Ok(true);
@@ -49,7 +54,11 @@ pub(super) async fn confirm(
 
 fn print_changes(run: &SwitchRun<'_>, planned: &Planned) {
     let printer = run.context.printer;
-    let will = if run.settings.assume_yes { "changes" } else { "would change" };
+    let will = match run.settings.mode {
+        RunMode::Observe => "to be applied by another writer",
+        _ if run.settings.assume_yes => "changes",
+        _ => "would change",
+    };
     printer.say(&format!("{will} in namespace {}:", run.cluster.namespace));
     let phases = planned.plan.phases();
     for change in phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()) {

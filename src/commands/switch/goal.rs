@@ -170,7 +170,7 @@ impl Planned {
 
     /// Whether the run holds the Lease, and keeps or reads journals.
     pub(super) fn needs_lock(&self, run: &SwitchRun<'_>) -> bool {
-        run.is_restore() || self.plan.has_writes() && run.settings.keep_journal
+        run.is_restore() || self.plan.has_writes() && (run.settings.keep_journal || run.is_observing())
     }
 
     /// The ports that the proof tests in `snapshot`: of the named Services, or of all, without those that no policy is

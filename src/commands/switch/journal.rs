@@ -99,7 +99,7 @@ impl RunJournal {
 }
 
 fn needs_journal(run: &SwitchRun<'_>) -> bool {
-    run.settings.keep_journal && !run.is_restore()
+    run.settings.keep_journal && !run.is_restore() && !run.is_observing()
 }
 
 /// The entries for the objects that the plan touches, on top of those that are `known` from an earlier plan of this run.

@@ -85,10 +85,9 @@ async fn update_plan(
     guard: &WriteGuard,
 ) -> error::Result<Vec<StoredJournal>> {
     let current = async {
-        futures::try_join!(
-            snapshot::is_unchanged(run.cluster, run.api_versions, &planned.state),
-            store::list(run.cluster)
-        )
+        futures::try_join!(snapshot::is_unchanged(run.cluster, run.api_versions, &planned.state), async {
+            if run.is_observing() { Ok(Vec::new()) } else { store::list(run.cluster).await }
+        })
     };
     let (mut is_unchanged, stored) = run.context.read(current).await?;
     // Parts of a run that has changed nothing. What is left of them does not stop this run, which tries again at its end.

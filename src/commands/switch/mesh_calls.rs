@@ -45,7 +45,7 @@ impl MeshCalls {
         let duration = settings.wait_timeout * 2 + settings.settle + proof + Duration::from_mins(2);
         let snapshot = &planned.state.snapshot;
         let (runner, interval) = (run.probe_runner(), settings.mesh_client_interval);
-        let duration = (duration + interval * 10).min(LONGEST);
+        let duration = (duration + interval * 10 + run.wait_for_writer()).min(LONGEST);
         let monitor = MeshTrafficMonitor::start(&runner, snapshot, &cases, duration, interval);
         monitor.map_or(Self::NotMonitored, Self::Starting)
     }

@@ -3,16 +3,21 @@
 use super::goal::Planned;
 use super::journal::RunJournal;
 use super::mesh_calls::MeshCalls;
+use super::observe::Observer;
 use super::{SwitchRun, unanswered};
-use crate::cluster::apply::Writer;
+use crate::cluster::apply::{Applied, Writer};
 use crate::cluster::lease::WriteGuard;
+use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::Removal;
+use crate::domain::plan::{Phase, Plan};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 
 /// The started parts, which the phases and a roll-back work with.
 pub(super) struct Parts<'a> {
     pub(super) writer: Writer<'a>,
+    /// With `--observe`: what this run knows, in which the writer writes nothing.
+    pub(super) observer: Option<Observer>,
     pub(super) journal: RunJournal,
     pub(super) calls: MeshCalls,
     /// Removals of pods, in progress.
@@ -24,9 +29,24 @@ impl<'a> Parts<'a> {
     pub(super) fn start(run: &SwitchRun<'a>, planned: &Planned, guard: &WriteGuard) -> Self {
         Self {
             writer: Writer::start(run.requests(), guard.clone()),
+            observer: run.is_observing().then(|| Observer::start(planned)),
             journal: RunJournal::start(run, guard.clone()),
             calls: MeshCalls::start(run, planned),
             removals: Vec::new(),
+        }
+    }
+
+    /// Makes the changes of a phase, or waits until another writer has made them.
+    pub(super) async fn make(
+        &self,
+        run: &SwitchRun<'_>,
+        state: &ClusterState,
+        plan: &Plan,
+        phase: &Phase,
+    ) -> Vec<Applied> {
+        match &self.observer {
+            Some(observer) => observer.wait(run, state, plan, phase).await,
+            None => self.writer.write(state, &phase.changes, &*run.context.progress).await,
         }
     }
 

@@ -131,7 +131,11 @@ async fn write_watched(
     let marker = random_word(16);
     let settings = run.settings;
     // The rules and the policy may each need the whole limit, and so may the monitor before them.
-    let duration = settings.wait_timeout * 2 + settings.settle + settings.pod.start_timeout + Duration::from_mins(1);
+    let duration = settings.wait_timeout * 2
+        + settings.settle
+        + settings.pod.start_timeout
+        + Duration::from_mins(1)
+        + run.wait_for_writer();
     let addresses: Vec<(String, u16)> =
         watched.iter().map(|endpoint| (endpoint.address.clone(), endpoint.port)).collect();
     let arguments = stream::arguments(&addresses, stream::Pace::BRISK, duration, &marker);
@@ -184,7 +188,7 @@ async fn write_unwatched(run: &SwitchRun<'_>, planned: &mut Planned, parts: &mut
     let clients = clients::expected(run, planned);
     for phase in planned.plan.phases() {
         parts.writer.check_lock()?;
-        let work = parts.writer.write(&planned.state, &phase.changes, &*run.context.progress);
+        let work = parts.make(run, &planned.state, &planned.plan, &phase);
         let applied = run.context.shutdown.race(work).await?;
         match absorb_results(&mut planned.state, applied) {
             Ok(()) => {}
@@ -317,7 +321,7 @@ impl<'a> EnforcementWatch<'a> {
         let mut not_in_force = None;
         for (index, phase) in phases.iter().enumerate() {
             parts.writer.check_lock().map_err(Failure::Cluster)?;
-            let work = parts.writer.write(&planned.state, &phase.changes, &*run.context.progress);
+            let work = parts.make(run, &planned.state, &planned.plan, phase);
             let applied = self.stream.during(&mut self.tracker, Instant::now(), work).await;
             let has_written = !applied.is_empty();
             match absorb_results(&mut planned.state, applied) {
@@ -394,7 +398,7 @@ impl<'a> EnforcementWatch<'a> {
             printer.say("every endpoint that was watched is replaced by another, which the proof covers");
         } else if tracker.has_moved() {
             printer.say(&format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
-        } else if tracker.confirmed_only().is_empty() {
+        } else if tracker.confirmed_only().is_empty() && !run.is_observing() {
             printer.say(&format!("in force at {followed}, where nothing had to change"));
         } else {
             printer.say(&format!("in force at {followed}"));

@@ -54,6 +54,9 @@ impl ResultOutput {
 /// Prints what was written and what needed no write.
 pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) -> error::Result<()> {
     record_writes(run, writer);
+    if run.is_observing() {
+        return Ok(());
+    }
     // An object that is written twice was created if its first write created it.
     let mut printed: BTreeMap<String, &'static str> = BTreeMap::new();
     for write in writer.ledger().written() {

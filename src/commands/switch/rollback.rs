@@ -22,6 +22,13 @@ const WITHOUT_LEASE: &str = "without its Lease this run writes nothing more and 
 
 /// Reports what was written before `error` ended the run, and rolls it back if the settings request it.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
+    if let Some(observer) = &parts.observer {
+        observer.report_missing(run);
+        if matches!(error, Error::CallsLost(_)) {
+            observer.print_revert(run, planned);
+        }
+        return;
+    }
     let is_lock_lost = parts.writer.check_lock().is_err();
     report_unfinished(run, planned, parts, is_lock_lost);
     if !is_lock_lost && needs_rollback(run, matches!(error, Error::CallsLost(_))) {
@@ -39,6 +46,12 @@ pub(super) async fn not_proven(
     is_cut_short: bool,
     calls: ExitStatus,
 ) {
+    if let Some(observer) = &parts.observer {
+        if calls != ExitStatus::Success {
+            observer.print_revert(run, planned);
+        }
+        return;
+    }
     let has_written = !parts.writer.ledger().written().is_empty();
     if has_written && parts.writer.check_lock().is_err() {
         return run.context.printer.warn(&format!("ended early: every change was made; {WITHOUT_LEASE}"));
