@@ -121,6 +121,8 @@ fn a_log_without_times_leaves_the_port_unobserved() {
     let report = run.json();
     let reason = port(&report, "boards:8080")["reason"].as_str().unwrap();
     assert!(reason.starts_with("a part of the log of boards-"), "{reason}");
+    let notes = report["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().starts_with("a Telemetry object with")), "{notes:?}");
 }
 
 #[test]

@@ -31,15 +31,19 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<St
         notes.push("nodes have no names, because they may not be listed".to_owned());
     }
     let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
-    let raw: Vec<String> =
-        closing.filter(|port| port.case.protocol != PortProtocol::Http).map(RehearsedPort::name).collect();
+    let is_observed = |name: &String| {
+        report.ports.iter().any(|port| port.name == *name && port.result != RehearsalResult::NotObserved)
+    };
+    let raw = closing.filter(|port| port.case.protocol != PortProtocol::Http).map(RehearsedPort::name);
+    let raw: Vec<String> = raw.filter(is_observed).collect();
     if !raw.is_empty() {
         let ports = raw.join(", ");
         notes.push(format!(
             "TCP connections are logged when they end, so connections that stay open are not seen: {ports}"
         ));
     }
-    if report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
+    // Where no log was followed, the rows say why.
+    if observer.scope.is_some() && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
         notes.extend(reasons_of_access_log(observer));
     }
     notes
@@ -61,5 +65,7 @@ fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
     let telemetries: Vec<&str> = observer.telemetries.iter().flatten().map(|found| found.name.as_str()).collect();
     let objects =
         (!telemetries.is_empty()).then(|| format!("the access log is also set by {}", telemetries.join(", ")));
-    setting.into_iter().chain(objects).collect()
+    let remedy = "a Telemetry object with `accessLogging: [{providers: [{name: envoy}]}]` switches the access log on for a \
+                  namespace; a rehearsal writes none";
+    setting.into_iter().chain(objects).chain([remedy.to_owned()]).collect()
 }
