@@ -16,6 +16,7 @@ mod tests;
 mod traffic;
 mod workloads;
 
+use super::label::is_dns_label;
 use super::mesh::MtlsMode;
 use super::namespace_context::NamespaceContext;
 use super::overview::{Overview, WorkloadPort, overview};
@@ -127,8 +128,11 @@ pub fn about_services(findings: Vec<Finding>, overview: &Overview) -> Vec<Findin
 pub fn exceptions(findings: &[Finding]) -> Vec<String> {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     let objects = errors.filter(|finding| finding.code.is_served_by_exception()).flat_map(|finding| &finding.objects);
-    let ports = objects.filter_map(|object| object.strip_prefix("service/").filter(|name| name.contains(':')));
-    let ports: BTreeSet<&str> = ports.collect();
+    // `service/web:80`, and `web:80` as traffic is reported.
+    let ports: BTreeSet<&str> = objects
+        .map(|object| object.strip_prefix("service/").unwrap_or(object))
+        .filter(|port| port.split_once(':').is_some_and(|(service, _)| is_dns_label(service)))
+        .collect();
     ports.into_iter().map(|port| format!("--except {port}")).collect()
 }
 

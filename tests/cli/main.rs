@@ -21,6 +21,7 @@ mod rehearse;
 mod reports;
 mod restore;
 mod robustness;
+mod rollout;
 mod sandbox;
 mod signals;
 mod slow_link;

@@ -683,7 +683,11 @@ fn errors_about_callers_name_the_exceptions_that_keep_their_ports_open() {
         Finding::new(severity, code, "").about(objects.iter().map(|object| (*object).to_owned()))
     };
     let findings = [
-        finding(Severity::Error, Code::PlaintextSeen, &["service/web:80", "deployment/legacy"]),
+        finding(
+            Severity::Error,
+            Code::PlaintextSeen,
+            &["service/web", "web:80", "legacy (outside/Deployment)", "10.0.0.1:80"],
+        ),
         finding(Severity::Error, Code::ApiServerCall, &["service/hook:443", "service/web:80", "service/hook"]),
         finding(Severity::Warning, Code::OutsideCaller, &["service/front:80"]),
         finding(Severity::Error, Code::NotCaptured, &["service/db:5432"]),
