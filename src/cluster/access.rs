@@ -3,7 +3,7 @@
 use super::connect::Cluster;
 use super::error::{Access, ClusterError};
 use crate::domain::plan::Change;
-use crate::domain::rights::{JOURNAL, PROBE, Right};
+use crate::domain::rights::{JOURNAL, LEASE, PROBE, Right};
 use crate::istio::kinds::Kind;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Api;
@@ -44,8 +44,7 @@ pub fn journal_needs(journals: JournalUse) -> [Need; 2] {
 
 /// The rights for the Lease alone.
 pub fn lock_need() -> Need {
-    let rights = JOURNAL.iter().filter(|(_, group, _)| !group.is_empty()).copied().collect();
-    Need { rights, purpose: "the lock", instead: None }
+    Need { rights: LEASE.to_vec(), purpose: "the lock", instead: None }
 }
 
 /// The rights for these changes of objects of one kind. Server-side apply of a new object needs `create` and `patch`.

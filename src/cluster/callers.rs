@@ -38,7 +38,7 @@ pub struct WatchedPod {
 
 /// The pods that could be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PodScope {
+pub enum WatchScope {
     /// Those of all namespaces.
     Cluster,
     /// Those of the namespace alone.
@@ -46,18 +46,18 @@ pub enum PodScope {
 }
 
 /// Finds out which pods may be watched. The error is about those of the namespace.
-pub async fn pod_scope(cluster: &Cluster) -> Result<PodScope, ClusterError> {
+pub async fn watch_scope(cluster: &Cluster) -> Result<WatchScope, ClusterError> {
     let probe = params(1);
-    for (scope, namespace) in [(PodScope::Cluster, ""), (PodScope::Namespace, cluster.namespace.as_str())] {
+    for (scope, namespace) in [(WatchScope::Cluster, ""), (WatchScope::Namespace, cluster.namespace.as_str())] {
         let api = pods(cluster, scope);
         let access = Access::new("watch", "", "pods", namespace);
         match attempt(access, &mut || api.watch(&probe, "0")).await {
             Ok(_) => return Ok(scope),
-            Err(error) if scope == PodScope::Cluster && code(&error) == 403 => {}
+            Err(error) if scope == WatchScope::Cluster && code(&error) == 403 => {}
             Err(error) => return Err(explain(access, &error)),
         }
     }
-    Ok(PodScope::Namespace)
+    Ok(WatchScope::Namespace)
 }
 
 /// A watch without bookmarks, which an API server may refuse together with the present state.
@@ -65,16 +65,16 @@ fn params(seconds: u32) -> WatchParams {
     WatchParams::default().timeout(seconds).disable_bookmarks()
 }
 
-fn pods(cluster: &Cluster, scope: PodScope) -> Api<Pod> {
+fn pods(cluster: &Cluster, scope: WatchScope) -> Api<Pod> {
     match scope {
-        PodScope::Cluster => Api::all(cluster.client.clone()),
-        PodScope::Namespace => Api::namespaced(cluster.client.clone(), &cluster.namespace),
+        WatchScope::Cluster => Api::all(cluster.client.clone()),
+        WatchScope::Namespace => Api::namespaced(cluster.client.clone(), &cluster.namespace),
     }
 }
 
 /// Watches the pods and sends each that is there, appears or changes, until nobody reads them. A watch that ends is started
 /// again from the present state, so that no pod is missed that still exists.
-pub async fn watch(cluster: Cluster, scope: PodScope, events: Sender<WatchedPod>) {
+pub async fn watch(cluster: Cluster, scope: WatchScope, events: Sender<WatchedPod>) {
     let api = pods(&cluster, scope);
     let params = params(290);
     loop {

@@ -3,7 +3,7 @@
 
 use super::client_tls::rules::Sorting;
 use super::client_tls::{Call, Client, ClientKind, InForce, VisibleRules};
-use super::mesh::{ClientTls, DataPlane, Pod, Protocol, ServiceKind, Snapshot};
+use super::mesh::{ClientTls, DataPlane, Pod, ServiceKind, Snapshot};
 use super::plan::{Plan, after};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,7 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
         let rule = visible.in_force(client, &host, &snapshot.namespace);
         let subsets = rule.iter().flat_map(InForce::rules).flat_map(|rule| &rule.subsets);
         let subsets: BTreeSet<&str> = subsets.map(|subset| subset.name.as_str()).collect();
-        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        for port in service.tcp_ports() {
             for subset in std::iter::once(None).chain(subsets.iter().copied().map(Some)) {
                 let call = Call {
                     namespace: &snapshot.namespace,

@@ -1,7 +1,7 @@
 //! Computes what each endpoint of a Service is: EndpointSlices name pods, but not always, and know nothing of
 //! `WorkloadEntries`. For snapshots.
 
-use super::mesh::{Endpoint, EndpointTarget, Pod, PortRef, Service, ServicePort, Snapshot, WorkloadEntry};
+use super::mesh::{Endpoint, EndpointTarget, Pod, Service, ServicePort, Snapshot, WorkloadEntry};
 use super::sidecar::{self, ScopedWorkload};
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,12 +44,7 @@ fn complete_endpoints(snapshot: &mut Snapshot) {
 }
 
 fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint {
-    let target = |port: &ServicePort| match &port.target_port {
-        _ if entry.ports.contains_key(&port.name) => entry.ports.get(&port.name).copied(),
-        Some(PortRef::Number(number)) => Some(*number),
-        Some(PortRef::Name(_)) => None,
-        None => Some(port.port),
-    };
+    let target = |port: &ServicePort| entry.ports.get(&port.name).copied().or_else(|| port.target_number());
     let ports: BTreeMap<String, u16> =
         service.ports.iter().filter_map(|port| Some((port.name.clone(), target(port)?))).collect();
     Endpoint {
@@ -64,6 +59,7 @@ fn endpoint_of(service: &Service, name: &str, entry: &WorkloadEntry) -> Endpoint
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::mesh::PortRef;
     use crate::domain::sidecar::{IngressListener, Sidecar};
     use crate::domain::testing::shop;
 

@@ -403,7 +403,31 @@ pub struct Service {
     pub external_name: Option<String>,
 }
 
+impl ServicePort {
+    /// Whether `reference` is its number or name.
+    pub fn is(&self, reference: &PortRef) -> bool {
+        match reference {
+            PortRef::Number(number) => self.port == *number,
+            PortRef::Name(name) => self.name == *name,
+        }
+    }
+
+    /// The number of its target port; `None` if it is a name, which each pod resolves by itself.
+    pub fn target_number(&self) -> Option<u16> {
+        match &self.target_port {
+            None => Some(self.port),
+            Some(PortRef::Number(number)) => Some(*number),
+            Some(PortRef::Name(_)) => None,
+        }
+    }
+}
+
 impl Service {
+    /// Its ports that mutual TLS covers (BY-9).
+    pub fn tcp_ports(&self) -> impl Iterator<Item = &ServicePort> {
+        self.ports.iter().filter(|port| port.protocol == Protocol::Tcp)
+    }
+
     /// Its fully qualified name, the only unambiguous host of a DestinationRule (DR-1).
     pub fn host(&self, namespace: &str, cluster_domain: &str) -> String {
         format!("{}.{namespace}.svc.{cluster_domain}", self.name)

@@ -10,8 +10,9 @@ use super::ambient::{self, Plaintext};
 use super::client_tls::{CallOutcome, Server, WireProtocol};
 use super::effective::{AppliedPolicy, Effective, PolicyIndex, legacy_server_mode};
 use super::inbound::InboundPath;
-use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort};
+use super::mesh::{DataPlane, Endpoint, MtlsMode, Pod, Service, ServiceKind, ServicePort};
 use super::namespace_context::NamespaceContext;
+use super::selector::labels_text;
 use callers::Callers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -82,10 +83,7 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own => f.write_str("this namespace"),
-            Self::Selected(labels) => {
-                let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                f.write_str(&labels.join(","))
-            }
+            Self::Selected(labels) => f.write_str(&labels_text(labels)),
             Self::OwnAmbient => f.write_str("ambient"),
             Self::Gateway => f.write_str("gateways"),
             Self::Namespace(name) => write!(f, "namespace {name}"),
@@ -139,7 +137,7 @@ pub fn overview(context: &NamespaceContext) -> Overview {
     let mut behind_service: BTreeSet<&str> = BTreeSet::new();
     let mut ports = Vec::new();
     for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
-        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        for port in service.tcp_ports() {
             let reached = snapshot.live_endpoints(service).filter_map(|endpoint| {
                 let target_port = service.target_port(port, endpoint)?;
                 Some(snapshot.addresses_of(endpoint).into_iter().map(move |address| (endpoint, address, target_port)))

@@ -254,19 +254,13 @@ pub fn cases_where(
         if service.kind == ServiceKind::ExternalName {
             return Err(TargetError::ExternalName { service: service.name.clone() });
         }
-        let tcp = || service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-        let wanted: Vec<_> = tcp()
-            .filter(|port| match &target.port {
-                None => true,
-                Some(PortRef::Number(number)) => port.port == *number,
-                Some(PortRef::Name(name)) => port.name == *name,
-            })
-            .collect();
+        let is_wanted = |port: &&ServicePort| target.port.as_ref().is_none_or(|reference| port.is(reference));
+        let wanted: Vec<_> = service.tcp_ports().filter(is_wanted).collect();
         if wanted.is_empty() {
             return Err(TargetError::UnknownPort {
                 service: service.name.clone(),
                 port: target.port.as_ref().map_or_else(|| "any".to_owned(), PortRef::to_string),
-                known: tcp().map(port_label).collect(),
+                known: service.tcp_ports().map(port_label).collect(),
             });
         }
         cases.extend(wanted.into_iter().map(|port| case(snapshot, &index, service, port, target.path.as_deref())));
@@ -365,7 +359,7 @@ fn current(old: &Case, after: &Snapshot, index: &PolicyIndex<'_>) -> Option<Case
         // No Service has the name of a workload, which has a slash.
         return pod_cases(after).0.into_iter().find(|case| case.service == old.service && case.port == old.port);
     };
-    let port = service.ports.iter().find(|port| port.port == old.port && port.protocol == Protocol::Tcp)?;
+    let port = service.tcp_ports().find(|port| port.port == old.port)?;
     Some(case(after, index, service, port, old.explicit_path.then_some(old.path.as_str())))
 }
 

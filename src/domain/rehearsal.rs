@@ -10,7 +10,7 @@ mod tests;
 
 use super::access_log::{CallSecurity, InboundCall, LogLine};
 use super::caller::{Caller, CallerDirectory};
-pub use ports::{Endpoint, Prospect, RehearsedPort, StrictPreview};
+pub use ports::{PodPort, Prospect, RehearsedPort, StrictPreview};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -52,7 +52,7 @@ impl CallCount {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calibration {
     pub sources: BTreeSet<IpAddr>,
-    pub endpoints: BTreeSet<Endpoint>,
+    pub endpoints: BTreeSet<PodPort>,
 }
 
 /// What the log of one pod's sidecar has shown.
@@ -85,7 +85,7 @@ struct PortLog {
 pub struct Rehearsal {
     ports: Vec<RehearsedPort>,
     /// Every endpoint that a port has had, by the port's name.
-    members: BTreeMap<String, BTreeSet<Endpoint>>,
+    members: BTreeMap<String, BTreeSet<PodPort>>,
     logs: BTreeMap<String, PodLog>,
     calibrations: Vec<Calibration>,
 }
@@ -181,7 +181,7 @@ impl Rehearsal {
         self.logs.values().flat_map(|log| log.ports.values()).any(|log| !log.calibrated.is_empty())
     }
 
-    fn shows(&self, calibration: usize, endpoint: &Endpoint) -> bool {
+    fn shows(&self, calibration: usize, endpoint: &PodPort) -> bool {
         let log = self.logs.get(&endpoint.pod).and_then(|log| log.ports.get(&endpoint.port));
         log.is_some_and(|log| log.calibrated.contains(&calibration))
     }
@@ -190,11 +190,11 @@ impl Rehearsal {
     /// were seen.
     pub fn rows(&self, directory: &CallerDirectory, preview: &StrictPreview) -> Vec<PortRow> {
         let mut rows: Vec<PortRow> = self.ports.iter().map(|port| self.row(port, directory)).collect();
-        let members: BTreeSet<&Endpoint> = self.members.values().flatten().collect();
-        let mut others: BTreeMap<String, BTreeSet<Endpoint>> = BTreeMap::new();
+        let members: BTreeSet<&PodPort> = self.members.values().flatten().collect();
+        let mut others: BTreeMap<String, BTreeSet<PodPort>> = BTreeMap::new();
         for (pod, log) in &self.logs {
             for port in log.ports.iter().filter(|(_, log)| log.has_callers()).map(|(port, _)| *port) {
-                let endpoint = Endpoint { pod: pod.clone(), port };
+                let endpoint = PodPort { pod: pod.clone(), port };
                 if let Some(name) = preview.port_without_service(&endpoint).filter(|_| !members.contains(&endpoint)) {
                     others.entry(name).or_default().insert(endpoint);
                 }
@@ -228,12 +228,12 @@ impl Rehearsal {
     }
 
     /// Why the calls to these endpoints are not all known.
-    fn reason_not_observed(&self, endpoints: &BTreeSet<Endpoint>) -> Option<String> {
-        let missing = |endpoint: &Endpoint| {
+    fn reason_not_observed(&self, endpoints: &BTreeSet<PodPort>) -> Option<String> {
+        let missing = |endpoint: &PodPort| {
             let reason = self.logs.get(&endpoint.pod)?.missing.as_ref()?;
             Some(format!("a part of the log of {} may be missing: {reason}", endpoint.pod))
         };
-        let without_address = |endpoint: &Endpoint| {
+        let without_address = |endpoint: &PodPort| {
             let log = self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port)?;
             let reason = "has no remote address, so the calls of this tool are counted with the others";
             log.is_without_address.then(|| format!("the access log of {} {reason}", endpoint.pod))
@@ -250,7 +250,7 @@ impl Rehearsal {
             .or_else(|| (self.calibrations.len() < 2).then(|| "the call at the end was not sent".to_owned()))
     }
 
-    fn reason_not_shown(&self, Endpoint { pod, port }: &Endpoint) -> String {
+    fn reason_not_shown(&self, PodPort { pod, port }: &PodPort) -> String {
         match self.logs.get(pod) {
             Some(log) if log.has_unknown_format => {
                 format!("the access log of {pod} has a format without the fields that are needed")
@@ -263,7 +263,7 @@ impl Rehearsal {
     }
 
     /// The callers of these endpoints. Addresses that had no name when they were logged are resolved again.
-    fn callers(&self, endpoints: &BTreeSet<Endpoint>, directory: &CallerDirectory) -> Vec<CallerRow> {
+    fn callers(&self, endpoints: &BTreeSet<PodPort>, directory: &CallerDirectory) -> Vec<CallerRow> {
         let mut by_caller: BTreeMap<Option<Caller>, (BTreeSet<IpAddr>, CallCount)> = BTreeMap::new();
         let logs = endpoints.iter().filter_map(|endpoint| self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port));
         for log in logs {

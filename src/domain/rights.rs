@@ -25,6 +25,9 @@ pub const PROBE: &[Right] = &[
     ("get", "", "pods/log"),
 ];
 
+/// The rights for the Lease alone: the second half of [`JOURNAL`].
+pub const LEASE: &[Right] = JOURNAL.split_at(4).1;
+
 /// The rights for the journal and the Lease.
 pub const JOURNAL: &[Right] = &[
     ("create", "", "configmaps"),
@@ -177,15 +180,7 @@ const CONTROL_PLANES: Group = group(
 );
 
 /// The Lease alone: a run that leaves the writes to others keeps no journal.
-const LOCKING: Group = group(
-    "The Lease that keeps two runs out of each other's way.",
-    &[
-        ("create", "coordination.k8s.io", "leases"),
-        ("get", "coordination.k8s.io", "leases"),
-        ("patch", "coordination.k8s.io", "leases"),
-        ("delete", "coordination.k8s.io", "leases"),
-    ],
-);
+const LOCKING: Group = group("The Lease that keeps two runs out of each other's way.", LEASE);
 
 /// The commands that need the same rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

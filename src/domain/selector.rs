@@ -11,6 +11,11 @@ pub fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, S
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// The text of a `matchLabels`: `app=web,tier=front`.
+pub fn labels_text(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
 /// A label selector: every requirement must be met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector(Vec<Requirement>);

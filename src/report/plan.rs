@@ -4,6 +4,7 @@ use super::{RenderError, yaml};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
+use crate::domain::selector::labels_text;
 use crate::sanitize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,11 +46,10 @@ fn policy_detail(action: &PolicyAction) -> Option<String> {
 
 /// `app=web: mode STRICT`, `app=web: port 8080 PERMISSIVE`.
 fn pods_detail(selector: &BTreeMap<String, String>, mode: Option<MtlsMode>, ports: &BTreeMap<u16, MtlsMode>) -> String {
-    let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mode = mode.map(|mode| format!("mode {mode}"));
     let ports = (!ports.is_empty()).then(|| modes_of_ports(ports));
     let says: Vec<String> = mode.into_iter().chain(ports).collect();
-    format!("{}: {}", labels.join(","), says.join(", "))
+    format!("{}: {}", labels_text(selector), says.join(", "))
 }
 
 fn modes_of_ports(ports: &BTreeMap<u16, MtlsMode>) -> String {

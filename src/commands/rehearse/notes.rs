@@ -1,7 +1,7 @@
 //! What limits the result of a rehearsal, in sentences.
 
 use super::observer::Observer;
-use crate::cluster::callers::PodScope;
+use crate::cluster::callers::WatchScope;
 use crate::domain::mesh::AccessLog;
 use crate::domain::port_protocol::PortProtocol;
 use crate::domain::rehearsal::{Prospect, RehearsedPort};
@@ -22,7 +22,7 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<St
         let reason = "one that filters the access log is not considered";
         notes.push(format!("Telemetry objects may not be listed: {reason}"));
     }
-    if observer.scope == Some(PodScope::Namespace) {
+    if observer.scope == Some(WatchScope::Namespace) {
         notes.push(
             "callers of other namespaces have no names, because the pods of the cluster may not be watched".to_owned(),
         );

@@ -1,7 +1,7 @@
 //! Follows the logs of the sidecars and the pods of the cluster while other work goes on, and passes what they show to the
 //! rehearsal.
 
-use crate::cluster::callers::{self, PodScope, WatchedPod};
+use crate::cluster::callers::{self, WatchScope, WatchedPod};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
@@ -63,7 +63,7 @@ pub(super) struct Observer<'a> {
     pub(super) rehearsal: Rehearsal,
     pub(super) directory: CallerDirectory,
     /// The pods whose names are known; `None` before the logs are followed.
-    pub(super) scope: Option<PodScope>,
+    pub(super) scope: Option<WatchScope>,
     /// Whether the nodes could be listed.
     pub(super) knows_nodes: bool,
     /// Whether the rules of all namespaces could be listed.
@@ -149,7 +149,7 @@ impl<'a> Observer<'a> {
     /// Starts to watch the pods and to follow the logs of their sidecars. Returns when every endpoint's log is open, or
     /// after [`OPENING`].
     pub(super) async fn follow_logs(&mut self) -> error::Result<()> {
-        let scope = self.context.read(callers::pod_scope(self.cluster)).await?;
+        let scope = self.context.read(callers::watch_scope(self.cluster)).await?;
         self.scope = Some(scope);
         if let Some(nodes) = self.context.read(callers::nodes(self.cluster)).await? {
             self.knows_nodes = true;

@@ -6,7 +6,7 @@ use super::goal::Planned;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Applied;
 use crate::cluster::snapshot::{self, ClusterState};
-use crate::domain::plan::{Change, Phase, Plan};
+use crate::domain::plan::{Change, Direction, Phase, Plan};
 use crate::error;
 use crate::istio::{change, render, yaml};
 use crate::report::RenderError;
@@ -20,15 +20,15 @@ use std::time::Duration;
 /// Pause between two reads of the objects.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What a run knows that leaves the writes to others.
-pub(super) struct Observer {
+/// Another writer, and what this run knows of its changes.
+pub(super) struct ExternalWriter {
     /// The objects as they were before.
     former: ClusterState,
     /// Names of the objects of the plan that are not as planned yet.
     missing: Mutex<Vec<String>>,
 }
 
-impl Observer {
+impl ExternalWriter {
     /// Takes the objects as they are.
     pub(super) fn start(planned: &Planned) -> Self {
         Self { former: planned.state.clone(), missing: Mutex::default() }
@@ -123,7 +123,7 @@ impl Observer {
 /// Whether everything may be applied at once: clients send mutual TLS before servers ask for it, whatever comes first,
 /// except where DISABLE is on the way. When turning it off, rules must wait for the policy (RE-7).
 fn is_one_step(plan: &Plan) -> bool {
-    plan.direction == crate::domain::plan::Direction::Enable && !plan.passes_permissive && !plan.rules_need_settling
+    plan.direction == Direction::Enable && !plan.passes_permissive && !plan.rules_need_settling
 }
 
 /// Says, before the run's pods start, that another writer has to make the changes, and when.

@@ -3,7 +3,7 @@
 use super::goal::Planned;
 use super::journal::RunJournal;
 use super::mesh_calls::MeshCalls;
-use super::observe::Observer;
+use super::observe::ExternalWriter;
 use super::{SwitchRun, unanswered};
 use crate::cluster::apply::{Applied, Writer};
 use crate::cluster::lease::WriteGuard;
@@ -16,8 +16,8 @@ use crate::exit::ExitStatus;
 /// The started parts, which the phases and a roll-back work with.
 pub(super) struct Parts<'a> {
     pub(super) writer: Writer<'a>,
-    /// With `--observe`: what this run knows, in which the writer writes nothing.
-    pub(super) observer: Option<Observer>,
+    /// With `--observe`: who makes the changes in place of `writer`.
+    pub(super) external_writer: Option<ExternalWriter>,
     pub(super) journal: RunJournal,
     pub(super) calls: MeshCalls,
     /// Removals of pods, in progress.
@@ -29,7 +29,7 @@ impl<'a> Parts<'a> {
     pub(super) fn start(run: &SwitchRun<'a>, planned: &Planned, guard: &WriteGuard) -> Self {
         Self {
             writer: Writer::start(run.requests(), guard.clone()),
-            observer: run.is_observing().then(|| Observer::start(planned)),
+            external_writer: run.is_observing().then(|| ExternalWriter::start(planned)),
             journal: RunJournal::start(run, guard.clone()),
             calls: MeshCalls::start(run, planned),
             removals: Vec::new(),
@@ -44,8 +44,8 @@ impl<'a> Parts<'a> {
         plan: &Plan,
         phase: &Phase,
     ) -> Vec<Applied> {
-        match &self.observer {
-            Some(observer) => observer.wait(run, state, plan, phase).await,
+        match &self.external_writer {
+            Some(external_writer) => external_writer.wait(run, state, plan, phase).await,
             None => self.writer.write(state, &phase.changes, &*run.context.progress).await,
         }
     }

@@ -22,10 +22,10 @@ const WITHOUT_LEASE: &str = "without its Lease this run writes nothing more and 
 
 /// Reports what was written before `error` ended the run, and rolls it back if the settings request it.
 pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>, error: &Error) {
-    if let Some(observer) = &parts.observer {
-        observer.report_missing(run);
+    if let Some(external_writer) = &parts.external_writer {
+        external_writer.report_missing(run);
         if matches!(error, Error::CallsLost(_)) {
-            observer.print_revert(run, planned);
+            external_writer.print_revert(run, planned);
         }
         return;
     }
@@ -46,9 +46,9 @@ pub(super) async fn not_proven(
     is_cut_short: bool,
     calls: ExitStatus,
 ) {
-    if let Some(observer) = &parts.observer {
+    if let Some(external_writer) = &parts.external_writer {
         if calls != ExitStatus::Success {
-            observer.print_revert(run, planned);
+            external_writer.print_revert(run, planned);
         }
         return;
     }

@@ -3,7 +3,7 @@
 use super::{Code, Finding, Purpose, Severity, port_name};
 use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
-use crate::domain::mesh::{DataPlane, Gateway, GatewayTls, MtlsMode, Pod, PortRef, ServiceKind};
+use crate::domain::mesh::{DataPlane, Gateway, GatewayTls, MtlsMode, Pod, ServiceKind};
 use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Monitor, NamespaceContext, ObservedBy};
 use crate::domain::other_names::alias_target;
 use crate::domain::overview::{Overview, PortView, workload};
@@ -60,14 +60,7 @@ fn refuses_all(overview: &Overview) -> bool {
 
 fn leads_to(external_caller: &ExternalCaller, port: &PortView) -> bool {
     external_caller.service == port.service
-        && external_caller.port.as_ref().is_none_or(|reference| is_port(reference, port))
-}
-
-fn is_port(reference: &PortRef, port: &PortView) -> bool {
-    match reference {
-        PortRef::Number(number) => port.port.port == *number,
-        PortRef::Name(name) => port.port.name == *name,
-    }
+        && external_caller.port.as_ref().is_none_or(|reference| port.port.is(reference))
 }
 
 /// Callers from outside the mesh: Ingresses and Routes (BY-18), and the API server (BY-19).
@@ -209,7 +202,7 @@ fn monitors(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
         }
         for port in overview.ports.iter().filter(|port| has_mode(port)) {
             let selected = snapshot.service(&port.service).is_some_and(|service| matches(monitor, &service.labels));
-            if selected && (monitor.ports.is_empty() || monitor.ports.iter().any(|name| is_port(name, port))) {
+            if selected && (monitor.ports.is_empty() || monitor.ports.iter().any(|name| port.port.is(name))) {
                 let objects = found.entry(is_strict(port)).or_default();
                 objects.extend([monitor.object.clone(), port_name(&port.service, port.port.port)]);
             }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::inbound::{Bypass, ExcludedBy};
-use crate::domain::mesh::{Capture, ClientTls, EndpointTarget, MtlsMode, WorkloadEntry};
+use crate::domain::mesh::{Capture, ClientTls, EndpointTarget, MtlsMode, Protocol, WorkloadEntry};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
 
 fn of<'a>(overview: &'a Overview, caller: &Caller) -> &'a CallerView {

@@ -2,12 +2,11 @@
 
 use super::names::free_name;
 use super::policy::{policies_of_namespace, taken_names};
-use super::workload::{pods_with, selector_text};
+use super::workload::pods_with;
 use super::{Plan, PlanBlocker, PolicyAction, PolicyChange};
-use crate::domain::mesh::{
-    MtlsMode, PeerAuthentication, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
-};
+use crate::domain::mesh::{MtlsMode, PeerAuthentication, Service, ServiceKind, ServicePort, Snapshot};
 use crate::domain::probe::Target;
+use crate::domain::selector::labels_text;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ports of one Service that stay open.
@@ -70,7 +69,7 @@ fn policy_for(
     if let Some(other) = other {
         plan.blockers.push(PlanBlocker::OtherSelector {
             policy: other.name.clone(),
-            selector: selector_text(&other.selector),
+            selector: labels_text(&other.selector),
             pods: pods().filter(|pod| other.selects(pod)).map(|pod| pod.name.clone()).collect(),
         });
         return None;
@@ -102,7 +101,7 @@ fn policy_for(
 /// The target ports that an exception names.
 fn open_ports<'a>(snapshot: &'a Snapshot, exception: &Target) -> Result<OpenPorts<'a>, PlanBlocker> {
     let name = &exception.service;
-    let Some(service) = snapshot.services.iter().find(|service| service.name == *name) else {
+    let Some(service) = snapshot.service(name) else {
         let mut existing: Vec<String> = snapshot.services.iter().map(|service| service.name.clone()).collect();
         existing.sort();
         return Err(PlanBlocker::UnknownService { name: name.clone(), existing });
@@ -110,18 +109,13 @@ fn open_ports<'a>(snapshot: &'a Snapshot, exception: &Target) -> Result<OpenPort
     if service.kind == ServiceKind::ExternalName || service.selector.is_empty() {
         return Err(PlanBlocker::ExceptionWithoutSelector { service: name.clone() });
     }
-    let tcp: Vec<&ServicePort> = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp).collect();
-    let is_named = |port: &&&ServicePort| match &exception.port {
-        None => true,
-        Some(PortRef::Number(number)) => port.port == *number,
-        Some(PortRef::Name(name)) => port.name == *name,
-    };
-    let named: Vec<&ServicePort> = tcp.iter().filter(is_named).copied().collect();
+    let is_named = |port: &&ServicePort| exception.port.as_ref().is_none_or(|reference| port.is(reference));
+    let named: Vec<&ServicePort> = service.tcp_ports().filter(is_named).collect();
     if named.is_empty() {
         return Err(PlanBlocker::UnknownPort {
             service: name.clone(),
             port: exception.port.as_ref().map_or_else(String::new, ToString::to_string),
-            existing: tcp.iter().map(|port| port.port).collect(),
+            existing: service.tcp_ports().map(|port| port.port).collect(),
         });
     }
     let mut ports = BTreeSet::new();
@@ -140,11 +134,7 @@ fn target_ports(snapshot: &Snapshot, service: &Service, port: &ServicePort) -> B
     let endpoints = snapshot.live_endpoints(service);
     let mut targets: BTreeSet<u16> = endpoints.filter_map(|endpoint| service.target_port(port, endpoint)).collect();
     if targets.is_empty() {
-        match &port.target_port {
-            None => targets.extend([port.port]),
-            Some(PortRef::Number(number)) => targets.extend([*number]),
-            Some(PortRef::Name(_)) => {}
-        }
+        targets.extend(port.target_number());
     }
     targets
 }

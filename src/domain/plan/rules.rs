@@ -7,7 +7,7 @@ use super::{
 };
 use crate::domain::effective::{Effective, Level, PolicyIndex};
 use crate::domain::mesh::{
-    Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Protocol, Service, ServiceKind, ServicePort, Snapshot,
+    Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Service, ServiceKind, ServicePort, Snapshot,
 };
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,11 +89,11 @@ fn exclusion(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service)
     if snapshot.live_endpoints(service).all(|endpoint| !endpoint.ready) {
         return Some(SkipReason::NoReadyEndpoint);
     }
-    let ports: Vec<PortTake> = tcp_ports(service).map(|port| port_take(snapshot, policies, service, port)).collect();
+    let ports: Vec<PortTake> = service.tcp_ports().map(|port| port_take(snapshot, policies, service, port)).collect();
     if !ports.is_empty() && ports.iter().all(|take| *take == PortTake::Plaintext) {
         return Some(SkipReason::OnlyPlaintext);
     }
-    let mixed = tcp_ports(service).zip(&ports).filter(|(_, take)| **take == PortTake::Differs);
+    let mixed = service.tcp_ports().zip(&ports).filter(|(_, take)| **take == PortTake::Differs);
     let mixed: Vec<u16> = mixed.map(|(port, _)| port.port).collect();
     (!mixed.is_empty()).then_some(SkipReason::PortsDiffer(mixed))
 }
@@ -104,10 +104,6 @@ fn endpoint_name(endpoint: &Endpoint) -> String {
         EndpointTarget::WorkloadEntry(name) => format!("workloadentry/{name}"),
         EndpointTarget::Address => endpoint.address.clone(),
     }
-}
-
-fn tcp_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
-    service.ports.iter().filter(|port| port.protocol == Protocol::Tcp)
 }
 
 /// What the endpoints of a Service port take once the namespace is STRICT.
@@ -147,7 +143,7 @@ fn port_take(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service,
 /// The ports of a Service at which a rule must leave mutual TLS out.
 fn plaintext_ports(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service) -> Vec<u16> {
     let plaintext = |port: &&ServicePort| port_take(snapshot, policies, service, port) == PortTake::Plaintext;
-    tcp_ports(service).filter(plaintext).map(|port| port.port).collect()
+    service.tcp_ports().filter(plaintext).map(|port| port.port).collect()
 }
 
 /// To which clients of a Service a rule of the namespace applies.
@@ -637,7 +633,7 @@ fn is_as_requested(serving: &Serving<'_>, auto_suffices: bool) -> bool {
 /// The workloads and target ports of a Service at which a proxy enforces policies.
 fn captured_ports<'a>(snapshot: &'a Snapshot, service: &'a Service) -> impl Iterator<Item = (&'a Pod, u16)> {
     snapshot.live_endpoints(service).flat_map(move |endpoint| {
-        tcp_ports(service).filter_map(move |port| {
+        service.tcp_ports().filter_map(move |port| {
             let target = service.target_port(port, endpoint)?;
             let path = snapshot.inbound_path(endpoint, &endpoint.address, target);
             path.enforces_policies().then(|| snapshot.workload_of(endpoint)).flatten().map(|pod| (pod, target))

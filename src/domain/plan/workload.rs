@@ -5,7 +5,7 @@ use super::names::free_name;
 use super::policy::{policies_of_namespace, taken_names, warn_workload};
 use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange};
 use crate::domain::mesh::{MtlsMode, PeerAuthentication, Pod, Service, Snapshot};
-use crate::domain::selector::has_labels;
+use crate::domain::selector::{has_labels, labels_text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans the policy that makes the pods with `labels` STRICT. Istio obeys only the oldest policy of a workload (PA-4), so
@@ -17,7 +17,7 @@ pub(super) fn plan(snapshot: &Snapshot, labels: &BTreeMap<String, String>, plan:
     }
     let pods: Vec<&Pod> = pods_with(snapshot, labels).collect();
     if pods.is_empty() {
-        plan.blockers.push(PlanBlocker::NoPodMatches { selector: selector_text(labels) });
+        plan.blockers.push(PlanBlocker::NoPodMatches { selector: labels_text(labels) });
         return;
     }
     let (same, others): (Vec<_>, Vec<_>) = policies_of_namespace(snapshot)
@@ -29,7 +29,7 @@ pub(super) fn plan(snapshot: &Snapshot, labels: &BTreeMap<String, String>, plan:
         } else {
             plan.blockers.push(PlanBlocker::OtherSelector {
                 policy: policy.name.clone(),
-                selector: selector_text(&policy.selector),
+                selector: labels_text(&policy.selector),
                 pods: pods.iter().filter(|pod| policy.selects(pod)).map(|pod| pod.name.clone()).collect(),
             });
         }
@@ -93,11 +93,6 @@ pub(super) fn pods_with<'a>(
     let entries = snapshot.workload_entries.values().map(|entry| &entry.workload);
     let workloads = snapshot.pods.values().filter(|pod| !pod.facts.finished).chain(entries);
     workloads.filter(|pod| pod.namespace == snapshot.namespace && has_labels(&pod.labels, labels))
-}
-
-/// `app=web,tier=front`.
-pub(super) fn selector_text(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The name of a new policy for the pods with these labels: `strict-web-front` for `app=web,tier=front`.

@@ -10,7 +10,7 @@ use crate::domain::rule::{DestinationRule, covers};
 
 /// A port of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
+pub struct PodPort {
     /// Name of the pod.
     pub pod: String,
     /// Target port.
@@ -43,9 +43,9 @@ impl RehearsedPort {
     }
 
     /// The endpoints that STRICT would close.
-    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> {
+    pub fn endpoints(&self) -> impl Iterator<Item = PodPort> {
         let endpoints = self.case.endpoints.iter();
-        endpoints.filter_map(|endpoint| Some(Endpoint { pod: endpoint.pod.clone()?, port: endpoint.port }))
+        endpoints.filter_map(|endpoint| Some(PodPort { pod: endpoint.pod.clone()?, port: endpoint.port }))
     }
 
     /// Takes over a later state of the same port.
@@ -126,7 +126,7 @@ impl StrictPreview {
     }
 
     /// The name of a port of a pod that no Service leads to, `deployment/boards:9090`, if STRICT would close it.
-    pub fn port_without_service(&self, endpoint: &Endpoint) -> Option<String> {
+    pub fn port_without_service(&self, endpoint: &PodPort) -> Option<String> {
         let Some(pod) = self.before.pods.get(&endpoint.pod) else {
             return Some(format!("pod/{}:{}", endpoint.pod, endpoint.port));
         };

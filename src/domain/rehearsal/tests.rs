@@ -35,7 +35,7 @@ fn directory() -> CallerDirectory {
 }
 
 fn calibration(source: &str, pods: &[&str]) -> Calibration {
-    let endpoints = pods.iter().map(|pod| Endpoint { pod: (*pod).to_owned(), port: 8080 });
+    let endpoints = pods.iter().map(|pod| PodPort { pod: (*pod).to_owned(), port: 8080 });
     Calibration { sources: [address(source)].into(), endpoints: endpoints.collect() }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::effective::server_mode;
-use crate::domain::mesh::Endpoint;
+use crate::domain::mesh::{Endpoint, PortRef};
 use crate::domain::object::ObjectKind;
 use crate::domain::plan::{PodScope, SwitchRequest, after, plan};
 use crate::domain::testing::{ENABLE, pod, policy, service, shop};
