@@ -12,6 +12,7 @@ use super::list::{Listing, Resource, list, list_if_allowed, list_if_served, list
 use super::request::send_optional;
 use crate::domain::control_plane::{self, ControlPlane, Hints};
 use crate::domain::endpoints;
+use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::mesh::{
     AccessLog, DEFAULT_REVISION, DataPlane, Gateway, MeshSettings, Pod, Policies, RootSource, Service, Snapshot,
     WorkloadEntry,
@@ -123,7 +124,7 @@ async fn read_state(
     let namespace = cluster.namespace.as_str();
     let (policy, rule) = (api_versions.policy.kind(), api_versions.rule.kind());
     let served = |kind| api_versions.optional.resource(kind);
-    let (labels, mut services, pods, entries, sidecars, found, policies, rules) = futures::try_join!(
+    let (labels, mut services, pods, entries, sidecars, filters, found, policies, rules) = futures::try_join!(
         namespace_labels(cluster),
         services(cluster, namespace),
         pods(cluster, namespace),
@@ -131,6 +132,7 @@ async fn read_state(
         list_if_served(cluster, served(OptionalKind::Sidecars), namespace, |object: Value| {
             Some(surroundings::sidecar(&object))
         }),
+        envoy_filters(cluster, api_versions, namespace, lists),
         control_planes(cluster, options),
         objects(cluster, &policy, namespace),
         async { if lists == RuleLists::None { Ok(None) } else { objects(cluster, &rule, namespace).await } },
@@ -138,6 +140,7 @@ async fn read_state(
     let mut unread = Vec::new();
     let entries = entries.or_noted("WorkloadEntries", &mut unread);
     let sidecars = sidecars.or_noted("Sidecars (listeners of their own)", &mut unread);
+    let filters = filters.or_noted("EnvoyFilters (changed listeners)", &mut unread);
     let (policies, rules) = (by_name(policies), by_name(rules));
     let label = labels.as_ref().and_then(|labels| labels.get("istio.io/rev")).map(String::as_str);
     let hints = MeshHints { options, found: &found, injected_by: label };
@@ -150,11 +153,15 @@ async fn read_state(
     if root.rules.is_none() {
         unread.push(format!("DestinationRules of the root namespace {}", mesh.root_namespace));
     }
+    if root.envoy_filters.is_none() {
+        unread.push(format!("EnvoyFilters of the root namespace {}", mesh.root_namespace));
+    }
     let root_rules = root.rules.iter().flatten().map(read::destination_rule).collect();
     let gateways = gateways.or_noted("Gateways", &mut unread);
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
         sidecars,
+        envoy_filters: filters.into_iter().chain(root.envoy_filters.iter().flatten().cloned()).collect(),
         workload_entries: entries.into_iter().map(|(_, name, entry)| (name, entry)).collect(),
         namespace_labels: labels,
         templates: Vec::new(),
@@ -212,6 +219,18 @@ pub(super) async fn workload_entries(
 ) -> Result<Listing<(String, String, WorkloadEntry)>, ClusterError> {
     let kind = api_versions.optional.resource(OptionalKind::WorkloadEntries);
     list_if_served(cluster, kind, namespace, workload_entries::domain_entry).await
+}
+
+/// `EnvoyFilters` of a namespace, unless they are listed with those of all namespaces.
+async fn envoy_filters(
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    namespace: &str,
+    lists: RuleLists,
+) -> Result<Listing<EnvoyFilter>, ClusterError> {
+    let kind = api_versions.optional.resource(OptionalKind::EnvoyFilters);
+    let kind = kind.filter(|_| lists == RuleLists::NamespaceAndRoot);
+    list_if_served(cluster, kind, namespace, |object: Value| Some(surroundings::envoy_filter(&object))).await
 }
 
 /// Gateways of all namespaces, where they are needed.
@@ -341,13 +360,15 @@ pub(super) struct Root {
     pub(super) policies: Option<Vec<Value>>,
     /// Empty in the root namespace itself.
     rules: Option<Vec<Value>>,
+    /// Empty in the root namespace itself.
+    envoy_filters: Option<Vec<EnvoyFilter>>,
     mesh_policy: Option<Value>,
 }
 
 impl Root {
     /// The policies and rules of a root namespace that are read already.
     pub(super) fn new((policies, rules): (Vec<Value>, Vec<Value>)) -> Self {
-        Self { policies: Some(policies), rules: Some(rules), mesh_policy: None }
+        Self { policies: Some(policies), rules: Some(rules), envoy_filters: Some(Vec::new()), mesh_policy: None }
     }
 }
 
@@ -474,29 +495,40 @@ pub(super) async fn root(
 ) -> Result<Root, ClusterError> {
     let empty = || Some(Vec::new());
     if !settings.undecided.is_empty() {
-        return Ok(Root { policies: None, rules: empty(), mesh_policy: None });
+        return Ok(Root { policies: None, rules: empty(), envoy_filters: Some(Vec::new()), mesh_policy: None });
     }
     let namespace = settings.root_namespace.as_str();
     let is_root = namespace == cluster.namespace;
     let rule = api_versions.rule.kind();
     let is_listed = !is_root && lists == RuleLists::NamespaceAndRoot;
     let rules = async { if is_listed { objects(cluster, &rule, namespace).await } else { Ok(empty()) } };
+    let filters = async {
+        let listing =
+            if is_root { Ok(Listing::NotServed) } else { envoy_filters(cluster, api_versions, namespace, lists).await };
+        listing.map(|listing| match listing {
+            Listing::Listed(filters) => Some(filters),
+            Listing::NotServed => Some(Vec::new()),
+            Listing::Forbidden => None,
+        })
+    };
     if api_versions.policy != PolicyApi::Legacy {
         let policy = api_versions.policy.kind();
         let policies = async { if is_root { Ok(empty()) } else { objects(cluster, &policy, namespace).await } };
-        let (policies, rules) = futures::try_join!(policies, rules)?;
-        return Ok(Root { policies, rules, mesh_policy: None });
+        let (policies, rules, envoy_filters) = futures::try_join!(policies, rules, filters)?;
+        return Ok(Root { policies, rules, envoy_filters, mesh_policy: None });
     }
     let access = Access::new("list", MESH_POLICY.group, MESH_POLICY.plural, "");
     let params = ListParams::default();
     let api = dynamic_api(cluster, &MESH_POLICY, "");
-    let (list, rules) = futures::try_join!(send_optional(access, &[403, 404], || api.list(&params)), rules)?;
+    let mesh_policies = send_optional(access, &[403, 404], || api.list(&params));
+    let (list, rules, envoy_filters) = futures::try_join!(mesh_policies, rules, filters)?;
     let is_default = |item: &&DynamicObject| item.metadata.name.as_deref() == Some("default");
     let object = list.as_ref().and_then(|list| list.items.iter().find(is_default));
     Ok(Root {
         mesh_policy: object.and_then(|object| serde_json::to_value(object).ok()),
         policies: list.is_some().then(Vec::new),
         rules,
+        envoy_filters,
     })
 }
 

@@ -1,7 +1,6 @@
 //! Whether an `EnvoyFilter` changes what a proxy of the namespace accepts, or adds a client that no rule applies to (EF-1,
 //! EF-2).
 
-use super::mesh::{Pod, Service};
 use super::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,23 +18,9 @@ pub struct EnvoyFilter {
 }
 
 impl EnvoyFilter {
-    /// Whether the proxy of this pod follows it. `root` is the mesh's root namespace.
-    pub fn applies_to(&self, pod: &Pod, root: &str) -> bool {
-        (self.namespace == pod.namespace || self.namespace == root) && has_labels(&pod.labels, &self.selector)
-    }
-
-    /// The names of the Services that its clusters lead to, by name or by address.
-    pub fn services<'s>(&self, namespace: &str, domain: &str, services: &'s [Service]) -> BTreeSet<&'s str> {
-        let is_named = |service: &Service, host: &str| {
-            let short = format!("{}.{namespace}", service.name);
-            host == short
-                || host == format!("{short}.svc")
-                || host.trim_end_matches('.') == service.host(namespace, domain)
-                || service.cluster_ips.iter().any(|address| address == host)
-                || service.endpoints.iter().any(|endpoint| endpoint.address == host)
-        };
-        let found = services.iter().filter(|one| self.plaintext_hosts.iter().any(|host| is_named(one, host)));
-        found.map(|service| service.name.as_str()).collect()
+    /// Whether the proxy of a pod with these labels, in this namespace, follows it. `root` is the mesh's root namespace.
+    pub fn applies_to(&self, namespace: &str, labels: &BTreeMap<String, String>, root: &str) -> bool {
+        (self.namespace == namespace || self.namespace == root) && has_labels(labels, &self.selector)
     }
 }
 
@@ -57,26 +42,11 @@ mod tests {
         ] {
             let selector = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             let filter = EnvoyFilter { namespace: namespace.into(), selector, ..EnvoyFilter::default() };
-            assert_eq!(filter.applies_to(pod, "istio-system"), expected, "{namespace} {labels:?}");
-        }
-    }
-
-    #[test]
-    fn clusters_lead_to_services_by_name_or_address() {
-        let snapshot = shop(&["web"]);
-        for (host, is_found) in [
-            ("web.shop.svc.cluster.local", true),
-            ("web.shop.svc.cluster.local.", true),
-            ("web.shop.svc", true),
-            ("web.shop", true),
-            ("10.0.0.1", true),
-            ("web.other.svc.cluster.local", false),
-            ("web", false),
-            ("10.0.0.2", false),
-        ] {
-            let filter = EnvoyFilter { plaintext_hosts: BTreeSet::from([host.to_owned()]), ..EnvoyFilter::default() };
-            let found = filter.services("shop", "cluster.local", &snapshot.services);
-            assert_eq!(found.contains("web"), is_found, "{host}");
+            assert_eq!(
+                filter.applies_to(&pod.namespace, &pod.labels, "istio-system"),
+                expected,
+                "{namespace} {labels:?}"
+            );
         }
     }
 }

@@ -87,6 +87,9 @@ pub fn weigh(
     // A close without a reset has its own reason: it was hardly the mesh, whatever else is wrong.
     let reason_for = |reason| if refusal == RefusalKind::Closed { Reason::ClosedNotReset } else { reason };
     check_proxy_in_path(case).map_err(|(reason, message)| (reason_for(reason), message))?;
+    if let Some(filter) = &case.envoy_filter {
+        return weigh_behind_filter(case, seen, filter, params);
+    }
     let refused = seen.samples.len();
     let network = match params.sources {
         Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), refusal, params.trust_domain),
@@ -125,6 +128,43 @@ pub fn weigh(
     };
     let policy = deciding_policy(&case.mode);
     Ok(Evidence { endpoint: socket_address(&case.address, case.port), identity, proxy, policy, no_identity, refused })
+}
+
+/// EF-1: behind an `EnvoyFilter` of the inbound listeners, only what the proxy has loaded is evidence. The policies do not
+/// say what it enforces, so a certificate proves nothing together with them, and neither does a client in the mesh.
+fn weigh_behind_filter(
+    case: &EndpointCase,
+    seen: &EndpointObservation,
+    filter: &str,
+    params: JudgeParams<'_>,
+) -> Result<Evidence, (Reason, String)> {
+    let only_proxy =
+        format!("EnvoyFilter {filter} changes the inbound listeners, so that only what the proxy has loaded counts");
+    let refused = seen.samples.len();
+    let not_heard = match (params.sources, &seen.proxy) {
+        (Sources::Network, _) => "only the network's evidence was to count".to_owned(),
+        (_, None) => "the proxy was not asked".to_owned(),
+        (_, Some(Err(message))) => format!("the proxy was not heard: {message}"),
+        (_, Some(Ok(report))) => match report.weight(refused) {
+            Weight::Supports => {
+                let is_strict = case.mode.mode == Some(MtlsMode::Strict);
+                return Ok(Evidence {
+                    endpoint: socket_address(&case.address, case.port),
+                    identity: None,
+                    proxy: Some(report.clone()),
+                    policy: deciding_policy(&case.mode).filter(|_| is_strict),
+                    no_identity: Some(only_proxy),
+                    refused,
+                });
+            }
+            Weight::Contradicts => {
+                let message = format!("the proxy says that {report} (EnvoyFilter {filter} changes its listeners)");
+                return Err((Reason::ResetWithoutEvidence, message));
+            }
+            Weight::Silent => format!("the proxy says that {report}"),
+        },
+    };
+    Err((Reason::EnvoyFilter, format!("{only_proxy}; {not_heard}")))
 }
 
 /// `namespace/name` of the policy that decides the mode; `None` if the mode is not known.

@@ -123,10 +123,12 @@ fn compare_endpoint(endpoint: &EndpointCase, verdict: &Verdict) -> Comparison {
 }
 
 /// Whether the endpoint closed its connections without a reset. A STRICT sidecar resets, so the bytes got past it: that is
-/// no acceptance by the application, but it follows a policy that accepts plaintext. A ztunnel closes as well.
+/// no acceptance by the application, but it follows a policy that accepts plaintext. A ztunnel closes as well, and so may
+/// what an `EnvoyFilter` adds to a sidecar.
 fn is_closed_by_application(endpoint: &EndpointCase, verdict: &Verdict) -> bool {
     let is_closed = matches!(verdict, Verdict::Inconclusive(Reason::ClosedNotReset, _));
-    is_closed && matches!(endpoint.data_plane, DataPlane::Sidecar | DataPlane::None)
+    let has_filter = endpoint.envoy_filter.is_some();
+    is_closed && !has_filter && matches!(endpoint.data_plane, DataPlane::Sidecar | DataPlane::None)
 }
 
 fn compare_verdict(expected: Option<ExpectedVerdict>, verdict: &Verdict) -> Comparison {
@@ -199,9 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ztunnel_that_closes_does_not_follow_an_open_policy() {
+    fn a_ztunnel_or_an_envoy_filter_that_closes_does_not_follow_an_open_policy() {
         let endpoint = EndpointCase { data_plane: DataPlane::Ambient, ..endpoint_case(Some(MtlsMode::Permissive)) };
         let judgement = Judgement { verdict: verdict("closed"), endpoints: vec![verdict("closed")] };
+        assert_eq!(Expectation::Policy.compare(&case(vec![endpoint]), &judgement), Comparison::Inconclusive);
+        let endpoint =
+            EndpointCase { envoy_filter: Some("shop/tune".into()), ..endpoint_case(Some(MtlsMode::Permissive)) };
         assert_eq!(Expectation::Policy.compare(&case(vec![endpoint]), &judgement), Comparison::Inconclusive);
     }
 

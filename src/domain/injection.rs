@@ -14,6 +14,8 @@ pub struct PodTemplate {
     pub host_network: bool,
     /// Whether the template itself has the proxy's container.
     pub has_proxy: bool,
+    /// Whether the workload is scaled to zero.
+    pub at_zero: bool,
     /// The custom resource that owns the workload, as `kind.group/name`.
     pub custom_owner: Option<String>,
 }
@@ -39,6 +41,17 @@ impl PodTemplate {
         }
         let Some(namespace) = namespace else { return Enrollment::Unknown };
         if self.is_injected(namespace) || self.is_ambient(namespace) { Enrollment::Meshed } else { Enrollment::Outside }
+    }
+
+    /// Whether the template or the namespace declines a proxy, rather than that nothing asks for one.
+    pub fn declines(&self, namespace: Option<&BTreeMap<String, String>>) -> bool {
+        let mode = self.labels.get("istio.io/dataplane-mode");
+        let is_disabled =
+            |labels: &BTreeMap<String, String>| labels.get("istio-injection").is_some_and(|is| is == "disabled");
+        self.host_network
+            || self.inject.as_deref() == Some("false")
+            || mode.is_some_and(|mode| mode != "ambient")
+            || namespace.is_some_and(is_disabled)
     }
 
     fn is_injected(&self, namespace: &BTreeMap<String, String>) -> bool {

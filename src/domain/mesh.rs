@@ -3,6 +3,7 @@
 
 use super::address::Block;
 pub use super::control_plane::{ControlPlane, DEFAULT_REVISION, is_read_by_revision};
+use super::envoy_filter::EnvoyFilter;
 use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use super::selector::{Selector, has_labels};
@@ -534,6 +535,9 @@ pub struct Snapshot {
     pub pods: BTreeMap<String, Pod>,
     /// `Sidecar` objects of the namespace.
     pub sidecars: Vec<Sidecar>,
+    /// `EnvoyFilters` of the namespace and of the root namespace; not read for an overview, which has those of all
+    /// namespaces.
+    pub envoy_filters: Vec<EnvoyFilter>,
     /// By name.
     pub workload_entries: BTreeMap<String, WorkloadEntry>,
     pub policies: Policies,
@@ -599,6 +603,22 @@ impl Snapshot {
                 && template.enrollment(self.namespace_labels.as_ref()) == Enrollment::Outside
         });
         outside.map(|template| template.workload.as_str()).collect()
+    }
+
+    /// Workloads of a Service that are scaled to zero.
+    pub fn scaled_to_zero(&self, service: &Service) -> Vec<&str> {
+        let at_zero = self.templates.iter().filter(|template| template.at_zero && service.selects(&template.labels));
+        at_zero.map(|template| template.workload.as_str()).collect()
+    }
+
+    /// The first `EnvoyFilter` that changes the inbound listeners of a pod's sidecar, as `namespace/name` (EF-1).
+    pub fn inbound_filter(&self, pod: &Pod) -> Option<String> {
+        let applies = |filter: &&EnvoyFilter| {
+            pod.data_plane == DataPlane::Sidecar
+                && filter.changes_inbound
+                && filter.applies_to(&pod.namespace, &pod.labels, &self.mesh.root_namespace)
+        };
+        self.envoy_filters.iter().find(applies).map(|filter| format!("{}/{}", filter.namespace, filter.name))
     }
 
     /// The addresses at which the workload of an endpoint accepts connections: the endpoint's, and the others of its

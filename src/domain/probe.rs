@@ -122,6 +122,9 @@ pub struct EndpointCase {
     pub path: InboundPath,
     /// The mode that the API objects ask for.
     pub mode: Effective,
+    /// The `EnvoyFilter` that changes the inbound listeners, as `namespace/name`: what the proxy enforces may be another
+    /// mode (EF-1).
+    pub envoy_filter: Option<String>,
     /// `/ns/<namespace>/sa/<service account>`: the path of the identity that its certificate must have.
     pub identity: Option<String>,
 }
@@ -157,10 +160,10 @@ impl Case {
 }
 
 impl EndpointCase {
-    /// Whether the API objects allow a rejection: only under STRICT, or if the mode is not known, a TLS hello can be
-    /// evidence of one.
+    /// Whether the API objects allow a rejection: under STRICT, if the mode is not known, or where an `EnvoyFilter` can
+    /// make the proxy refuse whatever the mode is. Only there a TLS hello is sent.
     pub fn may_be_rejected(&self) -> bool {
-        self.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
+        self.envoy_filter.is_some() || self.mode.mode.is_none_or(|mode| mode == MtlsMode::Strict)
     }
 }
 
@@ -337,6 +340,7 @@ fn pod_endpoint(snapshot: &Snapshot, index: &PolicyIndex<'_>, pod: &Pod, address
         } else {
             index.mode(pod, port)
         },
+        envoy_filter: snapshot.inbound_filter(pod),
         identity: Some(format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
     }
 }
@@ -434,6 +438,7 @@ fn endpoint_case(
             Some(pod) if !path.is_beyond_policies() => index.service_mode(service, port, pod, target_port),
             _ => Effective::NONE,
         },
+        envoy_filter: pod.and_then(|pod| snapshot.inbound_filter(pod)),
         identity: pod.map(|pod| format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
     }
 }
@@ -524,7 +529,8 @@ pub fn cut_off(cases: &[Case], seen: &[Observation], attempts: usize) -> Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::testing::{case_with_path, shop};
+    use crate::domain::envoy_filter::EnvoyFilter;
+    use crate::domain::testing::{case_with_path, policy, shop};
 
     #[test]
     fn a_host_must_be_a_service_of_the_namespace() {
@@ -545,6 +551,35 @@ mod tests {
         for foreign in ["evil.example.com", "shop.example", "shop.svc.example.com", "shop.svc.cluster", "shop.svc.x"] {
             let (message, _) = ask(foreign).unwrap_err();
             assert!(message.contains("is not the name of a Service"), "{foreign}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_knows_the_envoy_filter_of_its_listeners() {
+        let of = |namespace: &str, changes_inbound: bool, data_plane: DataPlane| {
+            let mut snapshot = shop(&["boards"]);
+            snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Permissive))];
+            snapshot.pods.get_mut("boards-0").unwrap().data_plane = data_plane;
+            let filter = EnvoyFilter {
+                namespace: namespace.into(),
+                name: "tune".into(),
+                changes_inbound,
+                ..EnvoyFilter::default()
+            };
+            snapshot.envoy_filters = vec![filter];
+            let case = cases(&snapshot, &[]).unwrap().0.remove(0);
+            (case.endpoints[0].envoy_filter.clone(), case.may_be_rejected())
+        };
+        let named = |name: &str| (Some(name.to_owned()), true);
+        assert_eq!(of("shop", true, DataPlane::Sidecar), named("shop/tune"));
+        assert_eq!(of("istio-system", true, DataPlane::Sidecar), named("istio-system/tune"));
+        for (namespace, changes_inbound, data_plane) in [
+            ("other", true, DataPlane::Sidecar),
+            ("shop", false, DataPlane::Sidecar),
+            ("shop", true, DataPlane::None),
+            ("shop", true, DataPlane::Ambient),
+        ] {
+            assert_eq!(of(namespace, changes_inbound, data_plane), (None, false), "{namespace} {data_plane:?}");
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Reason {
     EvidenceDisagrees,
     /// Only proxy evidence counts (`--evidence proxy`), and it is unavailable.
     ProxySilent,
+    /// An `EnvoyFilter` changes the inbound listeners, so only proxy evidence counts, and it is unavailable.
+    EnvoyFilter,
     /// The endpoint presents a certificate that is not the mesh's certificate for this pod.
     ApplicationTls,
     /// The probe's image could not be pulled.
@@ -96,6 +98,7 @@ impl Reason {
             Self::MeshRootUnknown => "mesh-root-unknown",
             Self::EvidenceDisagrees => "evidence-disagrees",
             Self::ProxySilent => "proxy-silent",
+            Self::EnvoyFilter => "envoy-filter",
             Self::ApplicationTls => "application-tls",
             Self::ImagePull => "image-pull",
             Self::AdmissionDenied => "admission-denied",
@@ -167,6 +170,9 @@ impl Reason {
                 "try again in a moment; if it stays, look at `istioctl proxy-config listeners` of the pod"
             }
             Self::ProxySilent => "see why the sidecar's admin interface is silent, or leave --evidence at auto",
+            Self::EnvoyFilter => {
+                "let this tool ask the proxy: leave --evidence at auto, and grant port-forward (`secure-traffic rbac --port-forward`)"
+            }
             Self::ApplicationTls => {
                 "the application speaks TLS of its own: probe a plaintext port, or check it from its own logs"
             }

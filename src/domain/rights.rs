@@ -98,6 +98,11 @@ const MACHINES: Group = group(
     "Endpoints that are no pods, and listeners of a Sidecar: without it a rule could be written for what takes none.",
     &[("list", "networking.istio.io", "workloadentries"), ("list", "networking.istio.io", "sidecars")],
 );
+/// Read in the namespace and in the root namespace.
+const FILTERS: Group = group(
+    "EnvoyFilters that change what the proxies accept: without it their effect on a verdict is not known.",
+    &[("list", "networking.istio.io", "envoyfilters")],
+);
 const TEMPLATES: Group = group(
     "The pods that workloads will start: without it a rule could be written for pods that will have no proxy.",
     &[
@@ -133,6 +138,7 @@ const ZTUNNELS: Group = group(
 const SURROUNDINGS: Group = group(
     "Rules, routes, scopes and names of all namespaces, and what calls from outside the mesh: without it findings may be missing.",
     &[
+        ("list", "", "namespaces"),
         ("list", "networking.istio.io", "destinationrules"),
         ("list", "networking.istio.io", "virtualservices"),
         ("list", "networking.istio.io", "sidecars"),
@@ -247,6 +253,8 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
     if task == Task::Status {
         needed.cluster.extend([SURROUNDINGS, CONTROL_PLANES]);
     } else {
+        needed.namespace.push(FILTERS);
+        needed.root.push(FILTERS);
         add_probe(&mut needed, options);
     }
     if task == Task::Rehearse {

@@ -121,6 +121,7 @@ pub(crate) fn endpoint_case(mode: Option<MtlsMode>) -> EndpointCase {
         data_plane: DataPlane::Sidecar,
         path: InboundPath::Sidecar,
         mode: effective(mode),
+        envoy_filter: None,
         identity: Some("/ns/demo/sa/boards".into()),
     }
 }

@@ -200,6 +200,7 @@ fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
     # - pods: Which pods are in the mesh, and which probe pods an earlier run has left.
     # - peerauthentications, destinationrules: What holds in the namespace.
     # - workloadentries, sidecars: Endpoints that are no pods, and listeners of a Sidecar: without it a rule could be written for what takes none.
+    # - envoyfilters: EnvoyFilters that change what the proxies accept: without it their effect on a verdict is not known.
     # - configmaps: The mesh root, against which certificates are verified: without it nothing is proven to be rejected.
     # - pods/portforward: The endpoints' own proxies. It opens all of their admin interface: leave it out where that is too much.
     #
@@ -210,6 +211,7 @@ fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
     #
     # In namespace mesh:
     # - configmaps: The settings of the mesh.
+    # - envoyfilters: EnvoyFilters that change what the proxies accept: without it their effect on a verdict is not known.
     # - peerauthentications: The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.
     # - destinationrules: The rules of the whole mesh, which a new rule of the namespace would hide.
     apiVersion: v1
@@ -264,6 +266,12 @@ fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
       - networking.istio.io
       resources:
       - sidecars
+      verbs:
+      - list
+    - apiGroups:
+      - networking.istio.io
+      resources:
+      - envoyfilters
       verbs:
       - list
     - apiGroups:
@@ -358,6 +366,12 @@ fn rights_are_printed_with_their_reasons_and_without_a_cluster() {
       - configmaps
       verbs:
       - get
+    - apiGroups:
+      - networking.istio.io
+      resources:
+      - envoyfilters
+      verbs:
+      - list
     - apiGroups:
       - security.istio.io
       resources:

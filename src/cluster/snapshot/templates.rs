@@ -15,10 +15,34 @@ use serde::Deserialize;
 struct WorkloadShape {
     metadata: Meta,
     spec: Option<WorkloadSpec>,
+    #[serde(default)]
+    status: WorkloadStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct WorkloadStatus {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl WorkloadStatus {
+    /// Whether it is a Job that has ended, which starts no pod any more.
+    fn has_ended(&self) -> bool {
+        let ends = |condition: &Condition| matches!(condition.kind.as_str(), "Complete" | "Failed");
+        self.conditions.iter().any(|condition| ends(condition) && condition.status == "True")
+    }
 }
 
 #[derive(Debug, Deserialize)]
 struct WorkloadSpec {
+    replicas: Option<i32>,
     template: Option<TemplateShape>,
 }
 
@@ -73,13 +97,18 @@ pub(in crate::cluster) async fn templates(
 }
 
 fn pod_template(object: WorkloadShape, singular: &str) -> Option<(String, PodTemplate)> {
+    if singular == "job" && object.status.has_ended() {
+        return None;
+    }
     let custom_owner = custom_owner(&object.metadata);
-    let TemplateShape { metadata, spec } = object.spec?.template?;
+    let WorkloadSpec { replicas, template } = object.spec?;
+    let TemplateShape { metadata, spec } = template?;
     let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let template = PodTemplate {
         workload: format!("{singular}/{}", object.metadata.name?),
         inject: inject_request(&metadata),
         host_network: spec.host_network == Some(true),
+        at_zero: replicas == Some(0),
         has_proxy: containers.any(|container| container.name == PROXY),
         custom_owner,
         labels: metadata.labels.unwrap_or_default(),
@@ -101,7 +130,21 @@ mod tests {
         let (_, found) =
             pod_template(serde_json::from_value(object).expect("a workload"), "deployment").expect("a template");
         assert_eq!((found.workload.as_str(), found.inject.as_deref()), ("deployment/nightly", Some("false")));
-        assert!(found.has_proxy && !found.host_network);
+        assert!(found.has_proxy && found.at_zero && !found.host_network);
+        for (kind, condition, status, is_read) in [
+            ("job", "Complete", "True", false),
+            ("job", "Failed", "True", false),
+            ("job", "Suspended", "True", true),
+            ("job", "Failed", "False", true),
+            ("deployment", "Complete", "True", true),
+        ] {
+            let object = json!({
+                "metadata": {"name": "x"}, "spec": {"template": {}},
+                "status": {"conditions": [{"type": condition, "status": status}]},
+            });
+            let found = pod_template(serde_json::from_value(object).expect("a workload"), kind);
+            assert_eq!(found.is_some(), is_read, "{kind} {condition} {status}");
+        }
         let refers =
             json!({"metadata": {"name": "web"}, "spec": {"workloadRef": {"kind": "Deployment", "name": "web"}}});
         assert_eq!(pod_template(serde_json::from_value(refers).expect("a workload"), "rollout"), None);

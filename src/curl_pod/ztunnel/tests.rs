@@ -67,6 +67,7 @@ fn case() -> Case {
             data_plane: DataPlane::Ambient,
             path: InboundPath::Ztunnel,
             mode: Effective { mode: None, chain: Vec::new() },
+            envoy_filter: None,
             identity: None,
         }],
         unready: Vec::new(),

@@ -181,6 +181,48 @@ fn only_proxy_evidence_counts_with_evidence_proxy() {
 }
 
 #[test]
+fn behind_an_envoy_filter_only_the_proxy_is_evidence() {
+    use MtlsMode::{Permissive, Strict};
+    let enforces = || Some(Ok(ProxyReport::Enforces { chains: 1 }));
+    let open = || Some(Ok(ProxyReport::LetsPlaintextIn));
+    let forbidden = || Some(Err("you may not port-forward to it".to_owned()));
+    let nothing = || Some(Ok(ProxyReport::NothingLoaded));
+    let valid = || Some(shown(Some(Ok("boards"))));
+    let auto = Sources::Auto;
+    let rows = [
+        ("STRICT, both", Some(Strict), valid(), enforces(), auto, "proxy"),
+        ("STRICT, another certificate", Some(Strict), Some(no_certificate()), enforces(), auto, "proxy"),
+        ("PERMISSIVE, made to refuse", Some(Permissive), valid(), enforces(), auto, "proxy"),
+        ("the mode cannot be read", None, None, enforces(), auto, "proxy"),
+        ("STRICT, only the certificate", Some(Strict), valid(), None, auto, "envoy-filter"),
+        ("STRICT, not allowed to ask", Some(Strict), valid(), forbidden(), auto, "envoy-filter"),
+        ("STRICT, nothing loaded", Some(Strict), valid(), nothing(), auto, "envoy-filter"),
+        ("STRICT, the proxy left out", Some(Strict), valid(), None, Sources::Network, "envoy-filter"),
+        ("STRICT, only the proxy", Some(Strict), valid(), enforces(), Sources::Proxy, "proxy"),
+        ("STRICT, the proxy is open", Some(Strict), valid(), open(), auto, "reset-without-evidence"),
+    ];
+    for (row, mode, hello, proxy, sources, expected) in rows {
+        let case = EndpointCase { envoy_filter: Some("shop/tune".into()), ..endpoint_case(mode) };
+        let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };
+        for (refusal, mesh_client_counts) in [(RefusalKind::Reset, true), (RefusalKind::Closed, false)] {
+            let params = JudgeParams { attempts: 3, trust_domain: "cluster.local", sources, mesh_client_counts };
+            let text = match weigh(&case, &seen, refusal, params) {
+                Ok(evidence) => {
+                    assert!(evidence.proxy.is_some() && evidence.identity.is_none(), "{row}");
+                    assert_eq!(evidence.policy.is_some(), mode == Some(Strict), "{row}: the policy that asks for it");
+                    "proxy".to_owned()
+                }
+                Err((reason, message)) => {
+                    assert!(message.contains("EnvoyFilter shop/tune"), "{row}: {message}");
+                    reason.to_string()
+                }
+            };
+            assert_eq!(text, expected, "{row} {refusal:?}");
+        }
+    }
+}
+
+#[test]
 fn a_client_in_the_mesh_counts_only_if_no_evidence_is_available() {
     let weighed = |mode, hello, proxy, refusal, mesh_client_counts| {
         let seen = EndpointObservation { samples: vec![Sample::default(); 3], hello, proxy };

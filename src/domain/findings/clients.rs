@@ -5,7 +5,8 @@ use super::surroundings::is_sidecar_workload;
 use super::{Code, Finding, Severity, port_name};
 use crate::domain::client_scope::CalledService;
 use crate::domain::client_tls::Server;
-use crate::domain::mesh::{MtlsMode, Service, ServiceKind};
+use crate::domain::envoy_filter::EnvoyFilter;
+use crate::domain::mesh::{MtlsMode, Service, ServiceKind, Snapshot};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
 use crate::domain::sidecar::{ScopedWorkload, Sidecar};
@@ -190,7 +191,7 @@ fn envoy_clusters(context: &NamespaceContext, overview: &Overview, findings: &mu
     let snapshot = &context.snapshot;
     let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
     for filter in context.envoy_filters.iter().filter(|filter| !filter.plaintext_hosts.is_empty()) {
-        let services = filter.services(&snapshot.namespace, &snapshot.mesh.cluster_domain, &snapshot.services);
+        let services = services_of(filter, snapshot);
         for port in overview.ports.iter().filter(|port| services.contains(port.service.as_str())) {
             if port.workload_ports.iter().any(accepts_mutual) {
                 let is_strict = port.workload_ports.iter().any(|one| one.server == Server::Mode(MtlsMode::Strict));
@@ -210,13 +211,29 @@ fn envoy_clusters(context: &NamespaceContext, overview: &Overview, findings: &mu
     }
 }
 
+/// The names of the Services that the clusters of an `EnvoyFilter` lead to, by name or by address.
+fn services_of<'s>(filter: &EnvoyFilter, snapshot: &'s Snapshot) -> BTreeSet<&'s str> {
+    let namespace = &snapshot.namespace;
+    let is_named = |service: &Service, host: &str| {
+        let short = format!("{}.{namespace}", service.name);
+        host == short
+            || host == format!("{short}.svc")
+            || host.trim_end_matches('.') == service.host(namespace, &snapshot.mesh.cluster_domain)
+            || service.cluster_ips.iter().any(|address| address == host)
+            || service.endpoints.iter().any(|endpoint| endpoint.address == host)
+    };
+    let found =
+        snapshot.services.iter().filter(|service| filter.plaintext_hosts.iter().any(|host| is_named(service, host)));
+    found.map(|service| service.name.as_str()).collect()
+}
+
 /// EF-1: filters of inbound listeners, under which the mode of the policies may not be what the proxies enforce.
 fn inbound_filters(context: &NamespaceContext, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
     let mut objects = BTreeSet::new();
     for filter in context.envoy_filters.iter().filter(|filter| filter.changes_inbound) {
         let pods = snapshot.pods.values().filter(|pod| is_sidecar_workload(pod));
-        let applies = pods.filter(|pod| filter.applies_to(pod, &snapshot.mesh.root_namespace));
+        let applies = pods.filter(|pod| filter.applies_to(&pod.namespace, &pod.labels, &snapshot.mesh.root_namespace));
         let workloads: BTreeSet<String> = applies.map(workload).collect();
         if !workloads.is_empty() {
             objects.insert(object(context, "envoyfilter", &filter.namespace, &filter.name));
@@ -263,6 +280,30 @@ fn service_entries(context: &NamespaceContext, overview: &Overview, findings: &m
                  which {effect}"
             );
             findings.push(Finding::new(severity, Code::UnmanagedClient, message).about(objects));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::shop;
+
+    #[test]
+    fn clusters_lead_to_services_by_name_or_address() {
+        let snapshot = shop(&["web"]);
+        for (host, is_found) in [
+            ("web.shop.svc.cluster.local", true),
+            ("web.shop.svc.cluster.local.", true),
+            ("web.shop.svc", true),
+            ("web.shop", true),
+            ("10.0.0.1", true),
+            ("web.other.svc.cluster.local", false),
+            ("web", false),
+            ("10.0.0.2", false),
+        ] {
+            let filter = EnvoyFilter { plaintext_hosts: BTreeSet::from([host.to_owned()]), ..EnvoyFilter::default() };
+            assert_eq!(services_of(&filter, &snapshot).contains("web"), is_found, "{host}");
         }
     }
 }
