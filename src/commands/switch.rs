@@ -128,7 +128,7 @@ pub async fn switch(
         } else {
             rollback::not_proven(run, &planned, &mut parts, proof.is_err(), calls).await;
         }
-        let status = proof?.and(status);
+        let status = proof?.status().and(status);
         let (journal, writer) = (&parts.journal, &parts.writer);
         let finished = journal::finish(run, &planned, journal, writer, &closed_journals, &lock.guard()).await?;
         let Some(error) = run.output.error() else { return Ok(status.and(finished)) };

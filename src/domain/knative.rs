@@ -1,6 +1,6 @@
 //! Finds Knative's workloads in a namespace, and whether Knative's own pods, which call them by address, are in the mesh.
 
-use super::mesh::{Pod, Snapshot};
+use super::mesh::{Pod, Service, Snapshot};
 use super::namespace_context::KnativeSystem;
 use super::overview::workload;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,11 @@ pub fn runs_in(snapshot: &Snapshot) -> bool {
 pub fn workloads(snapshot: &Snapshot) -> BTreeSet<String> {
     let live = snapshot.pods.values().filter(|pod| !pod.facts.finished && pod.data_plane.is_meshed());
     live.filter(|pod| is_knative(&pod.labels)).map(workload).collect()
+}
+
+/// Whether the pods of a Service are those of a revision, which Knative scales to zero and up again by itself.
+pub fn is_revision(snapshot: &Snapshot, service: &Service) -> bool {
+    snapshot.templates.iter().any(|template| is_knative(&template.labels) && service.selects(&template.labels))
 }
 
 /// Workloads that Knative has scaled to zero.
@@ -93,6 +98,12 @@ mod tests {
         live.facts.workload = "deployment/hello-2".into();
         live.labels.insert(REVISION.to_owned(), "hello-2".to_owned());
         assert!(runs_in(&snapshot));
+        let revision = |name: &str| Service {
+            selector: [(REVISION.to_owned(), name.to_owned())].into(),
+            ..snapshot.services[0].clone()
+        };
+        assert!(is_revision(&snapshot, &revision("hello-1")) && !is_revision(&snapshot, &revision("other")));
+        assert!(!is_revision(&snapshot, &snapshot.services[0]), "a Service of other pods");
         assert_eq!(scaled_to_zero(&snapshot), BTreeSet::from(["deployment/hello-1".to_owned()]));
         assert_eq!(workloads(&snapshot), BTreeSet::from(["deployment/hello-2".to_owned()]));
     }

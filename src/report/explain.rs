@@ -7,7 +7,6 @@ use super::model::{
     VerdictReport,
 };
 use super::plural::count;
-use crate::domain::reason::Reason;
 
 /// `accepted`, or `inconclusive (dns)`.
 pub fn verdict_word(answer: &VerdictReport) -> String {
@@ -42,7 +41,7 @@ fn requests(report: &ProbeReport, result: &TargetReport) -> String {
     let place = report.probe_namespace.as_ref().unwrap_or(&report.namespace);
     let of_endpoints = result.endpoints.iter().map(|endpoint| endpoint.samples.len()).sum::<usize>();
     if result.samples.is_empty() && of_endpoints == 0 {
-        if result.answer.reason == Some(Reason::NoEndpoints.as_str()) {
+        if result.is_empty() {
             return format!("{} was not asked: it has no ready endpoint.", result.target);
         }
         return format!(

@@ -341,7 +341,7 @@ pub fn probe_report(
             Err((reason, message)) => unasked(context, case, *reason, message),
         })
         .collect();
-    let exit = overall(&results, context.expected.is_some());
+    let exit = overall(results.iter(), context.expected.is_some());
     ProbeReport {
         cluster: context.cluster.clone(),
         namespace: context.namespace.clone(),
@@ -388,18 +388,28 @@ impl ProbeReport {
 
     /// The exit status that follows from the verdicts; it does not depend on the format.
     pub fn exit_status(&self) -> ExitStatus {
-        overall(&self.results, self.expected.is_some())
+        overall(self.results.iter(), self.expected.is_some())
+    }
+
+    /// The exit status that follows from the verdicts of the targets with a ready endpoint.
+    pub fn exit_status_of_ready(&self) -> ExitStatus {
+        overall(self.results.iter().filter(|result| !result.is_empty()), self.expected.is_some())
     }
 }
 
 /// The exit status of all targets. Without targets it is inconclusive, because a namespace without Services does not
 /// prove that plaintext is rejected.
-fn overall(results: &[TargetReport], expected: bool) -> ExitStatus {
-    let start = if results.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
-    results.iter().fold(start, |status, result| status.and(result.exit_status(expected)))
+fn overall<'r>(results: impl Iterator<Item = &'r TargetReport>, expected: bool) -> ExitStatus {
+    let statuses = results.map(|result| result.exit_status(expected));
+    statuses.reduce(ExitStatus::and).unwrap_or(ExitStatus::Inconclusive)
 }
 
 impl TargetReport {
+    /// Whether the target was not asked because it has no ready endpoint.
+    pub fn is_empty(&self) -> bool {
+        self.answer.reason == Some(Reason::NoEndpoints.as_str())
+    }
+
     /// The exit status that follows from the verdict for this target. `expected` is whether the run has an expectation.
     pub fn exit_status(&self, expected: bool) -> ExitStatus {
         match self.as_expected {

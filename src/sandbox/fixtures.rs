@@ -231,7 +231,10 @@ impl Installer<'_> {
             &DEPLOYMENT,
             json!({
                 "metadata": {"name": spec.name, "labels": labels},
-                "spec": {"replicas": replicas, "selector": {"matchLabels": labels}},
+                "spec": {
+                    "replicas": replicas, "selector": {"matchLabels": labels},
+                    "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": spec.name}]}},
+                },
                 "status": {"replicas": replicas, "readyReplicas": replicas},
             }),
         )?;

@@ -6,6 +6,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::journal::{self as store, StoredJournal};
 use crate::cluster::snapshot::ClusterState;
 use crate::domain::journal::{self, Run, Undo, UndoStep};
+use crate::domain::knative;
 use crate::domain::mesh::{Policies, Snapshot};
 use crate::domain::plan::{self, Direction, ObjectKind, Plan, PodScope, SwitchRequest};
 use crate::domain::probe::{self, Case};
@@ -160,6 +161,24 @@ impl Planned {
     /// Whether a port had a ready endpoint before the run.
     pub(super) fn was_ready(&self, case: &Case) -> bool {
         self.ready_before.contains(&case.name())
+    }
+
+    /// Whether a port without a ready endpoint makes the proof incomplete: the user has named its Service, or Knative scales
+    /// its pods up when the next call arrives.
+    pub(super) fn must_be_proven(&self, case: &Case) -> bool {
+        let snapshot = &self.state.snapshot;
+        let is_named = self.goal.services(snapshot).is_some_and(|services| services.contains(&case.service));
+        is_named || snapshot.service(&case.service).is_some_and(|service| knative::is_revision(snapshot, service))
+    }
+
+    /// The name of a port without a ready endpoint, with its workloads that are scaled to zero.
+    pub(super) fn describe_empty(&self, case: &Case) -> String {
+        let snapshot = &self.state.snapshot;
+        let asleep = snapshot.service(&case.service).map(|service| snapshot.scaled_to_zero(service));
+        match asleep.filter(|asleep| !asleep.is_empty()) {
+            Some(asleep) => format!("{} ({} scaled to zero)", case.name(), asleep.join(", ")),
+            None => case.name(),
+        }
     }
 
     /// Plans the same goal for another state.

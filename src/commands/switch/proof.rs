@@ -17,6 +17,25 @@ use crate::report::kinds::VerdictKind;
 use crate::report::model::ProbeReport;
 use crate::report::plan as plan_report;
 
+/// The result of a proof.
+pub(super) struct Proof {
+    /// The status of what was asked, and of what should have had an endpoint.
+    asked: ExitStatus,
+    /// The status of the ports that could not be asked because nothing serves them, which is no reason to undo anything.
+    not_asked: ExitStatus,
+}
+
+impl Proof {
+    const fn of(asked: ExitStatus) -> Self {
+        Self { asked, not_asked: ExitStatus::Success }
+    }
+
+    /// The status of the whole proof.
+    pub(super) fn status(&self) -> ExitStatus {
+        self.asked.and(self.not_asked)
+    }
+}
+
 /// Probes every target that has a ready endpoint, and prints the verdicts. Without `--verify` only a policy that is not
 /// in force is reported.
 pub(super) async fn prove(
@@ -25,7 +44,7 @@ pub(super) async fn prove(
     written: &Written,
     calls: &MeshCalls,
     connections: &OpenConnections,
-) -> error::Result<ExitStatus> {
+) -> error::Result<Proof> {
     let context = run.context;
     let status = match written {
         Written::Done => ExitStatus::Success,
@@ -35,20 +54,20 @@ pub(super) async fn prove(
         }
     };
     if !run.settings.verify {
-        return Ok(status);
+        return Ok(Proof::of(status));
     }
     // The proof depends on what is there, not on pods that are still to come.
     let state = context.read(snapshot::read(run.cluster, run.api_versions, &context.settings.mesh)).await?;
     let ProofScope { cases, left_out } = planned.proof_scope(&state.snapshot)?;
-    let (cases, empty): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| !case.endpoints.is_empty());
+    let (ready, empty): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| !case.endpoints.is_empty());
     if !left_out.is_empty() {
         context.printer.say(&format!("not part of the proof: {}", left_out.join(", ")));
     }
     let expected = expectation(run, planned);
     let status = status.and(without_endpoints(run, planned, &empty, expected));
-    if cases.is_empty() {
+    if ready.is_empty() {
         context.printer.warn("nothing could be proven: no Service has a ready endpoint");
-        return Ok(status.and(ExitStatus::Inconclusive));
+        return Ok(Proof::of(status.and(ExitStatus::Inconclusive)));
     }
     let probe = ProbeRun {
         context,
@@ -58,6 +77,9 @@ pub(super) async fn prove(
         expected: Some(expected),
         mesh_client: calls.counting().map_or(MeshClient::OnDemand, MeshClient::Running),
     };
+    // They are rows of the result, so that no report passes over them.
+    let awaited = empty.into_iter().filter(|case| !planned.was_ready(case) && planned.must_be_proven(case));
+    let cases: Vec<Case> = ready.into_iter().chain(awaited).collect();
     let (report, left_behind) = probe.run(&state.snapshot, &cases, Vec::new()).await?;
     let text = render(&report, None, Style::default())?;
     // With -o, stdout has the objects, so the verdicts go to stderr.
@@ -66,20 +88,20 @@ pub(super) async fn prove(
     } else {
         run.output.print(context.printer, &text);
     }
-    let verdict = report.exit_status();
+    let verdict = report.exit_status_of_ready();
     if verdict == ExitStatus::Success {
         print_proven(run, planned, &report, connections);
     } else {
         print_expectation(context, &report, expected);
     }
-    Ok(status.and(verdict).and(left_behind))
+    Ok(Proof { asked: status.and(verdict).and(left_behind), not_asked: report.exit_status() })
 }
 
 /// Names the ports without a ready endpoint. One that had some before the run is a failure; another is not proven, which
-/// only `--expect rejected` does not accept.
+/// `--expect rejected` does not accept, and which is a row of the result where it must be proven.
 fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], expected: Expectation) -> ExitStatus {
     let (lost, not_ready): (Vec<&Case>, Vec<&Case>) = empty.iter().partition(|case| planned.was_ready(case));
-    let names = |cases: &[&Case]| cases.iter().map(|case| case.name()).collect::<Vec<_>>().join(", ");
+    let names = |cases: &[&Case]| cases.iter().map(|case| planned.describe_empty(case)).collect::<Vec<_>>().join(", ");
     let mut status = ExitStatus::Success;
     if !not_ready.is_empty() {
         run.context.printer.warn(&format!("not proven, without a ready endpoint: {}", names(&not_ready)));
@@ -98,7 +120,7 @@ fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], exp
 /// Prints what is proven, and the ports that differ because their own policy says so.
 fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, connections: &OpenConnections) {
     let of = |verdict: VerdictKind| -> Vec<&str> {
-        let results = report.results.iter().filter(|result| result.answer.verdict == verdict);
+        let results = report.results.iter().filter(|result| result.answer.verdict == verdict && !result.is_empty());
         results.map(|result| result.target.as_str()).collect()
     };
     let (rejected, accepted) = (of(VerdictKind::Rejected), of(VerdictKind::Accepted));
@@ -134,7 +156,7 @@ fn expectation(run: &SwitchRun<'_>, planned: &Planned) -> Expectation {
     }
 }
 
-/// Whether every verdict is as expected.
-pub(super) const fn is_proven(proof: &error::Result<ExitStatus>) -> bool {
-    matches!(proof, Ok(ExitStatus::Success | ExitStatus::LeftBehind))
+/// Whether every verdict of the ports that could be asked is as expected.
+pub(super) const fn is_proven(proof: &error::Result<Proof>) -> bool {
+    matches!(proof, Ok(Proof { asked: ExitStatus::Success | ExitStatus::LeftBehind, .. }))
 }
