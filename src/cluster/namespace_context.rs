@@ -285,10 +285,14 @@ impl SurroundingObjects {
         api_versions: ApiVersions,
         snapshots: Vec<Snapshot>,
     ) -> Result<Vec<NamespaceContext>, ClusterError> {
-        let rules = match self.rules.take() {
+        let mut rules = match self.rules.take() {
             Some(rules) => rules,
             None => self.readable_rules(cluster, api_versions, &snapshots).await?,
         };
+        let hidden = self.hidden_namespaces(cluster, &snapshots).await?;
+        let hidden_rules: Arc<Vec<DestinationRule>> =
+            Arc::new(rules.extract_if(.., |rule| hidden.contains(&rule.namespace)).collect());
+        self.leave_out(&hidden);
         let (rules, routed) = (Arc::new(rules), Arc::new(std::mem::take(&mut self.routed)));
         let sidecars = Arc::new(std::mem::take(&mut self.sidecars));
         let host_routes = Arc::new(std::mem::take(&mut self.routes));
@@ -307,6 +311,7 @@ impl SurroundingObjects {
             NamespaceContext {
                 namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
                 rules: Arc::clone(&rules),
+                hidden_rules: Arc::clone(&hidden_rules),
                 routed: Arc::clone(&routed),
                 sidecars: Arc::clone(&sidecars),
                 service_entries: Arc::clone(&service_entries),
@@ -331,6 +336,33 @@ impl SurroundingObjects {
             }
         });
         Ok(contexts.collect())
+    }
+
+    /// The namespaces that the `discoverySelectors` of the mesh leave out (CP-4); none where the namespaces that are read
+    /// belong to control planes with different selectors.
+    async fn hidden_namespaces(
+        &mut self,
+        cluster: &Cluster,
+        snapshots: &[Snapshot],
+    ) -> Result<BTreeSet<String>, ClusterError> {
+        let mut meshes = snapshots.iter().map(|snapshot| &snapshot.mesh);
+        let Some(mesh) = meshes.next().filter(|mesh| !mesh.discovery.is_empty()) else { return Ok(BTreeSet::new()) };
+        if meshes.any(|other| other.discovery != mesh.discovery) {
+            return Ok(BTreeSet::new());
+        }
+        let keep = |object: OnlyMeta| Some((object.metadata.name?, object.metadata.labels.unwrap_or_default()));
+        let listing = list_if_allowed(cluster, Resource::core("namespaces"), "", keep).await?;
+        let all = self.listed_or_noted("namespaces (which of them istiod reads)", listing);
+        Ok(all.into_iter().filter(|(_, labels)| !mesh.discovers(labels)).map(|(name, _)| name).collect())
+    }
+
+    /// Leaves out the objects of namespaces that istiod does not read.
+    fn leave_out(&mut self, hidden: &BTreeSet<String>) {
+        self.sidecars.retain(|sidecar| !hidden.contains(&sidecar.namespace));
+        self.service_entries.retain(|entry| !hidden.contains(&entry.namespace));
+        self.routes.retain(|route| !hidden.contains(&route.namespace));
+        self.gateways.retain(|gateway| !hidden.contains(&gateway.namespace));
+        self.envoy_filters.retain(|filter| !hidden.contains(&filter.namespace));
     }
 
     /// The `AuthorizationPolicies` that apply in a namespace: its own, and those of the root namespace.

@@ -18,6 +18,8 @@ pub struct NamespaceContext {
     pub namespace_labels: BTreeMap<String, String>,
     /// Rules of every namespace that could be read, this one included; shared between the namespaces of a run.
     pub rules: Arc<Vec<DestinationRule>>,
+    /// Rules of namespaces that istiod does not read, which are in force nowhere (CP-4).
+    pub hidden_rules: Arc<Vec<DestinationRule>>,
     /// Subsets that a route sends calls to, as (host, subset) (DR-14).
     pub routed: Arc<BTreeSet<(String, String)>>,
     /// `Sidecar` objects of every namespace that could be read.

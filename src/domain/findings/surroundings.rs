@@ -7,6 +7,7 @@ use crate::domain::mesh::{DataPlane, Gateway, GatewayTls, MtlsMode, Pod, Service
 use crate::domain::namespace_context::{ExternalCaller, ExternalCallerKind, Monitor, NamespaceContext, ObservedBy};
 use crate::domain::other_names::alias_target;
 use crate::domain::overview::{Overview, PortView, workload};
+use crate::domain::rule::{DestinationRule, covers};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Purpose, findings: &mut Vec<Finding>) {
@@ -42,10 +43,31 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, purpose: Pur
         let object = format!("namespace/{}", context.snapshot.namespace);
         findings.push(Finding::new(Severity::Error, Code::NotDiscovered, message).about([object]));
     }
+    hidden_rules(context, findings);
     let unread: BTreeSet<&str> = context.unread.iter().chain(&context.snapshot.unread).map(String::as_str).collect();
     if !unread.is_empty() {
         let message = format!("could not be read: {}", unread.into_iter().collect::<Vec<_>>().join(", "));
         findings.push(Finding::new(Severity::Info, Code::NotRead, message));
+    }
+}
+
+/// CP-4: rules for Services of the namespace in namespaces that istiod does not read. The clients there know the Services all
+/// the same, and auto mTLS decides what they send.
+fn hidden_rules(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let domain = &snapshot.mesh.cluster_domain;
+    let hosts: Vec<String> =
+        snapshot.services.iter().map(|service| service.host(&snapshot.namespace, domain)).collect();
+    let concerns = |rule: &&DestinationRule| {
+        let host = rule.resolved_host(domain);
+        hosts.iter().any(|known| covers(&host, known))
+    };
+    let rules = context.hidden_rules.iter().filter(concerns);
+    let objects: Vec<String> = rules.map(|rule| format!("destinationrule/{}/{}", rule.namespace, rule.name)).collect();
+    if !objects.is_empty() {
+        let message = "the discoverySelectors of the mesh leave the namespaces of these rules out: istiod does not read them, \
+                       so that clients there send what auto mTLS decides";
+        findings.push(Finding::new(Severity::Warning, Code::NotDiscovered, message).about(objects));
     }
 }
 

@@ -2,8 +2,8 @@ use super::*;
 use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::injection::PodTemplate;
 use crate::domain::mesh::{
-    Capture, ClientTls, ControlPlane, DataPlane, EndpointTarget, Exposure, Gateway, GatewayServer, GatewayTls,
-    MeshSettings, Pod, PortRef, PortTls, ServiceKind, SubsetTls, TlsPlace,
+    Capture, ClientTls, ControlPlane, DataPlane, DestinationRule, EndpointTarget, Exposure, Gateway, GatewayServer,
+    GatewayTls, MeshSettings, Pod, PortRef, PortTls, ServiceKind, SubsetTls, TlsPlace,
 };
 use crate::domain::namespace_context::{
     CanaryRollout, CronJob, ExternalCaller, ExternalCallerKind, KnativeSystem, Monitor, Observed, ObservedBy,
@@ -743,5 +743,81 @@ fn a_port_that_a_service_names_or_that_is_not_captured_is_no_finding() {
         let objects: Vec<String> =
             found(&context, Purpose::Status, Code::NotAsked).into_iter().map(|(_, objects)| objects).collect();
         assert_eq!(objects, expected);
+    }
+}
+
+/// The template of the one workload, whether its pods have a proxy, and what is found.
+#[test]
+fn templates_that_leave_the_mesh_are_found_beside_pods_that_are_still_in_it() {
+    let injected = || BTreeMap::from([("istio-injection".to_owned(), "enabled".to_owned())]);
+    let template = |inject: Option<&str>, host_network: bool| PodTemplate {
+        workload: "deployment/web".into(),
+        inject: inject.map(str::to_owned),
+        host_network,
+        ..PodTemplate::default()
+    };
+    let (sidecar, ambient, none) = (Some(DataPlane::Sidecar), Some(DataPlane::Ambient), Some(DataPlane::None));
+    let warned = Some((Severity::Warning, "though the present ones have one: they"));
+    let rows = [
+        ("as its pods", injected(), template(None, false), sidecar, None),
+        ("declined, the roll-out is paused", injected(), template(Some("false"), false), sidecar, warned),
+        ("declined, its pods are in ambient mode", injected(), template(Some("false"), false), ambient, warned),
+        ("on the node's network", injected(), template(None, true), sidecar, warned),
+        ("declined, as its pods", injected(), template(Some("false"), false), none, None),
+        (
+            "declined, without pods",
+            injected(),
+            template(Some("false"), false),
+            None,
+            Some((Severity::Warning, "without pods")),
+        ),
+        (
+            "the namespace has lost its label",
+            BTreeMap::new(),
+            template(None, false),
+            sidecar,
+            Some((Severity::Info, "nothing asks")),
+        ),
+        ("the template asks", BTreeMap::new(), template(Some("true"), false), sidecar, None),
+    ];
+    for (row, labels, template, data_plane, expected) in rows {
+        let mut context = strict();
+        context.snapshot.namespace_labels = Some(labels);
+        context.snapshot.templates = vec![template];
+        match data_plane {
+            Some(data_plane) => {
+                pod(&mut context).data_plane = data_plane;
+                pod(&mut context).facts.workload = "deployment/web".into();
+            }
+            None => pod(&mut context).facts.workload = "deployment/other".into(),
+        }
+        let findings: Vec<Finding> = examine(&context, Purpose::Status)
+            .1
+            .into_iter()
+            .filter(|finding| finding.code == Code::FuturePodWithoutProxy)
+            .collect();
+        assert_eq!(findings.len(), usize::from(expected.is_some()), "{row}: {findings:?}");
+        for (finding, (severity, text)) in findings.iter().zip(expected) {
+            assert_eq!(finding.severity, severity, "{row}");
+            assert!(finding.message.contains(text), "{row}: {}", finding.message);
+            assert_eq!(finding.objects, ["deployment/web"], "{row}");
+        }
+    }
+}
+
+#[test]
+fn rules_of_namespaces_that_istiod_does_not_read_are_named_where_they_concern_a_service() {
+    for (host, expected) in [
+        (WEB, vec!["destinationrule/clients/web"]),
+        ("*.shop.svc.cluster.local", vec!["destinationrule/clients/web"]),
+        ("web.other.svc.cluster.local", vec![]),
+    ] {
+        let mut context = strict();
+        let hidden = DestinationRule { namespace: "clients".into(), ..rule("web", host, Some(ClientTls::Disable)) };
+        context.hidden_rules = Arc::new(vec![hidden]);
+        let objects: Vec<String> =
+            found(&context, Purpose::Status, Code::NotDiscovered).into_iter().map(|(_, objects)| objects).collect();
+        assert_eq!(objects, expected, "{host}");
+        assert_eq!(found(&context, Purpose::Status, Code::PlaintextToStrict), [], "it is in force nowhere");
     }
 }

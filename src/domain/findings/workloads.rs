@@ -140,21 +140,49 @@ fn bypassing_clients(context: &NamespaceContext, overview: &Overview, findings: 
     }
 }
 
-/// Workloads without pods whose template starts them without a proxy: as servers nothing protects them, and as clients
-/// STRICT ports refuse them.
+/// Workloads whose template starts pods without a proxy where none of their pods shows it yet: they have no pods, or pods
+/// that have one. As servers nothing protects such pods, and as clients STRICT ports refuse them.
 fn future_pods(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let snapshot = &context.snapshot;
-    let live: BTreeSet<&str> =
-        snapshot.pods.values().filter(|pod| !pod.facts.finished).map(|pod| pod.facts.workload.as_str()).collect();
-    let outside = snapshot.templates.iter().filter(|template| {
-        !live.contains(template.workload.as_str())
-            && template.enrollment(snapshot.namespace_labels.as_ref()) == Enrollment::Outside
-    });
-    let objects: BTreeSet<String> = outside.map(|template| template.workload.clone()).collect();
-    if !objects.is_empty() {
-        let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
-        let message = "workloads without pods will start them without a proxy: they serve and send plaintext";
-        findings.push(Finding::new(severity, Code::FuturePodWithoutProxy, message).about(objects));
+    let labels = snapshot.namespace_labels.as_ref();
+    let mut has_proxies: BTreeMap<&str, bool> = BTreeMap::new();
+    for pod in snapshot.pods.values().filter(|pod| !pod.facts.finished) {
+        *has_proxies.entry(pod.facts.workload.as_str()).or_default() |= pod.data_plane.is_meshed();
+    }
+    let (mut without_pods, mut declined, mut unasked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for template in snapshot.templates.iter().filter(|template| template.enrollment(labels) == Enrollment::Outside) {
+        let found = match has_proxies.get(template.workload.as_str()) {
+            None => &mut without_pods,
+            Some(true) if template.declines(labels) => &mut declined,
+            Some(true) => &mut unasked,
+            // Its present pods are found as clients and servers without a proxy.
+            Some(false) => continue,
+        };
+        found.insert(template.workload.clone());
+    }
+    let severity = if any_strict(overview) { Severity::Warning } else { Severity::Info };
+    for (severity, objects, message) in [
+        (
+            severity,
+            without_pods,
+            "workloads without pods will start them without a proxy: they serve and send plaintext",
+        ),
+        (
+            severity,
+            declined,
+            "the next pods of these workloads will start without a proxy, though the present ones have one: they serve and \
+             send plaintext",
+        ),
+        (
+            Severity::Info,
+            unasked,
+            "nothing asks for a proxy for the next pods of these workloads, though the present ones have one: unless the \
+             installation injects every pod, they serve and send plaintext",
+        ),
+    ] {
+        if !objects.is_empty() {
+            findings.push(Finding::new(severity, Code::FuturePodWithoutProxy, message).about(objects));
+        }
     }
 }
 
