@@ -691,11 +691,21 @@ mod tests {
 
     #[test]
     fn a_target_group_leads_to_the_pods_of_its_service() {
-        let binding = json!({
-            "metadata": {"name": "web", "namespace": "shop"}, "spec": {"serviceRef": {"name": "web", "port": 80}},
-        });
-        let found = target_group_binding(&binding);
-        assert_eq!(found[0].object, "targetgroupbinding.elbv2.k8s.aws/web");
-        assert_eq!((found[0].service.as_str(), &found[0].port), ("web", &Some(PortRef::Number(80))));
+        let rows = [
+            (json!({"name": "web", "port": 80}), Some(("web", Some(PortRef::Number(80))))),
+            (json!({"name": "web", "port": "http"}), Some(("web", Some(PortRef::Name("http".into()))))),
+            (json!({"name": "web"}), Some(("web", None))),
+            (json!({}), None),
+        ];
+        for (reference, expected) in rows {
+            let spec = json!({"serviceRef": reference, "targetGroupARN": "arn:aws:x", "targetType": "ip"});
+            let found = target_group_binding(&json!({"metadata": {"name": "lb", "namespace": "shop"}, "spec": spec}));
+            let named = found.first().map(|caller| (caller.service.as_str(), caller.port.clone()));
+            assert_eq!(named, expected, "{reference}");
+            for caller in &found {
+                assert_eq!(caller.object, "targetgroupbinding.elbv2.k8s.aws/lb");
+                assert_eq!((caller.namespace.as_str(), caller.kind), ("shop", ExternalCallerKind::Ingress));
+            }
+        }
     }
 }

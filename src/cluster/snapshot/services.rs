@@ -97,11 +97,16 @@ fn outer_addresses(spec: &core::ServiceSpec, status: Option<core::ServiceStatus>
     all.filter(|address| !address.is_empty()).collect()
 }
 
-/// Whether a load balancer of Google Cloud calls the pods of the Service by their addresses.
+/// Whether a load balancer of Google Cloud calls the pods of the Service by their addresses: it has endpoint groups, or asks
+/// for groups of its own. `ingress` alone, which GKE adds to every Service, only says how an Ingress would call it.
 fn has_network_endpoint_group(metadata: &Meta) -> bool {
-    let text = metadata.annotations.as_ref().and_then(|annotations| annotations.get("cloud.google.com/neg"));
-    let value: serde_json::Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    value["ingress"] == true || value["exposed_ports"].as_object().is_some_and(|ports| !ports.is_empty())
+    let annotation = |key: &str| -> serde_json::Value {
+        let text = metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    };
+    let has_any = |value: &serde_json::Value| value.as_object().is_some_and(|entries| !entries.is_empty());
+    has_any(&annotation("cloud.google.com/neg")["exposed_ports"])
+        || has_any(&annotation("cloud.google.com/neg-status")["network_endpoint_groups"])
 }
 
 fn domain_service(service: ServiceShape) -> (String, Service) {
@@ -155,4 +160,46 @@ fn domain_service(service: ServiceShape) -> (String, Service) {
         external_name,
     };
     (metadata.namespace.unwrap_or_default(), service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_service_is_exposed_by_its_type_its_addresses_or_an_endpoint_group() {
+        const NEG: &str = "cloud.google.com/neg";
+        const STATUS: &str = "cloud.google.com/neg-status";
+        let groups = r#"{"network_endpoint_groups":{"80":"k8s1-5a"},"zones":["europe-west1-b"]}"#;
+        let rows = [
+            ("of the cluster", json!({}), json!({}), None),
+            ("NodePort", json!({"type": "NodePort"}), json!({}), Some(Exposure::NodePort)),
+            ("LoadBalancer", json!({"type": "LoadBalancer"}), json!({}), Some(Exposure::LoadBalancer)),
+            ("external addresses", json!({"externalIPs": ["192.0.2.1"]}), json!({}), Some(Exposure::ExternalIps)),
+            ("an own group", json!({}), json!({NEG: r#"{"exposed_ports":{"80":{}}}"#}), Some(Exposure::LoadBalancer)),
+            (
+                "an own group, headless",
+                json!({"clusterIP": "None"}),
+                json!({NEG: r#"{"exposed_ports":{"80":{"name":"web"}}}"#}),
+                Some(Exposure::LoadBalancer),
+            ),
+            ("no own group", json!({}), json!({NEG: r#"{"exposed_ports":{}}"#}), None),
+            ("what GKE adds", json!({}), json!({NEG: r#"{"ingress":true}"#}), None),
+            (
+                "an Ingress's group",
+                json!({}),
+                json!({NEG: r#"{"ingress":true}"#, STATUS: groups}),
+                Some(Exposure::LoadBalancer),
+            ),
+            ("groups that are gone", json!({}), json!({STATUS: r#"{"network_endpoint_groups":{},"zones":[]}"#}), None),
+            ("no JSON", json!({}), json!({NEG: "ingress", STATUS: ""}), None),
+        ];
+        for (row, spec, annotations, expected) in rows {
+            let object =
+                json!({"metadata": {"name": "web", "namespace": "shop", "annotations": annotations}, "spec": spec});
+            let (namespace, service) = domain_service(serde_json::from_value(object).expect("a Service"));
+            assert_eq!((namespace.as_str(), service.exposure), ("shop", expected), "{row}");
+        }
+    }
 }
