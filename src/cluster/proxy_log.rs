@@ -22,6 +22,9 @@ const MAX_LINE: u64 = 512 << 10;
 /// How long a log that cannot be opened again is tried.
 const REOPEN_LIMIT: Duration = Duration::from_mins(1);
 
+/// Lines at the end of a log that are read before it is followed: more than are written in one moment.
+const LAST_LINES: i64 = 20;
+
 /// Pause between two tries.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,34 @@ struct Position {
     lines: usize,
 }
 
+impl Position {
+    /// The position after one more line.
+    fn after(last: Option<Self>, at: Timestamp) -> Self {
+        match last {
+            Some(last) if last.at == at => Self { lines: last.lines + 1, ..last },
+            _ => Self { at, lines: 1 },
+        }
+    }
+}
+
+/// The parameters of every read.
+fn params() -> LogParams {
+    LogParams { container: Some(CONTAINER.to_owned()), timestamps: true, ..LogParams::default() }
+}
+
+/// The position of the last line of a log; `None` where it has none.
+async fn last_position(log: impl AsyncBufRead) -> Option<Position> {
+    let mut log = std::pin::pin!(log);
+    let mut last = None;
+    while let Some(line) = next_line(&mut log).await {
+        // The rest of a line that is too long has no time.
+        if let Some((at, _)) = line.as_deref().and_then(split_timestamp) {
+            last = Some(Position::after(last, at));
+        }
+    }
+    last
+}
+
 struct Follower {
     api: Api<Pod>,
     namespace: String,
@@ -130,33 +161,30 @@ impl Follower {
         Access::new("get", "", "pods/log", &self.namespace).named(&self.pod)
     }
 
-    /// Opens the log: where it was cut, at its end, or at its beginning.
-    async fn open(&self) -> Result<impl AsyncBufRead + use<>, kube::Error> {
+    /// Opens the log: where it was cut, after the lines that are there already, or at its beginning. Times of lines are
+    /// compared with each other only, because the clock of the node may differ from that of this machine.
+    async fn open(&mut self) -> Result<impl AsyncBufRead + use<>, kube::Error> {
+        if !self.is_open && self.beginning == Beginning::Now {
+            let last_lines = LogParams { tail_lines: Some(LAST_LINES), ..params() };
+            self.last = last_position(self.log(&last_lines).await?).await;
+        }
         // The server compares whole seconds, and the client rounds.
         let since = self.last.map(|last| last.at - SignedDuration::from_secs(2));
-        // The last line that is there already shows later whether lines are missing.
-        let is_first = !self.is_open && self.beginning == Beginning::Now;
-        let params = LogParams {
-            container: Some(CONTAINER.to_owned()),
-            follow: true,
-            timestamps: true,
-            since_time: since,
-            tail_lines: is_first.then_some(1),
-            ..LogParams::default()
-        };
-        attempt(self.access(), &mut || self.api.log_stream(&self.pod, &params)).await
+        self.log(&LogParams { follow: true, since_time: since, ..params() }).await
+    }
+
+    async fn log(&self, params: &LogParams) -> Result<impl AsyncBufRead + use<>, kube::Error> {
+        attempt(self.access(), &mut || self.api.log_stream(&self.pod, params)).await
     }
 
     /// Sends the lines of an opened log until it ends.
     async fn read(&mut self, log: impl AsyncBufRead) -> Result<(), Stop> {
         let mut log = std::pin::pin!(log);
         let mut resumed = Resumed::new(self.last);
-        let mut skips_first = !self.is_open && self.beginning == Beginning::Now;
         if !self.is_open {
             self.is_open = true;
             self.send(LogEvent::Opened { pod: self.pod.clone() }).await?;
         }
-        let opened_at = Timestamp::now();
         while let Some(line) = next_line(&mut log).await {
             let Some((at, line)) = line.as_deref().and_then(split_timestamp) else {
                 return Err(Stop::Incomplete("a line is longer than 512 KiB, or has no time".to_owned()));
@@ -168,14 +196,7 @@ impl Follower {
                 }
                 Place::New => {}
             }
-            self.last = Some(match self.last {
-                Some(last) if last.at == at => Position { lines: last.lines + 1, ..last },
-                _ => Position { at, lines: 1 },
-            });
-            // The line that was there before: one that is written meanwhile would be lost, but its call is sent later.
-            if std::mem::take(&mut skips_first) && at < opened_at {
-                continue;
-            }
+            self.last = Some(Position::after(self.last, at));
             self.send(LogEvent::Line { pod: self.pod.clone(), at: at.as_microsecond(), line: line.to_owned() }).await?;
         }
         Ok(())
@@ -253,6 +274,7 @@ fn split_timestamp(line: &str) -> Option<(Timestamp, &str)> {
 mod tests {
     use super::*;
     use Place::{AfterGap, Known, New};
+    use kube::client::Body;
 
     fn time(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -288,6 +310,92 @@ mod tests {
             for line in expected {
                 assert_eq!(next_line(&mut rest).await, line);
             }
+        }
+    }
+
+    /// The events of a pod whose log has `before` when it is first read, and `then` when it is followed.
+    async fn events(beginning: Beginning, before: &'static str, then: &'static str) -> (Vec<String>, Vec<String>) {
+        let (queries, seen) = tokio::sync::mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let body = match (request.uri().path().ends_with("/log"), query.contains("follow=true")) {
+                (true, true) => then,
+                (true, false) => before,
+                // The pod is gone.
+                (false, _) => r#"{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[]}"#,
+            };
+            queries.send(query).unwrap();
+            async move { Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(body.as_bytes().to_vec()))) }
+        });
+        let client = kube::Client::new(service, "shop");
+        let cluster = Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() };
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(100);
+        follow(cluster, "web-0".to_owned(), beginning, sender).await;
+        let mut events = Vec::new();
+        while let Some(event) = receiver.recv().await {
+            events.push(match event {
+                LogEvent::Line { line, .. } => line,
+                LogEvent::Opened { .. } => "opened".to_owned(),
+                LogEvent::Ended { .. } => "ended".to_owned(),
+                LogEvent::Incomplete { reason, .. } => reason,
+                LogEvent::Failed { error, .. } => error.message,
+            });
+        }
+        let mut seen = seen;
+        let mut queries = Vec::new();
+        while let Some(query) = seen.recv().await {
+            queries.push(query);
+        }
+        (events, queries)
+    }
+
+    #[tokio::test]
+    async fn lines_that_were_there_before_are_left_out_whatever_the_clock_of_the_node() {
+        let gap = "the log was cut, and its end is not there any more";
+        let rows: [(&str, Beginning, &str, &str, &[&str]); 6] = [
+            ("no line", Beginning::Now, "", "2099-01-01T00:00:01Z a\n", &["opened", "a", "ended"]),
+            (
+                "a node whose clock is ahead",
+                Beginning::Now,
+                "2099-01-01T00:00:01Z a\n2099-01-01T00:00:02Z b\n",
+                "2099-01-01T00:00:01Z a\n2099-01-01T00:00:02Z b\n2099-01-01T00:00:02Z c\n2099-01-01T00:00:03Z d\n",
+                &["opened", "c", "d", "ended"],
+            ),
+            (
+                "two lines of one moment",
+                Beginning::Now,
+                "1999-01-01T00:00:02Z a\n1999-01-01T00:00:02Z b\n",
+                "1999-01-01T00:00:02Z a\n1999-01-01T00:00:02Z b\n1999-01-01T00:00:03Z c\n",
+                &["opened", "c", "ended"],
+            ),
+            (
+                "nothing new",
+                Beginning::Now,
+                "1999-01-01T00:00:02Z a\n",
+                "1999-01-01T00:00:02Z a\n",
+                &["opened", "ended"],
+            ),
+            (
+                "rotated meanwhile",
+                Beginning::Now,
+                "1999-01-01T00:00:02Z a\n",
+                "1999-01-01T00:00:03Z c\n",
+                &["opened", gap],
+            ),
+            (
+                "a new pod",
+                Beginning::First,
+                "1999-01-01T00:00:02Z a\n",
+                "1999-01-01T00:00:02Z a\n",
+                &["opened", "a", "ended"],
+            ),
+        ];
+        for (name, beginning, before, then, expected) in rows {
+            let (found, queries) = events(beginning, before, then).await;
+            assert_eq!(found, expected, "{name}");
+            let follows: Vec<&String> = queries.iter().filter(|query| query.contains("follow=true")).collect();
+            let has_since = beginning == Beginning::Now && !before.is_empty();
+            assert_eq!(follows.iter().all(|query| query.contains("sinceTime=")), has_since, "{name}: {follows:?}");
         }
     }
 

@@ -61,7 +61,7 @@ pub async fn rehearse(
     let mut left_behind = ExitStatus::Success;
     if closing > 0 {
         // Check the rights.
-        context.read(access::check(cluster, &[need()])).await?;
+        context.read(access::check(cluster, &[need()], "rehearse")).await?;
         sweep_abandoned(cluster).await;
         // Follow the logs, and show that they can be read.
         observer.follow_logs().await?;
@@ -77,7 +77,8 @@ pub async fn rehearse(
         }
     }
     report.ports = observer.rows().iter().map(RehearsedPortReport::new).collect();
-    report.notes = notes::notes(&observer, &report);
+    let open = context.shutdown.race(notes::open_connections(&observer)).await?;
+    report.notes = notes::notes(&observer, &report, &open);
     report.ended_at = jiff::Timestamp::now().to_string();
     report.exit_code = Some(report.exit_status().and(left_behind).code());
     Ok((report, left_behind))

@@ -21,12 +21,14 @@ pub struct InboundCall {
     /// The address of the caller; `None` where the log's format does not have it.
     pub remote: Option<IpAddr>,
     pub security: CallSecurity,
+    /// Whether an `AuthorizationPolicy` refused it.
+    pub is_denied: bool,
 }
 
 impl InboundCall {
     /// A call from `remote` to the `local` address of a pod.
     pub const fn new(local: SocketAddr, remote: SocketAddr, security: CallSecurity) -> Self {
-        Self { port: local.port(), remote: Some(remote.ip()), security }
+        Self { port: local.port(), remote: Some(remote.ip()), security, is_denied: false }
     }
 }
 

@@ -26,8 +26,10 @@ pub const MAX_LISTED_ADDRESSES: usize = 20;
 /// Plaintext calls of one caller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CallCount {
-    /// All of them: HTTP requests, and TCP connections.
+    /// All of them that STRICT would refuse: HTTP requests, and TCP connections.
     pub calls: u64,
+    /// Further calls, which an `AuthorizationPolicy` refuses already.
+    pub denied: u64,
     /// Those of them that were TLS of the application itself.
     pub own_tls: u64,
     /// When the last one was logged, in microseconds since the epoch.
@@ -35,14 +37,25 @@ pub struct CallCount {
 }
 
 impl CallCount {
-    fn record(&mut self, security: CallSecurity, at: i64) {
+    fn record(&mut self, call: &InboundCall, at: i64) {
+        if call.is_denied {
+            self.denied += 1;
+            return;
+        }
         self.calls += 1;
-        self.own_tls += u64::from(security == CallSecurity::OwnTls);
+        self.own_tls += u64::from(call.security == CallSecurity::OwnTls);
         self.last_seen = self.last_seen.max(at);
+    }
+
+    /// The calls without this many, which are not those of callers.
+    fn without(self, own: u64) -> Self {
+        let calls = self.calls.saturating_sub(own);
+        Self { calls, own_tls: self.own_tls.min(calls), ..self }
     }
 
     fn add(&mut self, other: Self) {
         self.calls += other.calls;
+        self.denied += other.denied;
         self.own_tls += other.own_tls;
         self.last_seen = self.last_seen.max(other.last_seen);
     }
@@ -52,7 +65,8 @@ impl CallCount {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calibration {
     pub sources: BTreeSet<IpAddr>,
-    pub endpoints: BTreeSet<PodPort>,
+    /// Each endpoint, with the most calls that arrived there.
+    pub endpoints: BTreeMap<PodPort, u64>,
 }
 
 /// What the log of one pod's sidecar has shown.
@@ -111,6 +125,8 @@ pub struct PortRow {
     pub not_observed: Option<String>,
     /// The callers that STRICT would refuse, those with the most calls first.
     pub callers: Vec<CallerRow>,
+    /// Plaintext calls that an `AuthorizationPolicy` refused already.
+    pub denied: u64,
 }
 
 impl PortRow {
@@ -173,12 +189,13 @@ impl Rehearsal {
     /// Whether the logs show every call of every calibration.
     pub fn is_calibrated(&self) -> bool {
         let mut expected = self.calibrations.iter().enumerate();
-        expected.all(|(index, calibration)| calibration.endpoints.iter().all(|endpoint| self.shows(index, endpoint)))
+        expected.all(|(index, calibration)| calibration.endpoints.keys().all(|endpoint| self.shows(index, endpoint)))
     }
 
-    /// Whether the logs show a call of a calibration at any endpoint.
+    /// Whether the logs show a call of a calibration at any endpoint, or calls without addresses, among which it is.
     pub fn is_any_endpoint_calibrated(&self) -> bool {
-        self.logs.values().flat_map(|log| log.ports.values()).any(|log| !log.calibrated.is_empty())
+        let mut logs = self.logs.values().flat_map(|log| log.ports.values());
+        logs.any(|log| !log.calibrated.is_empty() || log.is_without_address)
     }
 
     fn shows(&self, calibration: usize, endpoint: &PodPort) -> bool {
@@ -205,6 +222,7 @@ impl Rehearsal {
             not_refused: None,
             not_observed: None,
             callers: self.callers(&endpoints, directory),
+            denied: self.denied(&endpoints),
         }));
         rows
     }
@@ -212,16 +230,18 @@ impl Rehearsal {
     fn row(&self, port: &RehearsedPort, directory: &CallerDirectory) -> PortRow {
         let name = port.name();
         let members = &self.members[&name];
-        let mut row = PortRow { not_refused: None, not_observed: None, callers: Vec::new(), name };
+        let mut row = PortRow { not_refused: None, not_observed: None, callers: Vec::new(), denied: 0, name };
         match &port.prospect {
             Prospect::Unchanged(reason) => row.not_refused = Some(reason.clone()),
             Prospect::Unobservable(reason) => {
                 row.not_observed = Some(reason.clone());
                 row.callers = self.callers(members, directory);
+                row.denied = self.denied(members);
             }
             Prospect::Closes => {
                 row.not_observed = self.reason_not_observed(members);
                 row.callers = self.callers(members, directory);
+                row.denied = self.denied(members);
             }
         }
         row
@@ -235,11 +255,11 @@ impl Rehearsal {
         };
         let without_address = |endpoint: &PodPort| {
             let log = self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port)?;
-            let reason = "has no remote address, so the calls of this tool are counted with the others";
+            let reason = "has no remote address: callers are counted, without those of this tool, and not named";
             log.is_without_address.then(|| format!("the access log of {} {reason}", endpoint.pod))
         };
         let expected = self.calibrations.iter().enumerate().flat_map(|(index, calibration)| {
-            calibration.endpoints.intersection(endpoints).map(move |endpoint| (index, endpoint))
+            calibration.endpoints.keys().filter(|one| endpoints.contains(one)).map(move |endpoint| (index, endpoint))
         });
         let not_shown = || expected.clone().find(|(index, endpoint)| !self.shows(*index, endpoint));
         endpoints
@@ -262,12 +282,32 @@ impl Rehearsal {
         }
     }
 
+    /// The logs of these endpoints.
+    fn logs_of<'a>(
+        &'a self,
+        endpoints: &'a BTreeSet<PodPort>,
+    ) -> impl Iterator<Item = (&'a PodPort, &'a PortLog)> + use<'a> {
+        endpoints
+            .iter()
+            .filter_map(|endpoint| Some((endpoint, self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port)?)))
+    }
+
+    /// The most calls of this tool that an endpoint has had.
+    fn own_calls(&self, endpoint: &PodPort) -> u64 {
+        self.calibrations.iter().filter_map(|calibration| calibration.endpoints.get(endpoint)).sum()
+    }
+
+    /// The calls to these endpoints that an `AuthorizationPolicy` refused.
+    fn denied(&self, endpoints: &BTreeSet<PodPort>) -> u64 {
+        let of = |log: &PortLog| log.others.denied + log.callers.values().map(|(_, count)| count.denied).sum::<u64>();
+        self.logs_of(endpoints).map(|(_, log)| of(log)).sum()
+    }
+
     /// The callers of these endpoints. Addresses that had no name when they were logged are resolved again.
     fn callers(&self, endpoints: &BTreeSet<PodPort>, directory: &CallerDirectory) -> Vec<CallerRow> {
         let mut by_caller: BTreeMap<Option<Caller>, (BTreeSet<IpAddr>, CallCount)> = BTreeMap::new();
-        let logs = endpoints.iter().filter_map(|endpoint| self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port));
-        for log in logs {
-            for (address, (caller, count)) in &log.callers {
+        for (endpoint, log) in self.logs_of(endpoints) {
+            for (address, (caller, count)) in log.callers.iter().filter(|(_, (_, count))| count.calls > 0) {
                 let caller = match caller {
                     Caller::Workload(_) => caller.clone(),
                     Caller::Node(_) | Caller::Address(_) => directory.resolve(*address),
@@ -276,8 +316,9 @@ impl Rehearsal {
                 entry.0.insert(*address);
                 entry.1.add(*count);
             }
-            if log.others.calls > 0 {
-                by_caller.entry(None).or_default().1.add(log.others);
+            let others = log.others.without(if log.is_without_address { self.own_calls(endpoint) } else { 0 });
+            if others.calls > 0 {
+                by_caller.entry(None).or_default().1.add(others);
             }
         }
         let row = |(caller, (addresses, count)): (_, (BTreeSet<IpAddr>, _))| CallerRow {
@@ -304,7 +345,7 @@ impl PodLog {
         let log = self.ports.entry(call.port).or_default();
         let Some(address) = call.remote else {
             log.is_without_address = true;
-            return log.others.record(call.security, at);
+            return log.others.record(call, at);
         };
         if let Some(index) = calibrations.iter().position(|calibration| calibration.sources.contains(&address)) {
             log.calibrated.insert(index);
@@ -312,15 +353,15 @@ impl PodLog {
         }
         let is_known = log.callers.contains_key(&address);
         if !is_known && log.callers.len() >= MAX_ADDRESSES {
-            return log.others.record(call.security, at);
+            return log.others.record(call, at);
         }
         let entry = log.callers.entry(address).or_insert_with(|| (directory.resolve(address), CallCount::default()));
-        entry.1.record(call.security, at);
+        entry.1.record(call, at);
     }
 }
 
 impl PortLog {
     fn has_callers(&self) -> bool {
-        !self.callers.is_empty() || self.others.calls > 0
+        self.others.calls > 0 || self.callers.values().any(|(_, count)| count.calls > 0)
     }
 }

@@ -12,6 +12,13 @@ use std::net::{IpAddr, SocketAddr};
 /// The fields of Istio's text format after the quoted address of the upstream host.
 const LAST_FIELDS: usize = 6;
 
+/// The quotes of a line of the text format: around the request, the failure of the upstream, four headers, and the upstream's
+/// address.
+const QUOTES: usize = 14;
+
+/// How the details of a call begin that an `AuthorizationPolicy` refused.
+const DENIED: &str = "rbac_access_denied";
+
 /// What a line of the container `istio-proxy` is, without the timestamp of the kubelet.
 pub fn line(line: &str) -> LogLine {
     let line = line.trim_end();
@@ -43,7 +50,15 @@ fn text(line: &str) -> Option<LogLine> {
         return Some(LogLine::OtherCall);
     }
     let (local, remote) = (local.parse::<SocketAddr>().ok()?, remote.parse::<SocketAddr>().ok()?);
-    Some(LogLine::Inbound(InboundCall::new(local, remote, security(Some(server_name)))))
+    let call = InboundCall::new(local, remote, security(Some(server_name)));
+    Some(LogLine::Inbound(InboundCall { is_denied: is_denied(line), ..call }))
+}
+
+/// Whether an `AuthorizationPolicy` refused the call: the details of the response or, for TCP, of the connection's end say so
+/// between the request and the failure of the upstream. Text of a client with quotes could imitate that.
+fn is_denied(line: &str) -> bool {
+    let details = line.split('"').nth(2).unwrap_or_default();
+    line.matches('"').count() == QUOTES && details.split(' ').any(|field| field.starts_with(DENIED))
 }
 
 /// An entry in JSON. A field without a value is `null`, and a format without the requested name does not have the field.
@@ -62,7 +77,13 @@ fn json(line: &str) -> LogLine {
     let bare = || entry["downstream_remote_address"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
     let local = address("downstream_local_address").map(|address| address.port());
     let Some(port) = local.or_else(|| port_of(cluster)) else { return LogLine::UnknownFormat };
-    LogLine::Inbound(InboundCall { port, remote: remote.or_else(bare), security: security(server_name.as_str()) })
+    let says_denied = |field: &str| entry[field].as_str().is_some_and(|details| details.starts_with(DENIED));
+    LogLine::Inbound(InboundCall {
+        port,
+        remote: remote.or_else(bare),
+        security: security(server_name.as_str()),
+        is_denied: says_denied("response_code_details") || says_denied("connection_termination_details"),
+    })
 }
 
 /// Whether calls to this cluster of Envoy came from outside the pod.
@@ -100,7 +121,7 @@ mod tests {
     }
 
     fn inbound(port: u16, remote: &str, security: CallSecurity) -> LogLine {
-        LogLine::Inbound(InboundCall { port, remote: Some(remote.parse().unwrap()), security })
+        LogLine::Inbound(InboundCall { port, remote: Some(remote.parse().unwrap()), security, is_denied: false })
     }
 
     #[test]
@@ -164,7 +185,7 @@ mod tests {
             )
         };
         let without_remote = "{\"upstream_cluster\":\"inbound|8080||\",\"requested_server_name\":null}";
-        let counted = InboundCall { port: 8080, remote: None, security: Plaintext };
+        let counted = InboundCall { port: 8080, remote: None, security: Plaintext, is_denied: false };
         let rows = [
             (entry(",\"requested_server_name\":null"), inbound(8080, "10.0.0.8", Plaintext)),
             (entry(",\"requested_server_name\":\"-\""), inbound(8080, "10.0.0.8", Plaintext)),
@@ -179,6 +200,53 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(line(&text), expected, "{text}");
+        }
+    }
+
+    /// Lines of a real sidecar: calls that an `AuthorizationPolicy` refused, and the same calls without it.
+    #[test]
+    fn calls_that_an_authorization_policy_refused_are_told_from_others() {
+        const POLICY: &str = "rbac_access_denied_matched_policy[ns[shop]-policy[only-mesh]-rule[0]]";
+        let http = |result: &str, agent: &str, upstream: &str| {
+            format!(
+                "[2026-11-30T03:52:24.569Z] \"GET / HTTP/1.1\" {result} - \"-\" 0 19 0 - \"-\" \"{agent}\" \
+                 \"dcebcb81-f43a-49ca\" \"web:8080\" \"{upstream}\" inbound|8080|| - 10.244.0.50:8080 10.244.0.54:39674 - default"
+            )
+        };
+        let tcp = |end: &str| {
+            format!(
+                "[2026-11-30T03:53:52.381Z] \"- - -\" 0 - - {end} \"-\" 72 0 1 - \"-\" \"-\" \"-\" \"-\" \
+                 \"10.244.0.50:9000\" inbound|9000|| 127.0.0.6:36276 10.244.0.50:9000 10.244.0.54:41820 - -"
+            )
+        };
+        let json = |code: &str, details: &str, end: &str| {
+            format!(
+                "{{\"authority\":\"web:8080\",\"connection_termination_details\":{end},\"downstream_local_address\":\
+                 \"10.244.0.50:8080\",\"downstream_remote_address\":\"10.244.0.54:41158\",\"method\":\"GET\",\
+                 \"requested_server_name\":null,\"response_code\":{code},\"response_code_details\":{details},\
+                 \"response_flags\":\"-\",\"upstream_cluster\":\"inbound|8080||\",\"user_agent\":\"{POLICY}\"}}"
+            )
+        };
+        let denied = format!("403 - {POLICY}");
+        let quoted = format!("\"{POLICY}\"");
+        let forged = "x\" 403 - rbac_access_denied_matched_policy[none] - \"";
+        let rows = [
+            (http(&denied, "curl/7.88.1", "-"), true),
+            (http("200 - via_upstream", "curl/7.88.1", "10.244.0.50:8080"), false),
+            (http("403 - via_upstream", POLICY, "10.244.0.50:8080"), false),
+            // Whoever writes quotes is counted.
+            (http("200 - via_upstream", forged, "10.244.0.50:8080"), false),
+            (http(&denied, forged, "-"), false),
+            (tcp(POLICY), true),
+            (tcp("-"), false),
+            (json("403", &quoted, "null"), true),
+            (json("0", "null", &quoted), true),
+            (json("200", "\"via_upstream\"", "null"), false),
+        ];
+        for (text, is_denied) in rows {
+            let LogLine::Inbound(call) = line(&text) else { panic!("no call: {text}") };
+            assert_eq!((call.security, call.is_denied), (CallSecurity::Plaintext, is_denied), "{text}");
+            assert_eq!(call.remote, Some("10.244.0.54".parse().unwrap()), "{text}");
         }
     }
 }

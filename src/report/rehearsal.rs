@@ -89,7 +89,10 @@ pub struct RehearsedPortReport {
     pub reason: Option<String>,
     /// Plaintext calls: HTTP requests, and TCP connections that have ended.
     pub calls: u64,
-    /// Who sent them, those with the most calls first.
+    /// Further plaintext calls, which authorization policies refuse already.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused_already: u64,
+    /// Who sent the calls, those with the most first.
     pub callers: Vec<CallerReport>,
 }
 
@@ -281,6 +284,7 @@ impl RehearsedPortReport {
             result,
             reason: row.not_observed.clone().or_else(|| row.not_refused.clone()),
             calls: row.total().calls,
+            refused_already: row.denied,
             callers: row.callers.iter().map(caller).collect(),
         }
     }
@@ -318,7 +322,7 @@ pub fn count_calls(calls: u64) -> String {
 }
 
 fn caller(row: &CallerRow) -> CallerReport {
-    let CallCount { calls, own_tls, last_seen } = row.count;
+    let CallCount { calls, own_tls, last_seen, .. } = row.count;
     let (kind, workload) = match &row.caller {
         Some(Caller::Workload(workload)) => (if workload.gateway { "gateway" } else { "workload" }, Some(workload)),
         Some(Caller::Node(_)) => ("node", None),
@@ -437,9 +441,9 @@ mod tests {
         let callers = callers.iter().map(|(caller, calls)| CallerRow {
             caller: caller.clone(),
             addresses: Vec::new(),
-            count: CallCount { calls: *calls, own_tls: 0, last_seen: 1_000_000 },
+            count: CallCount { calls: *calls, last_seen: 1_000_000, ..CallCount::default() },
         });
-        PortRow { name: name.into(), not_refused: None, not_observed: None, callers: callers.collect() }
+        PortRow { name: name.into(), not_refused: None, not_observed: None, callers: callers.collect(), denied: 0 }
     }
 
     fn report(rows: &[PortRow]) -> RehearsalReport {

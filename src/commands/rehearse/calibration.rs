@@ -6,15 +6,22 @@ use crate::curl_pod::pod_state::MeshMembership;
 use crate::curl_pod::runner::PodOptions;
 use crate::domain::evidence::Sources;
 use crate::domain::probe::Case;
-use crate::domain::rehearsal::{Calibration, Prospect, RehearsedPort};
+use crate::domain::rehearsal::{Calibration, PodPort, Prospect, RehearsedPort};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Calls every endpoint, and adds the calibration to the rehearsal. The returned status is about pods that were left.
 pub(super) async fn calibrate(observer: &mut Observer<'_>) -> error::Result<ExitStatus> {
     let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
-    let endpoints = closing.clone().flat_map(RehearsedPort::endpoints).collect();
+    // To each address of an endpoint, and through its Service; a TLS hello where the mode is not certain.
+    let most_calls = u64::try_from(2 * observer.settings.pods.limits.attempts + 1).unwrap_or(u64::MAX);
+    let mut endpoints: BTreeMap<PodPort, u64> = BTreeMap::new();
+    for endpoint in closing.clone().flat_map(RehearsedPort::endpoints) {
+        let calls = endpoints.entry(endpoint).or_default();
+        *calls = calls.saturating_add(most_calls);
+    }
     let cases: Vec<Case> = closing.map(|port| port.case.clone()).collect();
     let (context, cluster, api_versions) = (observer.context, observer.cluster, observer.api_versions);
     // What the endpoints answer does not matter, and no proxy is asked.

@@ -2,13 +2,43 @@
 
 use super::observer::Observer;
 use crate::cluster::callers::WatchScope;
+use crate::curl_pod::proxy;
 use crate::domain::mesh::AccessLog;
 use crate::domain::port_protocol::PortProtocol;
-use crate::domain::rehearsal::{Prospect, RehearsedPort};
+use crate::domain::rehearsal::{PodPort, Prospect, RehearsedPort};
 use crate::report::rehearsal::{RehearsalReport, RehearsalResult};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The limits of the result.
-pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<String> {
+/// Most sidecars that are asked for the number of their connections.
+const ASKED: usize = 32;
+
+/// The number of connections that are open at ports whose calls are no HTTP, by the name of the port; without those whose
+/// sidecars cannot be asked.
+pub(super) async fn open_connections(observer: &Observer<'_>) -> BTreeMap<String, u64> {
+    let ports = observer
+        .rehearsal
+        .ports()
+        .iter()
+        .filter(|port| port.prospect == Prospect::Closes && port.case.protocol != PortProtocol::Http);
+    let mut open = BTreeMap::new();
+    let mut asked = BTreeSet::new();
+    for port in ports {
+        let endpoints: Vec<PodPort> = port.endpoints().collect();
+        asked.extend(endpoints.iter().map(|endpoint| endpoint.pod.clone()));
+        if asked.len() > ASKED {
+            break;
+        }
+        let sidecars: Vec<(&str, u16)> =
+            endpoints.iter().map(|endpoint| (endpoint.pod.as_str(), endpoint.port)).collect();
+        if let Some(number) = proxy::open_connections(observer.cluster, &sidecars).await {
+            open.insert(port.name(), number);
+        }
+    }
+    open
+}
+
+/// The limits of the result. `open` are the connections that are open at its end.
+pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BTreeMap<String, u64>) -> Vec<String> {
     let mut notes = Vec::new();
     if !observer.snapshot().unread.is_empty() {
         notes.push(format!("not considered, because it cannot be read: {}", observer.snapshot().unread.join(", ")));
@@ -30,12 +60,22 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport) -> Vec<St
     if observer.scope.is_some() && !observer.knows_nodes {
         notes.push("nodes have no names, because they may not be listed".to_owned());
     }
+    let denied = report.ports.iter().filter(|port| port.refused_already > 0);
+    let denied: Vec<String> = denied.map(|port| format!("{} ({})", port.name, port.refused_already)).collect();
+    if !denied.is_empty() {
+        let ports = denied.join(", ");
+        notes.push(format!("plaintext calls that an AuthorizationPolicy refuses already do not count: {ports}"));
+    }
     let closing = observer.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
     let is_observed = |name: &String| {
         report.ports.iter().any(|port| port.name == *name && port.result != RehearsalResult::NotObserved)
     };
     let raw = closing.filter(|port| port.case.protocol != PortProtocol::Http).map(RehearsedPort::name);
-    let raw: Vec<String> = raw.filter(is_observed).collect();
+    let described = |name: String| match open.get(&name) {
+        Some(number) => format!("{name} ({number} open at the end, those in mutual TLS included)"),
+        None => name,
+    };
+    let raw: Vec<String> = raw.filter(is_observed).map(described).collect();
     if !raw.is_empty() {
         let ports = raw.join(", ");
         notes.push(format!(

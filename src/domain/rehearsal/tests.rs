@@ -12,7 +12,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 fn call(remote: &str, security: CallSecurity) -> LogLine {
-    LogLine::Inbound(InboundCall { port: 8080, remote: Some(address(remote)), security })
+    LogLine::Inbound(InboundCall { port: 8080, remote: Some(address(remote)), security, is_denied: false })
 }
 
 fn plaintext(remote: &str) -> LogLine {
@@ -35,7 +35,7 @@ fn directory() -> CallerDirectory {
 }
 
 fn calibration(source: &str, pods: &[&str]) -> Calibration {
-    let endpoints = pods.iter().map(|pod| PodPort { pod: (*pod).to_owned(), port: 8080 });
+    let endpoints = pods.iter().map(|pod| (PodPort { pod: (*pod).to_owned(), port: 8080 }, 7));
     Calibration { sources: [address(source)].into(), endpoints: endpoints.collect() }
 }
 
@@ -123,12 +123,16 @@ fn nobody_is_said_only_where_the_log_shows_both_calls_of_the_tool() {
         (
             "a format without addresses",
             |rehearsal| {
-                let line =
-                    LogLine::Inbound(InboundCall { port: 8080, remote: None, security: CallSecurity::Plaintext });
+                let line = LogLine::Inbound(InboundCall {
+                    port: 8080,
+                    remote: None,
+                    security: CallSecurity::Plaintext,
+                    is_denied: false,
+                });
                 rehearsal.record("web-0", &line, 1, &CallerDirectory::default());
             },
             Some(
-                "the access log of web-0 has no remote address, so the calls of this tool are counted with the others",
+                "the access log of web-0 has no remote address: callers are counted, without those of this tool, and not named",
             ),
         ),
     ];
@@ -141,13 +145,56 @@ fn nobody_is_said_only_where_the_log_shows_both_calls_of_the_tool() {
 }
 
 #[test]
+fn a_log_without_addresses_gives_a_number_without_the_calls_of_the_tool() {
+    for (lines, expected) in [(6, None), (14, None), (17, Some(3))] {
+        let preview = StrictPreview::new(shop(&["web"]), &ENABLE).unwrap();
+        let mut rehearsal = Rehearsal::default();
+        rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+        let call = InboundCall { port: 8080, remote: None, security: CallSecurity::Plaintext, is_denied: false };
+        for _ in 0..lines {
+            rehearsal.record("web-0", &LogLine::Inbound(call.clone()), 1, &directory());
+        }
+        assert!(rehearsal.is_any_endpoint_calibrated(), "it is worth while to observe");
+        for source in ["10.9.0.1", "10.9.0.2"] {
+            rehearsal.add_calibration(calibration(source, &["web-0"]));
+        }
+        let row = only_row(&rehearsal, &preview);
+        assert_eq!(row.callers.first().map(|row| row.count.calls), expected, "{lines}");
+        assert!(row.callers.iter().all(|row| row.caller.is_none()) && row.not_observed.is_some(), "{lines}");
+    }
+}
+
+#[test]
+fn calls_that_are_refused_already_are_counted_apart() {
+    let denied = |remote: &str| {
+        let call = InboundCall {
+            port: 8080,
+            remote: Some(address(remote)),
+            security: CallSecurity::Plaintext,
+            is_denied: true,
+        };
+        LogLine::Inbound(call)
+    };
+    let (rehearsal, preview) = rehearsed(&[denied("10.0.2.1"), denied("203.0.113.7")]);
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!((row.denied, row.total().calls, row.callers.len()), (2, 0, 0));
+    assert_eq!(row.not_observed, None);
+    let (rehearsal, preview) = rehearsed(&[denied("10.0.2.1"), plaintext("10.0.2.1")]);
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!((row.denied, row.total().calls, row.callers.len()), (1, 1, 1));
+    // The tool's own calls are found, whatever became of them.
+    let (rehearsal, preview) = rehearsed(&[denied("10.9.0.1")]);
+    assert_eq!((only_row(&rehearsal, &preview).denied, rehearsal.is_calibrated()), (0, true));
+}
+
+#[test]
 fn memory_is_bounded_however_many_addresses_and_ports_call() {
     let (mut rehearsal, preview) = rehearsed(&[]);
     for number in 0..3000_u32 {
         let remote = IpAddr::from(std::net::Ipv4Addr::from(0x0b00_0000 + number));
         let port = u16::try_from(number).unwrap() + 9000;
         for port in [8080, port] {
-            let call = InboundCall { port, remote: Some(remote), security: CallSecurity::Plaintext };
+            let call = InboundCall { port, remote: Some(remote), security: CallSecurity::Plaintext, is_denied: false };
             rehearsal.record("web-0", &LogLine::Inbound(call), 1, &directory());
         }
     }
@@ -165,7 +212,12 @@ fn memory_is_bounded_however_many_addresses_and_ports_call() {
 #[test]
 fn ports_without_a_service_are_listed_where_they_are_called() {
     let (mut rehearsal, preview) = rehearsed(&[]);
-    let call = InboundCall { port: 9090, remote: Some(address("10.0.2.1")), security: CallSecurity::Plaintext };
+    let call = InboundCall {
+        port: 9090,
+        remote: Some(address("10.0.2.1")),
+        security: CallSecurity::Plaintext,
+        is_denied: false,
+    };
     rehearsal.record("web-0", &LogLine::Inbound(call), 1, &directory());
     let rows = rehearsal.rows(&directory(), &preview);
     assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["web:80", "pod/web-0:9090"]);
