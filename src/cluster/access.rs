@@ -65,7 +65,9 @@ pub fn write_need<'a>(kind: Kind, purpose: &'static str, changes: impl Iterator<
 
 /// Reviews every right at once. One error names all that are denied. A review that fails denies nothing: the request
 /// itself shows whether it is allowed.
-pub async fn check(cluster: &Cluster, needs: &[Need]) -> Result<(), ClusterError> {
+///
+/// `command` is the one that needs them, as `rbac` has it.
+pub async fn check(cluster: &Cluster, needs: &[Need], command: &str) -> Result<(), ClusterError> {
     let wanted: Vec<(&Need, &Right)> =
         needs.iter().flat_map(|need| need.rights.iter().map(move |right| (need, right))).collect();
     let answers = futures::future::join_all(wanted.iter().map(|(_, right)| allowed(cluster, right))).await;
@@ -86,7 +88,7 @@ pub async fn check(cluster: &Cluster, needs: &[Need]) -> Result<(), ClusterError
     let instead = instead.map_or_else(String::new, |flags| format!("; or {}", flags.join(", and ")));
     let grant = match &denied[..] {
         [_] => access(first).grant(),
-        _ => "an administrator can grant it: `secure-traffic rbac enable-mtls` prints all that is needed".to_owned(),
+        _ => format!("an administrator can grant it: `secure-traffic rbac {command}` prints all that is needed"),
     };
     Err(ClusterError::new(
         format!("you may not {} in namespace {:?}; nothing was written", missing.join(", nor "), cluster.namespace),

@@ -6,7 +6,6 @@
 use super::mesh::{
     LegacyPolicy, MtlsMode, PeerAuthentication, Pod, Policies, Service, ServicePort, is_read_by_revision,
 };
-use super::selector::has_labels;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -131,7 +130,7 @@ impl<'a> PolicyIndex<'a> {
             .flatten()
             .copied()
             .filter(seen)
-            .filter(|policy| selects(policy, pod))
+            .filter(|policy| policy.selects(pod))
             .collect();
         workload.sort_by(|left, right| left.age_key().cmp(&right.age_key()));
         let namespace = if pod.namespace == root { Vec::new() } else { wide(&pod.namespace) };
@@ -181,10 +180,6 @@ impl<'a> PolicyIndex<'a> {
         let mode = |namespace: &str| first(namespace).and_then(|policy| policy.mode);
         mode(namespace).or_else(|| mode(&self.policies.root_namespace)).unwrap_or(MtlsMode::Permissive)
     }
-}
-
-fn selects(policy: &PeerAuthentication, pod: &Pod) -> bool {
-    has_labels(&pod.labels, &policy.selector)
 }
 
 fn step(level: Level, policy: &PeerAuthentication, mode: Option<MtlsMode>) -> AppliedPolicy {

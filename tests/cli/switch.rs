@@ -496,3 +496,31 @@ fn nothing_is_written_where_the_probe_does_not_reach_what_it_would_prove() {
     assert!(run.stderr.contains("probe-blocked") && run.stdout.contains("connect-timeout"), "{run}");
     assert_eq!(run.code, Some(3), "it is turned off, and not proven at that port: {run}");
 }
+
+#[test]
+fn a_service_that_nothing_serves_is_never_passed_where_somebody_counts_on_it() {
+    let stage = Stage::new(State::Permissive, &[Lookalike::Empty]);
+    let run = stage.run("enable-mtls --yes");
+    assert_eq!(run.code, Some(0), "{run}");
+    let warning = "not proven, without a ready endpoint: empty:8080 (deployment/empty scaled to zero)";
+    assert!(run.stderr.contains(warning) && !run.stdout.contains("empty:8080"), "{run}");
+    for command in ["enable-mtls --yes --rollback-on-failure boards empty", "disable-mtls --yes boards empty"] {
+        let run = stage.run(command);
+        assert_eq!(run.code, Some(3), "{command}: {run}");
+        assert!(run.stderr.contains(warning) && run.stderr.contains("at 1 target"), "{command}: {run}");
+        assert!(run.stdout.contains("empty:8080") && run.stdout.contains("no-endpoints"), "{command}: {run}");
+        assert!(!run.stderr.contains("rolling back"), "{command}: {run}");
+    }
+    let run = stage.run("probe boards empty --expect policy");
+    assert_eq!(run.code, Some(3), "{run}");
+}
+
+#[test]
+fn a_workload_that_the_namespace_makes_strict_gets_no_policy() {
+    let stage = Stage::new(State::Strict, &[]);
+    let run = stage.run("enable-mtls --yes --workload app=boards --destination-rules=never");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("the pods with app=boards are STRICT already, by policy default"), "{run}");
+    assert!(run.stdout.contains("peerauthentication.security.istio.io/default unchanged"), "{run}");
+    assert!(!run.stdout.contains("created"), "{run}");
+}

@@ -95,7 +95,8 @@ async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<(
     needs.extend(run.settings.verify.then(access::probe_need));
     if run.is_observing() {
         needs.push(access::lock_need());
-        return run.context.read(access::check(run.cluster, &needs)).await;
+        let command = format!("{} --observe", run.command());
+        return run.context.read(access::check(run.cluster, &needs, &command)).await;
     }
     if planned.needs_lock(run) {
         let journals = if run.is_restore() { JournalUse::Restores } else { JournalUse::Writes };
@@ -108,7 +109,7 @@ async fn check_rights(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<(
     ] {
         needs.push(access::write_need(kind, purpose, writes.iter().filter(|change| change.kind() == object)));
     }
-    run.context.read(access::check(run.cluster, &needs)).await
+    run.context.read(access::check(run.cluster, &needs, run.command())).await
 }
 
 /// Lets the API server validate each existing object that changes, and one new rule: new rules differ in their names

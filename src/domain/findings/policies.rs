@@ -7,7 +7,6 @@ use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
 use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
-use crate::domain::selector::has_labels;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn object(namespace: &str, policy: &PeerAuthentication) -> String {
@@ -108,7 +107,7 @@ fn ports(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         if policy.ports.is_empty() || policy.is_wide() {
             continue;
         }
-        let selected = |pod: &Pod| has_labels(&pod.labels, &policy.selector);
+        let selected = |pod: &Pod| policy.selects(pod);
         let (mut targets, mut services) = (BTreeSet::new(), BTreeMap::new());
         for service in &snapshot.services {
             let mut endpoints =

@@ -70,6 +70,12 @@ pub enum Warning {
         /// The value of the label.
         revision: String,
     },
+    /// The pods of `--workload` are STRICT by the policy of the namespace.
+    StrictAlready {
+        /// Name of the policy.
+        policy: String,
+        selector: String,
+    },
     /// A workload has its own mode (RE-3).
     WorkloadPolicy {
         /// Name of the policy with the selector.
@@ -260,6 +266,10 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoServices(namespace) => write!(f, "namespace {namespace} has no Service"),
+            Self::StrictAlready { policy, selector } => write!(
+                f,
+                "the pods with {selector} are STRICT already, by policy {policy} of the namespace: they need no policy of their own"
+            ),
             Self::SeveralPolicies { by_age, chosen } => write!(
                 f,
                 "{} policies without a selector, the oldest first: {}; only the oldest is in force, {chosen} is changed \
@@ -506,7 +516,7 @@ mod tests {
             mode,
             ports: ports.iter().copied().collect(),
         };
-        let cases: [(&dyn fmt::Display, &str); 7] = [
+        let cases: [(&dyn fmt::Display, &str); 8] = [
             (
                 &Skipped { service: "web".into(), reason: SkipReason::OutsideMesh(vec!["web-0".into()]) },
                 "service/web gets no rule: web-0 is outside the mesh, where ISTIO_MUTUAL would break traffic",
@@ -527,6 +537,10 @@ mod tests {
                 &Warning::SeveralPolicies { by_age: vec!["old".into(), "new".into()], chosen: "old".into() },
                 "2 policies without a selector, the oldest first: old, new; only the oldest is in force, old is changed \
                  (--policy chooses another)",
+            ),
+            (
+                &Warning::StrictAlready { policy: "default".into(), selector: "app=web".into() },
+                "the pods with app=web are STRICT already, by policy default of the namespace: they need no policy of their own",
             ),
             (
                 &PlanBlocker::UnknownPolicy { name: "x".into(), others: Vec::new() },

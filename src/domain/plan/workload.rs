@@ -3,7 +3,8 @@
 
 use super::names::free_name;
 use super::policy::{policies_of_namespace, taken_names, warn_workload};
-use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange};
+use super::{Direction, Plan, PlanBlocker, PolicyAction, PolicyChange, Warning};
+use crate::domain::effective::PolicyIndex;
 use crate::domain::mesh::{MtlsMode, PeerAuthentication, Pod, Service, Snapshot};
 use crate::domain::selector::{has_labels, labels_text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,12 +45,23 @@ pub(super) fn plan(snapshot: &Snapshot, labels: &BTreeMap<String, String>, plan:
             PolicyAction::SetMode { from: policy.mode, to: strict }
         };
         (policy.name.clone(), action)
+    } else if let Some(policy) = strict_policy(snapshot, &pods) {
+        plan.warnings.push(Warning::StrictAlready { policy: policy.name.clone(), selector: labels_text(labels) });
+        (policy.name.clone(), PolicyAction::Unchanged { mode: policy.mode })
     } else {
         let (selector, ports) = (labels.clone(), BTreeMap::new());
         let action = PolicyAction::CreateForPods { selector, mode: Some(strict), ports };
         (free_name(&policy_name(labels), &taken_names(snapshot)), action)
     };
     plan.policy = Some(PolicyChange { namespace: snapshot.namespace.clone(), name, action });
+}
+
+/// The policy of the namespace that makes all of these pods STRICT already.
+fn strict_policy<'a>(snapshot: &'a Snapshot, pods: &[&Pod]) -> Option<&'a PeerAuthentication> {
+    let index = PolicyIndex::new(&snapshot.policies);
+    let decides = |pod: &&Pod| index.levels(pod).namespace.first().copied();
+    let is_strict = |pod| decides(pod).is_some_and(|policy| policy.mode == Some(MtlsMode::Strict));
+    pods.iter().all(is_strict).then(|| pods.first().and_then(decides))?
 }
 
 /// Adds the deletion of the policies that this tool created for single workloads: the mode of the namespace decides for

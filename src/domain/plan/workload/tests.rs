@@ -113,6 +113,29 @@ fn a_policy_with_the_same_selector_is_changed_whoever_wrote_it() {
 }
 
 #[test]
+fn pods_that_the_namespace_makes_strict_need_no_policy_of_their_own() {
+    let strict = || policy("mine", 1, Some(MtlsMode::Strict));
+    let unchanged = |name: &str| Some((name.to_owned(), PolicyAction::Unchanged { mode: Some(MtlsMode::Strict) }));
+    let warned = [Warning::StrictAlready { policy: "mine".into(), selector: "app=web".into() }];
+    let planned = plan(&two_workloads(vec![strict()]), &workload("app=web"));
+    assert_eq!(planned.policy.map(|change| (change.name, change.action)), unchanged("mine"));
+    assert_eq!((planned.warnings, planned.blockers), (warned.to_vec(), Vec::new()));
+    // A narrower step is superfluous as well.
+    let planned = plan(&two_workloads(vec![strict(), step("strict-web", 2, "app=web")]), &workload("tier=front"));
+    assert_eq!(planned.policy.map(|change| (change.name, change.action)), unchanged("mine"));
+    assert_eq!(planned.superfluous.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["strict-web"]);
+    for (what, policies) in [
+        ("another policy decides", vec![policy("old", 0, Some(MtlsMode::Permissive)), strict()]),
+        ("it sets nothing", vec![policy("mine", 1, None)]),
+        ("no pod follows it", vec![PeerAuthentication { revision: Some("canary".into()), ..strict() }]),
+        ("only the mesh is STRICT", vec![PeerAuthentication { namespace: "istio-system".into(), ..strict() }]),
+    ] {
+        let planned = plan(&two_workloads(policies), &workload("app=web"));
+        assert_eq!(planned.policy.map(|change| change.name), Some("strict-web".to_owned()), "{what}");
+    }
+}
+
+#[test]
 fn a_selector_without_pods_and_a_legacy_mesh_stop_the_run() {
     let plan_of = |snapshot: &Snapshot| plan(snapshot, &workload("app=wbe")).blockers;
     assert_eq!(plan_of(&shop(&["web"])), [PlanBlocker::NoPodMatches { selector: "app=wbe".into() }]);
