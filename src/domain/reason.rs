@@ -171,7 +171,7 @@ impl Reason {
             }
             Self::ProxySilent => "see why the sidecar's admin interface is silent, or leave --evidence at auto",
             Self::EnvoyFilter => {
-                "let this tool ask the proxy: leave --evidence at auto, and grant port-forward (`secure-traffic rbac --port-forward`)"
+                "let this tool ask the proxy: leave --evidence at auto, and grant port-forward (`secure-traffic rbac COMMAND --port-forward`)"
             }
             Self::ApplicationTls => {
                 "the application speaks TLS of its own: probe a plaintext port, or check it from its own logs"
