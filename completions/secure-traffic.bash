@@ -1533,7 +1533,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rbac)
-            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --all-callers --observe --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status rehearse cleanup"
+            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --all-callers --telemetry --observe --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status rehearse cleanup"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1651,7 +1651,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rehearse)
-            opts="-o -n -s -i -q -v -h -V --for --output --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -n -s -i -q -v -h -V --for --yes --read-only --output --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

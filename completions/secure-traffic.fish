@@ -378,6 +378,8 @@ legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
 always\t'Always'
 never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s y -l yes -d 'Write the Telemetry object without asking where the sidecars write no access log; needed where there is no terminal'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l read-only -d 'Write no Telemetry object: ports are observed only where the sidecars write an access log anyway'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s q -l quiet -d 'Print results only'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s v -l verbose -d 'Say more: the requests to the API server'
@@ -522,6 +524,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l c
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l network-policy -d 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l all-callers -d 'Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l telemetry -d 'Allow to write and to remove the Telemetry object of a rehearsal (rehearse, enable-mtls --rehearse, cleanup)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l observe -d 'For enable-mtls and disable-mtls with --observe: no right to write policies, rules and journals'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l legacy -d 'For a cluster with only the legacy Policy API'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'

@@ -102,12 +102,16 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     // Every other command goes on to its end: its exit code says more than its output.
     let output_closed =
         async move { if is_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
-    let writes = matches!(command, Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_));
+    let left_by_force = match &command {
+        Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_) => LeftByForce::Changes,
+        Command::Rehearse(args) if !args.read_only => LeftByForce::Telemetry,
+        _ => LeftByForce::Pods,
+    };
     let temporary_paths = commands::TemporaryPaths::default();
     let left = temporary_paths.clone();
     let shutdown = signal::listen(limit, env::hangup(), output_closed, move |_| {
         left.remove();
-        printer.warn(last_words(writes));
+        printer.warn(last_words(left_by_force));
     })?;
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new(), temporary_paths };
@@ -133,12 +137,23 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     context.reports.close(printer, result)
 }
 
-/// What a second signal leaves.
-const fn last_words(writes: bool) -> &'static str {
-    if writes {
-        "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`), and the changes are unknown \
-         (undo them with `secure-traffic disable-mtls --restore`)"
-    } else {
-        "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`)"
+/// What a run may leave that a second signal ends.
+#[derive(Debug, Clone, Copy)]
+enum LeftByForce {
+    Pods,
+    Telemetry,
+    Changes,
+}
+
+const fn last_words(left: LeftByForce) -> &'static str {
+    match left {
+        LeftByForce::Changes => {
+            "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`), and the changes are \
+             unknown (undo them with `secure-traffic disable-mtls --restore`)"
+        }
+        LeftByForce::Telemetry => {
+            "stopped immediately: a probe pod and a Telemetry object may remain (remove them with `secure-traffic cleanup`)"
+        }
+        LeftByForce::Pods => "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`)",
     }
 }

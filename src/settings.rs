@@ -16,6 +16,7 @@ use crate::domain::expectation::Expectation;
 use crate::domain::findings::Code;
 use crate::domain::placement::PodPlacement;
 use crate::domain::plan::{Direction, PodScope, SwitchRequest};
+use crate::domain::rehearsal::WritePermission;
 use crate::domain::selection::Selection;
 use crate::env::Environment;
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -238,6 +239,8 @@ pub struct RehearsalSettings {
     pub request: SwitchRequest,
     /// `--for`.
     pub duration: Duration,
+    /// Whether a `Telemetry` object may be written.
+    pub permission: WritePermission,
     /// Options of the pods.
     pub pods: PodOptions,
     /// `-o`.
@@ -250,6 +253,11 @@ pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
         services: args.services.clone(),
         request: SwitchRequest::new(Direction::Enable),
         duration: args.duration,
+        permission: match (args.read_only, args.yes) {
+            (true, _) => WritePermission::ReadOnly,
+            (false, true) => WritePermission::Given,
+            (false, false) => WritePermission::Ask,
+        },
         pods: pod_options(&args.pod),
         output: args.output,
     }

@@ -65,6 +65,9 @@ pub struct RbacArgs {
     /// Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)
     #[arg(long)]
     pub all_callers: bool,
+    /// Allow to write and to remove the Telemetry object of a rehearsal (rehearse, enable-mtls --rehearse, cleanup)
+    #[arg(long)]
+    pub telemetry: bool,
     /// For enable-mtls and disable-mtls with --observe: no right to write policies, rules and journals
     #[arg(long)]
     pub observe: bool,

@@ -12,8 +12,13 @@ use std::time::Duration;
 Examples:
   secure-traffic rehearse -n shop --for 1h          # who would be refused by STRICT?
   secure-traffic rehearse -n shop boards --for 10m  # at one Service
+  secure-traffic rehearse -n shop --read-only       # write nothing, whatever the sidecars log
   secure-traffic rehearse -n shop --report junit=rehearsal.xml
   secure-traffic rehearse --sandbox --for 10s       # with no cluster at all
+
+The calls are read from the access log that the sidecars write. Where they write none, one Telemetry object switches it on
+for the plaintext calls of the namespace and is removed at the end. Adding and removing it each end the connections that are
+open to TCP ports within the pods' drain time (45 s), so the command asks first.
 
 A caller that would be refused makes the exit code 1, and a port that was not observed throughout makes it 3.")]
 pub struct RehearseArgs {
@@ -23,6 +28,12 @@ pub struct RehearseArgs {
     /// How long the ports are observed, from 5s to 24h; --timeout does not count this time
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = rehearsal_duration)]
     pub duration: Duration,
+    /// Write the Telemetry object without asking where the sidecars write no access log; needed where there is no terminal
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Write no Telemetry object: ports are observed only where the sidecars write an access log anyway
+    #[arg(long, conflicts_with = "yes")]
+    pub read_only: bool,
     /// Format of the result
     #[arg(short, long, value_parser = document_format(), value_name = "FORMAT")]
     pub output: Option<OutputFormat>,

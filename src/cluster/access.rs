@@ -101,6 +101,13 @@ fn named(verb: &str, group: &str, resource: &str) -> String {
     if group.is_empty() { format!("{verb} {resource}") } else { format!("{verb} {resource}.{group}") }
 }
 
+/// The rights among these that the user does not have: `create telemetries.telemetry.istio.io`.
+pub async fn missing(cluster: &Cluster, rights: &[Right]) -> Vec<String> {
+    let answers = futures::future::join_all(rights.iter().map(|right| allowed(cluster, right))).await;
+    let denied = rights.iter().zip(answers).filter(|(_, is_allowed)| !is_allowed);
+    denied.map(|((verb, group, resource), _)| named(verb, group, resource)).collect()
+}
+
 async fn allowed(cluster: &Cluster, (verb, group, resource): &Right) -> bool {
     let (resource, subresource) = match resource.split_once('/') {
         Some((resource, sub)) => (resource, Some(sub.to_owned())),

@@ -32,8 +32,31 @@ pub const LATE: Duration = Duration::from_secs(2);
 /// Requests in progress at a time.
 const PARALLEL: usize = 8;
 
-/// The label selector of all journals.
+/// The label selector of the journals of switches.
 pub const LABELS: &str = "app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component=journal";
+
+/// What a journal is of. A restore, and everything else that follows journals, sees those of switches alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalKind {
+    /// A run that changes policies and rules.
+    Switch,
+    /// A rehearsal that writes a `Telemetry` object. Its journal has no entries, and exists only while it runs.
+    Rehearsal,
+}
+
+impl JournalKind {
+    /// The value of the label `app.kubernetes.io/component`, which is also part of the names.
+    const fn component(self) -> &'static str {
+        match self {
+            Self::Switch => "journal",
+            Self::Rehearsal => "rehearsal",
+        }
+    }
+
+    fn labels(self) -> String {
+        format!("app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component={}", self.component())
+    }
+}
 
 /// The label with the run's identifier.
 const RUN: &str = "app.kubernetes.io/instance";
@@ -47,13 +70,19 @@ pub struct StoredJournal {
     pub run: Result<Run, String>,
     /// Whether its head is missing: its run was interrupted before it changed anything.
     pub is_void: bool,
+    kind: JournalKind,
     /// Names of its `ConfigMap`s, the head first.
     maps: Vec<String>,
 }
 
-/// The journals of the namespace, the oldest first.
+/// The journals of switches in the namespace, the oldest first.
 pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError> {
-    let maps = list_maps(cluster, LABELS).await?;
+    list_of(cluster, JournalKind::Switch).await
+}
+
+/// The journals of one kind in the namespace, the oldest first.
+pub async fn list_of(cluster: &Cluster, kind: JournalKind) -> Result<Vec<StoredJournal>, ClusterError> {
+    let maps = list_maps(cluster, &kind.labels()).await?;
     let mut runs: BTreeMap<String, BTreeMap<usize, ConfigMap>> = BTreeMap::new();
     for map in maps {
         let id = map.metadata.labels.as_ref().and_then(|labels| labels.get(RUN)).cloned().unwrap_or_default();
@@ -62,7 +91,7 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError>
             runs.entry(id).or_default().insert(number, map);
         }
     }
-    let mut journals: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(id, &maps)).collect();
+    let mut journals: Vec<StoredJournal> = runs.into_iter().map(|(id, maps)| read(kind, id, &maps)).collect();
     journals.sort_by_key(|journal| {
         journal.run.as_ref().map(|run| (run.recorded_at, run.started_at.clone())).unwrap_or_default()
     });
@@ -75,13 +104,13 @@ async fn list_maps(cluster: &Cluster, labels: &str) -> Result<Vec<ConfigMap>, Cl
     list_selected(cluster, Resource::core("configmaps"), selection, Some).await
 }
 
-fn read(id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
+fn read(kind: JournalKind, id: String, maps: &BTreeMap<usize, ConfigMap>) -> StoredJournal {
     let names = maps.values().filter_map(|map| map.metadata.name.clone()).collect();
     let run = assemble(maps).and_then(|run| {
         if run.id == id { Ok(run) } else { Err(format!("its label names run {id}, its head names run {}", run.id)) }
     });
     let run = run.map_err(|reason| format!("the journal of run {id} cannot be read: {reason}"));
-    StoredJournal { id, run, is_void: !maps.contains_key(&0), maps: names }
+    StoredJournal { id, run, is_void: !maps.contains_key(&0), kind, maps: names }
 }
 
 fn assemble(maps: &BTreeMap<usize, ConfigMap>) -> Result<Run, String> {
@@ -111,7 +140,12 @@ pub struct Journal {
 impl Journal {
     /// A journal of which nothing is written.
     pub fn start(cluster: &Cluster, run: Run, guard: WriteGuard) -> Self {
-        Self { maps: ConfigMaps::new(cluster, guard), run, parts: 0, names: Vec::new() }
+        Self::start_of(JournalKind::Switch, cluster, run, guard)
+    }
+
+    /// A journal of this kind, of which nothing is written.
+    pub fn start_of(kind: JournalKind, cluster: &Cluster, run: Run, guard: WriteGuard) -> Self {
+        Self { maps: ConfigMaps::new(kind, cluster, guard), run, parts: 0, names: Vec::new() }
     }
 
     /// Whether any part was sent to the cluster.
@@ -205,7 +239,7 @@ impl Journal {
     }
 
     fn name(&self, number: usize) -> String {
-        format!("secure-traffic-journal-{}-{number}", self.run.id)
+        format!("secure-traffic-{}-{}-{number}", self.maps.kind.component(), self.run.id)
     }
 
     async fn create(&self, number: usize, data: serde_json::Value) -> Result<(), ClusterError> {
@@ -215,14 +249,14 @@ impl Journal {
             "kind": "ConfigMap",
             "metadata": {"name": name, "labels": {
                 "app.kubernetes.io/managed-by": "secure-traffic",
-                "app.kubernetes.io/component": "journal",
+                "app.kubernetes.io/component": self.maps.kind.component(),
                 RUN: self.run.id,
             }},
             "data": data,
         }))
         .map_err(|error| ClusterError { message: format!("the journal could not be written: {error}"), hint: None })?;
         let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let ConfigMaps { api, cluster, guard } = &self.maps;
+        let ConfigMaps { api, cluster, guard, .. } = &self.maps;
         let access = Access::new("create", "", "configmaps", &cluster.namespace).repeatable();
         match guard.attempt(access, || api.create(&params, &map)).await {
             Ok(created) if created.metadata.uid.is_some() && created.data == map.data => Ok(()),
@@ -256,31 +290,32 @@ pub async fn mark_undone(cluster: &Cluster, guard: &WriteGuard, journal: &Stored
     let (Ok(run), Some(head)) = (&journal.run, journal.maps.first()) else { return Ok(()) };
     let run = Run { stage: Stage::Undone, ..run.clone() };
     // Nothing is appended any more, so appended parts count as parts of the first text.
-    ConfigMaps::new(cluster, guard.clone()).write_head(&run, journal.maps.len(), head).await
+    ConfigMaps::new(journal.kind, cluster, guard.clone()).write_head(&run, journal.maps.len(), head).await
 }
 
 /// Deletes a stored journal.
 pub async fn delete(cluster: &Cluster, guard: &WriteGuard, journal: &StoredJournal) -> Result<(), ClusterError> {
-    ConfigMaps::new(cluster, guard.clone()).delete(&journal.id, &journal.maps).await
+    ConfigMaps::new(journal.kind, cluster, guard.clone()).delete(&journal.id, &journal.maps).await
 }
 
 /// Guarded access to the `ConfigMap`s of the namespace.
 #[derive(Clone)]
 struct ConfigMaps {
+    kind: JournalKind,
     cluster: Cluster,
     api: Api<ConfigMap>,
     guard: WriteGuard,
 }
 
 impl ConfigMaps {
-    fn new(cluster: &Cluster, guard: WriteGuard) -> Self {
+    fn new(kind: JournalKind, cluster: &Cluster, guard: WriteGuard) -> Self {
         let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        Self { cluster: cluster.clone(), api, guard }
+        Self { kind, cluster: cluster.clone(), api, guard }
     }
 
     /// The parts of the journal of a run.
     async fn of_run(&self, id: &str) -> Result<Vec<ConfigMap>, ClusterError> {
-        list_maps(&self.cluster, &format!("{LABELS},{RUN}={id}")).await
+        list_maps(&self.cluster, &format!("{},{RUN}={id}", self.kind.labels())).await
     }
 
     /// Writes the head of a journal: the run, its stage, and the number of parts.
@@ -387,7 +422,7 @@ mod tests {
                 &Method::DELETE => json!({}),
                 _ => json!({"metadata": {}, "items": if left { vec![map("bcdfg", 0)] } else { Vec::new() }}),
             });
-            let maps = ConfigMaps::new(&cluster, WriteGuard::without_lock());
+            let maps = ConfigMaps::new(JournalKind::Switch, &cluster, WriteGuard::without_lock());
             let names = [0, 1].map(|number| format!("secure-traffic-journal-bcdfg-{number}"));
             let deleted = maps.delete("bcdfg", &names).await.map_err(|error| error.message);
             match expected {

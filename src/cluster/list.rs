@@ -224,8 +224,21 @@ pub async fn list_if_allowed<T, U>(
 where
     T: DeserializeOwned,
 {
-    let access = Access::new("list", resource.group, resource.plural, namespace);
-    match Box::pin(attempt_list(cluster, resource, Selection::labelled(namespace, ""), convert)).await {
+    list_selected_if_allowed(cluster, resource, Selection::labelled(namespace, ""), convert).await
+}
+
+/// As [`list_if_allowed`], for the objects of a selection.
+pub async fn list_selected_if_allowed<T, U>(
+    cluster: &Cluster,
+    resource: Resource,
+    selection: Selection<'_>,
+    convert: impl FnMut(T) -> Option<U>,
+) -> Result<Listing<U>, ClusterError>
+where
+    T: DeserializeOwned,
+{
+    let access = Access::new("list", resource.group, resource.plural, selection.namespace);
+    match Box::pin(attempt_list(cluster, resource, selection, convert)).await {
         Ok(list) => Ok(Listing::Listed(list)),
         Err(error) if code(&error) == 404 => Ok(Listing::NotServed),
         Err(error) if code(&error) == 403 => Ok(Listing::Forbidden),

@@ -4,6 +4,7 @@
 pub mod cleanup;
 pub mod demo;
 pub mod generate;
+pub mod leftovers;
 pub mod manifests;
 pub mod offline;
 pub mod preflight;
@@ -22,6 +23,7 @@ use crate::cluster::connect::{self, Cluster, connect};
 use crate::cluster::deadline::Deadline;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
+use crate::cluster::lease::{self, Lease, LeaseError, ReleaseError};
 use crate::cluster::trace::Trace;
 use crate::curl_pod::runner::{PodOptions, ProbeRunner};
 use crate::domain::mesh::MeshSettings;
@@ -108,6 +110,32 @@ impl Context {
     /// Waits for reads. A signal ends them at once, because they have no effect.
     pub async fn read<T>(&self, work: impl Future<Output = Result<T, ClusterError>>) -> error::Result<T> {
         Ok(self.shutdown.race(work).await??)
+    }
+
+    /// Acquires the Lease of the cluster's namespace for `holder`, and warns where its last holder did not come to its end.
+    pub async fn acquire_lease(&self, cluster: &Cluster, holder: &str) -> error::Result<Lease> {
+        let acquired = lease::acquire(cluster, holder, &self.shutdown, &*self.progress).await;
+        let lease = acquired.map_err(|error| match error {
+            LeaseError::Cluster(error) => Error::Cluster(error),
+            LeaseError::Interrupted(signal) => Error::Interrupted(signal),
+        })?;
+        if let Some(holder) = &lease.abandoned_by {
+            self.printer.warn(&format!("a run did not come to its end: {holder}"));
+        }
+        Ok(lease)
+    }
+
+    /// Releases a Lease. An error where it is lost, so that the run does not report success after all.
+    pub async fn release_lease(&self, lease: Lease) -> error::Result<ExitStatus> {
+        match lease.release().await {
+            Ok(()) => Ok(ExitStatus::Success),
+            Err(ReleaseError::Lost(lost)) => Err(lost.into()),
+            Err(ReleaseError::Left(reason)) => {
+                let seconds = lease::DURATION.as_secs();
+                self.printer.warn(&format!("the Lease is left, and runs out after {seconds} s: {reason}"));
+                Ok(ExitStatus::LeftBehind)
+            }
+        }
     }
 
     /// Waits for local files, which may be pipes without a writer. A signal ends the wait at once.

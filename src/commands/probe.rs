@@ -1,7 +1,7 @@
 //! `probe`: reads the cluster, probes the targets from outside the mesh, and prints the verdicts.
 
 use super::probe_run::{MeshClient, ProbeRun, print_expectation, render, sweep_abandoned};
-use super::{Context, watch};
+use super::{Context, leftovers, watch};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::discover;
 use crate::cluster::snapshot;
@@ -47,6 +47,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
             .printer
             .warn(&format!("not considered, because it cannot be read: {}", state.snapshot.unread.join(", ")));
     }
+    leftovers::warn(context, &cluster, api_versions, &cluster.namespace).await;
     if cases.is_empty() {
         let selector = settings.selection.selector.as_ref();
         let labelled = selector.map(|selector| format!(" that is labelled {selector}")).unwrap_or_default();

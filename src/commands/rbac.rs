@@ -33,6 +33,7 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         legacy: args.legacy,
         ambient: args.ambient,
         all_callers: args.all_callers,
+        telemetry: args.telemetry,
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
         observe: args.observe,
     };

@@ -1,18 +1,21 @@
 //! `rehearse`: names the callers that STRICT would refuse, from the access logs of the sidecars, before anything is refused.
-//! It writes nothing but two probe pods, whose calls show that the logs can be read.
+//! It writes two probe pods, whose calls show that the logs can be read, and, where there is no access log and the user
+//! agrees, a `Telemetry` object.
 
 mod calibration;
 mod notes;
 mod observer;
+mod telemetry;
 
-use super::Context;
 use super::probe_run::sweep_abandoned;
+use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::access::{self, Need};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
-use crate::cluster::{namespace_context, snapshot, telemetry};
-use crate::domain::rehearsal::StrictPreview;
+use crate::cluster::{namespace_context, snapshot};
+use crate::domain::mesh::Snapshot;
+use crate::domain::rehearsal::{Instrument, StrictPreview, WritePermission};
 use crate::domain::rights::PROBE;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -23,6 +26,11 @@ use crate::report::yaml;
 use crate::sanitize;
 use crate::settings::RehearsalSettings;
 use observer::Observer;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time for the removal of a `Telemetry` object to reach the sidecars.
+const AFTER_REMOVAL: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Result<ExitStatus> {
@@ -54,34 +62,83 @@ pub async fn rehearse(
     context.warn_of_unread(&state.snapshot.mesh);
     let preview = StrictPreview::new(state.snapshot, &settings.request).map_err(Error::Refused)?;
     let mut observer = Observer::new(context, settings, cluster, api_versions, preview, rules);
-    let root = &observer.snapshot().mesh.root_namespace;
-    observer.telemetries = context.read(telemetry::access_logs(cluster, root)).await?;
+    let mut left_behind = remove_leftovers(context, settings, cluster, api_versions).await?;
+    observer.read_telemetries().await?;
     observer.set_ports()?;
-    let closing = observer.closing();
-    let mut left_behind = ExitStatus::Success;
-    if closing > 0 {
+    if observer.closing() > 0 {
         // Check the rights.
         context.read(access::check(cluster, &[need()], "rehearse")).await?;
         sweep_abandoned(cluster).await;
-        // Follow the logs, and show that they can be read.
+        // Observe.
         observer.follow_logs().await?;
-        left_behind = left_behind.and(calibration::calibrate(&mut observer).await?);
-        if observer.is_any_port_calibrated().await? {
-            // Observe.
-            let duration = report::duration(report.seconds);
-            context.printer.say(&format!("observing {} for {duration}", count(closing, "port")));
-            observer.observe(settings.duration).await?;
-            // Show that they could be read until now.
-            left_behind = left_behind.and(calibration::calibrate(&mut observer).await?);
-            observer.until_calibrated().await?;
-        }
+        left_behind = left_behind.and(observe(&mut observer).await?);
     }
+    report.instrument = match observer.instrument {
+        Instrument::AccessLog => report::ACCESS_LOG,
+        Instrument::Telemetry => report::TELEMETRY,
+    };
     report.ports = observer.rows().iter().map(RehearsedPortReport::new).collect();
-    let open = context.shutdown.race(notes::open_connections(&observer)).await?;
+    let open = match observer.instrument {
+        Instrument::AccessLog => context.shutdown.race(notes::open_connections(&observer)).await?,
+        // They are ended and logged.
+        Instrument::Telemetry => BTreeMap::new(),
+    };
     report.notes = notes::notes(&observer, &report, &open);
     report.ended_at = jiff::Timestamp::now().to_string();
     report.exit_code = Some(report.exit_status().and(left_behind).code());
     Ok((report, left_behind))
+}
+
+/// Observes the ports: with the access log that exists, or else with a `Telemetry` object.
+async fn observe(observer: &mut Observer<'_>) -> error::Result<ExitStatus> {
+    let mut left_behind = ExitStatus::Success;
+    if observer.rehearsal.is_usable() {
+        // Show that the logs can be read.
+        left_behind = calibration::calibrate(observer).await?;
+        if observer.is_any_port_calibrated().await? {
+            let duration = observer.settings.duration;
+            let (ports, time) = (count(observer.closing(), "port"), report::duration(duration.as_secs()));
+            observer.context.printer.say(&format!("observing {ports} for {time}"));
+            observer.observe(duration).await?;
+            // Show that they could be read until now.
+            left_behind = left_behind.and(calibration::calibrate(observer).await?);
+            observer.until_calibrated().await?;
+            return Ok(left_behind);
+        }
+    }
+    Ok(left_behind.and(telemetry::observe(observer).await?))
+}
+
+/// Says, before a switch is confirmed, what its rehearsal may write.
+pub async fn announce(
+    context: &Context,
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    snapshot: &Snapshot,
+    permission: WritePermission,
+) -> error::Result<()> {
+    telemetry::announce(context, cluster, api_versions, snapshot, permission).await
+}
+
+/// Removes what an interrupted rehearsal left, unless nothing may be written. A rehearsal that is at work holds the Lease,
+/// which is an error that names it.
+async fn remove_leftovers(
+    context: &Context,
+    settings: &RehearsalSettings,
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+) -> error::Result<ExitStatus> {
+    let may_write = matches!(settings.permission, WritePermission::Ask | WritePermission::Given);
+    if !may_write || !context.shutdown.race(leftovers::exist(cluster, api_versions)).await? {
+        return Ok(ExitStatus::Success);
+    }
+    let lease = context.acquire_lease(cluster, &format!("{}, rehearse", context.settings.holder)).await?;
+    let removed = leftovers::remove(context, cluster, api_versions).await;
+    let released = context.release_lease(lease).await?;
+    // The sidecars log as they did before only when they have heard of it.
+    let settled = if removed.names.is_empty() { Duration::ZERO } else { AFTER_REMOVAL };
+    context.shutdown.race(tokio::time::sleep(settled)).await?;
+    Ok(removed.status.unwrap_or(ExitStatus::Success).and(released))
 }
 
 fn need() -> Need {

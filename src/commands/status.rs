@@ -1,7 +1,7 @@
 //! `status`: reads the namespace and its surroundings, and prints the mode of every port, what decides it, and findings.
 //! It changes nothing.
 
-use super::Context;
+use super::{Context, leftovers};
 use crate::cli::status::StatusFormat;
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<ExitStatus> {
     let cluster = context.cluster(SandboxState::Permissive).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
+    let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
+    leftovers::warn(context, &cluster, api_versions, scope).await;
     let mut shown = String::new();
     loop {
         let report = read(context, settings, &cluster, api_versions).await?;

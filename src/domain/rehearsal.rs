@@ -4,12 +4,14 @@
 //! and at the end (a [`Calibration`]), and if no part of the log between them is missing. Otherwise nothing is said about
 //! its callers beyond those that were seen.
 
+pub mod instrument;
 mod ports;
 #[cfg(test)]
 mod tests;
 
 use super::access_log::{CallSecurity, InboundCall, LogLine};
 use super::caller::{Caller, CallerDirectory};
+pub use instrument::{FoundTelemetry, Instrument, TelemetryEffect, WritePermission};
 pub use ports::{PodPort, Prospect, RehearsedPort, StrictPreview};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -102,6 +104,8 @@ pub struct Rehearsal {
     members: BTreeMap<String, BTreeSet<PodPort>>,
     logs: BTreeMap<String, PodLog>,
     calibrations: Vec<Calibration>,
+    /// Why the logs cannot tell who calls, whatever they show.
+    unusable: Option<String>,
 }
 
 /// A caller of a port, or the calls whose callers are not known.
@@ -173,6 +177,37 @@ impl Rehearsal {
         self.logs.entry(pod.to_owned()).or_default().missing.get_or_insert_with(|| reason.to_owned());
     }
 
+    /// Records that the logs cannot tell who calls, whatever they show.
+    pub fn mark_unusable(&mut self, reason: String) {
+        self.unusable = Some(reason);
+    }
+
+    /// Whether the logs may tell who calls.
+    pub const fn is_usable(&self) -> bool {
+        self.unusable.is_none()
+    }
+
+    /// Whether a log has entries in a format that cannot be read.
+    pub fn has_unknown_format(&self) -> bool {
+        self.logs.values().any(|log| log.has_unknown_format)
+    }
+
+    /// Whether a part of the log may be missing at every endpoint that STRICT would close.
+    pub fn are_all_logs_incomplete(&self) -> bool {
+        let closing = self.ports.iter().filter(|port| port.prospect == Prospect::Closes);
+        let is_incomplete = |pod: &str| self.logs.get(pod).is_some_and(|log| log.missing.is_some());
+        closing.flat_map(RehearsedPort::endpoints).all(|endpoint| is_incomplete(&endpoint.pod))
+    }
+
+    /// Begins anew with what the logs show from now on. The calls of the tool itself are still left out.
+    pub fn restart(&mut self) {
+        self.unusable = None;
+        self.calibrations.iter_mut().for_each(|calibration| calibration.endpoints.clear());
+        for log in self.logs.values_mut() {
+            (log.has_calls, log.has_unknown_format) = (false, false);
+        }
+    }
+
     /// Adds a calibration. Calls from its addresses are its own, those included that were logged before.
     pub fn add_calibration(&mut self, calibration: Calibration) {
         let index = self.calibrations.len();
@@ -194,8 +229,9 @@ impl Rehearsal {
 
     /// Whether the logs show a call of a calibration at any endpoint, or calls without addresses, among which it is.
     pub fn is_any_endpoint_calibrated(&self) -> bool {
+        let counts = |index: &usize| !self.calibrations[*index].endpoints.is_empty();
         let mut logs = self.logs.values().flat_map(|log| log.ports.values());
-        logs.any(|log| !log.calibrated.is_empty() || log.is_without_address)
+        logs.any(|log| log.calibrated.iter().any(counts) || log.is_without_address)
     }
 
     fn shows(&self, calibration: usize, endpoint: &PodPort) -> bool {
@@ -239,7 +275,7 @@ impl Rehearsal {
                 row.denied = self.denied(members);
             }
             Prospect::Closes => {
-                row.not_observed = self.reason_not_observed(members);
+                row.not_observed = self.unusable.clone().or_else(|| self.reason_not_observed(members));
                 row.callers = self.callers(members, directory);
                 row.denied = self.denied(members);
             }
@@ -261,13 +297,14 @@ impl Rehearsal {
         let expected = self.calibrations.iter().enumerate().flat_map(|(index, calibration)| {
             calibration.endpoints.keys().filter(|one| endpoints.contains(one)).map(move |endpoint| (index, endpoint))
         });
+        let sent = self.calibrations.iter().filter(|calibration| !calibration.endpoints.is_empty()).count();
         let not_shown = || expected.clone().find(|(index, endpoint)| !self.shows(*index, endpoint));
         endpoints
             .iter()
             .find_map(missing)
             .or_else(|| endpoints.iter().find_map(without_address))
             .or_else(|| not_shown().map(|(_, endpoint)| self.reason_not_shown(endpoint)))
-            .or_else(|| (self.calibrations.len() < 2).then(|| "the call at the end was not sent".to_owned()))
+            .or_else(|| (sent < 2).then(|| "the call at the end was not sent".to_owned()))
     }
 
     fn reason_not_shown(&self, PodPort { pod, port }: &PodPort) -> String {
@@ -347,7 +384,7 @@ impl PodLog {
             log.is_without_address = true;
             return log.others.record(call, at);
         };
-        if let Some(index) = calibrations.iter().position(|calibration| calibration.sources.contains(&address)) {
+        if let Some(index) = calibrations.iter().rposition(|calibration| calibration.sources.contains(&address)) {
             log.calibrated.insert(index);
             return;
         }

@@ -40,6 +40,20 @@ pub const JOURNAL: &[Right] = &[
     ("delete", "coordination.k8s.io", "leases"),
 ];
 
+/// The rights for the `Telemetry` object of a rehearsal: the object, its journal and the Lease.
+pub const TELEMETRY_WRITES: &[Right] = &[
+    ("create", "telemetry.istio.io", "telemetries"),
+    ("list", "telemetry.istio.io", "telemetries"),
+    ("delete", "telemetry.istio.io", "telemetries"),
+    ("create", "", "configmaps"),
+    ("list", "", "configmaps"),
+    ("delete", "", "configmaps"),
+    ("create", "coordination.k8s.io", "leases"),
+    ("get", "coordination.k8s.io", "leases"),
+    ("patch", "coordination.k8s.io", "leases"),
+    ("delete", "coordination.k8s.io", "leases"),
+];
+
 const SERVICES: Group = group(
     "Which Services there are, and which endpoints stand behind them.",
     &[("list", "", "services"), ("list", "discovery.k8s.io", "endpointslices")],
@@ -169,6 +183,11 @@ const TELEMETRIES: Group = group(
     "Whether the access log leaves calls out: without it a rehearsal could miss callers.",
     &[("list", "telemetry.istio.io", "telemetries")],
 );
+/// Without them, a namespace without an access log is not observed.
+const REHEARSAL_OBJECT: Group = group(
+    "The Telemetry object of a rehearsal, its journal and the Lease: made, and deleted at its end or after it was interrupted.",
+    TELEMETRY_WRITES,
+);
 /// Without them, callers of other namespaces are addresses without names.
 const CALLERS: Group = group(
     "Who has an address: pods and nodes. A rule that sets `sni` hides who sends mutual TLS.",
@@ -217,6 +236,8 @@ pub struct RbacOptions {
     pub ambient: bool,
     /// A rehearsal names the callers of all namespaces.
     pub all_callers: bool,
+    /// A rehearsal may write a `Telemetry` object, and what an interrupted one left is removed.
+    pub telemetry: bool,
     /// The probe pod runs in another namespace.
     pub probe_namespace: bool,
     /// Another writer makes the changes of a switch.
@@ -240,7 +261,9 @@ pub struct Rights {
 pub fn rights(task: Task, options: RbacOptions) -> Rights {
     if task == Task::Cleanup {
         let cleanup = group("Probe pods that are left.", &[("list", "", "pods"), ("delete", "", "pods")]);
-        return Rights { namespace: vec![cleanup], ..Rights::default() };
+        let mut namespace = vec![cleanup];
+        namespace.extend(options.telemetry.then_some(REHEARSAL_OBJECT));
+        return Rights { namespace, ..Rights::default() };
     }
     let mut needed = Rights {
         namespace: vec![SERVICES, PODS, if options.legacy { LEGACY_POLICIES } else { POLICIES }, MACHINES],
@@ -260,6 +283,9 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
     if task == Task::Rehearse {
         needed.namespace.push(TELEMETRIES);
         needed.root.push(TELEMETRIES);
+    }
+    if matches!(task, Task::Rehearse | Task::Switch) && options.telemetry {
+        needed.namespace.push(REHEARSAL_OBJECT);
     }
     if task == Task::Rehearse && options.all_callers {
         needed.cluster.push(CALLERS);
@@ -344,6 +370,8 @@ mod tests {
         for (verb, _, resource) in all(&of(true)) {
             assert!(matches!(verb, "get" | "list" | "watch") || resource == "pods", "{verb} {resource}");
         }
+        let telemetry = rights(Task::Rehearse, RbacOptions { telemetry: true, ..RbacOptions::default() });
+        assert!(all(&telemetry).contains(&("create", "telemetry.istio.io", "telemetries")));
         assert!(of(false).cluster.is_empty() && of(true).cluster.contains(&CALLERS));
         assert!(all(&of(false)).contains(&("get", "", "pods/log")));
     }

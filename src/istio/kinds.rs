@@ -62,6 +62,10 @@ pub const AUTHORIZATION_POLICY: Kind = Kind {
     plural: "authorizationpolicies",
 };
 
+/// `Telemetry`, in the newest version; [`OptionalKind::Telemetries`] has those that are served.
+pub const TELEMETRY: Kind =
+    Kind { group: "telemetry.istio.io", version: "v1", kind: "Telemetry", plural: "telemetries" };
+
 const PEER_AUTHENTICATION: Kind =
     Kind { group: "security.istio.io", version: "v1", kind: "PeerAuthentication", plural: "peerauthentications" };
 
@@ -131,11 +135,12 @@ pub enum OptionalKind {
     EnvoyFilters,
     Canaries,
     TargetGroupBindings,
+    Telemetries,
 }
 
 impl OptionalKind {
     /// In the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::VirtualServices,
         Self::Sidecars,
         Self::ServiceEntries,
@@ -166,6 +171,7 @@ impl OptionalKind {
         Self::EnvoyFilters,
         Self::Canaries,
         Self::TargetGroupBindings,
+        Self::Telemetries,
     ];
 
     /// Its API group, its versions, the preferred one first, and its plural name.
@@ -206,6 +212,8 @@ impl OptionalKind {
             Self::EnvoyFilters => (NETWORKING, &["v1alpha3"], "envoyfilters"),
             Self::Canaries => ("flagger.app", &["v1beta1", "v1alpha3"], "canaries"),
             Self::TargetGroupBindings => ("elbv2.k8s.aws", &["v1beta1"], "targetgroupbindings"),
+            // Istio serves v1 since 1.22.
+            Self::Telemetries => ("telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
         }
     }
 }

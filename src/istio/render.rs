@@ -122,6 +122,29 @@ pub fn with_plaintext_ports(mut rule: Value, ports: &[u16]) -> Value {
     rule
 }
 
+/// The name of the object that a rehearsal writes.
+pub const REHEARSAL_TELEMETRY: &str = "secure-traffic-rehearsal";
+
+/// The label that says what an object of this tool is for, and its value for a rehearsal.
+pub const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "rehearsal");
+
+/// The label with the run that wrote an object.
+pub const RUN: &str = "app.kubernetes.io/instance";
+
+/// The object of a rehearsal: with it, the sidecars of the namespace log exactly the plaintext calls that arrive. Without
+/// `match`, the filter would apply to outbound calls too.
+pub fn rehearsal_telemetry(kind: &Kind, namespace: &str, run: &str) -> Value {
+    let mut metadata = metadata(namespace, REHEARSAL_TELEMETRY);
+    metadata["labels"][COMPONENT.0] = json!(COMPONENT.1);
+    metadata["labels"][RUN] = json!(run);
+    json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata,
+        "spec": {"accessLogging": [{
+            "match": {"mode": "SERVER"}, "filter": {"expression": "!connection.mtls"}, "providers": [{"name": "envoy"}],
+        }]},
+    })
+}
+
 fn metadata(namespace: &str, name: &str) -> Value {
     json!({"labels": {MANAGED_BY.0: MANAGED_BY.1}, "name": name, "namespace": namespace})
 }

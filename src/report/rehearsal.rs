@@ -6,7 +6,7 @@ use super::plural::count;
 use super::table;
 use crate::domain::caller::{Caller, CallerWorkload};
 use crate::domain::namespace_context::{Observed, ObservedBy};
-use crate::domain::rehearsal::{CallCount, CallerRow, PortRow};
+use crate::domain::rehearsal::{CallCount, CallerRow, PortRow, TelemetryEffect};
 use crate::exit::ExitStatus;
 use crate::sanitize::line;
 use colored::Colorize;
@@ -14,6 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+/// The access log that the sidecars write anyway.
+pub const ACCESS_LOG: &str = "access-log";
+
+/// An access log that a `Telemetry` object of the run switched on.
+pub const TELEMETRY: &str = "telemetry";
 
 /// Most names in the closing line.
 const MAX_NAMES: usize = 10;
@@ -46,7 +52,7 @@ pub struct RehearsalReport {
     pub version: &'static str,
     /// How long the ports were to be observed, in seconds.
     pub seconds: u64,
-    /// What the calls were read from: `access-log`.
+    /// What the calls were read from: `access-log`, or `telemetry` where a Telemetry object of the run switched it on.
     pub instrument: &'static str,
     /// Exit code of the run; absent in a report whose run never came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +224,7 @@ impl RehearsalReport {
             started_at,
             version: env!("CARGO_PKG_VERSION"),
             seconds: 0,
-            instrument: "access-log",
+            instrument: ACCESS_LOG,
             exit_code: None,
             error: None,
             ports: Vec::new(),
@@ -420,6 +426,16 @@ pub fn live(rows: &[PortRow], remaining: u64) -> String {
         let _ = write!(text, "and {}", count(ports.len() - MAX_LIVE_PORTS, "more port"));
     }
     text.trim_end().to_owned()
+}
+
+/// What writing and removing a Telemetry object does to open connections.
+pub fn telemetry_effect(effect: TelemetryEffect) -> String {
+    let drain = duration(effect.drain.as_secs());
+    let concerned = match effect.tcp_ports {
+        0 => "every connection that is kept open (HTTP clients open a new one without a lost call)".to_owned(),
+        ports => format!("every open connection to {}, mutual TLS included,", count(ports, "TCP port")),
+    };
+    format!("its creation and its deletion each end {concerned} within the drain time of its pod ({drain})")
 }
 
 /// `1h2m`, `10m`, `45s`.

@@ -6,6 +6,16 @@ use super::loopback;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+/// Which calls a sidecar logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum LoggedCalls {
+    #[default]
+    None,
+    /// Those without mutual TLS of the mesh.
+    Plaintext,
+    All,
+}
+
 /// The access log of the sidecar of one pod.
 #[derive(Debug, Clone)]
 pub(super) struct AccessLog {
@@ -30,10 +40,17 @@ impl AccessLog {
         Self { log, local: SocketAddr::new(address, port) }
     }
 
-    /// The log of one connection from a socket of this host. `server_name` is the name that its TLS requests.
-    pub(super) fn connection(&self, peer: SocketAddr, server_name: Option<String>) -> LoggedConnection {
+    /// The log of one connection from a socket of this host. `server_name` is the name that its TLS requests; `is_logged`
+    /// is whether its lines are written.
+    pub(super) fn connection(
+        &self,
+        peer: SocketAddr,
+        server_name: Option<String>,
+        is_logged: bool,
+    ) -> LoggedConnection {
         let remote = SocketAddr::new(loopback::pod_address(peer.ip()), peer.port());
-        LoggedConnection { log: self.clone(), remote, server_name: server_name.unwrap_or_else(|| "-".to_owned()) }
+        let server_name = server_name.unwrap_or_else(|| "-".to_owned());
+        LoggedConnection { log: self.clone(), remote, server_name, is_logged }
     }
 }
 
@@ -43,6 +60,7 @@ pub(super) struct LoggedConnection {
     log: AccessLog,
     remote: SocketAddr,
     server_name: String,
+    is_logged: bool,
 }
 
 impl LoggedConnection {
@@ -59,7 +77,10 @@ impl LoggedConnection {
     }
 
     fn write(&self, head: &str, texts: &str, route: &str) {
-        let Self { log: AccessLog { log, local }, remote, server_name } = self;
+        let Self { log: AccessLog { log, local }, remote, server_name, is_logged } = self;
+        if !is_logged {
+            return;
+        }
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
         let port = local.port();
         log.write_line(&format!(
@@ -80,7 +101,8 @@ mod tests {
         let log = Arc::new(Log::of_proxy());
         let access = AccessLog::new(Arc::clone(&log), "10.244.0.5".parse().unwrap(), 8080);
         let peer = SocketAddr::new(loopback::address("10.244.2.1".parse().unwrap()).into(), 5);
-        access.connection(peer, None).ended();
+        access.connection(peer, None, true).ended();
+        access.connection(peer, None, false).ended();
         let request = LoggedRequest {
             method: "GET",
             path: "/",
@@ -90,7 +112,7 @@ mod tests {
             status: 200,
             size: 3,
         };
-        access.connection(peer, Some("outbound_.8080_._.boards.shop".to_owned())).request(&request);
+        access.connection(peer, Some("outbound_.8080_._.boards.shop".to_owned()), true).request(&request);
         let text = String::from_utf8(log.read(0).to_vec()).unwrap();
         let found: Vec<LogLine> = text.lines().map(|line| access_log::line(line.split_once(' ').unwrap().1)).collect();
         let security = |line: &LogLine| match line {

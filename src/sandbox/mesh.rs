@@ -1,6 +1,6 @@
 //! The data plane: sockets on loopback, each of which behaves like a pod's port behind its sidecar.
 
-use super::access_log::{AccessLog, LoggedConnection};
+use super::access_log::{AccessLog, LoggedCalls, LoggedConnection};
 use super::app::{self, App, BoxStream};
 use super::loopback;
 use super::policy::{Config, Place};
@@ -59,7 +59,8 @@ impl PodPort {
             return self.app.serve_directly(Box::new(stream), self.http).await;
         }
         let Ok(peer) = stream.peer_addr() else { return };
-        let logged = |server_name| self.access_log.connection(peer, server_name);
+        let calls = config.logged_calls();
+        let logged = |server_name| self.access_log.connection(peer, server_name, calls != LoggedCalls::None);
         let mode = config.mode(&self.place);
         if mode == MtlsMode::Disable {
             return self.pass_on(stream, logged(None)).await;
@@ -75,7 +76,8 @@ impl PodPort {
             (Some(Opening::Tls { .. }), _) => {
                 // A handshake without a certificate of the mesh fails here, after rustls has sent its alert.
                 if let Ok(stream) = TlsAcceptor::from(Arc::clone(&self.identity)).accept(stream).await {
-                    let sidecar = logged(Some(self.place.server_name()));
+                    let name = Some(self.place.server_name());
+                    let sidecar = self.access_log.connection(peer, name, calls == LoggedCalls::All);
                     self.app.serve_behind(Box::new(stream), sidecar, self.http).await;
                 }
             }

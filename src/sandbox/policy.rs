@@ -1,7 +1,10 @@
-//! The configuration that the proxies have loaded: the objects of the API, after a delay. Computes modes and client TLS
-//! from it.
+//! The configuration that the proxies have loaded: the objects of the API, after a delay. Computes modes, client TLS and
+//! what the access log has from it.
 
-use super::resource::{DESTINATION_RULE, LEGACY_DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, POLICY};
+use super::access_log::LoggedCalls;
+use super::resource::{
+    CONFIG_MAP, DESTINATION_RULE, LEGACY_DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, POLICY, TELEMETRY,
+};
 use super::scenario::{NAMESPACE, ROOT_NAMESPACE, State};
 use super::store::Store;
 use crate::domain::effective::{legacy_server_mode, server_mode};
@@ -20,6 +23,7 @@ const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
 pub(super) struct Config {
     policies: Policies,
     rules: Vec<Arc<Value>>,
+    logged_calls: LoggedCalls,
 }
 
 /// One Service port at one pod, for which a mode is computed.
@@ -59,7 +63,7 @@ impl Config {
             policies.peer = objects.iter().map(|object| read::peer_authentication(object)).collect();
             store.list(&DESTINATION_RULE, None).0
         };
-        Self { policies, rules }
+        Self { policies, rules, logged_calls: logged_calls(store) }
     }
 
     /// The mode of the server at a place.
@@ -71,6 +75,11 @@ impl Config {
             server_mode(&self.policies, &place.pod, place.target_port)
         };
         effective.mode.unwrap_or(MtlsMode::Permissive)
+    }
+
+    /// The calls that the sidecars of the demo's namespace log.
+    pub(super) fn logged_calls(&self) -> LoggedCalls {
+        self.logged_calls
     }
 
     /// Whether a client in the mesh uses mutual TLS to a place: the `DestinationRule` decides, else auto mTLS.
@@ -109,6 +118,25 @@ impl Config {
             policy["tls"].as_object().map(|tls| tls.get("mode").and_then(Value::as_str).unwrap_or("DISABLE"))
         })
     }
+}
+
+/// The calls that the sidecars of the demo's namespace log: by its oldest `Telemetry` without a selector, else by the
+/// settings of the mesh.
+fn logged_calls(store: &Store) -> LoggedCalls {
+    let (telemetries, _) = store.list(&TELEMETRY, Some(NAMESPACE));
+    let whole = telemetries.iter().filter(|object| object["spec"]["selector"].is_null());
+    let oldest = whole.min_by_key(|object| (read::created(object), read::metadata(object, "name").to_owned()));
+    if let Some(entry) = oldest.and_then(|object| object["spec"]["accessLogging"].get(0)) {
+        return match entry["filter"]["expression"].as_str() {
+            _ if entry["disabled"] == true => LoggedCalls::None,
+            Some("!connection.mtls") => LoggedCalls::Plaintext,
+            _ => LoggedCalls::All,
+        };
+    }
+    let settings = store.get(&CONFIG_MAP, ROOT_NAMESPACE, "istio");
+    let has_log =
+        settings.is_some_and(|map| map["data"]["mesh"].as_str().is_some_and(|text| text.contains("accessLogFile")));
+    if has_log { LoggedCalls::All } else { LoggedCalls::None }
 }
 
 /// Makes writes take effect after a pause of `delay`, like istiod's debounce.

@@ -171,6 +171,15 @@ const RULE: Resource = Resource {
 };
 pub(super) static DESTINATION_RULE: Resource = RULE;
 pub(super) static LEGACY_DESTINATION_RULE: Resource = Resource { versions: &["v1alpha3"], ..RULE };
+pub(super) static TELEMETRY: Resource = Resource {
+    group: "telemetry.istio.io",
+    versions: &["v1", "v1alpha1"],
+    kind: "Telemetry",
+    plural: "telemetries",
+    singular: "telemetry",
+    short: &["telemetry"],
+    ..BASE
+};
 pub(super) static POLICY: Resource = Resource {
     group: "authentication.istio.io",
     versions: &["v1alpha1"],
@@ -200,7 +209,7 @@ impl Catalogue {
     pub(super) fn of(state: State) -> Self {
         let mesh: &[&'static Resource] = match state {
             State::Legacy => &[&POLICY, &MESH_POLICY, &LEGACY_DESTINATION_RULE],
-            State::Permissive | State::Strict => &[&PEER_AUTHENTICATION, &DESTINATION_RULE],
+            State::Permissive | State::Strict => &[&PEER_AUTHENTICATION, &DESTINATION_RULE, &TELEMETRY],
         };
         Self(KUBERNETES.iter().chain(mesh).copied().collect())
     }

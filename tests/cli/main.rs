@@ -18,6 +18,7 @@ mod pictures;
 mod probe;
 mod proxies;
 mod rehearse;
+mod rehearse_telemetry;
 mod reports;
 mod restore;
 mod robustness;

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Tests that may use the cluster at a time; a small node takes no more.
-static PERMITS: Semaphore = Semaphore::const_new(2);
+const AT_A_TIME: u32 = 2;
+
+static PERMITS: Semaphore = Semaphore::const_new(AT_A_TIME as usize);
 
 /// What the environment says.
 pub(crate) struct Environment {
@@ -52,6 +54,15 @@ pub(crate) fn skip(why: &str) {
 
 /// The cluster, or none where the test has to be skipped.
 pub(crate) async fn lease() -> Option<Lease> {
+    lease_of(1).await
+}
+
+/// The same for a test that changes what other tests rely on: no other one runs meanwhile.
+pub(crate) async fn lease_alone() -> Option<Lease> {
+    lease_of(AT_A_TIME).await
+}
+
+async fn lease_of(permits: u32) -> Option<Lease> {
     let environment = environment();
     let Some(path) = &environment.kubeconfig else {
         skip("SECURE_TRAFFIC_E2E_KUBECONFIG names no cluster");
@@ -62,7 +73,7 @@ pub(crate) async fn lease() -> Option<Lease> {
         return None;
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let permit = PERMITS.acquire().await.unwrap();
+    let permit = PERMITS.acquire_many(permits).await.unwrap();
     let kubeconfig = Kubeconfig::read_from(path).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Some(Lease { client: Client::try_from(config).unwrap(), _permit: permit })

@@ -20,7 +20,7 @@ async fn set_up(stage: &Stage) {
 }
 
 /// What a client says on its own port, by way of the API server.
-async fn ask(stage: &Stage, client: &str, path: &str) -> String {
+pub(crate) async fn ask(stage: &Stage, client: &str, path: &str) -> String {
     let path = format!("/api/v1/namespaces/{}/pods/{client}:9100/proxy/{path}", stage.name);
     let request = http::Request::get(path).body(Vec::new()).unwrap();
     stage.client.request_text(request).await.unwrap()

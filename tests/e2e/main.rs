@@ -19,6 +19,7 @@ mod observe;
 mod outsider;
 mod refusals;
 mod rehearsal;
+mod rehearsal_telemetry;
 mod restore;
 mod rights;
 mod rules;

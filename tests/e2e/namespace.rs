@@ -1,6 +1,6 @@
 //! A namespace of a test's own, deleted whatever becomes of the test.
 
-use crate::environment::lease;
+use crate::environment::{Lease, lease, lease_alone};
 use crate::tool::Tool;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
@@ -28,7 +28,19 @@ pub(crate) struct Stage {
 /// Makes a namespace with injection, runs the body in it, and deletes it. A body that panics leaves the states of the
 /// pods on stderr.
 pub(crate) async fn with_namespace(body: impl AsyncFnOnce(&Stage)) {
-    let Some(lease) = lease().await else { return };
+    if let Some(lease) = lease().await {
+        with_lease(lease, body).await;
+    }
+}
+
+/// The same while no other test of the suite uses the cluster.
+pub(crate) async fn with_namespace_alone(body: impl AsyncFnOnce(&Stage)) {
+    if let Some(lease) = lease_alone().await {
+        with_lease(lease, body).await;
+    }
+}
+
+async fn with_lease(lease: Lease, body: impl AsyncFnOnce(&Stage)) {
     let name = format!("st-e2e-{:08x}", rand::rng().random::<u32>());
     let stage = Stage::new(lease.client.clone(), &name);
     let labels = json!({"istio-injection": "enabled", "app.kubernetes.io/part-of": "secure-traffic-e2e"});

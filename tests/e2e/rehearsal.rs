@@ -43,7 +43,7 @@ fn on_the_node(url: &str) -> Value {
 }
 
 /// Kind, name and version of every object that the tool can write.
-async fn written(stage: &Stage) -> Vec<String> {
+pub(crate) async fn written(stage: &Stage) -> Vec<String> {
     let mut found = Vec::new();
     for (group, version, kind) in [
         ("security.istio.io", "v1", "PeerAuthentication"),

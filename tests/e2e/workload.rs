@@ -41,6 +41,12 @@ impl Workload {
         load.annotate("traffic.sidecar.istio.io/excludeInboundPorts", "9100")
     }
 
+    /// A client that sends a line at a time over one kept connection to an echo server.
+    pub(crate) fn tcp_load(name: &str, server: &str) -> Self {
+        let load = Self { command: "load", ..Self::new(name, &["-tcp", server]) };
+        load.annotate("traffic.sidecar.istio.io/excludeInboundPorts", "9100")
+    }
+
     /// Without a sidecar.
     pub(crate) fn outside(mut self) -> Self {
         self.in_mesh = false;

@@ -5,7 +5,7 @@ use crate::cluster::callers::WatchScope;
 use crate::curl_pod::proxy;
 use crate::domain::mesh::AccessLog;
 use crate::domain::port_protocol::PortProtocol;
-use crate::domain::rehearsal::{PodPort, Prospect, RehearsedPort};
+use crate::domain::rehearsal::{Instrument, PodPort, Prospect, RehearsedPort};
 use crate::report::rehearsal::{RehearsalReport, RehearsalResult};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +76,8 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BT
         None => name,
     };
     let raw: Vec<String> = raw.filter(is_observed).map(described).collect();
-    if !raw.is_empty() {
+    // With an object of the run, they are ended and logged at its end.
+    if !raw.is_empty() && observer.instrument == Instrument::AccessLog {
         let ports = raw.join(", ");
         notes.push(format!(
             "TCP connections are logged when they end, so connections that stay open are not seen: {ports}"
@@ -85,6 +86,7 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BT
     // Where no log was followed, the rows say why.
     if observer.scope.is_some() && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
         notes.extend(reasons_of_access_log(observer));
+        notes.extend(observer.not_written.clone());
     }
     notes
 }
@@ -102,10 +104,11 @@ fn reasons_of_access_log(observer: &Observer<'_>) -> Vec<String> {
         ),
         AccessLog::On { own_format: false } => None,
     };
-    let telemetries: Vec<&str> = observer.telemetries.iter().flatten().map(|found| found.name.as_str()).collect();
+    let telemetries = observer.telemetries.iter().flatten().filter(|found| found.sets_log && found.run.is_none());
+    let telemetries: Vec<&str> = telemetries.map(|found| found.name.as_str()).collect();
     let objects =
         (!telemetries.is_empty()).then(|| format!("the access log is also set by {}", telemetries.join(", ")));
     let remedy = "a Telemetry object with `accessLogging: [{providers: [{name: envoy}]}]` switches the access log on for a \
-                  namespace; a rehearsal writes none";
+                  namespace";
     setting.into_iter().chain(objects).chain([remedy.to_owned()]).collect()
 }

@@ -7,15 +7,18 @@ use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
 use crate::cluster::proxy_log::{self, Beginning, LogEvent};
 use crate::cluster::snapshot;
-use crate::cluster::telemetry::LogTelemetry;
+use crate::cluster::telemetry;
 use crate::commands::Context;
 use crate::domain::caller::CallerDirectory;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::TargetError;
-use crate::domain::rehearsal::{PortRow, Prospect, Rehearsal, RehearsedPort, StrictPreview};
+use crate::domain::rehearsal::{
+    FoundTelemetry, Instrument, PortRow, Prospect, Rehearsal, RehearsedPort, StrictPreview,
+};
 use crate::domain::rule::DestinationRule;
 use crate::error;
 use crate::istio::access_log;
+use crate::istio::kinds::OptionalKind;
 use crate::report::rehearsal as report;
 use crate::settings::RehearsalSettings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,8 +71,12 @@ pub(super) struct Observer<'a> {
     pub(super) knows_nodes: bool,
     /// Whether the rules of all namespaces could be listed.
     pub(super) knows_all_rules: bool,
-    /// Telemetry objects about the access log; `None` where they may not be listed.
-    pub(super) telemetries: Option<Vec<LogTelemetry>>,
+    /// The Telemetry objects of the namespace and of the mesh; `None` where they may not be listed.
+    pub(super) telemetries: Option<Vec<FoundTelemetry>>,
+    /// What the calls are read from.
+    pub(super) instrument: Instrument,
+    /// Why no Telemetry object was written, where the access log that exists is not usable.
+    pub(super) not_written: Option<String>,
     preview: StrictPreview,
     /// The rules of the namespaces that could be read.
     rules: Vec<DestinationRule>,
@@ -102,6 +109,8 @@ impl<'a> Observer<'a> {
             scope: None,
             knows_nodes: false,
             telemetries: None,
+            instrument: Instrument::AccessLog,
+            not_written: None,
             knows_all_rules: all_rules.is_some(),
             rules: all_rules.unwrap_or_else(readable),
             at_start: preview.snapshot().pods.keys().cloned().collect(),
@@ -125,15 +134,26 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// The ports of a preview. A log without some calls may have those of this tool and not those of others.
+    /// The ports of a preview. Where only plaintext calls are logged, their requested name does not matter.
     fn ports(&self, preview: &StrictPreview) -> Result<Vec<RehearsedPort>, TargetError> {
-        let mut ports = preview.ports(&self.settings.services, &self.rules)?;
-        if let Some(telemetry) = self.telemetries.iter().flatten().find(|telemetry| telemetry.has_filter) {
-            for port in ports.iter_mut().filter(|port| port.prospect == Prospect::Closes) {
-                port.prospect = Prospect::Unobservable(format!("{} filters the access log", telemetry.name));
-            }
+        let rules: &[DestinationRule] = match self.instrument {
+            Instrument::AccessLog => &self.rules,
+            Instrument::Telemetry => &[],
+        };
+        preview.ports(&self.settings.services, rules)
+    }
+
+    /// Reads the Telemetry objects. A log without some calls may have those of this tool and not those of others.
+    pub(super) async fn read_telemetries(&mut self) -> error::Result<()> {
+        let resource = self.api_versions.optional.resource(OptionalKind::Telemetries);
+        let (context, cluster) = (self.context, self.cluster);
+        let root = self.snapshot().mesh.root_namespace.clone();
+        let telemetries = self.during(telemetry::telemetries(cluster, resource, &root));
+        self.telemetries = context.read(telemetries).await?;
+        if let Some(found) = self.telemetries.iter().flatten().find(|found| found.has_filter) {
+            self.rehearsal.mark_unusable(format!("{} filters the access log", found.name));
         }
-        Ok(ports)
+        Ok(())
     }
 
     /// The number of ports that STRICT would close.
@@ -212,6 +232,20 @@ impl<'a> Observer<'a> {
         observed
     }
 
+    /// Goes on reading the logs until the connections that are open end after the drain time, and are logged. `--timeout`
+    /// does not count this.
+    pub(super) async fn follow_ending(&mut self, drain: Duration) -> error::Result<()> {
+        let _paused = self.context.shutdown.pause_limit();
+        let end = Instant::now() + drain + LOG_DELAY;
+        self.context.progress.begin("waiting for open connections to end", None);
+        let mut followed = Ok(());
+        while followed.is_ok() && Instant::now() < end {
+            followed = self.wait(REDRAW).await;
+        }
+        self.context.progress.end();
+        followed
+    }
+
     /// Reads the namespace again. An API server that does not answer for a moment does not end a long rehearsal.
     async fn read_ports(&mut self) -> error::Result<()> {
         let (context, cluster, api_versions) = (self.context, self.cluster, self.api_versions);
@@ -227,7 +261,7 @@ impl<'a> Observer<'a> {
     }
 
     /// Waits, and takes in what the sources send. An error where the logs may not be read.
-    async fn wait(&mut self, pause: Duration) -> error::Result<()> {
+    pub(super) async fn wait(&mut self, pause: Duration) -> error::Result<()> {
         self.context.shutdown.race(self.during(tokio::time::sleep(pause))).await?;
         match self.failure.take() {
             Some(failure) => Err(failure.into()),

@@ -1,13 +1,12 @@
 //! Prints the changes and asks for confirmation before a switch writes.
 
-use super::{SwitchRun, connections, goal::Planned, observe};
+use super::{SwitchRun, connections, goal::Planned, observe, rehearsal};
 use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Change;
 use crate::error::{self, Error, UsageError};
 use crate::istio::owners::{self, Class, Owner};
 use crate::report::plan as plan_report;
 use crate::report::plural::count;
-use crate::report::rehearsal;
 use crate::settings::RunMode;
 use crate::ui::confirm::{self, Confirmation};
 
@@ -23,12 +22,7 @@ pub(super) async fn confirm(
     }
     print_changes(run, planned);
     connections::announce(run, open_connections).await;
-    if let Some(duration) = run.settings.rehearsal {
-        let duration = rehearsal::duration(duration.as_secs());
-        run.context
-            .printer
-            .say(&format!("before the first change, callers of its ports are observed for {duration} (--rehearse)"));
-    }
+    rehearsal::announce(run, planned).await?;
     if run.is_observing() {
         observe::announce(run, planned);
         return Ok(true);

@@ -1,11 +1,12 @@
 //! The lock part: the Lease of the namespace, held from before the first write to the end of the run.
 
+use super::super::leftovers;
 use super::goal::{Goal, Planned, choose_journals};
 use super::journal::closed_journals;
 use super::{SwitchRun, checks};
 use crate::cluster::error::ClusterError;
 use crate::cluster::journal::{self as store, StoredJournal};
-use crate::cluster::lease::{self, Lease, LeaseError, ReleaseError, WriteGuard};
+use crate::cluster::lease::{Lease, WriteGuard};
 use crate::cluster::snapshot;
 use crate::domain::journal::Stage;
 use crate::error::{self, Error};
@@ -34,15 +35,9 @@ pub(super) async fn start(run: &SwitchRun<'_>, mut planned: Planned) -> error::R
         return Ok(Locked { lock: Lock::NotNeeded, planned, closed_journals: Vec::new() });
     }
     let holder = format!("{}, run {}", run.context.settings.holder, run.id);
-    let acquired = lease::acquire(run.cluster, &holder, &run.context.shutdown, &*run.context.progress).await;
-    let lease = acquired.map_err(|error| match error {
-        LeaseError::Cluster(error) => Error::Cluster(error),
-        LeaseError::Interrupted(signal) => Error::Interrupted(signal),
-    })?;
-    if let Some(holder) = &lease.abandoned_by {
-        run.context.printer.warn(&format!("a run did not come to its end: {holder}"));
-    }
-    let lock = Lock::Held(Box::new(lease));
+    let lock = Lock::Held(Box::new(run.context.acquire_lease(run.cluster, &holder).await?));
+    // What is left of a rehearsal is reported, and does not stop the run.
+    leftovers::remove(run.context, run.cluster, run.api_versions).await;
     match update_plan(run, &mut planned, &lock.guard()).await {
         Ok(closed_journals) => Ok(Locked { lock, planned, closed_journals }),
         Err(error) => {
@@ -65,15 +60,7 @@ impl Lock {
     /// Releases the Lease. An error where it is lost, so that the run does not report success after all.
     pub(super) async fn finish(self, run: &SwitchRun<'_>) -> error::Result<ExitStatus> {
         let Self::Held(lease) = self else { return Ok(ExitStatus::Success) };
-        match lease.release().await {
-            Ok(()) => Ok(ExitStatus::Success),
-            Err(ReleaseError::Lost(lost)) => Err(lost.into()),
-            Err(ReleaseError::Left(reason)) => {
-                let seconds = lease::DURATION.as_secs();
-                run.context.printer.warn(&format!("the Lease is left, and runs out after {seconds} s: {reason}"));
-                Ok(ExitStatus::LeftBehind)
-            }
-        }
+        run.context.release_lease(*lease).await
     }
 }
 

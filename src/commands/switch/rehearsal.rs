@@ -4,6 +4,7 @@ use super::super::rehearse;
 use super::SwitchRun;
 use super::checks;
 use super::goal::{Goal, Planned};
+use crate::domain::rehearsal::WritePermission;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::rehearsal::{self as report, RehearsalReport};
@@ -20,7 +21,8 @@ pub(super) async fn rehearse(run: &SwitchRun<'_>, planned: &mut Planned) -> erro
     }
     // The policy holds for the whole namespace, whatever Services are named.
     let (services, request, pods) = (Vec::new(), request.clone(), run.settings.pod.clone());
-    let settings = RehearsalSettings { services, request, duration, pods, output: None };
+    let permission = permission(run);
+    let settings = RehearsalSettings { services, request, duration, permission, pods, output: None };
     let (report, left_behind) = rehearse::rehearse(run.context, &settings, run.cluster, run.api_versions).await?;
     run.context.printer.say_report(&report::text(&report));
     if !run.settings.force {
@@ -28,6 +30,23 @@ pub(super) async fn rehearse(run: &SwitchRun<'_>, planned: &mut Planned) -> erro
     }
     checks::replan(run, planned, "the namespace changed during the rehearsal", true).await?;
     Ok(left_behind)
+}
+
+/// Whether the rehearsal may write: the confirmation of the run covers it. Its Lease is that of the rehearsal alone, and the
+/// run acquires its own afterwards.
+fn permission(run: &SwitchRun<'_>) -> WritePermission {
+    if run.is_observing() { WritePermission::OtherWriter } else { WritePermission::Given }
+}
+
+/// Says, before the confirmation, how long the ports are observed, and what is written for it.
+pub(super) async fn announce(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<()> {
+    let Some(duration) = run.settings.rehearsal else { return Ok(()) };
+    let duration = report::duration(duration.as_secs());
+    run.context
+        .printer
+        .say(&format!("before the first change, callers of its ports are observed for {duration} (--rehearse)"));
+    let snapshot = &planned.state.snapshot;
+    rehearse::announce(run.context, run.cluster, run.api_versions, snapshot, permission(run)).await
 }
 
 /// An error where STRICT would refuse somebody, or where that is not known.

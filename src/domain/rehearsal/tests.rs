@@ -320,3 +320,26 @@ fn policies_that_change_meanwhile_leave_nothing_observed() {
     let row = only_row(&rehearsal, &preview);
     assert_eq!(row.not_observed.as_deref(), Some("the policies changed during the rehearsal"));
 }
+
+#[test]
+fn a_new_beginning_needs_both_calls_again_and_keeps_those_of_the_tool_out() {
+    let (mut rehearsal, preview) = rehearsed(&[]);
+    rehearsal.mark_unusable("telemetry istio-system/mesh filters the access log".into());
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!(row.not_observed.as_deref(), Some("telemetry istio-system/mesh filters the access log"));
+    rehearsal.restart();
+    assert!(rehearsal.is_usable() && !rehearsal.is_any_endpoint_calibrated());
+    let reason = only_row(&rehearsal, &preview).not_observed;
+    assert_eq!(reason.as_deref(), Some("the call at the end was not sent"));
+    // A late line of a call of before.
+    rehearsal.record("web-0", &plaintext("10.9.0.2"), 3, &directory());
+    assert!(!rehearsal.is_any_endpoint_calibrated());
+    for (index, source) in ["10.9.0.3", "10.9.0.4"].into_iter().enumerate() {
+        rehearsal.add_calibration(calibration(source, &["web-0"]));
+        let row = only_row(&rehearsal, &preview);
+        assert!(row.not_observed.is_some() && row.callers.is_empty(), "{index}: {row:?}");
+        rehearsal.record("web-0", &plaintext(source), 4, &directory());
+    }
+    let row = only_row(&rehearsal, &preview);
+    assert_eq!((row.not_observed.as_deref(), row.total().calls), (None, 0));
+}
