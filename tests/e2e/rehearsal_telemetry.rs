@@ -72,9 +72,10 @@ async fn without_access_log(body: impl AsyncFnOnce(&Stage)) {
 async fn without_an_access_log_a_telemetry_object_shows_who_would_be_refused() {
     without_access_log(async |stage| {
         let clients = ["meshed", "plain"];
-        Workload::load("meshed", "http://web:8080/", true).start(stage).await;
+        let with_drain = |client: Workload| client.annotate("proxy.istio.io/config", DRAIN);
+        with_drain(Workload::load("meshed", "http://web:8080/", true)).start(stage).await;
         Workload::load("plain", "http://web:8080/", true).outside().start(stage).await;
-        Workload::tcp_load("meshed-tcp", "echo:7000").start(stage).await;
+        with_drain(Workload::tcp_load("meshed-tcp", "echo:7000")).start(stage).await;
         Workload::tcp_load("plain-tcp", "echo:7000").outside().start(stage).await;
         stage.ready().await;
         let before = written(stage).await;
