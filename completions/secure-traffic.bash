@@ -95,7 +95,7 @@ _secure__traffic() {
 
     case "${cmd}" in
         secure__traffic)
-            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help"
+            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version enable-mtls disable-mtls probe status rehearse demo sandbox cleanup rbac completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -173,6 +173,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -197,7 +201,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__cleanup)
-            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,6 +276,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ztunnel-namespace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -299,7 +307,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__completions)
-            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version bash elvish fish powershell zsh"
+            opts="-n -s -i -q -v -h -V --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -377,6 +385,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -401,7 +413,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__demo)
-            opts="-y -n -s -i -q -v -h -V --target --pause --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --yes --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -n -s -i -q -v -h -V --target --pause --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --yes --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,6 +547,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -559,7 +575,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__disable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --observe --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --observe --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --restore --mode --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -781,6 +797,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -805,7 +825,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__enable__subcmd__mtls)
-            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --observe --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --workload --except --rehearse --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -f -R -n -s -i -q -v -h -V --service --yes --dry-run --diff --observe --output --verify --wait-timeout --settle --mesh-client-interval --wait-drain --force --ignore --prometheus --since --rehearsal --check-url --force-conflicts --rollback-on-failure --no-journal --filename --recursive --policy --destination-rules --scope --policy-api --destination-rule-api --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --expect --workload --except --rehearse --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1035,6 +1055,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1241,7 +1265,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__man)
-            opts="-n -s -i -q -v -h -V --directory --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-n -s -i -q -v -h -V --directory --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1323,6 +1347,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1347,7 +1375,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__probe)
-            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --all-ports --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-l -w -o -n -s -i -q -v -h -V --selector --exclude --all-ports --expect --watch --until --from-namespace --control --per-endpoint --output --explain --dry-run --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1509,6 +1537,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1533,7 +1565,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rbac)
-            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --all-callers --telemetry --observe --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status rehearse cleanup"
+            opts="-o -n -s -i -q -v -h -V --service-account --from-namespace --port-forward --control --ambient --network-policy --all-callers --telemetry --observe --legacy --output --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version probe enable-mtls disable-mtls demo status rehearse cleanup"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1627,6 +1659,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1651,7 +1687,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__rehearse)
-            opts="-y -o -n -s -i -q -v -h -V --for --yes --read-only --output --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-y -o -n -s -i -q -v -h -V --for --yes --read-only --output --image --image-pull-secret --toleration --node-selector --pod-label --pod-annotation --priority-class --attempts --connect-timeout --max-time --evidence --pod-timeout --report --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1793,6 +1829,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1817,7 +1857,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__sandbox)
-            opts="-n -s -i -q -v -h -V --port --write-kubeconfig --state --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-n -s -i -q -v -h -V --port --write-kubeconfig --state --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1907,6 +1947,10 @@ _secure__traffic() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --ztunnel-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --revision)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1931,7 +1975,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__status)
-            opts="-A -o -w -n -s -i -q -v -h -V --all-namespaces --output --watch --ignore --prometheus --since --rehearsal --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-A -o -w -n -s -i -q -v -h -V --all-namespaces --output --watch --ignore --prometheus --since --rehearsal --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2030,6 +2074,10 @@ _secure__traffic() {
                     return 0
                     ;;
                 -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ztunnel-namespace)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_secure_traffic_global_optspecs
-    string join \n n/namespace= kubeconfig= context= cluster= user= s/server= token= certificate-authority= insecure-skip-tls-verify tls-server-name= as= as-group= as-uid= request-timeout= timeout= i/istio-namespace= revision= cluster-domain= sandbox= color= q/quiet v/verbose h/help V/version
+    string join \n n/namespace= kubeconfig= context= cluster= user= s/server= token= certificate-authority= insecure-skip-tls-verify tls-server-name= as= as-group= as-uid= request-timeout= timeout= i/istio-namespace= ztunnel-namespace= revision= cluster-domain= sandbox= color= q/quiet v/verbose h/help V/version
 end
 
 function __fish_secure_traffic_needs_command
@@ -39,6 +39,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l as-uid -d
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_needs_command" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -85,7 +86,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rules -d 'When to write DestinationRules; default: for every Service, but not where all its pods are in ambient mode and no sidecar or waypoint would read them' -r -f -a "always\t'One for every Service, as the walk-through does'
 auto\t'Only where they are needed: auto mTLS off, or the legacy API'
 never\t'None'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
@@ -131,6 +132,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtl
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -173,7 +175,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 false\t''"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s f -l filename -d 'Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated' -r -F
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy -d 'The namespace-wide policy to change, where there are several' -r
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rules -d 'When to write DestinationRules' -r -f -a "always\t'One for every Service, as the walk-through does'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rules -d 'When to write DestinationRules; default: for every Service, but not where all its pods are in ambient mode and no sidecar or waypoint would read them' -r -f -a "always\t'One for every Service, as the walk-through does'
 auto\t'Only where they are needed: auto mTLS off, or the legacy API'
 never\t'None'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
@@ -217,6 +219,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mt
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -280,6 +283,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand probe" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -322,6 +326,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand status" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -370,6 +375,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" 
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rehearse" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -416,6 +422,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l a
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand demo" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -451,6 +458,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -479,6 +487,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand cleanup" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -511,6 +520,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l a
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -519,9 +529,9 @@ legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
 always\t'Always'
 never\t'Never'"
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l port-forward -d 'Allow to ask the endpoints\' own proxies (--evidence): it opens their whole admin interface'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l port-forward -d 'Allow to ask the endpoints\' own proxies (--evidence), with --ambient also the ztunnels: it opens their whole admin interface'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l control -d 'Allow a client in the mesh where nothing else tells who refused (--control)'
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels: evidence for pods in ambient mode'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l ambient -d 'Allow to read the logs of ztunnels (in --ztunnel-namespace): evidence for pods in ambient mode'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l network-policy -d 'Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of Roles'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l all-callers -d 'Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand rbac" -l telemetry -d 'Allow to write and to remove the Telemetry object of a rehearsal (rehearse, enable-mtls --rehearse, cleanup)'
@@ -547,6 +557,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completion
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand completions" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'
@@ -576,6 +587,7 @@ complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l as
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l request-timeout -d 'Time that one request to the API server may take; 0 waits without end' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l timeout -d 'Time that the whole command may take; 0 waits without end [default: 10m, but for what goes on until it is ended]' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -s i -l istio-namespace -d 'Namespace of the control plane; default: found by istiod\'s label, else istio-system' -r
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l ztunnel-namespace -d 'Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l revision -d 'Revision of the control plane' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l cluster-domain -d 'Domain of the cluster\'s Services' -r
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand man" -l sandbox -d 'Run against a fresh embedded sandbox instead of a cluster' -r -f -a "permissive\t'Plaintext is accepted'

@@ -15,7 +15,7 @@ use crate::curl_pod::runner::PodOptions;
 use crate::domain::expectation::Expectation;
 use crate::domain::findings::Code;
 use crate::domain::placement::PodPlacement;
-use crate::domain::plan::{Direction, PodScope, SwitchRequest};
+use crate::domain::plan::{Direction, PodScope, RuleChoice, SwitchRequest};
 use crate::domain::rehearsal::WritePermission;
 use crate::domain::selection::Selection;
 use crate::env::Environment;
@@ -80,6 +80,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
         },
         mesh: MeshOptions {
             istio_namespace: args.istio_namespace.clone(),
+            ztunnel_namespace: args.ztunnel_namespace.clone(),
             revision: args.revision.clone(),
             cluster_domain: args.cluster_domain.clone(),
         },
@@ -448,7 +449,7 @@ fn goal(args: &SwitchArgs, direction: Direction, pods: PodScope) -> SwitchGoal {
         direction,
         pods,
         services: (!named.is_empty()).then_some(named),
-        destination_rules: args.destination_rules,
+        destination_rules: args.destination_rules.unwrap_or(RuleChoice::WhereRead),
         scope: args.scope,
         policy: args.policy.clone(),
         force: args.force,

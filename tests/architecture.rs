@@ -107,7 +107,10 @@ const RESTRICTED_PATHS: &[(&str, &[&str])] = &[
     ("k8s_openapi", &["cluster/", "curl_pod/", "sandbox/"]),
     ("reqwest", &["http_client/"]),
     ("rcgen", &["domain/identity/tests.rs", "sandbox/"]),
-    ("hyper", &["cluster/connect.rs", "cluster/deadline.rs", "cluster/error.rs", "curl_pod/proxy.rs", "sandbox/"]),
+    (
+        "hyper",
+        &["cluster/connect.rs", "cluster/deadline.rs", "cluster/error.rs", "curl_pod/port_forward.rs", "sandbox/"],
+    ),
     ("std::process::exit", &["signal.rs"]),
     ("std::env", &["env.rs", "main.rs"]),
     ("std::fs", &["commands/", "env.rs", "program.rs", "sandbox/", "temporary_folder.rs", "ui/report_file.rs"]),

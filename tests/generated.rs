@@ -198,6 +198,7 @@ fn roles_are_those_of_the_tool() {
                 namespace: NAMESPACE,
                 probe_namespace: None,
                 root: "istio-system",
+                ztunnel: "istio-system",
                 revision: None,
             };
             let what = match (task, legacy) {

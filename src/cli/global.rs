@@ -57,6 +57,9 @@ pub struct GlobalArgs {
     /// Namespace of the control plane; default: found by istiod's label, else istio-system
     #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Mesh", value_parser = super::values::namespace)]
     pub istio_namespace: Option<String>,
+    /// Namespace of ztunnel (ambient mode); default: found by the label app=ztunnel, else that of the control plane
+    #[arg(long, global = true, value_name = "NAMESPACE", help_heading = "Mesh", value_parser = super::values::namespace)]
+    pub ztunnel_namespace: Option<String>,
     /// Revision of the control plane
     #[arg(long, global = true, value_name = "REVISION", help_heading = "Mesh")]
     pub revision: Option<String>,

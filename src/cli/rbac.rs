@@ -36,6 +36,7 @@ pub enum RbacFormat {
 Examples:
   secure-traffic rbac probe -n shop | kubectl apply -f -
   secure-traffic rbac enable-mtls -n shop --port-forward
+  secure-traffic rbac probe -n shop --ambient --ztunnel-namespace ztunnel
   secure-traffic rbac probe -n shop --from-namespace ci --service-account smoke-test
   secure-traffic rbac enable-mtls -n shop --network-policy | kubectl apply -f -")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -49,13 +50,14 @@ pub struct RbacArgs {
     /// Namespace that probes are made in (probe --from-namespace)
     #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
     pub from_namespace: Option<String>,
-    /// Allow to ask the endpoints' own proxies (--evidence): it opens their whole admin interface
+    /// Allow to ask the endpoints' own proxies (--evidence), with --ambient also the ztunnels: it opens their whole admin
+    /// interface
     #[arg(long)]
     pub port_forward: bool,
     /// Allow a client in the mesh where nothing else tells who refused (--control)
     #[arg(long)]
     pub control: bool,
-    /// Allow to read the logs of ztunnels: evidence for pods in ambient mode
+    /// Allow to read the logs of ztunnels (in --ztunnel-namespace): evidence for pods in ambient mode
     #[arg(long)]
     pub ambient: bool,
     /// Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of

@@ -99,9 +99,10 @@ pub struct SwitchArgs {
     /// The namespace-wide policy to change, where there are several
     #[arg(long, value_name = "NAME", help_heading = "Rendering")]
     pub policy: Option<String>,
-    /// When to write DestinationRules
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RuleChoice::Always, help_heading = "Rendering")]
-    pub destination_rules: RuleChoice,
+    /// When to write DestinationRules; default: for every Service, but not where all its pods are in ambient mode and no
+    /// sidecar or waypoint would read them
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Rendering")]
+    pub destination_rules: Option<RuleChoice>,
     /// One rule for each Service, or one for the namespace
     #[arg(long, value_enum, value_name = "SCOPE", default_value_t = RuleScope::Service, help_heading = "Rendering")]
     pub scope: RuleScope,

@@ -129,6 +129,8 @@ impl ValueEnum for RuleChoice {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
+            // What applies without the flag.
+            Self::WhereRead => return None,
             Self::Always => ("always", "One for every Service, as the walk-through does"),
             Self::Auto => ("auto", "Only where they are needed: auto mTLS off, or the legacy API"),
             Self::Never => ("never", "None"),

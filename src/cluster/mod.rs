@@ -28,3 +28,4 @@ pub mod request;
 pub mod snapshot;
 pub mod telemetry;
 pub mod trace;
+pub mod ztunnel;

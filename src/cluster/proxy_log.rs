@@ -254,7 +254,7 @@ impl Resumed {
 
 /// The next line without its line break; `Some(None)` for a line that is too long, `None` at the end. A last line without
 /// a line break is read again when the log is opened again.
-async fn next_line(log: &mut (impl AsyncBufRead + Unpin)) -> Option<Option<String>> {
+pub async fn next_line(log: &mut (impl AsyncBufRead + Unpin)) -> Option<Option<String>> {
     let mut line = Vec::new();
     let read = log.take(MAX_LINE).read_until(b'\n', &mut line).await.ok()?;
     match line.strip_suffix(b"\n") {

@@ -35,6 +35,8 @@ pub(super) use templates::templates;
 pub struct MeshOptions {
     /// `-i/--istio-namespace`; found by istiod's labels otherwise.
     pub istio_namespace: Option<String>,
+    /// `--ztunnel-namespace`; found by ztunnel's label otherwise.
+    pub ztunnel_namespace: Option<String>,
     /// `--revision`: the mesh's ConfigMap is `istio-<revision>`.
     pub revision: Option<String>,
     /// `--cluster-domain`.
@@ -421,7 +423,8 @@ pub(super) async fn mesh_settings(
     let planes = control_plane::candidates(named, connected, &found_planes);
     let read = planes.iter().map(|plane| settings_of(cluster, options, plane, found));
     let mut settings = futures::future::try_join_all(read).await?;
-    let mut first = if settings.is_empty() { MeshSettings::default() } else { settings.remove(0) };
+    let default = || MeshSettings { ztunnel_namespace: options.ztunnel_namespace.clone(), ..MeshSettings::default() };
+    let mut first = if settings.is_empty() { default() } else { settings.remove(0) };
     let differs = |other: &MeshSettings| {
         let same = MeshSettings { version: first.version.clone(), ..other.clone() };
         same != first || !other.readable
@@ -429,6 +432,7 @@ pub(super) async fn mesh_settings(
     if settings.iter().any(differs) {
         first = MeshSettings {
             istio_namespace: first.istio_namespace,
+            ztunnel_namespace: options.ztunnel_namespace.clone(),
             root_namespace: first.root_namespace,
             cluster_domain: first.cluster_domain,
             undecided: planes.into_iter().collect(),
@@ -472,6 +476,7 @@ async fn settings_of(
             .flatten()
             .map(surroundings::label_selector)
             .collect(),
+        ztunnel_namespace: options.ztunnel_namespace.clone(),
         networks: networks.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
         undecided: Vec::new(),
         version: found.iter().find(is_same).and_then(|one| one.version.clone()),

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::cli::values::OutputFormat;
-use crate::domain::plan::{PodScope, RuleChoice, RuleScope, SwitchRequest};
+use crate::domain::plan::{PodScope, RuleScope, SwitchRequest};
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::kinds::{PolicyApi, RuleApi};
@@ -35,7 +35,7 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
     let policy = settings.policy_api.unwrap_or(PolicyApi::V1);
     check(request, policy)?;
     let services = request.services.as_deref().unwrap_or_default();
-    let with_rules = request.destination_rules == RuleChoice::Always;
+    let with_rules = request.destination_rules.is_explicit();
     let newest = if policy == PolicyApi::Legacy { RuleApi::V1alpha3 } else { RuleApi::V1 };
     let namespace = context.namespace().await?;
     let what = Offline {
@@ -70,7 +70,7 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
 /// What cannot be rendered without a cluster is a usage error.
 fn check(request: &SwitchRequest, policy_api: PolicyApi) -> Result<(), UsageError> {
     let services = request.services.as_deref().unwrap_or_default();
-    let with_rules = request.destination_rules == RuleChoice::Always;
+    let with_rules = request.destination_rules.is_explicit();
     if with_rules && services.is_empty() {
         return Err(UsageError {
             message: "--dry-run=client contacts no cluster, so it cannot know the Services".to_owned(),

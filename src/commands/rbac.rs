@@ -37,12 +37,15 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         probe_namespace: probe_namespace.is_some() && task == Task::Probe,
         observe: args.observe,
     };
+    let mesh = &context.settings.mesh;
+    let root = mesh.istio_namespace.as_deref().unwrap_or("istio-system");
     let subject = RoleSubject {
         account: args.service_account.as_deref().unwrap_or(account),
         namespace,
         probe_namespace,
-        root: context.settings.mesh.istio_namespace.as_deref().unwrap_or("istio-system"),
-        revision: context.settings.mesh.revision.as_deref(),
+        root,
+        ztunnel: mesh.ztunnel_namespace.as_deref().unwrap_or(root),
+        revision: mesh.revision.as_deref(),
     };
     let needed = rights(task, options);
     let command = args.command.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

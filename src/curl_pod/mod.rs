@@ -10,6 +10,7 @@ pub mod mesh_traffic;
 mod placement;
 pub mod pod_log;
 pub mod pod_state;
+mod port_forward;
 pub mod probe_pod;
 pub mod proxy;
 pub mod reach;

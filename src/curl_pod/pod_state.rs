@@ -160,17 +160,23 @@ impl MeshMembership {
 }
 
 fn check_in_mesh(pod: &Pod, membership: MeshMembership) -> Result<(), (Reason, String)> {
-    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let plane = crate::cluster::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations);
-    // The node's CNI captures a pod when it creates the pod's network, so only a started pod shows it.
-    let started = !matches!(progress(pod), PodProgress::Waiting | PodProgress::Stuck(..));
-    let message = match (membership, plane) {
-        (MeshMembership::Sidecar, DataPlane::Sidecar) | (MeshMembership::Ambient, DataPlane::Ambient) => return Ok(()),
-        (MeshMembership::Ambient, _) if !started => return Ok(()),
-        (MeshMembership::Ambient, _) => "the control pod was not captured by ztunnel",
+    let message = match (membership, plane(pod)) {
+        (MeshMembership::Ambient, DataPlane::Sidecar) => "the control pod was given a sidecar, in spite of its label",
+        // The node's agent captures an ambient pod later, on some clusters after its start: see `is_captured`.
+        (MeshMembership::Sidecar, DataPlane::Sidecar) | (MeshMembership::Ambient, _) => return Ok(()),
         _ => "the control pod was given no sidecar: is injection on in its namespace?",
     };
     Err((Reason::ControlFailed, message.to_owned()))
+}
+
+/// Whether ztunnel has captured the pod (DP-6).
+pub fn is_captured(pod: &Pod) -> bool {
+    plane(pod) == DataPlane::Ambient
+}
+
+fn plane(pod: &Pod) -> DataPlane {
+    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+    crate::cluster::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations)
 }
 
 /// Checks that the pod is outside the mesh and that no Service selects it.

@@ -2,7 +2,7 @@
 //! pods that earlier runs left.
 
 use super::placement;
-use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, progress};
+use super::pod_state::{MeshMembership, PROBE, PodProgress, classify_refusal, is_captured, progress};
 use super::resources::Resources;
 use crate::cluster::connect::Cluster;
 use crate::cluster::deletion::still_there;
@@ -32,6 +32,10 @@ pub const DEFAULT_IMAGE: &str = "docker.io/curlimages/curl:8.16.0";
 
 /// Time for the removal of a pod. After it the pod is reported as left behind.
 const REMOVAL: Duration = Duration::from_secs(20);
+
+/// Time in which ztunnel should capture a pod that runs. One that it has not captured by then is created anew, once: a
+/// node's agent that failed with a pod does not try again.
+const CAPTURE: Duration = Duration::from_secs(15);
 
 /// Time that a request in progress gets after a signal.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
@@ -143,13 +147,17 @@ pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod
         security["runAsUser"] = json!(65532);
     }
     let (app, labels, annotations) = membership_metadata(request.membership);
+    let until_captured = match request.membership {
+        MeshMembership::Ambient => until_captured(request.start_timeout),
+        MeshMembership::Outside | MeshMembership::Sidecar => Vec::new(),
+    };
     let container = |curl: &Curl| {
         json!({
             "name": curl.container,
             "image": request.image,
             "imagePullPolicy": "IfNotPresent",
             "command": ["curl"],
-            "args": curl.arguments,
+            "args": until_captured.iter().chain(&curl.arguments).collect::<Vec<_>>(),
             "securityContext": security,
             "resources": resources.to_json(),
         })
@@ -201,8 +209,22 @@ fn membership_metadata(membership: MeshMembership) -> (&'static str, (&'static s
     }
 }
 
+/// The arguments by which curl waits, before its first request, until ztunnel listens in the pod's network: it does from the
+/// moment when it captures the pod (DP-8). On some clusters that is after the pod's start, and calls made until then would
+/// leave in plaintext. The answer does not matter; a connection that is refused is tried again each second.
+fn until_captured(limit: Duration) -> Vec<String> {
+    let retries = limit.as_secs().to_string();
+    ["-q", "-s", "--noproxy", "*", "-o", "/dev/null", "--max-time", "2", "--retry-connrefused", "--retry", &retries]
+        .into_iter()
+        .chain(["--retry-delay", "1", "http://localhost:15008/", "--next"])
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Creates the pod, runs `work` with it, and removes it on every exit path. The caller must wait for the removal.
 /// `services` are those of the pod's namespace: none of them may select it.
+///
+/// A pod for the ambient mesh is created once more if ztunnel does not capture the first one.
 pub async fn with_pod<T>(
     cluster: &Cluster,
     request: &PodRequest,
@@ -210,32 +232,44 @@ pub async fn with_pod<T>(
     shutdown: &Shutdown,
     work: impl AsyncFnOnce(&ProbePod) -> Result<T, Failure>,
 ) -> PodRun<T> {
-    let name = format!("{}-{}", membership_metadata(request.membership).0, random_word(5));
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let mut probe = ProbePod {
-        client: cluster.client.clone(),
-        api,
-        namespace: cluster.namespace.clone(),
-        name,
-        membership: request.membership,
-        services: services.to_vec(),
-        start_timeout: request.start_timeout,
-        run_timeout: Duration::from_secs(request.deadline_seconds),
-        created: None,
-        address: OnceLock::new(),
-        exit_code: OnceLock::new(),
-        has_ended: AtomicBool::new(false),
-    };
-    let created = create_despite_signal(shutdown, &mut probe, request).await;
-    let result = match created {
-        Ok(()) => match shutdown.race(work(&probe)).await {
+    let mut probe = ProbePod::new(cluster, request, services);
+    let mut start = probe.start(request, shutdown, CAPTURE).await;
+    let mut former = None;
+    if matches!(start, Ok(Start::NotCaptured)) {
+        former = Some(std::mem::replace(&mut probe, ProbePod::new(cluster, request, services)));
+        start = probe.start(request, shutdown, request.start_timeout).await;
+    }
+    let result = match start {
+        Ok(Start::Ready) => match shutdown.race(work(&probe)).await {
             Ok(result) => result,
             Err(signal) => Err(Failure::Interrupted(signal)),
         },
+        Ok(Start::NotCaptured) => Err(Failure::Pod(Reason::ControlFailed, NOT_CAPTURED.to_owned())),
         Err(failure) => Err(failure),
     };
-    let removal = Removal { pod: probe.reference(), task: tokio::spawn(async move { probe.remove().await }) };
+    let removal = Removal {
+        pod: probe.reference(),
+        task: tokio::spawn(async move {
+            let former = async { if let Some(former) = former { former.remove().await } else { Ok(()) } };
+            match tokio::join!(former, probe.remove()) {
+                (Err(first), Err(second)) => Err(format!("{first}, {second}")),
+                (first, second) => first.and(second),
+            }
+        }),
+    };
     PodRun { result, removal }
+}
+
+/// Why the work of a pod for the ambient mesh did not begin.
+const NOT_CAPTURED: &str = "ztunnel captured neither the client in the mesh nor a second one: see the logs of ztunnel and of \
+                            the CNI agent (k8s-app=istio-cni-node) on its node";
+
+/// How the start of a pod ended.
+enum Start {
+    /// The work can begin.
+    Ready,
+    /// The pod runs, and ztunnel has not captured it.
+    NotCaptured,
 }
 
 /// Creates the pod. A request in progress can still create the pod after a signal, so it gets [`LAST_ANSWER`] before it
@@ -287,6 +321,45 @@ struct OtherResources {
 }
 
 impl ProbePod {
+    /// A pod that is not created yet, with a name of its own.
+    fn new(cluster: &Cluster, request: &PodRequest, services: &[Service]) -> Self {
+        Self {
+            client: cluster.client.clone(),
+            api: Api::namespaced(cluster.client.clone(), &cluster.namespace),
+            namespace: cluster.namespace.clone(),
+            name: format!("{}-{}", membership_metadata(request.membership).0, random_word(5)),
+            membership: request.membership,
+            services: services.to_vec(),
+            start_timeout: request.start_timeout,
+            run_timeout: Duration::from_secs(request.deadline_seconds),
+            created: None,
+            address: OnceLock::new(),
+            exit_code: OnceLock::new(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Creates the pod. One for the ambient mesh must also run, and be captured within `capture` after that.
+    async fn start(&mut self, request: &PodRequest, shutdown: &Shutdown, capture: Duration) -> Result<Start, Failure> {
+        create_despite_signal(shutdown, self, request).await?;
+        if self.membership != MeshMembership::Ambient {
+            return Ok(Start::Ready);
+        }
+        let captured = async {
+            self.started().await?;
+            let until_captured = self.watch(|pod| match self.check(pod) {
+                Ok(PodProgress::Stuck(reason, message)) => Some(Err(Failure::Pod(reason, message))),
+                Ok(_) => is_captured(pod).then_some(Ok(())),
+                Err(failure) => Some(Err(failure)),
+            });
+            match tokio::time::timeout(capture, until_captured).await {
+                Ok(captured) => captured?.map(|()| Start::Ready),
+                Err(_) => Ok(Start::NotCaptured),
+            }
+        };
+        shutdown.race(captured).await.map_err(Failure::Interrupted)?
+    }
+
     pub(super) fn access(&self, verb: &'static str, resource: &'static str) -> Access<'_> {
         Access::new(verb, "", resource, &self.namespace).named(&self.name)
     }

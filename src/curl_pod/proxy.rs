@@ -1,20 +1,15 @@
 //! Requests the configuration of sidecars through a port-forward to their admin interface, as `istioctl proxy-config`
 //! does: evidence of who refused a request, and waits for rules to be loaded or old connections to be drained.
 
+use super::port_forward::{self, Bytes, ProxyError};
 use crate::cluster::connect::Cluster;
-use crate::cluster::error::{Access, ClusterError, code, explain};
-use crate::cluster::request::attempt;
+use crate::cluster::error::ClusterError;
 use crate::domain::client_config::ExpectedClusters;
 use crate::domain::mesh::DataPlane;
 use crate::domain::probe::{Case, Observation, refused_endpoints};
 use crate::domain::proxy::{self, InboundListeners, ProxyReport};
 use crate::istio::envoy;
 use futures::StreamExt;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,16 +20,10 @@ const ADMIN_PORT: u16 = 15000;
 /// Proxies that are requested at the same time.
 const CONCURRENCY: usize = 16;
 
-/// Time for one proxy. It usually answers in milliseconds; one that hangs must not delay the verdict.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Pause between two requests to a sidecar that loads a change.
 const LOAD_POLL: Duration = Duration::from_millis(100);
 /// Pause between two requests to a sidecar that drains.
 const DRAIN_POLL: Duration = Duration::from_secs(1);
-
-/// Largest response that is read. A listener of a thousand ports takes a few MiB.
-const LARGEST_DUMP: usize = 64 * 1024 * 1024;
 
 /// Requests the listener of the sidecar of every endpoint where plaintext got no byte, and adds its report to the
 /// observations. `Err` names the right that is missing.
@@ -93,21 +82,6 @@ pub async fn open_connections(cluster: &Cluster, ports: &[(&str, u16)]) -> Optio
         Some(envoy::open_connections(&String::from_utf8_lossy(clusters), *port))
     };
     ports.iter().map(count).sum()
-}
-
-/// Why a proxy's configuration is not available.
-enum ProxyError {
-    Forbidden(ClusterError),
-    Failed(String),
-}
-
-impl std::fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Forbidden(error) => f.write_str(&error.message),
-            Self::Failed(message) => f.write_str(message),
-        }
-    }
 }
 
 /// How a wait for sidecars ended.
@@ -204,40 +178,5 @@ fn json(dump: &Bytes) -> Result<serde_json::Value, ProxyError> {
 
 /// The response of a pod's sidecar to a GET on its admin interface.
 async fn admin(cluster: &Cluster, pod: &str, path: &str) -> Result<Bytes, ProxyError> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    // API servers before 1.35 need the verb `get`, later ones `create`.
-    let access = Access::new("create", "", "pods/portforward", &cluster.namespace);
-    let answer = tokio::time::timeout(TIMEOUT, async {
-        let forwarder = attempt(access, &mut || api.portforward(pod, &[ADMIN_PORT])).await;
-        let mut forwarder = forwarder.map_err(|error| match code(&error) {
-            401 | 403 => ProxyError::Forbidden(explain(access, &error)),
-            _ => ProxyError::Failed(explain(access, &error).message),
-        })?;
-        let Some(stream) = forwarder.take_stream(ADMIN_PORT) else {
-            return Err(ProxyError::Failed("the port-forward has no stream".to_owned()));
-        };
-        let answer = get(stream, path).await;
-        forwarder.abort();
-        answer.map_err(|error| ProxyError::Failed(format!("its admin interface: {error}")))
-    });
-    answer.await.unwrap_or_else(|_| Err(ProxyError::Failed(format!("no answer within {} s", TIMEOUT.as_secs()))))
-}
-
-/// Sends one GET. The body ends by its length, because Envoy closes the connection a second later.
-async fn get<S>(stream: S, path: &str) -> Result<Bytes, String>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let message = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(message)?;
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get(path).header(http::header::HOST, "localhost").body(Empty::<Bytes>::new());
-    let response = sender.send_request(request.map_err(|error| error.to_string())?).await.map_err(message)?;
-    if !response.status().is_success() {
-        return Err(format!("it answered {}", response.status()));
-    }
-    let body = Limited::new(response.into_body(), LARGEST_DUMP).collect().await;
-    connection.abort();
-    Ok(body.map_err(|error| error.to_string())?.to_bytes())
+    port_forward::get(cluster, &cluster.namespace, (pod, ADMIN_PORT), path).await
 }

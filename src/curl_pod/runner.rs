@@ -6,7 +6,7 @@ use super::pod_state::MeshMembership;
 use super::probe_pod::{self, Curl, Failure, PodRequest, ProbePod, random_word, with_pod};
 use super::proxy;
 use super::resources::Resources;
-use super::ztunnel::{self, ProbeSource};
+use super::ztunnel::ZtunnelLogs;
 use crate::cluster::connect::Cluster;
 use crate::cluster::snapshot::ProbeNamespace;
 use crate::domain::evidence::Sources;
@@ -20,7 +20,7 @@ use crate::sanitize::excerpt;
 use crate::signal::Shutdown;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Most bytes of arguments in one pod. An object of the API may hold a little more than 1 MiB.
 const MAX_ARGUMENT_BYTES: usize = 500 * 1024;
@@ -140,16 +140,21 @@ impl ProbeRunner<'_> {
         let marker = random_word(16);
         let request = self.probe_request(membership, cases, &marker);
         let (cluster, services) = self.placement(membership, snapshot);
-        let start = Instant::now();
+        let logs = if membership == MeshMembership::Outside && self.options.sources != Sources::Network {
+            match self.shutdown.race(ZtunnelLogs::follow(self.cluster, &snapshot.mesh, cases)).await {
+                Ok(logs) => logs,
+                Err(signal) => return (None, Err(Failure::Interrupted(signal))),
+            }
+        } else {
+            ZtunnelLogs::default()
+        };
         let run = with_pod(cluster, &request, services, self.shutdown, async |probe| {
             let observations = read_observations(probe, cases, &request.curls, &marker).await?;
-            let source =
-                probe.address().map(|address| ProbeSource { address: address.to_owned(), since: start.elapsed() });
-            Ok(PodOutput { observations, source })
+            Ok(PodAnswers { observations, address: probe.address().map(str::to_owned) })
         })
         .await;
         // The proxies are requested while the pod is removed.
-        let reports = self.add_proxy_reports(&snapshot.mesh.istio_namespace, cases, run.result);
+        let reports = self.add_proxy_reports(logs, cases, run.result);
         let removed_and_result = tokio::join!(run.removal.confirmed(), reports);
         self.progress.end();
         removed_and_result
@@ -167,24 +172,20 @@ impl ProbeRunner<'_> {
     /// Adds what the endpoints' proxies report, unless only network evidence is used.
     async fn add_proxy_reports(
         &self,
-        istio_namespace: &str,
+        logs: ZtunnelLogs,
         cases: &[Case],
-        output: Result<PodOutput, Failure>,
+        output: Result<PodAnswers, Failure>,
     ) -> Result<PodAnswers, Failure> {
-        let PodOutput { mut observations, source } = output?;
-        let address = source.as_ref().map(|source| source.address.clone());
+        let PodAnswers { mut observations, address } = output?;
         if self.options.sources == Sources::Network {
             return Ok(PodAnswers { observations, address });
         }
         let requests = async {
             let sidecars = proxy::add_reports(self.cluster, cases, &mut observations).await;
-            let ztunnels = match &source {
-                Some(source) => {
-                    ztunnel::add_reports(self.cluster, istio_namespace, source, cases, &mut observations).await
-                }
-                None => Ok(()),
-            };
-            sidecars.and(ztunnels)
+            if let Some(source) = &address {
+                logs.add_reports(source, cases, &mut observations).await;
+            }
+            sidecars
         };
         match self.shutdown.race(requests).await.map_err(Failure::Interrupted)? {
             // Without the right to request proxies, the evidence of the network remains.
@@ -227,13 +228,7 @@ impl ProbeRunner<'_> {
     }
 }
 
-/// What one pod returned: its observations, and its address as ztunnels log it.
-struct PodOutput {
-    observations: Vec<Observation>,
-    source: Option<ProbeSource>,
-}
-
-/// The complete observations of one pod, and its address.
+/// The observations of one pod, and its address as ztunnels log it.
 struct PodAnswers {
     observations: Vec<Observation>,
     address: Option<String>,

@@ -103,7 +103,10 @@ pub const fn is_loaded(expected: ExpectedAnswer, report: &ProxyReport) -> Option
         (ProxyReport::Enforces { .. }, ExpectedAnswer::Answered)
         | (ProxyReport::LetsPlaintextIn, ExpectedAnswer::Refused) => Some(false),
         (
-            ProxyReport::TlsWithoutClientCertificate | ProxyReport::NothingLoaded | ProxyReport::Connections(_),
+            ProxyReport::TlsWithoutClientCertificate
+            | ProxyReport::NothingLoaded
+            | ProxyReport::Connections(_)
+            | ProxyReport::Counted { .. },
             ExpectedAnswer::Refused | ExpectedAnswer::Answered,
         ) => None,
     }

@@ -96,7 +96,7 @@ pub fn weigh(
         Sources::Proxy => Unavailable(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
     };
     let mut no_identity = None;
-    let (identity, proxy) = match (network, proxy(seen, refused, params.sources)) {
+    let (identity, proxy) = match (network, proxy(case, seen, refused, params.sources)) {
         (For(_), Unavailable(..)) if refusal == RefusalKind::Closed => {
             let message = "only the proxy's own word could tell that it was the mesh".to_owned();
             return Err((Reason::ClosedNotReset, message));
@@ -104,11 +104,11 @@ pub fn weigh(
         (For(identity), For(report)) => (Some(identity), Some(report)),
         (For(identity), Unavailable(..)) => (Some(identity), None),
         // A ztunnel closes connections as often as it resets them.
-        (Unavailable(_, message), Unavailable(..))
+        (Unavailable(_, message), Unavailable(_, gap))
             if params.mesh_client_counts
                 && (refusal == RefusalKind::Reset || case.data_plane == DataPlane::Ambient) =>
         {
-            no_identity = Some(message);
+            no_identity = Some(if gap.is_empty() { message } else { format!("{message}; {gap}") });
             (None, None)
         }
         (Unavailable(_, message), For(report)) => {
@@ -189,7 +189,11 @@ fn combine_reasons(network: String, proxy: EvidenceResult<ProxyReport>) -> Strin
 /// Without a proxy between the probe and the port, neither kind of evidence is valid.
 fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
     let (reason, message) = match case.path {
-        InboundPath::Sidecar | InboundPath::Ztunnel | InboundPath::Pending => return Ok(()),
+        InboundPath::Sidecar | InboundPath::Ztunnel => return Ok(()),
+        InboundPath::Pending => {
+            let message = "ztunnel has not fully captured the pod, so nothing shows who refuses there";
+            (Reason::ResetWithoutEvidence, message.to_owned())
+        }
         InboundPath::Direct(Bypass::NoProxy | Bypass::HostNetwork) => {
             (Reason::TargetNotMeshed, "the endpoint's pod has no sidecar".to_owned())
         }
@@ -217,9 +221,15 @@ fn check_proxy_in_path(case: &EndpointCase) -> Result<(), (Reason, String)> {
     Err((reason, message))
 }
 
-fn proxy(seen: &EndpointObservation, refused: usize, sources: Sources) -> EvidenceResult<ProxyReport> {
+fn proxy(
+    case: &EndpointCase,
+    seen: &EndpointObservation,
+    refused: usize,
+    sources: Sources,
+) -> EvidenceResult<ProxyReport> {
     match &seen.proxy {
-        Some(Err(message)) if sources == Sources::Proxy => {
+        // At a ztunnel there is no network evidence beside it.
+        Some(Err(message)) if sources == Sources::Proxy || case.data_plane == DataPlane::Ambient => {
             Unavailable(Reason::ResetWithoutEvidence, format!("the proxy was not heard: {message}"))
         }
         // Otherwise proxy evidence is optional, so its absence is not reported.

@@ -65,9 +65,14 @@ impl PodTemplate {
     }
 
     fn is_ambient(&self, namespace: &BTreeMap<String, String>) -> bool {
-        let own = self.labels.get("istio.io/dataplane-mode");
-        own.or_else(|| namespace.get("istio.io/dataplane-mode")).is_some_and(|mode| mode == "ambient")
+        asks_for_ambient(&self.labels, namespace)
     }
+}
+
+/// Whether the labels of a pod, or those of its namespace, ask for ambient mode (DP-5).
+pub fn asks_for_ambient(pod: &BTreeMap<String, String>, namespace: &BTreeMap<String, String>) -> bool {
+    let label = |labels: &BTreeMap<String, String>| labels.get("istio.io/dataplane-mode").map(|mode| mode == "ambient");
+    label(pod).or_else(|| label(namespace)).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -450,6 +450,8 @@ impl Service {
 pub struct MeshSettings {
     /// Namespace of the control plane.
     pub istio_namespace: String,
+    /// Namespace of ztunnel, as the user names it; `None` if it is to be found.
+    pub ztunnel_namespace: Option<String>,
     /// Whether the ConfigMap could be read; otherwise the values are Istio's defaults.
     pub readable: bool,
     /// Namespace whose policies apply to the whole mesh.
@@ -506,6 +508,7 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             istio_namespace: "istio-system".to_owned(),
+            ztunnel_namespace: None,
             readable: false,
             root_namespace: "istio-system".to_owned(),
             trust_domain: "cluster.local".to_owned(),
@@ -558,6 +561,9 @@ pub struct Snapshot {
     pub unread: Vec<String>,
 }
 
+/// The label of a namespace, Service or pod that names the waypoint which serves it (WP-1).
+pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+
 /// The drain time of a sidecar without a setting (CN-1).
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
 
@@ -565,6 +571,13 @@ impl Snapshot {
     /// The Service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The waypoint that serves a Service, by its own label or that of the namespace; `none` opts out (WP-1).
+    pub fn waypoint<'a>(&'a self, service: &'a Service) -> Option<&'a str> {
+        let of_namespace = self.namespace_labels.as_ref().and_then(|labels| labels.get(USE_WAYPOINT));
+        let waypoint = service.labels.get(USE_WAYPOINT).or(of_namespace).map(String::as_str);
+        waypoint.filter(|name| !name.is_empty() && *name != "none")
     }
 
     /// The time after which the sidecar of a pod ends the connections of replaced filter chains (CN-1).

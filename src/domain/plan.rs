@@ -56,6 +56,9 @@ impl Direction {
 /// For which Services `DestinationRules` are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleChoice {
+    /// For every Service whose rules a client reads: not where all its endpoints are in ambient mode, and no client with a
+    /// sidecar and no waypoint is there.
+    WhereRead,
     /// For every Service, as in the walk-through.
     Always,
     /// Only where they are needed: no auto mTLS, a legacy mesh, or a rule that contradicts the request (RE-4).
@@ -102,14 +105,21 @@ pub struct SwitchRequest {
     pub force_conflicts: bool,
 }
 
+impl RuleChoice {
+    /// Whether a rule is written although clients would do the same without it.
+    pub const fn is_explicit(self) -> bool {
+        matches!(self, Self::WhereRead | Self::Always)
+    }
+}
+
 impl SwitchRequest {
-    /// All Services, a rule for each, nothing forced.
+    /// All Services, a rule for each that clients read, nothing forced.
     pub const fn new(direction: Direction) -> Self {
         Self {
             direction,
             pods: PodScope::Namespace { exceptions: Vec::new() },
             services: None,
-            destination_rules: RuleChoice::Always,
+            destination_rules: RuleChoice::WhereRead,
             scope: RuleScope::Service,
             policy: None,
             force: false,

@@ -71,6 +71,12 @@ pub enum ProxyReport {
     NothingLoaded,
     /// The connections from the probe to the endpoint, as ztunnel logged them.
     Connections(Connections),
+    /// ztunnel's counter of denied connections grew by exactly those of two probes. It does not tell by which policy, so
+    /// this counts only where no authorization policy could be what denies.
+    Counted {
+        /// Connections of the first and the second probe.
+        denied: [u64; 2],
+    },
 }
 
 /// Connections from one source to one endpoint in ztunnel's access log, counted by how they ended.
@@ -78,12 +84,21 @@ pub enum ProxyReport {
 pub struct Connections {
     /// Closed because a policy that requires mutual TLS denied them.
     pub denied: usize,
+    /// Closed because a policy denied them that the log does not name, as before Istio 1.24.
+    pub denied_by_unnamed: usize,
     /// Allowed by policy, but the connection to the application failed.
     pub application_down: usize,
     /// Allowed by policy and served.
     pub served: usize,
     /// Ended in another way; denials by authorization are among them.
     pub other: usize,
+}
+
+impl Connections {
+    /// All of them.
+    pub const fn total(&self) -> usize {
+        self.denied + self.denied_by_unnamed + self.application_down + self.served + self.other
+    }
 }
 
 /// What a sidecar's loaded listeners say about `port` (a target port) of `address`. A bound listener decides alone: Envoy
@@ -128,7 +143,7 @@ impl ProxyReport {
     /// How the report counts if `refused` plaintext connections got no byte. A ztunnel must have denied as many.
     pub fn weight(&self, refused: usize) -> Weight {
         match self {
-            Self::Enforces { .. } => Weight::Supports,
+            Self::Enforces { .. } | Self::Counted { .. } => Weight::Supports,
             Self::LetsPlaintextIn | Self::TlsWithoutClientCertificate => Weight::Contradicts,
             Self::Connections(connections) if connections.application_down + connections.served > 0 => {
                 Weight::Contradicts
@@ -153,11 +168,19 @@ impl fmt::Display for ProxyReport {
                 f.write_str("a loaded chain for the port takes TLS without a client certificate")
             }
             Self::NothingLoaded => f.write_str("no chain is loaded for the port"),
-            Self::Connections(connections) => write!(
-                f,
-                "of our connections policy denied {}, {} met a dead application, {} were served, {} ended otherwise",
-                connections.denied, connections.application_down, connections.served, connections.other
-            ),
+            Self::Connections(Connections { denied, denied_by_unnamed, application_down, served, other }) => {
+                write!(f, "of our connections in ztunnel's log policy denied {denied}")?;
+                if *denied_by_unnamed > 0 {
+                    write!(f, ", a policy that is not named (before 1.24) {denied_by_unnamed}")?;
+                }
+                write!(f, ", {application_down} met a dead application, {served} were served, {other} ended otherwise")
+            }
+            Self::Counted { denied: [first, second] } => {
+                write!(
+                    f,
+                    "ztunnel's counter of denied connections grew by exactly our {first}, and then by our {second}"
+                )
+            }
         }
     }
 }
@@ -225,7 +248,7 @@ mod tests {
     #[test]
     fn a_ztunnel_must_have_denied_every_connection() {
         let connections = |denied, application_down, served| {
-            ProxyReport::Connections(Connections { denied, application_down, served, other: 0 })
+            ProxyReport::Connections(Connections { denied, application_down, served, ..Connections::default() })
         };
         let rows = [
             (connections(3, 0, 0), Weight::Supports),

@@ -148,6 +148,10 @@ const ZTUNNELS: Group = group(
     "The logs of the nodes' ztunnels: who refused a call to a pod in ambient mode.",
     &[("list", "", "pods"), ("get", "", "pods/log")],
 );
+const ZTUNNEL_METRICS: Group = group(
+    "The ztunnels' counters, where their logs do not tell, and the connections that they hold. It opens all of their ports.",
+    &[("get", "", "pods/portforward"), ("create", "", "pods/portforward")],
+);
 /// Lists of all namespaces. Without them findings can be missing, and `not-read` says which.
 const SURROUNDINGS: Group = group(
     "Rules, routes, scopes and names of all namespaces, and what calls from outside the mesh: without it findings may be missing.",
@@ -253,6 +257,8 @@ pub struct Rights {
     pub probe_namespace: Vec<Group>,
     /// In the mesh's root namespace.
     pub root: Vec<Group>,
+    /// In the namespace of ztunnel.
+    pub ztunnel: Vec<Group>,
     /// In the whole cluster.
     pub cluster: Vec<Group>,
 }
@@ -323,7 +329,8 @@ fn add_probe(needed: &mut Rights, options: RbacOptions) {
         }
     }
     if options.ambient {
-        needed.root.push(ZTUNNELS);
+        needed.ztunnel.push(ZTUNNELS);
+        needed.ztunnel.extend(options.port_forward.then_some(ZTUNNEL_METRICS));
     }
 }
 
@@ -332,7 +339,7 @@ mod tests {
     use super::*;
 
     fn all(rights: &Rights) -> Vec<Right> {
-        let groups = [&rights.namespace, &rights.probe_namespace, &rights.root, &rights.cluster];
+        let groups = [&rights.namespace, &rights.probe_namespace, &rights.root, &rights.ztunnel, &rights.cluster];
         groups.into_iter().flatten().flat_map(|group| group.rights).copied().collect()
     }
 
@@ -356,9 +363,15 @@ mod tests {
     #[test]
     fn evidence_of_ztunnels_is_an_option_and_status_only_lists() {
         let log = ("get", "", "pods/log");
-        let root = |ambient| rights(Task::Probe, RbacOptions { ambient, ..RbacOptions::default() }).root;
-        assert!(root(true).iter().any(|group| group.rights.contains(&log)));
-        assert!(!root(false).iter().any(|group| group.rights.contains(&log)));
+        let forward = ("create", "", "pods/portforward");
+        let granted = |ambient, port_forward| {
+            let options = RbacOptions { port_forward, ambient, ..RbacOptions::default() };
+            let groups = rights(Task::Probe, options).ztunnel;
+            [log, forward].map(|right| groups.iter().any(|group| group.rights.contains(&right)))
+        };
+        assert_eq!(granted(true, true), [true, true]);
+        assert_eq!(granted(true, false), [true, false]);
+        assert_eq!(granted(false, true), [false, false]);
         for (verb, _, resource) in all(&rights(Task::Status, RbacOptions::default())) {
             assert!(verb == "list" || (verb, resource) == ("get", "configmaps"), "{verb} {resource}");
         }

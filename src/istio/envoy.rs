@@ -1,8 +1,8 @@
-//! Reads the output of a sidecar's admin interface (`config_dump`, statistics) and a ztunnel's access log into values of
-//! `domain`, for proxy evidence and the wait between phases.
+//! Reads the output of a sidecar's admin interface (`config_dump`, statistics) into values of `domain`, for proxy evidence
+//! and the wait between phases.
 
 use crate::domain::client_config::{self, Clusters};
-use crate::domain::proxy::{BoundListener, Connections, FilterChain, InboundListeners, Transport};
+use crate::domain::proxy::{BoundListener, FilterChain, InboundListeners, Transport};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -140,62 +140,6 @@ pub fn draining(stats: &str) -> Option<u64> {
     counts.fold(None, |sum, count| Some(sum.unwrap_or(0) + count))
 }
 
-/// Counts the inbound connections from `source` (an IP address) to `destination` (`address:port`) in a ztunnel's access
-/// log.
-pub fn connections(log: &str, source: &str, destination: &str) -> Connections {
-    let mut counts = Connections::default();
-    let lines = log.lines().filter(|line| line.contains("connection complete"));
-    for line in lines.filter(|line| field(line, "direction") == Some("inbound")) {
-        let from = field(line, "src.addr").and_then(|address| address.rsplit_once(':')).map(|(address, _)| address);
-        if from.map(unbracketed) != Some(unbracketed(source)) || field(line, "dst.addr") != Some(destination) {
-            continue;
-        }
-        let count = match field(line, "error") {
-            Some(error) if demands_mutual_tls(error) => &mut counts.denied,
-            Some(error) if error.starts_with("connection failed") => &mut counts.application_down,
-            Some(_) => &mut counts.other,
-            None => &mut counts.served,
-        };
-        *count += 1;
-    }
-    counts
-}
-
-/// Whether the policy that denied a connection is one that istiod creates from PeerAuthentications, by its name; any
-/// other policy is authorization.
-fn demands_mutual_tls(error: &str) -> bool {
-    let policy = error.strip_prefix("connection closed due to policy rejection: explicitly denied by: ");
-    let name = policy.and_then(|policy| policy.rsplit_once('/')).map(|(_, name)| name);
-    name.is_some_and(|name| {
-        name.starts_with("istio_converted_static_strict") || name.starts_with("converted_peer_authentication_")
-    })
-}
-
-fn unbracketed(address: &str) -> &str {
-    address.trim_start_matches('[').trim_end_matches(']')
-}
-
-/// The value of `name=value` or `name="value"`; a name within another field's quotes is not found.
-fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let mut rest = line;
-    loop {
-        let start = rest.find(['\t', ' ', '"'])?;
-        if rest.as_bytes()[start] == b'"' {
-            // Skip a quoted value.
-            rest = &rest[start + 1..];
-            rest = &rest[rest.find('"')? + 1..];
-            continue;
-        }
-        rest = rest[start + 1..].trim_start();
-        if let Some(value) = rest.strip_prefix(name).and_then(|after| after.strip_prefix('=')) {
-            return match value.strip_prefix('"') {
-                Some(quoted) => quoted.split('"').next(),
-                None => value.split([' ', '\t']).next(),
-            };
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,43 +263,5 @@ mod tests {
         for text in ["{}", r#"{"configs": []}"#, r#"{"configs": [{"name": "virtualInbound", "warming_state": {}}]}"#] {
             assert!(inbound_listeners(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
         }
-    }
-
-    /// Log lines of a real ztunnel: a denial by policy, a dead application, and served connections.
-    const LOG: &str = "\
-2026-11-23T20:04:29.182143Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:55654 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection closed due to policy rejection: explicitly denied by: istio-system/istio_converted_static_strict\"
-2026-11-23T20:04:29.190015Z\terror\taccess\tconnection complete\tsrc.addr=10.244.1.79:58898 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:9999 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=0 bytes_recv=0 duration=\"0ms\" error=\"connection failed: Connection refused (os error 111)\"
-2026-11-23T20:04:30.477309Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.1.79:55674 src.workload=\"rogue\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=193 bytes_recv=67 duration=\"1ms\"
-2026-11-23T20:04:30.477309Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.1.70:1 src.workload=\"other\" src.namespace=\"amb\" dst.addr=10.244.1.77:8080 dst.service=\"web.amb.svc.cluster.local\" direction=\"inbound\" bytes_sent=193 bytes_recv=67 duration=\"1ms\"
-";
-
-    #[test]
-    fn a_ztunnels_log_is_counted_by_source_and_endpoint() {
-        let open = connections(LOG, "10.244.1.79", "10.244.1.77:8080");
-        assert_eq!(open, Connections { denied: 1, served: 1, ..Connections::default() });
-        let dead = connections(LOG, "10.244.1.79", "10.244.1.77:9999");
-        assert_eq!(dead, Connections { application_down: 1, ..Connections::default() });
-        assert_eq!(connections(LOG, "10.244.1.7", "10.244.1.77:8080"), Connections::default());
-    }
-
-    #[test]
-    fn a_denial_by_authorization_does_not_count_as_denied() {
-        let by = |policy: &str| LOG.replace("istio-system/istio_converted_static_strict", policy);
-        let denied = |log: &str| connections(log, "10.244.1.79", "10.244.1.77:8080").denied;
-        assert_eq!(denied(&by("amb/converted_peer_authentication_web")), 1);
-        assert_eq!(denied(&by("amb/deny-all")), 0);
-        let none = LOG.replace(
-            "explicitly denied by: istio-system/istio_converted_static_strict",
-            "allow policies exist, but none allowed",
-        );
-        assert_eq!(denied(&none), 0);
-    }
-
-    #[test]
-    fn a_name_in_quotes_is_not_a_field() {
-        let line =
-            "t\tinfo\taccess\tconnection complete\tsrc.workload=\"x direction=inbound error=y\" direction=\"outbound\"";
-        assert_eq!(field(line, "direction"), Some("outbound"));
-        assert_eq!(field(line, "error"), None);
     }
 }

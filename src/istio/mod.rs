@@ -16,3 +16,4 @@ pub mod read;
 pub mod render;
 pub mod surroundings;
 pub mod yaml;
+pub mod ztunnel;

@@ -16,6 +16,8 @@ pub struct RoleSubject<'a> {
     pub probe_namespace: Option<&'a str>,
     /// The mesh's root namespace.
     pub root: &'a str,
+    /// The namespace of ztunnel.
+    pub ztunnel: &'a str,
     /// `--revision`: the mesh's ConfigMap is `istio-<revision>`.
     pub revision: Option<&'a str>,
 }
@@ -35,9 +37,20 @@ pub fn objects(rights: &Rights, to: &RoleSubject<'_>) -> Vec<Value> {
     if let Some(probe_namespace) = to.probe_namespace {
         objects.extend(role(to, &qualified_name, Some(probe_namespace), &rights.probe_namespace));
     }
-    objects.extend(role(to, &qualified_name, Some(to.root), &rights.root));
+    let (root, ztunnel) = of_mesh(rights, to);
+    objects.extend(role(to, &qualified_name, Some(to.root), &root));
+    objects.extend(role(to, &qualified_name, Some(to.ztunnel), &ztunnel));
     objects.extend(role(to, &qualified_name, None, &rights.cluster));
     objects
+}
+
+/// The rights in the root namespace and in that of ztunnel, which are one Role where the namespaces are the same.
+fn of_mesh(rights: &Rights, to: &RoleSubject<'_>) -> (Vec<Group>, Vec<Group>) {
+    if to.ztunnel == to.root {
+        ([rights.root.as_slice(), &rights.ztunnel].concat(), Vec::new())
+    } else {
+        (rights.root.clone(), rights.ztunnel.clone())
+    }
 }
 
 /// A role and its binding; empty if there is nothing to grant.
@@ -92,12 +105,13 @@ fn named(name: &str, revision: Option<&str>) -> String {
 /// The objects as YAML, after comments with the purpose of each right.
 pub fn manifest(command: &str, rights: &Rights, to: &RoleSubject<'_>) -> Result<String, yaml::Error> {
     let mut text = format!("# The least rights for {command}.\n");
-    let root = format!("namespace {}", to.root);
+    let (root, ztunnel) = of_mesh(rights, to);
     let probe_namespace = to.probe_namespace.map(|namespace| format!("namespace {namespace}")).unwrap_or_default();
     for (place, groups) in [
         (format!("namespace {}", to.namespace), &rights.namespace),
         (probe_namespace, &rights.probe_namespace),
-        (root, &rights.root),
+        (format!("namespace {}", to.root), &root),
+        (format!("namespace {}", to.ztunnel), &ztunnel),
         ("the whole cluster".to_owned(), &rights.cluster),
     ] {
         if !groups.is_empty() {

@@ -522,3 +522,68 @@ async fn a_time_in_which_the_process_is_stopped_does_not_end_the_removal() {
     assert_eq!(within_running_time(REMOVAL, std::future::pending::<()>()).await, None);
     assert_eq!(start.elapsed().as_secs(), REMOVAL.as_secs());
 }
+
+/// The pod of a client in the ambient mesh that runs, captured or not.
+fn ambient_pod(is_captured: bool) -> Value {
+    let mut pod = running();
+    if is_captured {
+        pod["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": "enabled"});
+    }
+    pod
+}
+
+/// Runs work that needs no request in a pod for the ambient mesh, where ztunnel captures the pods of this number (from 1).
+async fn run_in_ambient(captured: &'static [usize]) -> (Finished<()>, Vec<&'static str>) {
+    let mut pods = 0;
+    let server = ScriptedApi::new(move |request, _| {
+        pods += usize::from(request.what == "create");
+        match request.what {
+            "create" => Reply::Json(201, ambient_pod(false)),
+            "watch" => {
+                let late = if captured.contains(&pods) { event("MODIFIED", &ambient_pod(true)) } else { String::new() };
+                Reply::Text(event("MODIFIED", &ambient_pod(false)) + &late)
+            }
+            // Until it is deleted, the pod is as it was.
+            "list" => Reply::Json(200, ambient_pod(false)),
+            "delete" => Reply::Json(200, ended()),
+            _ => not_found(),
+        }
+    });
+    let request = PodRequest { membership: MeshMembership::Ambient, ..request() };
+    let run = with_pod(&server.cluster, &request, &[], &Shutdown::never(), async |_: &ProbePod| Ok(())).await;
+    let result = run.result;
+    run.removal.task.abort();
+    let mut seen = server.seen();
+    seen.retain(|what| *what == "create");
+    (Finished { result, left_behind: None }, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_in_the_ambient_mesh_works_once_it_is_captured_and_is_created_anew_once() {
+    for (captured, pods, works) in [(&[1][..], 1, true), (&[2], 2, true), (&[], 2, false)] {
+        let (outcome, seen) = run_in_ambient(captured).await;
+        assert_eq!((outcome.result.is_ok(), seen.len()), (works, pods), "{captured:?} {:?}", outcome.result);
+        if !works {
+            assert_eq!(outcome.result, Err(Failure::Pod(Reason::ControlFailed, NOT_CAPTURED.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn a_client_in_the_ambient_mesh_waits_for_ztunnel_before_its_first_request() {
+    let curl =
+        Curl { container: PROBE, arguments: vec!["-q".to_owned(), "http://web.shop.svc/".to_owned()], records: 1 };
+    let rendered = |membership| {
+        let request = PodRequest { membership, curls: vec![curl.clone()], ..request() };
+        let pod = pod("name", &request, Resources::default()).unwrap();
+        pod.spec.unwrap().containers.remove(0).args.unwrap_or_default()
+    };
+    let arguments = rendered(MeshMembership::Ambient);
+    let next = arguments.iter().position(|argument| argument == "--next").unwrap();
+    assert_eq!((arguments[0].as_str(), &arguments[next + 1..]), ("-q", &curl.arguments[..]));
+    assert_eq!(arguments[next - 1], "http://localhost:15008/");
+    assert!(arguments.windows(2).any(|pair| pair == ["--retry", "10"]), "{arguments:?}");
+    for membership in [MeshMembership::Outside, MeshMembership::Sidecar] {
+        assert_eq!(rendered(membership), curl.arguments);
+    }
+}

@@ -16,11 +16,12 @@ const DENIED: &str = "t\terror\taccess\tconnection complete\tsrc.addr=10.0.0.9:1
     istio-system/istio_converted_static_strict\"\n";
 
 fn pod(name: &str, node: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}})
+    let metadata = json!({"name": name, "namespace": "istio-system"});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": node, "containers": []}})
 }
 
 /// A cluster with one ambient pod, whose node's ztunnel has this log; without one, the log may not be read.
-fn cluster(log: Option<&'static str>) -> Cluster {
+fn cluster(log: Option<String>) -> Cluster {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         while let Some((request, respond)) = handle.next_request().await {
@@ -28,12 +29,12 @@ fn cluster(log: Option<&'static str>) -> Cluster {
                 "/api/v1/namespaces/demo/pods" => {
                     (200, json!({"metadata": {}, "items": [pod("other", "other"), pod("web-1", "one")]}).to_string())
                 }
-                "/api/v1/namespaces/istio-system/pods" => {
+                "/api/v1/pods" => {
                     let items = [pod("ztunnel-a", "other"), pod("ztunnel-b", "one")];
                     (200, json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}).to_string())
                 }
-                "/api/v1/namespaces/istio-system/pods/ztunnel-b/log" => match log {
-                    Some(log) => (200, log.to_owned()),
+                "/api/v1/namespaces/istio-system/pods/ztunnel-b/log" => match &log {
+                    Some(log) => (200, log.clone()),
                     None => (403, forbidden()),
                 },
                 other => panic!("unexpected request: {other}"),
@@ -74,36 +75,46 @@ fn case() -> Case {
     }
 }
 
-async fn report(cluster: &Cluster) -> Result<Option<Result<ProxyReport, String>>, ClusterError> {
+/// What is reported of an endpoint whose samples were all refused.
+async fn report(cluster: &Cluster) -> Option<Result<ProxyReport, String>> {
     let reset = Sample { exit: 56, connected: true, ..Sample::default() };
     let endpoint = EndpointObservation { samples: vec![reset; 2], ..EndpointObservation::default() };
     let mut observations = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
-    let source = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
-    add_reports(cluster, "istio-system", &source, &[case()], &mut observations).await?;
-    Ok(observations[0].endpoints[0].proxy.clone())
+    let logs = ZtunnelLogs::follow(cluster, &MeshSettings::default(), &[case()]).await;
+    logs.add_reports("10.0.0.9", &[case()], &mut observations).await;
+    observations[0].endpoints[0].proxy.clone()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_report_comes_from_the_ztunnel_of_the_endpoints_node() {
-    let report = report(&cluster(Some(DENIED))).await.unwrap();
-    let expected = Connections { denied: 1, ..Connections::default() };
-    assert_eq!(report, Some(Ok(ProxyReport::Connections(expected))));
+async fn the_report_comes_from_the_log_of_the_ztunnel_of_the_endpoints_node() {
+    let denied = |denied| Some(Ok(ProxyReport::Connections(Connections { denied, ..Connections::default() })));
+    // Of a busy log only the lines about our connections count.
+    let noise =
+        "t\tinfo\taccess\tconnection complete\tsrc.addr=10.0.0.7:1 dst.addr=10.0.0.1:8080 direction=\"inbound\"\n";
+    let busy = [&noise.repeat(20_000), DENIED, &noise.repeat(20_000), DENIED].concat();
+    assert_eq!(report(&cluster(Some(busy))).await, denied(2));
+    assert_eq!(report(&cluster(Some(DENIED.repeat(3)))).await, denied(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_ends_before_all_lines_came_is_no_evidence() {
+    let report = report(&cluster(Some(DENIED.to_owned()))).await;
+    assert_eq!(report, Some(Err("ztunnel's log ended while the probe ran".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_may_not_be_read_names_the_right() {
-    let error = report(&cluster(None)).await.unwrap_err();
-    assert!(error.message.contains("get pods/log \"ztunnel-b\" in namespace \"istio-system\""), "{error}");
+    let message = report(&cluster(None)).await.unwrap().unwrap_err();
+    assert!(message.contains("get pods/log \"ztunnel-b\" in namespace \"istio-system\""), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_answered_plaintext_needs_no_report() {
-    let answer = Sample { http_status: Some(200), bytes: 9, connected: true, ..Sample::default() };
-    let endpoint = EndpointObservation { samples: vec![answer], ..EndpointObservation::default() };
-    let mut observations = [Observation { endpoints: vec![endpoint], ..Observation::default() }];
+async fn without_an_endpoint_in_ambient_mode_nothing_is_requested() {
     let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let cluster =
         Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() };
-    let source = ProbeSource { address: "10.0.0.9".to_owned(), since: Duration::from_secs(1) };
-    assert_eq!(add_reports(&cluster, "istio-system", &source, &[case()], &mut observations).await, Ok(()));
+    let mut sidecar = case();
+    sidecar.endpoints[0].data_plane = DataPlane::Sidecar;
+    let logs = ZtunnelLogs::follow(&cluster, &MeshSettings::default(), &[sidecar]).await;
+    assert!(logs.by_pod.is_empty() && logs.logs.is_empty());
 }

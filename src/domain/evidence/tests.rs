@@ -138,6 +138,7 @@ fn without_a_proxy_in_the_path_there_is_no_evidence() {
         (InboundPath::Direct(Bypass::NoWorkload), "target-not-meshed"),
         (EXCLUDED, "reset-without-evidence"),
         (InboundPath::Direct(Bypass::AddressFamily), "reset-without-evidence"),
+        (InboundPath::Pending, "reset-without-evidence"),
         (InboundPath::Gateway, "reset-without-evidence"),
         (InboundPath::ProxyPort, "reset-without-evidence"),
     ] {
@@ -158,6 +159,8 @@ fn a_ztunnel_needs_its_connection_log_as_evidence() {
         (connections(2, 0), "reset-without-evidence"),
         (connections(0, 3), "reset-without-evidence"),
         (connections(3, 1), "reset-without-evidence"),
+        (Some(Ok(ProxyReport::Counted { denied: [2, 3] })), "proxy"),
+        (Some(Err("its log cannot be read".to_owned())), "reset-without-evidence"),
         (None, "reset-without-evidence"),
     ];
     for (proxy, expected) in rows {

@@ -119,8 +119,9 @@ codes! {
     FuturePodWithoutProxy => "future-pod-unmeshed", "let their pod template be injected; without a rule for the Service auto mTLS decides for each pod";
     /// Pods on their node's network cannot have a proxy: they send plaintext, and nothing protects them (BY-10).
     HostNetwork => "host-network", "take them off the host network, or give the ports that they call an exception (enable-mtls --except SERVICE:PORT)";
-    /// Pods are not fully enrolled in the ambient mesh, so their mode is not known.
-    NotEnrolled => "not-enrolled", "wait, or look at the node's CNI agent";
+    /// Pods are not fully enrolled in the ambient mesh, or not at all although labels ask for it, so that their mode is not
+    /// known or not enforced (DP-6).
+    NotEnrolled => "not-enrolled", "wait; a pod that stays so needs to be created anew: kubectl delete pod; see the log of the CNI agent (k8s-app=istio-cni-node) on its node";
     /// An Ingress, Route or scraper calls the Service, from outside the mesh unless its pods are in it (BY-18, BY-19).
     OutsideCaller => "outside-caller", "let the calls come in by a gateway of the mesh, or give the port an exception (enable-mtls --except SERVICE:PORT); a controller that is in the mesh must call the Service by its own name and host, not pods by address (ingress-nginx: service-upstream and upstream-vhost)";
     /// An `AuthorizationPolicy` matches the caller's identity, and plaintext callers have none.

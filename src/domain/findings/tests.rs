@@ -231,6 +231,11 @@ const ROWS: &[(Code, Severity, Change)] = &[
         (pod.data_plane, pod.facts.host_network) = (DataPlane::None, true);
     }),
     (Code::NotEnrolled, Severity::Warning, |context| pod(context).data_plane = DataPlane::Pending),
+    (Code::NotEnrolled, Severity::Warning, |context| {
+        context.namespace_labels.insert("istio.io/dataplane-mode".into(), "ambient".into());
+        let pod = pod(context);
+        (pod.data_plane, pod.addresses) = (DataPlane::None, vec!["10.0.0.1".into()]);
+    }),
     (Code::OutsideCaller, Severity::Warning, |context| external_caller(context, ExternalCallerKind::Ingress)),
     (Code::IdentityPolicy, Severity::Warning, |context| {
         context.identity_policies.push("by-name".into());

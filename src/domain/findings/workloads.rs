@@ -3,7 +3,7 @@
 use super::{Code, Finding, Severity, any_strict, port_name, wants_strict};
 use crate::domain::client_tls::Server;
 use crate::domain::effective::PolicyIndex;
-use crate::domain::injection::Enrollment;
+use crate::domain::injection::{Enrollment, asks_for_ambient};
 use crate::domain::mesh::{DataPlane, MtlsMode, Pod};
 use crate::domain::namespace_context::{Injection, NamespaceContext};
 use crate::domain::overview::{Overview, PortView, WorkloadPort, workload};
@@ -28,8 +28,15 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
     add(
         Severity::Warning,
         Code::NotEnrolled,
-        "pods are half way into the ambient mesh",
+        "pods are half way into the ambient mesh (ambient.istio.io/redirection: pending)",
         pods().filter(|pod| pod.data_plane == DataPlane::Pending).collect(),
+    );
+    add(
+        Severity::Warning,
+        Code::NotEnrolled,
+        "labels ask for ambient mode, and ztunnel has not captured these pods: they have no annotation \
+         ambient.istio.io/redirection, send plaintext, and nothing protects them",
+        pods().filter(|pod| is_not_captured(pod, &context.namespace_labels)).collect(),
     );
     add(
         Severity::Info,
@@ -47,6 +54,15 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         "pods of Jobs have a sidecar that does not end with them",
         pods().filter(endless).collect(),
     );
+}
+
+/// Whether labels ask for ambient mode and ztunnel has not captured the running pod (DP-5, DP-6). A pod of this tool's own
+/// opts out by its label.
+fn is_not_captured(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
+    pod.data_plane == DataPlane::None
+        && !pod.facts.host_network
+        && !pod.addresses.is_empty()
+        && asks_for_ambient(&pod.labels, namespace)
 }
 
 /// Ports for which the policies ask for STRICT and no proxy enforces it.

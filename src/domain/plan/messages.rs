@@ -37,12 +37,14 @@ pub enum SkipReason {
     OnlyPlaintext,
     /// At these ports some endpoints take mutual TLS, and some do not.
     PortsDiffer(Vec<u16>),
+    /// All its endpoints are in ambient mode, and no client reads its rules (DR-26, DR-27).
+    Unread,
 }
 
 impl SkipReason {
     /// Whether a rule would break calls to endpoints that are there now.
     pub const fn breaks_calls(&self) -> bool {
-        !matches!(self, Self::FutureOutsideMesh(_) | Self::NoReadyEndpoint)
+        !matches!(self, Self::FutureOutsideMesh(_) | Self::NoReadyEndpoint | Self::Unread)
     }
 }
 
@@ -258,6 +260,10 @@ impl fmt::Display for SkipReason {
                 let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
                 write!(f, "its pods differ at port {}, and auto mTLS decides for each pod", list(&ports))
             }
+            Self::Unread => f.write_str(
+                "all its pods are in ambient mode, where clients send HBONE and read no rule (--destination-rules=always writes \
+                 one nevertheless)",
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::domain::effective::{Effective, Level, PolicyIndex};
 use crate::domain::mesh::{
-    Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Service, ServiceKind, ServicePort, Snapshot,
+    DataPlane, Endpoint, EndpointTarget, Gateway, MtlsMode, Pod, Service, ServiceKind, ServicePort, Snapshot,
 };
 use crate::domain::rule::{ClientTls, DestinationRule, RuleIndex, Serving, covers};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -226,7 +226,7 @@ impl<'a> Enable<'a> {
     ) -> Self {
         let lacks_auto_mtls = snapshot.policies.legacy_only || !snapshot.mesh.auto_mtls;
         let explicit = match request.destination_rules {
-            RuleChoice::Always => true,
+            RuleChoice::WhereRead | RuleChoice::Always => true,
             RuleChoice::Auto => lacks_auto_mtls,
             RuleChoice::Never => false,
         };
@@ -375,9 +375,24 @@ impl<'a> Enable<'a> {
     }
 
     fn skip_reason(&self, service: &Service) -> Option<SkipReason> {
-        let reason = exclusion(self.snapshot, self.policies, service)?;
+        let Some(reason) = exclusion(self.snapshot, self.policies, service) else {
+            let is_unread = self.request.destination_rules == RuleChoice::WhereRead && self.is_unread(service);
+            return is_unread.then_some(SkipReason::Unread);
+        };
         let is_lifted = self.request.force && matches!(reason, SkipReason::OutsideMesh(_));
         (!is_lifted).then_some(reason)
+    }
+
+    /// Whether no client reads a rule for the Service: all its endpoints are in ambient mode, no waypoint serves it, and no
+    /// pod of the namespace has a sidecar. Sidecars of other namespaces send HBONE, whatever the rule says (DR-27).
+    fn is_unread(&self, service: &Service) -> bool {
+        let is_ambient = |endpoint: &Endpoint| {
+            let workload = self.snapshot.workload_of(endpoint);
+            workload.is_some_and(|workload| workload.data_plane == DataPlane::Ambient)
+        };
+        self.snapshot.live_endpoints(service).all(is_ambient)
+            && self.snapshot.waypoint(service).is_none()
+            && !self.snapshot.pods.values().any(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.finished)
     }
 
     fn plaintext_ports(&self, service: &Service) -> Vec<u16> {

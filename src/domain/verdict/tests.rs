@@ -426,7 +426,7 @@ fn any_proxy() -> impl Strategy<Value = Option<Result<ProxyReport, String>>> {
         denied,
         application_down,
         served,
-        other: 0,
+        ..Connections::default()
     });
     let report = prop_oneof![
         4 => Just(ProxyReport::Enforces { chains: 1 }),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::injection::PodTemplate;
-use crate::domain::mesh::{Capture, DataPlane, Gateway, GatewayTls, WorkloadEntry};
+use crate::domain::mesh::{Capture, DataPlane, Gateway, GatewayTls, USE_WAYPOINT, WorkloadEntry};
 use crate::domain::plan::plan;
 use crate::domain::plan::{Change, after};
 use crate::domain::rule::{PortTls, SubsetTls};
@@ -533,6 +533,38 @@ fn services_whose_endpoints_take_no_mutual_tls_get_no_rule() {
     assert_eq!(skipped(rollout), None, "an endpoint that is ending");
     let excluded = |snapshot: &mut Snapshot| web(snapshot).capture = Capture::AllBut(vec![8080]);
     assert_eq!(skipped(excluded), Some(SkipReason::OnlyPlaintext));
+}
+
+#[test]
+fn a_rule_that_no_client_would_read_is_written_only_on_request() {
+    use DataPlane::{Ambient, Sidecar};
+    use RuleChoice::{Always, WhereRead};
+    let unread = Some(SkipReason::Unread);
+    for (name, web, api, waypoint, choice, expected) in [
+        ("all in ambient mode", Ambient, Ambient, (None, None), WhereRead, unread.clone()),
+        ("on request", Ambient, Ambient, (None, None), Always, None),
+        ("a client with a sidecar", Ambient, Sidecar, (None, None), WhereRead, None),
+        ("a waypoint of the namespace", Ambient, Ambient, (Some("waypoint"), None), WhereRead, None),
+        ("a waypoint of the Service", Ambient, Ambient, (None, Some("waypoint")), WhereRead, None),
+        ("without that of the namespace", Ambient, Ambient, (Some("waypoint"), Some("none")), WhereRead, unread),
+        ("sidecars", Sidecar, Sidecar, (None, None), WhereRead, None),
+    ] {
+        let mut snapshot = shop(&["web", "api"]);
+        let labels =
+            |name: Option<&str>| name.map(|name| (USE_WAYPOINT.to_owned(), name.to_owned())).into_iter().collect();
+        for (pod, data_plane) in [("web-0", web), ("api-0", api)] {
+            snapshot.pods.get_mut(pod).expect("a pod").data_plane = data_plane;
+        }
+        snapshot.namespace_labels = Some(labels(waypoint.0));
+        for service in snapshot.services.iter_mut().filter(|service| service.name == "web") {
+            service.labels = labels(waypoint.1);
+        }
+        let plan = plan(&snapshot, &SwitchRequest { destination_rules: choice, ..ENABLE });
+        let skipped =
+            plan.skipped.iter().find(|skipped| skipped.service == "web").map(|skipped| skipped.reason.clone());
+        assert_eq!(skipped, expected, "{name}");
+        assert_eq!(plan.rules.iter().any(|rule| rule.name == "web"), expected.is_none(), "{name}");
+    }
 }
 
 type Edit<'a> = &'a dyn Fn(&mut Snapshot);
