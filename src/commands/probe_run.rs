@@ -10,6 +10,7 @@ use crate::curl_pod::mesh_client::{self, MeshClientRun};
 use crate::curl_pod::mesh_traffic::MeshTrafficMonitor;
 use crate::curl_pod::probe_pod::{Failure, Sweep, sweep};
 use crate::curl_pod::runner::{PodOptions, ProbeRunner};
+use crate::curl_pod::ztunnel_counter;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::mesh_client::MeshClientAnswer;
@@ -85,6 +86,7 @@ impl ProbeRun<'_> {
                 status = status.and(self.add_mesh_client_answers(mesh_client, observations.iter_mut())?);
             }
             self.add_monitored_answers(cases, observations).await?;
+            status = status.and(self.read_counters_on_demand(&report_context, snapshot, cases, observations).await?);
             status = status.and(self.run_mesh_client_on_demand(&report_context, snapshot, cases, observations).await?);
         }
         let changed = self.changed_cases(cases).await?;
@@ -161,6 +163,33 @@ impl ProbeRun<'_> {
             observation.mesh_client = monitor.answer(&case.name());
         }
         Ok(())
+    }
+
+    /// For endpoints in ambient mode where the log of their ztunnel does not show who refused: reads its counters. They do
+    /// not name the policy, so not where an authorization policy could be what refuses.
+    async fn read_counters_on_demand(
+        &self,
+        report_context: &ReportContext,
+        snapshot: &Snapshot,
+        cases: &[Case],
+        observations: &mut [Observation],
+    ) -> error::Result<ExitStatus> {
+        let params = report_context.judge_params();
+        let undecided: Vec<Vec<usize>> = cases
+            .iter()
+            .zip(observations.iter())
+            .map(|(case, observation)| verdict::undecided_at_ztunnel(case, observation, params))
+            .collect();
+        let runner = self.probe_runner();
+        if undecided.iter().all(Vec::is_empty)
+            || self.context.read(mesh_client::authorization_may_refuse(&runner, snapshot)).await?
+        {
+            return Ok(ExitStatus::Success);
+        }
+        match ztunnel_counter::add_reports(&runner, snapshot, cases, observations, &undecided).await {
+            Ok(left_behind) => Ok(self.context.report_left_behind(left_behind.as_slice())),
+            Err(failure) => pod_failure(failure).map(|_| ExitStatus::Success),
+        }
     }
 
     /// For the cases where no other evidence shows who refused: runs a mesh client, unless it has answered already, and

@@ -139,6 +139,41 @@ fn plain_sections(cases: &[Case], limits: CurlLimits, membership: MeshMembership
     sections
 }
 
+/// A curl that requests the endpoints of the cases in two rounds, with a pause before each, and the seconds that it takes at
+/// most. Each request ends with a record.
+pub fn rounds(cases: &[Case], limits: CurlLimits, rounds: [usize; 2], marker: &str) -> (Curl, u64) {
+    // Nothing listens at this port of the pod, and each refusal is tried again after a second.
+    let retries = PAUSE_SECONDS.to_string();
+    let pause = ["-q", "-s", "--noproxy", "*", "-o", "/dev/null", "--retry-connrefused", "--retry", &retries]
+        .into_iter()
+        .chain(["--retry-delay", "1", "http://localhost:1/"])
+        .map(str::to_owned)
+        .collect();
+    let of_round = |attempts| {
+        let limits = CurlLimits { attempts, ..limits };
+        let plain = RequestKind {
+            name: "plain",
+            scheme: "http",
+            record_format: SAMPLE_FORMAT,
+            limits,
+            options: &[],
+            output: "/dev/null",
+            fixed_path: None,
+        };
+        let routes = endpoint_routes(cases, |_| true);
+        let sections = routes.into_iter().flat_map(|routes| plain.sections(&routes, marker)).collect::<Vec<_>>();
+        [&[Vec::clone(&pause)][..], &sections].concat()
+    };
+    let endpoints: usize = cases.iter().map(|case| case.endpoints.len()).sum();
+    let requests = endpoints * rounds.iter().sum::<usize>();
+    let arguments = rounds.map(of_round).concat().join(&"--next".to_owned());
+    let seconds = requests as u64 * u64::from(limits.max_time) + 2 * u64::from(PAUSE_SECONDS);
+    (Curl { container: PROBE, arguments, records: requests }, seconds)
+}
+
+/// Seconds before each of [`rounds`].
+const PAUSE_SECONDS: u32 = 4;
+
 /// Whether a client of this membership sends a line to the Service of this case.
 fn sends_line(case: &Case, membership: MeshMembership) -> bool {
     membership != MeshMembership::Outside && case.protocol.call() == CallKind::Line

@@ -18,3 +18,4 @@ mod resources;
 pub mod runner;
 pub mod stream;
 pub mod ztunnel;
+pub mod ztunnel_counter;

@@ -53,3 +53,4 @@ pub mod sidecar;
 pub(crate) mod testing;
 pub mod verdict;
 pub mod watch;
+pub mod ztunnel_counter;

@@ -5,9 +5,11 @@
 //! of the tables were measured on a real mesh.
 
 use super::evidence::{Evidence, JudgeParams, RefusalKind, Sources, weigh};
+use super::mesh::DataPlane;
 use super::mesh_client::MeshClientAnswer;
 use super::port_protocol::PortProtocol;
 use super::probe::{Case, EndpointCase, EndpointObservation, Hello, Observation};
+use super::proxy::{ProxyReport, Weight};
 use super::reason::Reason;
 use super::sample::{AcceptedBy, Sample, SampleOutcome, classify};
 
@@ -173,6 +175,30 @@ pub fn needs_mesh_client(case: &Case, seen: &Observation, params: JudgeParams<'_
         judge(case, seen, JudgeParams { mesh_client_counts, ..params }).verdict.evidence().is_some()
     };
     params.sources != Sources::Proxy && !is_rejected(false) && is_rejected(true)
+}
+
+/// Positions of the endpoints in ambient mode whose refusal the log of their ztunnel does not explain, if its counters could
+/// make the target rejected; else none.
+pub fn undecided_at_ztunnel(case: &Case, seen: &Observation, params: JudgeParams<'_>) -> Vec<usize> {
+    let undecided: Vec<usize> = case
+        .endpoints
+        .iter()
+        .zip(&seen.endpoints)
+        .enumerate()
+        .filter(|(_, (endpoint, seen))| {
+            let is_silent = |report: &ProxyReport| report.weight(seen.samples.len()) == Weight::Silent;
+            endpoint.data_plane == DataPlane::Ambient
+                && seen.proxy.as_ref().is_none_or(|report| report.as_ref().map_or(true, is_silent))
+        })
+        .map(|(position, _)| position)
+        .collect();
+    let mut with_counters = Observation { mesh_client: None, ..seen.clone() };
+    for position in &undecided {
+        with_counters.endpoints[*position].proxy = Some(Ok(ProxyReport::Counted { denied: [1, 2] }));
+    }
+    let is_rejected = |seen: &Observation| judge(case, seen, params).verdict.evidence().is_some();
+    let can_decide = params.sources != Sources::Network && !undecided.is_empty() && is_rejected(&with_counters);
+    if can_decide { undecided } else { Vec::new() }
 }
 
 fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usize) -> Verdict {

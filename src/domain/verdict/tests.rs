@@ -445,6 +445,32 @@ fn any_case() -> impl Strategy<Value = (Case, Observation)> {
     })
 }
 
+#[test]
+fn counters_of_a_ztunnel_are_read_only_where_they_can_decide() {
+    let ambient =
+        |mode| EndpointCase { data_plane: DataPlane::Ambient, path: InboundPath::Ztunnel, ..endpoint_in(mode) };
+    let denied = |denied| Some(Ok(ProxyReport::Connections(Connections { denied, ..Connections::default() })));
+    let served = Some(Ok(ProxyReport::Connections(Connections { served: 1, ..Connections::default() })));
+    let strict = || ambient(MtlsMode::Strict);
+    let no_log = || Some(Err("its log cannot be read".to_owned()));
+    for (name, endpoint, proxy, sources, expected) in [
+        ("the log tells", strict(), denied(3), Sources::Auto, &[][..]),
+        ("the log has fewer lines", strict(), denied(2), Sources::Auto, &[0]),
+        ("no log", strict(), no_log(), Sources::Auto, &[0]),
+        ("no log, and only proxies count", strict(), no_log(), Sources::Proxy, &[0]),
+        ("no log, and no proxy counts", strict(), no_log(), Sources::Network, &[]),
+        ("the log contradicts", strict(), served, Sources::Auto, &[]),
+        ("PERMISSIVE", ambient(MtlsMode::Permissive), no_log(), Sources::Auto, &[]),
+        ("a sidecar", endpoint(), no_log(), Sources::Auto, &[]),
+    ] {
+        let seen = EndpointObservation { samples: vec![reset(); ATTEMPTS], proxy, ..EndpointObservation::default() };
+        let observation =
+            Observation { service: vec![reset(); ATTEMPTS], endpoints: vec![seen], ..Observation::default() };
+        let params = JudgeParams { sources, ..PARAMS };
+        assert_eq!(undecided_at_ztunnel(&case(vec![endpoint]), &observation, params), expected, "{name}");
+    }
+}
+
 /// Whether a rejection of this endpoint is proven, computed a second time without `evidence`.
 fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     let refused = |exits: &[i32]| {
