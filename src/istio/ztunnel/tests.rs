@@ -1,5 +1,5 @@
-//! Lines and counters of ztunnels. Those of 1.22 and 1.24, and the JSON lines, are written from the documented format; the
-//! others are what a ztunnel of the main branch of 2026 (1.29 and later) wrote.
+//! Lines and counters of ztunnels. [`LOG`] is what a ztunnel of the main branch of 2026 (1.29 and later) wrote; everything
+//! else is written from the documented format.
 
 use super::*;
 
