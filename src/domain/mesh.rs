@@ -8,7 +8,7 @@ use super::injection::{Enrollment, PodTemplate};
 pub use super::rule::{ClientTls, DestinationRule, PortTls, RuleDetails, SubsetTls, TlsPlace};
 use super::selector::{Selector, has_labels};
 use super::sidecar::{IngressListener, Sidecar};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -261,16 +261,19 @@ pub struct OutboundCapture {
 impl OutboundCapture {
     /// Whether some calls to these ports at these addresses are not captured.
     pub fn bypasses(&self, ports: &BTreeSet<u16>, addresses: &[IpAddr]) -> bool {
-        let in_any = |ranges: &[String], address: &IpAddr| {
-            ranges.iter().filter_map(|range| Block::parse(range)).any(|range| range.contains(*address))
+        let blocks = |ranges: &[String]| ranges.iter().filter_map(|range| Block::parse(range)).collect::<Vec<_>>();
+        let in_any = |blocks: &[Block], address: &IpAddr| blocks.iter().any(|block| block.contains(*address));
+        let excluded = blocks(&self.excluded_ranges);
+        let is_any_left_out = || match &self.destinations {
+            // Nearly every pod: its addresses need not be looked at.
+            Destinations::All if excluded.is_empty() => false,
+            Destinations::All => addresses.iter().any(|address| in_any(&excluded, address)),
+            Destinations::Only(ranges) => {
+                let captured = blocks(ranges);
+                addresses.iter().any(|address| !in_any(&captured, address) || in_any(&excluded, address))
+            }
         };
-        let is_left_out = |address: &IpAddr| match &self.destinations {
-            Destinations::All => in_any(&self.excluded_ranges, address),
-            Destinations::Only(ranges) => !in_any(ranges, address) || in_any(&self.excluded_ranges, address),
-        };
-        !self.as_proxy.is_empty()
-            || self.excluded_ports.iter().any(|port| ports.contains(port))
-            || addresses.iter().any(is_left_out)
+        !self.as_proxy.is_empty() || self.excluded_ports.iter().any(|port| ports.contains(port)) || is_any_left_out()
     }
 }
 
@@ -571,6 +574,11 @@ impl Snapshot {
     /// The Service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The Services by their names, for those who look up many of them.
+    pub fn services_by_name(&self) -> HashMap<&str, &Service> {
+        self.services.iter().map(|service| (service.name.as_str(), service)).collect()
     }
 
     /// The waypoint that serves a Service, by its own label or that of the namespace; `none` opts out (WP-1).

@@ -34,7 +34,7 @@ struct SpecShape {
     #[serde(default)]
     containers: Vec<ContainerShape>,
     init_containers: Option<Vec<ContainerShape>>,
-    volumes: Option<Vec<core::Volume>>,
+    volumes: Option<Vec<VolumeShape>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,11 +45,87 @@ struct ContainerShape {
     env: Option<Vec<VariableShape>>,
     security_context: Option<SecurityShape>,
     ports: Option<Vec<core::ContainerPort>>,
-    liveness_probe: Option<core::Probe>,
-    readiness_probe: Option<core::Probe>,
-    startup_probe: Option<core::Probe>,
-    lifecycle: Option<core::Lifecycle>,
+    liveness_probe: Option<ProbeShape>,
+    readiness_probe: Option<ProbeShape>,
+    startup_probe: Option<ProbeShape>,
+    lifecycle: Option<LifecycleShape>,
     restart_policy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProbeShape {
+    http_get: Option<HttpGetShape>,
+    grpc: Option<GrpcShape>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpGetShape {
+    port: IntOrString,
+}
+
+#[derive(Debug, Deserialize)]
+struct GrpcShape {
+    port: i32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LifecycleShape {
+    post_start: Option<HandlerShape>,
+    pre_stop: Option<HandlerShape>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HandlerShape {
+    http_get: Option<HttpGetShape>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeShape {
+    name: String,
+    config_map: Option<ConfigMapShape>,
+    projected: Option<ProjectedShape>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ConfigMapShape {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProjectedShape {
+    sources: Option<Vec<SourceShape>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceShape {
+    config_map: Option<ConfigMapShape>,
+    cluster_trust_bundle: Option<TrustBundleShape>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TrustBundleShape {
+    name: Option<String>,
+}
+
+/// The fields of `PROXY_CONFIG` that are read. Injection merges the annotation and the mesh's settings into it, and leaves
+/// Istio's defaults out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyConfig {
+    drain_duration: Option<String>,
+    discovery_address: Option<String>,
+}
+
+/// The field of `sidecar.istio.io/status` that is read.
+#[derive(Debug, Deserialize)]
+struct InjectionStatus {
+    revision: Option<String>,
 }
 
 /// A variable with a literal value.
@@ -109,17 +185,18 @@ impl SpecShape {
 /// Converts a pod.
 pub(super) fn domain_pod(pod: PodShape) -> Pod {
     let PodShape { metadata, spec, status } = pod;
-    let annotations = metadata.annotations.clone().unwrap_or_default();
-    let labels = metadata.labels.clone().unwrap_or_default();
+    let none = BTreeMap::new();
+    let annotations = metadata.annotations.as_ref().unwrap_or(&none);
+    let labels = metadata.labels.as_ref().unwrap_or(&none);
     let mut conditions = status.conditions.iter().flatten();
-    let asked = capture::from_annotations(&annotations);
+    let asked = capture::from_annotations(annotations);
     let annotated_capture = asked.inbound.clone();
     let Redirection { inbound, outbound, dual_stack, is_off } = redirection(&spec).unwrap_or(asked);
     Pod {
         name: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
         service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
-        data_plane: data_plane_of(spec.host_network, spec.names(), &annotations),
+        data_plane: data_plane_of(spec.host_network, spec.names(), annotations),
         revision: annotations.get("istio.io/rev").or_else(|| labels.get("istio.io/rev")).cloned(),
         ready: conditions.any(|condition| condition.kind == "Ready" && condition.status == "True"),
         addresses: addresses(&status),
@@ -131,7 +208,7 @@ pub(super) fn domain_pod(pod: PodShape) -> Pod {
         ingress: Vec::new(),
         outbound: OutboundCapture { as_proxy: as_proxy(&spec), ..outbound },
         facts: facts(&metadata, &spec, &status),
-        labels,
+        labels: metadata.labels.unwrap_or_default(),
     }
 }
 
@@ -221,6 +298,7 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
     let inject = inject_request(metadata);
     let scraped = annotation("prometheus.io/scrape").is_some_and(|value| value == "true");
     let (declared_ports, host_ports) = declared_ports(spec);
+    let config = proxy.and_then(proxy_config);
     PodFacts {
         declared_ports,
         host_ports: if spec.host_network == Some(true) { BTreeSet::new() } else { host_ports },
@@ -234,27 +312,29 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
         declines_injection: inject.is_some_and(|value| value == "false"),
         raw_probes: if proxy.is_some() { raw_probes(spec) } else { Vec::new() },
         raw_hooks: if proxy.is_some() { raw_hooks(spec) } else { Vec::new() },
-        control_plane: proxy.and_then(|proxy| control_plane(proxy, metadata)),
+        control_plane: config.as_ref().and_then(|config| control_plane(config, metadata)),
         root_certificates: proxy.and_then(|_| root_certificates(spec)),
         scraped: scraped.then(|| annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(0)),
-        drain: proxy.and_then(|proxy| drain(proxy, annotation("proxy.istio.io/config").as_deref())),
+        drain: proxy.and_then(|proxy| drain(proxy, config.as_ref(), annotation("proxy.istio.io/config").as_deref())),
     }
 }
 
-/// The proxy's `drainDuration`. Injection merges the annotation and the mesh's settings into `PROXY_CONFIG` and leaves
-/// Istio's default out; older versions pass it as an argument.
-fn drain(proxy: &ContainerShape, annotation: Option<&str>) -> Option<Duration> {
-    let duration = |config: &serde_json::Value| config["drainDuration"].as_str().and_then(parse_duration);
-    let injected = proxy.env.iter().flatten().find(|variable| variable.name == "PROXY_CONFIG");
-    let injected = injected.and_then(|variable| serde_json::from_str(variable.value.as_deref()?).ok());
-    if let Some(injected) = injected {
-        return Some(duration(&injected).unwrap_or(DEFAULT_DRAIN));
+/// The `PROXY_CONFIG` of a proxy.
+fn proxy_config(proxy: &ContainerShape) -> Option<ProxyConfig> {
+    let variable = proxy.env.iter().flatten().find(|variable| variable.name == "PROXY_CONFIG")?;
+    serde_json::from_str(variable.value.as_deref()?).ok()
+}
+
+/// The proxy's `drainDuration`. Older versions of Istio have no `PROXY_CONFIG` and pass it as an argument.
+fn drain(proxy: &ContainerShape, config: Option<&ProxyConfig>, annotation: Option<&str>) -> Option<Duration> {
+    if let Some(config) = config {
+        return Some(config.drain_duration.as_deref().and_then(parse_duration).unwrap_or(DEFAULT_DRAIN));
     }
     let arguments = proxy.args.as_deref().unwrap_or_default();
     let argument = arguments.windows(2).find(|pair| pair[0] == "--drainDuration").map(|pair| pair[1].as_str());
     argument.and_then(parse_duration).or_else(|| {
         let config = yaml::read_all(annotation?).ok()?.into_iter().next()?;
-        duration(&config)
+        config["drainDuration"].as_str().and_then(parse_duration)
     })
 }
 
@@ -339,7 +419,7 @@ fn raw_hooks(spec: &SpecShape) -> Vec<u16> {
 }
 
 /// The port of a request, 0 for a name that the container does not have.
-fn http_port(container: &ContainerShape, request: &core::HTTPGetAction) -> i32 {
+fn http_port(container: &ContainerShape, request: &HttpGetShape) -> i32 {
     let named = |name: &str| container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
     match &request.port {
         IntOrString::Int(port) => *port,
@@ -358,18 +438,14 @@ fn application_ports(ports: impl Iterator<Item = i32>) -> Vec<u16> {
 
 /// The control plane that a proxy is connected to: `discoveryAddress` of its `PROXY_CONFIG`, which injection leaves out
 /// where it is the default (CP-1).
-fn control_plane(proxy: &ContainerShape, metadata: &Meta) -> Option<ControlPlane> {
-    let value = proxy.env.iter().flatten().find(|variable| variable.name == "PROXY_CONFIG")?.value.as_deref()?;
-    let config: serde_json::Value = serde_json::from_str(value).ok()?;
-    let namespace = control_plane::namespace_of_address(config["discoveryAddress"].as_str().unwrap_or_default())?;
-    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
+fn control_plane(config: &ProxyConfig, metadata: &Meta) -> Option<ControlPlane> {
+    let namespace = control_plane::namespace_of_address(config.discovery_address.as_deref().unwrap_or_default())?;
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key);
     let status = annotation("sidecar.istio.io/status");
-    let status: Option<serde_json::Value> = status.and_then(|text| serde_json::from_str(&text).ok());
+    let status: Option<InjectionStatus> = status.and_then(|text| serde_json::from_str(text).ok());
     let label = || metadata.labels.as_ref()?.get("istio.io/rev").cloned();
-    let revision = status
-        .and_then(|status| Some(status["revision"].as_str()?.to_owned()))
-        .or_else(|| annotation("istio.io/rev"))
-        .or_else(label);
+    let revision =
+        status.and_then(|status| status.revision).or_else(|| annotation("istio.io/rev").cloned()).or_else(label);
     Some(ControlPlane::new(namespace, revision.as_deref().unwrap_or(DEFAULT_REVISION)))
 }
 

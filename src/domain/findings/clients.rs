@@ -32,9 +32,10 @@ fn accepts_mutual(workload_port: &WorkloadPort) -> bool {
 /// The Service ports that mutual TLS covers, each with its Service and its full name.
 fn covered<'a>(context: &'a NamespaceContext, overview: &'a Overview) -> Vec<(&'a PortView, &'a Service, String)> {
     let snapshot = &context.snapshot;
+    let services = snapshot.services_by_name();
     let ports = overview.ports.iter().filter(|port| port.workload_ports.iter().any(accepts_mutual));
     let with_service = ports.filter_map(|port| {
-        let service = snapshot.service(&port.service)?;
+        let service = *services.get(port.service.as_str())?;
         Some((port, service, service.host(&snapshot.namespace, &snapshot.mesh.cluster_domain)))
     });
     with_service.collect()

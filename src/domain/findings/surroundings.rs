@@ -129,8 +129,9 @@ fn external_callers(context: &NamespaceContext, overview: &Overview, findings: &
 /// Services that callers outside the cluster reach without a gateway of the mesh (BY-18).
 fn exposed(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<Finding>) {
     let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    let services = context.snapshot.services_by_name();
     for port in overview.ports.iter().filter(|port| has_mode(port)) {
-        let service = context.snapshot.service(&port.service);
+        let service = services.get(port.service.as_str());
         if service.is_some_and(|service| service.exposure.is_some()) {
             found.entry(is_strict(port)).or_default().insert(port_name(&port.service, port.port.port));
         }
@@ -213,6 +214,7 @@ fn monitors(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
     };
     let mut found: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
     let index = PolicyIndex::new(&snapshot.policies);
+    let services = snapshot.services_by_name();
     for monitor in context.monitors.iter().filter(here) {
         if monitor.of_pods {
             let pods = snapshot.pods.values().filter(|pod| is_sidecar_workload(pod) && matches(monitor, &pod.labels));
@@ -223,7 +225,7 @@ fn monitors(context: &NamespaceContext, overview: &Overview, findings: &mut Vec<
             continue;
         }
         for port in overview.ports.iter().filter(|port| has_mode(port)) {
-            let selected = snapshot.service(&port.service).is_some_and(|service| matches(monitor, &service.labels));
+            let selected = services.get(port.service.as_str()).is_some_and(|service| matches(monitor, &service.labels));
             if selected && (monitor.ports.is_empty() || monitor.ports.iter().any(|name| port.port.is(name))) {
                 let objects = found.entry(is_strict(port)).or_default();
                 objects.extend([monitor.object.clone(), port_name(&port.service, port.port.port)]);
