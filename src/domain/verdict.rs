@@ -223,8 +223,12 @@ fn combine(case: &Case, seen: &Observation, endpoints: &[Verdict], attempts: usi
     }
     let through_service = || format!("through the Service's address: {}", describe(&seen.service));
     let evidence: Vec<Evidence> = endpoints.iter().filter_map(Verdict::evidence).flatten().cloned().collect();
-    // With proxy evidence for every endpoint, a close without a reset counts as a refusal.
-    let close_counts = evidence.iter().all(|evidence| evidence.proxy.is_some());
+    // A close without a reset counts as a refusal where proxies say so, and where ztunnels refuse: they do both.
+    let may_close = |(endpoint, verdict): (&EndpointCase, &Verdict)| {
+        let mut evidence = verdict.evidence().into_iter().flatten();
+        endpoint.data_plane == DataPlane::Ambient || evidence.all(|evidence| evidence.proxy.is_some())
+    };
+    let close_counts = case.endpoints.iter().zip(endpoints).all(may_close);
     let refused =
         |outcome: &SampleOutcome| *outcome == SampleOutcome::Reset || close_counts && *outcome == SampleOutcome::Closed;
     match outcomes.iter().find(|outcome| !refused(outcome)) {

@@ -471,6 +471,22 @@ fn counters_of_a_ztunnel_are_read_only_where_they_can_decide() {
     }
 }
 
+/// Without the right to ask ztunnel, the client in the mesh was not asked where one connection was closed.
+#[test]
+fn a_ztunnel_that_closes_is_no_dead_application_if_a_client_in_the_mesh_gets_through() {
+    let ambient = EndpointCase { data_plane: DataPlane::Ambient, path: InboundPath::Ztunnel, ..endpoint() };
+    for (name, endpoint, service, expected) in [
+        ("ztunnel resets", &ambient, reset(), true),
+        ("ztunnel closes", &ambient, silent(52, true), true),
+        ("a sidecar closes", &endpoint(), silent(52, true), false),
+    ] {
+        let seen = EndpointObservation { samples: vec![service.clone(); ATTEMPTS], ..EndpointObservation::default() };
+        let observation =
+            Observation { service: vec![service; ATTEMPTS], endpoints: vec![seen], ..Observation::default() };
+        assert_eq!(needs_mesh_client(&case(vec![endpoint.clone()]), &observation, PARAMS), expected, "{name}");
+    }
+}
+
 /// Whether a rejection of this endpoint is proven, computed a second time without `evidence`.
 fn is_proven(case: &EndpointCase, seen: &EndpointObservation) -> bool {
     let refused = |exits: &[i32]| {
