@@ -107,6 +107,7 @@ fn plain_sections(cases: &[Case], limits: CurlLimits, membership: MeshMembership
     let plain = RequestKind {
         name: "plain",
         scheme: "http",
+        channel: "",
         record_format,
         limits,
         options: &[],
@@ -154,6 +155,7 @@ pub fn rounds(cases: &[Case], limits: CurlLimits, rounds: [usize; 2], marker: &s
         let plain = RequestKind {
             name: "plain",
             scheme: "http",
+            channel: "%{stderr}",
             record_format: SAMPLE_FORMAT,
             limits,
             options: &[],
@@ -188,6 +190,7 @@ fn hello_sections(cases: &[Case], marker: &str) -> Vec<Vec<String>> {
     let hello = RequestKind {
         name: "hello",
         scheme: "https",
+        channel: "",
         record_format: HELLO_FORMAT,
         limits: CurlLimits { attempts: 1, connect_timeout: HELLO_SECONDS, max_time: HELLO_SECONDS },
         options: &["-v", "--stderr", "-", "-k", "--http1.1", "--no-alpn"],
@@ -229,6 +232,8 @@ fn hellos(case: &Case) -> usize {
 struct RequestKind<'a> {
     name: &'a str,
     scheme: &'a str,
+    /// `%{stderr}` where each record must arrive at once, else empty: to stdout curl writes several together.
+    channel: &'static str,
     record_format: &'a str,
     limits: CurlLimits,
     options: &'a [&'a str],
@@ -300,8 +305,10 @@ impl RequestKind<'_> {
     fn section(self, routes: &[Route<'_>], output: &str, marker: &str) -> Vec<String> {
         let CurlLimits { attempts, connect_timeout, max_time } = self.limits;
         // A trace may end without a line break.
-        let record =
-            format!("\\n{marker} {} %{{url}} {marker} {} {marker} {ANSWER_HEADERS}\\n", self.name, self.record_format);
+        let record = format!(
+            "{}\\n{marker} {} %{{url}} {marker} {} {marker} {ANSWER_HEADERS}\\n",
+            self.channel, self.name, self.record_format
+        );
         let fixed = ["-q", "-s", "--noproxy", "*", "-A", USER_AGENT, "-H", "Connection: close"];
         let times = ["--connect-timeout", &connect_timeout.to_string(), "--max-time", &max_time.to_string()];
         let mut section: Vec<String> = [&fixed[..], &times[..], self.options, &["-w", &record, "-o", output]]
