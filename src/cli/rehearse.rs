@@ -16,9 +16,9 @@ Examples:
   secure-traffic rehearse -n shop --report junit=rehearsal.xml
   secure-traffic rehearse --sandbox --for 10s       # with no cluster at all
 
-The calls are read from the access log that the sidecars write. Where they write none, one Telemetry object switches it on
-for the plaintext calls of the namespace and is removed at the end. Adding and removing it each end the connections that are
-open to TCP ports within the pods' drain time (45 s), so the command asks first.
+The calls are read from the access log that the sidecars write, and in ambient mode from that of ztunnel. Where sidecars
+write none, one Telemetry object switches it on for the plaintext calls of the namespace and is removed at the end. Adding and
+removing it each end the connections that are open to TCP ports within the pods' drain time (45 s), so the command asks first.
 
 A caller that would be refused makes the exit code 1, and a port that was not observed throughout makes it 3.")]
 pub struct RehearseArgs {

@@ -30,8 +30,12 @@ pub struct WatchedPod {
     pub name: String,
     pub namespace: String,
     pub labels: BTreeMap<String, String>,
+    /// Whether it has the container of a sidecar or gateway.
+    pub has_proxy: bool,
     /// Whether it has a sidecar that runs.
     pub has_running_sidecar: bool,
+    /// The node that it runs on.
+    pub node: Option<String>,
     /// Its name and addresses as a caller; `None` while it has no address, and in the network of its node.
     pub caller: Option<CallingPod>,
 }
@@ -115,6 +119,8 @@ fn watched(pod: Pod) -> WatchedPod {
     let (kind, owner) = workload(metadata.owner_references.as_deref().unwrap_or_default(), &labels, &name);
     let workload = CallerWorkload { namespace: namespace.clone(), kind, name: owner, gateway };
     WatchedPod {
+        has_proxy: proxy.is_some(),
+        node: spec.node_name.clone(),
         caller: has_own_network.then_some(CallingPod { workload, addresses, node: spec.node_name }),
         has_running_sidecar: is_running && !gateway,
         name,

@@ -1,9 +1,11 @@
-//! Follows the logs of sidecars, for a rehearsal. A stream that is cut is opened again where it ended; a part that may be
+//! Follows the logs of sidecars and ztunnels, for a rehearsal. A stream that is cut is opened again where it ended; a part that may be
 //! lost is reported.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};
 use super::request::attempt;
+use super::ztunnel::{Ztunnel, ztunnels};
+use crate::domain::mesh::MeshSettings;
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
 /// The container of a sidecar.
-const CONTAINER: &str = "istio-proxy";
+const SIDECAR: &str = "istio-proxy";
 
 /// Longest line that is read, in bytes. Envoy accepts headers of 60 KiB, and a line has several of them.
 const MAX_LINE: u64 = 512 << 10;
@@ -37,20 +39,32 @@ pub enum Beginning {
     First,
 }
 
-/// What following the log of a pod yields.
+/// The proxy whose log is followed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogSource {
+    /// The sidecar of a pod of the namespace.
+    Sidecar(String),
+    /// The ztunnel of a node.
+    Ztunnel(String),
+}
+
+/// What following a log yields.
 #[derive(Debug)]
 pub enum LogEvent {
     /// The log is followed now.
-    Opened { pod: String },
+    Opened,
     /// A line, without its timestamp, and when it was written, in microseconds since the epoch.
-    Line { pod: String, at: i64, line: String },
+    Line { at: i64, line: String },
     /// A part of the log may be missing; the reason.
-    Incomplete { pod: String, reason: String },
+    Incomplete { reason: String },
     /// The log cannot be read at all.
-    Failed { pod: String, error: ClusterError },
+    Failed { error: ClusterError },
     /// The pod has ended, and its log was read to the end.
-    Ended { pod: String },
+    Ended,
 }
+
+/// Where the events of a log are sent.
+pub type LogEvents = Sender<(LogSource, LogEvent)>;
 
 /// Why following a log ends.
 enum Stop {
@@ -62,25 +76,39 @@ enum Stop {
 }
 
 /// Follows the log of a pod's sidecar and sends its lines, until the pod has ended.
-pub async fn follow(cluster: Cluster, pod: String, beginning: Beginning, events: Sender<LogEvent>) {
-    let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let mut follower = Follower {
-        api,
+pub async fn follow_sidecar(cluster: Cluster, pod: String, beginning: Beginning, events: LogEvents) {
+    let follower = Follower {
+        api: Api::namespaced(cluster.client.clone(), &cluster.namespace),
         namespace: cluster.namespace,
-        pod: pod.clone(),
+        container: Some(SIDECAR),
+        source: LogSource::Sidecar(pod.clone()),
+        pod,
         beginning,
-        events: events.clone(),
+        events,
         last: None,
         is_open: false,
     };
-    let event = match follower.run().await {
-        Stop::NotRead => return,
-        Stop::Ended => LogEvent::Ended { pod },
-        Stop::Incomplete(reason) => LogEvent::Incomplete { pod, reason },
-        Stop::Failed(error) => LogEvent::Failed { pod, error },
+    follower.follow().await;
+}
+
+/// Follows the log of a node's ztunnel and sends its lines, until the ztunnel has ended.
+pub async fn follow_ztunnel(cluster: Cluster, mesh: MeshSettings, node: String, events: LogEvents) {
+    let source = LogSource::Ztunnel(node.clone());
+    let reason = match ztunnels(&cluster, &mesh).await {
+        Ok(mut found) => match found.by_node.remove(&node) {
+            Some(Ztunnel { namespace, pod }) => {
+                let api = Api::namespaced(cluster.client, &namespace);
+                let (container, beginning) = (None, Beginning::Now);
+                let follower =
+                    Follower { api, namespace, container, source, pod, beginning, events, last: None, is_open: false };
+                return follower.follow().await;
+            }
+            None => format!("none was found in {} (--ztunnel-namespace names another)", found.place),
+        },
+        Err(error) => error.message,
     };
     // The reader may be gone.
-    let _ = events.send(event).await;
+    let _ = events.send((source, LogEvent::Incomplete { reason })).await;
 }
 
 /// The last line that was sent: when it was written, and how many lines in a row were written then.
@@ -100,11 +128,6 @@ impl Position {
     }
 }
 
-/// The parameters of every read.
-fn params() -> LogParams {
-    LogParams { container: Some(CONTAINER.to_owned()), timestamps: true, ..LogParams::default() }
-}
-
 /// The position of the last line of a log; `None` where it has none.
 async fn last_position(log: impl AsyncBufRead) -> Option<Position> {
     let mut log = std::pin::pin!(log);
@@ -122,13 +145,32 @@ struct Follower {
     api: Api<Pod>,
     namespace: String,
     pod: String,
+    /// `None` for the only one of the pod.
+    container: Option<&'static str>,
+    source: LogSource,
     beginning: Beginning,
-    events: Sender<LogEvent>,
+    events: LogEvents,
     last: Option<Position>,
     is_open: bool,
 }
 
 impl Follower {
+    async fn follow(mut self) {
+        let event = match self.run().await {
+            Stop::NotRead => return,
+            Stop::Ended => LogEvent::Ended,
+            Stop::Incomplete(reason) => LogEvent::Incomplete { reason },
+            Stop::Failed(error) => LogEvent::Failed { error },
+        };
+        // The reader may be gone.
+        let _ = self.send(event).await;
+    }
+
+    /// The parameters of every read.
+    fn params(&self) -> LogParams {
+        LogParams { container: self.container.map(str::to_owned), timestamps: true, ..LogParams::default() }
+    }
+
     async fn run(&mut self) -> Stop {
         let mut cut_at: Option<Instant> = None;
         loop {
@@ -165,12 +207,12 @@ impl Follower {
     /// compared with each other only, because the clock of the node may differ from that of this machine.
     async fn open(&mut self) -> Result<impl AsyncBufRead + use<>, kube::Error> {
         if !self.is_open && self.beginning == Beginning::Now {
-            let last_lines = LogParams { tail_lines: Some(LAST_LINES), ..params() };
+            let last_lines = LogParams { tail_lines: Some(LAST_LINES), ..self.params() };
             self.last = last_position(self.log(&last_lines).await?).await;
         }
         // The server compares whole seconds, and the client rounds.
         let since = self.last.map(|last| last.at - SignedDuration::from_secs(2));
-        self.log(&LogParams { follow: true, since_time: since, ..params() }).await
+        self.log(&LogParams { follow: true, since_time: since, ..self.params() }).await
     }
 
     async fn log(&self, params: &LogParams) -> Result<impl AsyncBufRead + use<>, kube::Error> {
@@ -183,7 +225,7 @@ impl Follower {
         let mut resumed = Resumed::new(self.last);
         if !self.is_open {
             self.is_open = true;
-            self.send(LogEvent::Opened { pod: self.pod.clone() }).await?;
+            self.send(LogEvent::Opened).await?;
         }
         while let Some(line) = next_line(&mut log).await {
             let Some((at, line)) = line.as_deref().and_then(split_timestamp) else {
@@ -197,13 +239,13 @@ impl Follower {
                 Place::New => {}
             }
             self.last = Some(Position::after(self.last, at));
-            self.send(LogEvent::Line { pod: self.pod.clone(), at: at.as_microsecond(), line: line.to_owned() }).await?;
+            self.send(LogEvent::Line { at: at.as_microsecond(), line: line.to_owned() }).await?;
         }
         Ok(())
     }
 
     async fn send(&self, event: LogEvent) -> Result<(), Stop> {
-        self.events.send(event).await.map_err(|_| Stop::NotRead)
+        self.events.send((self.source.clone(), event)).await.map_err(|_| Stop::NotRead)
     }
 
     /// Whether the pod is deleted or has ended. A request that fails does not show that.
@@ -330,15 +372,15 @@ mod tests {
         let client = kube::Client::new(service, "shop");
         let cluster = Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() };
         let (sender, mut receiver) = tokio::sync::mpsc::channel(100);
-        follow(cluster, "web-0".to_owned(), beginning, sender).await;
+        follow_sidecar(cluster, "web-0".to_owned(), beginning, sender).await;
         let mut events = Vec::new();
-        while let Some(event) = receiver.recv().await {
+        while let Some((_, event)) = receiver.recv().await {
             events.push(match event {
                 LogEvent::Line { line, .. } => line,
-                LogEvent::Opened { .. } => "opened".to_owned(),
-                LogEvent::Ended { .. } => "ended".to_owned(),
-                LogEvent::Incomplete { reason, .. } => reason,
-                LogEvent::Failed { error, .. } => error.message,
+                LogEvent::Opened => "opened".to_owned(),
+                LogEvent::Ended => "ended".to_owned(),
+                LogEvent::Incomplete { reason } => reason,
+                LogEvent::Failed { error } => error.message,
             });
         }
         let mut seen = seen;

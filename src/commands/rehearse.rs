@@ -1,4 +1,5 @@
-//! `rehearse`: names the callers that STRICT would refuse, from the access logs of the sidecars, before anything is refused.
+//! `rehearse`: names the callers that STRICT would refuse, from the access logs of sidecars and ztunnels, before anything is
+//! refused.
 //! It writes two probe pods, whose calls show that the logs can be read, and, where there is no access log and the user
 //! agrees, a `Telemetry` object.
 
@@ -58,7 +59,7 @@ pub async fn rehearse(
     let options = &context.settings.mesh;
     let state = context.read(snapshot::read(cluster, api_versions, options)).await?;
     let rules = context.read(namespace_context::rules(cluster, api_versions)).await?;
-    context.printer.say(&format!("namespace {}; reading the access log of its sidecars", cluster.namespace));
+    context.printer.say(&format!("namespace {}; reading the access log of its proxies", cluster.namespace));
     context.warn_of_unread(&state.snapshot.mesh);
     let preview = StrictPreview::new(state.snapshot, &settings.request).map_err(Error::Refused)?;
     let mut observer = Observer::new(context, settings, cluster, api_versions, preview, rules);
@@ -72,6 +73,7 @@ pub async fn rehearse(
         // Observe.
         observer.follow_logs().await?;
         left_behind = left_behind.and(observe(&mut observer).await?);
+        observer.read_open_connections().await?;
     }
     report.instrument = match observer.instrument {
         Instrument::AccessLog => report::ACCESS_LOG,
@@ -95,18 +97,24 @@ async fn observe(observer: &mut Observer<'_>) -> error::Result<ExitStatus> {
     if observer.rehearsal.is_usable() {
         // Show that the logs can be read.
         left_behind = calibration::calibrate(observer).await?;
-        if observer.is_any_port_calibrated().await? {
-            let duration = observer.settings.duration;
-            let (ports, time) = (count(observer.closing(), "port"), report::duration(duration.as_secs()));
-            observer.context.printer.say(&format!("observing {ports} for {time}"));
-            observer.observe(duration).await?;
-            // Show that they could be read until now.
-            left_behind = left_behind.and(calibration::calibrate(observer).await?);
-            observer.until_calibrated().await?;
+        observer.until_calibrated().await?;
+    }
+    if !observer.rehearsal.do_sidecars_log() {
+        left_behind = left_behind.and(telemetry::observe(observer).await?);
+        if observer.not_written.is_none() {
             return Ok(left_behind);
         }
     }
-    Ok(left_behind.and(telemetry::observe(observer).await?))
+    if observer.rehearsal.is_usable() && observer.rehearsal.is_any_endpoint_calibrated() {
+        let duration = observer.settings.duration;
+        let (ports, time) = (count(observer.closing(), "port"), report::duration(duration.as_secs()));
+        observer.context.printer.say(&format!("observing {ports} for {time}"));
+        observer.observe(duration).await?;
+        // Show that they could be read until now.
+        left_behind = left_behind.and(calibration::calibrate(observer).await?);
+        observer.until_calibrated().await?;
+    }
+    Ok(left_behind)
 }
 
 /// Says, before a switch is confirmed, what its rehearsal may write.

@@ -18,4 +18,5 @@ mod resources;
 pub mod runner;
 pub mod stream;
 pub mod ztunnel;
+pub mod ztunnel_connections;
 pub mod ztunnel_counter;

@@ -1,7 +1,7 @@
 //! Addresses: how the text of a user becomes a URL, how messages show a URL without its secrets, and blocks of IP
 //! addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::Url;
 
 /// The scheme, host, port and path of a URL. User, password, query and fragment may be secrets, so no message contains them.
@@ -27,6 +27,14 @@ pub fn server_url(text: &str, default_scheme: &str) -> Result<Url, &'static str>
     let url = Url::parse(&with_scheme).map_err(|_| EXPECTED)?;
     let is_http = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
     if is_http && (has_scheme || url.path() == "/") { Ok(url) } else { Err(EXPECTED) }
+}
+
+/// Whether the node's agent gives connections of the node's own processes, such as probes of the kubelet, this source
+/// address at ambient pods of the same node. A ztunnel does not capture them (BY-6).
+pub fn is_host_probe(address: IpAddr) -> bool {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 7, 127));
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff));
+    address == V4 || address == V6
 }
 
 /// A block of IP addresses.

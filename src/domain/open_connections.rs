@@ -4,10 +4,13 @@
 //! A change of the mode replaces the filter chains of the port, those of mutual TLS included. Envoy ends the connections
 //! of the old chains after its drain time, which each pod can set (CN-1). A ztunnel keeps them.
 
+use super::caller::{Caller, CallerWorkload};
 use super::inbound::InboundPath;
-use super::mesh::Snapshot;
-use super::probe::Case;
+use super::mesh::{MtlsMode, Pod, Snapshot};
+use super::overview::workload;
+use super::probe::{Case, EndpointCase};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The connections that a change of the policy concerns.
@@ -19,6 +22,8 @@ pub struct OpenConnections {
     pub sidecars: BTreeSet<(String, u16)>,
     /// Whether a ztunnel keeps some.
     pub kept_by_ztunnel: bool,
+    /// The endpoints at ztunnels that become STRICT: plaintext connections to them stay open all the same.
+    pub closed_at_ztunnel: Vec<EndpointCase>,
 }
 
 impl OpenConnections {
@@ -40,12 +45,64 @@ pub fn concerned(snapshot: &Snapshot, before: &[Case], after: &[Case]) -> OpenCo
                     connections.drained.entry(snapshot.drain_time(pod)).or_default().insert(before.service.clone());
                     connections.sidecars.insert((pod.name.clone(), endpoint.port));
                 }
-                (InboundPath::Ztunnel, _) => connections.kept_by_ztunnel = true,
+                (InboundPath::Ztunnel, _) => {
+                    connections.kept_by_ztunnel = true;
+                    if changed.mode.mode == Some(MtlsMode::Strict) {
+                        connections.closed_at_ztunnel.push(endpoint.clone());
+                    }
+                }
                 _ => {}
             }
         }
     }
     connections
+}
+
+/// A plaintext connection that a ztunnel holds to a pod of its node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldConnection {
+    /// Address and port of the client.
+    pub source: SocketAddr,
+    /// Address and target port of the pod.
+    pub destination: SocketAddr,
+    /// The client's workload, if the ztunnel knows it.
+    pub client: Option<CallerWorkload>,
+}
+
+impl HeldConnection {
+    /// Who holds the connection.
+    pub fn caller(&self) -> Caller {
+        self.client.clone().map_or_else(|| Caller::Address(self.source.ip()), Caller::Workload)
+    }
+}
+
+/// A port of a workload with the plaintext connections that stay open there, and the command that ends them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldAtPort {
+    /// How many connections each caller has.
+    pub callers: BTreeMap<Caller, usize>,
+    /// `kubectl -n shop rollout restart deployment/web`. A pod that is no template's is deleted instead.
+    pub commands: BTreeSet<String>,
+}
+
+/// The connections by `deployment/web:9000`, the workload and target port that they lead to.
+pub fn held_by_port(snapshot: &Snapshot, connections: &[HeldConnection]) -> BTreeMap<String, HeldAtPort> {
+    let mut ports: BTreeMap<String, HeldAtPort> = BTreeMap::new();
+    for connection in connections {
+        let address = connection.destination.ip();
+        let has_address = |pod: &&Pod| pod.addresses.iter().any(|text| text.parse() == Ok(address));
+        let Some(pod) = snapshot.pods.values().find(has_address) else { continue };
+        let name = workload(pod);
+        let held = ports.entry(format!("{name}:{}", connection.destination.port())).or_default();
+        *held.callers.entry(connection.caller()).or_default() += 1;
+        let is_template = ["deployment/", "statefulset/", "daemonset/"].iter().any(|kind| name.starts_with(kind));
+        held.commands.insert(if is_template {
+            format!("kubectl -n {} rollout restart {name}", snapshot.namespace)
+        } else {
+            format!("kubectl -n {} delete pod {}", snapshot.namespace, pod.name)
+        });
+    }
+    ports
 }
 
 /// A duration in the notation of Go and of protobuf's JSON, such as `150s`, `2m30s` or `1.5h`.
@@ -76,8 +133,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::mesh::{MeshSettings, MtlsMode};
-    use crate::domain::probe::{EndpointCase, Target, cases};
+    use crate::domain::mesh::MeshSettings;
+    use crate::domain::probe::{Target, cases};
     use crate::domain::testing::{policy, shop};
 
     fn seconds(seconds: u64) -> Duration {
@@ -151,10 +208,56 @@ mod tests {
         let ambient: fn(&mut EndpointCase) = |endpoint| endpoint.path = InboundPath::Ztunnel;
         let found = concerned(&snapshot, &with(&open, ambient), &with(&strict, ambient));
         assert!(found.kept_by_ztunnel && found.drained.is_empty());
+        assert_eq!(found.closed_at_ztunnel.len(), 1);
+        let opened = concerned(&snapshot, &with(&strict, ambient), &with(&open, ambient));
+        assert!(opened.kept_by_ztunnel && opened.closed_at_ztunnel.is_empty());
         let changes: [fn(&mut EndpointCase); 2] =
             [|endpoint| endpoint.path = InboundPath::Gateway, |endpoint| endpoint.path = InboundPath::ProxyPort];
         for leave in changes {
             assert!(concerned(&snapshot, &with(&open, leave), &with(&strict, leave)).is_empty());
         }
+    }
+
+    #[test]
+    fn connections_at_a_ztunnel_are_ended_by_a_restart_of_their_workload() {
+        let mut snapshot = shop(&["web", "db", "job"]);
+        for (index, (pod, workload)) in
+            [("web-0", "deployment/web"), ("db-0", ""), ("job-0", "job/backup")].into_iter().enumerate()
+        {
+            let pod = snapshot.pods.get_mut(pod).unwrap();
+            pod.addresses = vec![format!("10.0.9.{index}")];
+            pod.facts.workload = workload.to_owned();
+        }
+        let client = CallerWorkload {
+            namespace: "out".into(),
+            kind: "Deployment".into(),
+            name: "legacy".into(),
+            gateway: false,
+        };
+        let connection = |source: &str, destination: &str, client: Option<&CallerWorkload>| HeldConnection {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            client: client.cloned(),
+        };
+        let found = held_by_port(
+            &snapshot,
+            &[
+                connection("10.0.1.1:5", "10.0.9.0:8080", Some(&client)),
+                connection("10.0.1.2:5", "10.0.9.0:8080", Some(&client)),
+                connection("203.0.113.7:5", "10.0.9.1:27017", None),
+                connection("203.0.113.7:6", "10.0.9.2:1", None),
+                connection("203.0.113.7:7", "10.0.9.9:1", None),
+            ],
+        );
+        let found: Vec<(&str, String)> = found
+            .iter()
+            .map(|(port, held)| (port.as_str(), format!("{:?} {:?}", held.callers.values(), held.commands)))
+            .collect();
+        let expected = [
+            ("deployment/web:8080", "[2] {\"kubectl -n shop rollout restart deployment/web\"}"),
+            ("job/backup:1", "[1] {\"kubectl -n shop delete pod job-0\"}"),
+            ("pod/db-0:27017", "[1] {\"kubectl -n shop delete pod db-0\"}"),
+        ];
+        assert_eq!(found, expected.map(|(port, text)| (port, text.to_owned())));
     }
 }

@@ -1,9 +1,11 @@
-//! Counts the calls that STRICT would refuse, by port and caller, from the access logs of sidecars, for `rehearse`.
+//! Counts the calls that STRICT would refuse, by port and caller, from the access logs of sidecars and ztunnels, for
+//! `rehearse`.
 //!
 //! A port is observed only if the log of each of its endpoints shows the calls that the tool itself sent there at the start
 //! and at the end (a [`Calibration`]), and if no part of the log between them is missing. Otherwise nothing is said about
 //! its callers beyond those that were seen.
 
+mod ambient;
 pub mod instrument;
 mod ports;
 #[cfg(test)]
@@ -11,6 +13,7 @@ mod tests;
 
 use super::access_log::{CallSecurity, InboundCall, LogLine};
 use super::caller::{Caller, CallerDirectory};
+pub use ambient::AmbientPods;
 pub use instrument::{FoundTelemetry, Instrument, TelemetryEffect, WritePermission};
 pub use ports::{PodPort, Prospect, RehearsedPort, StrictPreview};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +74,7 @@ pub struct Calibration {
     pub endpoints: BTreeMap<PodPort, u64>,
 }
 
-/// What the log of one pod's sidecar has shown.
+/// What the log of one pod's proxy has shown.
 #[derive(Debug, Clone, Default)]
 struct PodLog {
     ports: BTreeMap<u16, PortLog>,
@@ -103,8 +106,12 @@ pub struct Rehearsal {
     /// Every endpoint that a port has had, by the port's name.
     members: BTreeMap<String, BTreeSet<PodPort>>,
     logs: BTreeMap<String, PodLog>,
+    /// The pods whose calls a ztunnel logs.
+    ambient: BTreeSet<String>,
+    /// Plaintext connections that were open at ztunnels at the end.
+    open: BTreeMap<PodPort, BTreeMap<Caller, usize>>,
     calibrations: Vec<Calibration>,
-    /// Why the logs cannot tell who calls, whatever they show.
+    /// Why the logs of sidecars cannot tell who calls, whatever they show.
     unusable: Option<String>,
 }
 
@@ -146,6 +153,7 @@ impl Rehearsal {
     /// Sets the ports as they are now. Endpoints that a port has lost still belong to it.
     pub fn set_ports(&mut self, ports: Vec<RehearsedPort>) {
         for port in ports {
+            self.ambient.extend(port.ztunnel_pods().cloned());
             self.members.entry(port.name()).or_default().extend(port.endpoints());
             match self.ports.iter_mut().find(|known| known.name() == port.name()) {
                 Some(known) => known.update(port),
@@ -159,7 +167,28 @@ impl Rehearsal {
         &self.ports
     }
 
-    /// Adds a line of the log of a pod's sidecar, which was written `at` (microseconds since the epoch).
+    /// Whether a ztunnel logs the calls of a pod that STRICT would close.
+    pub fn is_ambient(&self, pod: &str) -> bool {
+        self.ambient.contains(pod)
+    }
+
+    /// The endpoints that STRICT would close.
+    fn closing(&self) -> impl Iterator<Item = PodPort> {
+        let closing = self.ports.iter().filter(|port| port.prospect == Prospect::Closes);
+        closing.flat_map(RehearsedPort::endpoints)
+    }
+
+    /// The endpoints that STRICT would close whose calls a sidecar logs.
+    fn closing_sidecars(&self) -> impl Iterator<Item = PodPort> {
+        self.closing().filter(|endpoint| !self.is_ambient(&endpoint.pod))
+    }
+
+    /// Whether a sidecar logs the calls of any endpoint that STRICT would close.
+    pub fn has_closing_sidecars(&self) -> bool {
+        self.closing_sidecars().next().is_some()
+    }
+
+    /// Adds a line of the log of a pod's proxy, which was written `at` (microseconds since the epoch).
     pub fn record(&mut self, pod: &str, line: &LogLine, at: i64, directory: &CallerDirectory) {
         if *line == LogLine::NoCall {
             return;
@@ -177,14 +206,33 @@ impl Rehearsal {
         self.logs.entry(pod.to_owned()).or_default().missing.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Records that the logs cannot tell who calls, whatever they show.
+    /// Records that the logs of sidecars cannot tell who calls, whatever they show.
     pub fn mark_unusable(&mut self, reason: String) {
         self.unusable = Some(reason);
     }
 
-    /// Whether the logs may tell who calls.
-    pub const fn is_usable(&self) -> bool {
-        self.unusable.is_none()
+    /// Sets the plaintext connections that are open at ztunnels at the end, each with who holds it. They are logged only
+    /// when they end.
+    pub fn set_open(&mut self, open: impl IntoIterator<Item = (PodPort, Caller)>) {
+        self.open.clear();
+        for (endpoint, caller) in open {
+            *self.open.entry(endpoint).or_default().entry(caller).or_default() += 1;
+        }
+    }
+
+    /// The plaintext connections that are open at the end at a port, by who holds them.
+    pub fn open(&self, port: &str) -> BTreeMap<Caller, usize> {
+        let mut open = BTreeMap::new();
+        let members = self.members.get(port).into_iter().flatten();
+        for (caller, number) in members.filter_map(|endpoint| self.open.get(endpoint)).flatten() {
+            *open.entry(caller.clone()).or_default() += number;
+        }
+        open
+    }
+
+    /// Whether the logs may tell who calls at any port.
+    pub fn is_usable(&self) -> bool {
+        self.unusable.is_none() || self.closing().any(|endpoint| self.is_ambient(&endpoint.pod))
     }
 
     /// Whether a log has entries in a format that cannot be read.
@@ -192,11 +240,10 @@ impl Rehearsal {
         self.logs.values().any(|log| log.has_unknown_format)
     }
 
-    /// Whether a part of the log may be missing at every endpoint that STRICT would close.
+    /// Whether a part of the log may be missing at every endpoint with a sidecar that STRICT would close.
     pub fn are_all_logs_incomplete(&self) -> bool {
-        let closing = self.ports.iter().filter(|port| port.prospect == Prospect::Closes);
         let is_incomplete = |pod: &str| self.logs.get(pod).is_some_and(|log| log.missing.is_some());
-        closing.flat_map(RehearsedPort::endpoints).all(|endpoint| is_incomplete(&endpoint.pod))
+        self.closing_sidecars().all(|endpoint| is_incomplete(&endpoint.pod))
     }
 
     /// Begins anew with what the logs show from now on. The calls of the tool itself are still left out.
@@ -229,8 +276,19 @@ impl Rehearsal {
 
     /// Whether the logs show a call of a calibration at any endpoint, or calls without addresses, among which it is.
     pub fn is_any_endpoint_calibrated(&self) -> bool {
+        self.is_any_calibrated(|_| true)
+    }
+
+    /// Whether the sidecars write an access log, if any has an endpoint that STRICT would close: otherwise an access log has
+    /// to be switched on for them.
+    pub fn do_sidecars_log(&self) -> bool {
+        let usable = self.unusable.is_none() && self.is_any_calibrated(|pod| !self.is_ambient(pod));
+        usable || !self.has_closing_sidecars()
+    }
+
+    fn is_any_calibrated(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
         let counts = |index: &usize| !self.calibrations[*index].endpoints.is_empty();
-        let mut logs = self.logs.values().flat_map(|log| log.ports.values());
+        let mut logs = self.logs.iter().filter(|(pod, _)| is_wanted(pod)).flat_map(|(_, log)| log.ports.values());
         logs.any(|log| log.calibrated.iter().any(counts) || log.is_without_address)
     }
 
@@ -275,9 +333,15 @@ impl Rehearsal {
                 row.denied = self.denied(members);
             }
             Prospect::Closes => {
-                row.not_observed = self.unusable.clone().or_else(|| self.reason_not_observed(members));
+                let has_sidecar = members.iter().any(|endpoint| !self.is_ambient(&endpoint.pod));
+                let unusable = self.unusable.clone().filter(|_| has_sidecar);
+                row.not_observed = unusable.or_else(|| self.reason_not_observed(members));
                 row.callers = self.callers(members, directory);
                 row.denied = self.denied(members);
+                // They are callers, though their number is not known.
+                if row.callers.is_empty() && row.not_observed.is_none() {
+                    row.not_observed = self.reason_still_open(&row.name);
+                }
             }
         }
         row
@@ -287,7 +351,8 @@ impl Rehearsal {
     fn reason_not_observed(&self, endpoints: &BTreeSet<PodPort>) -> Option<String> {
         let missing = |endpoint: &PodPort| {
             let reason = self.logs.get(&endpoint.pod)?.missing.as_ref()?;
-            Some(format!("a part of the log of {} may be missing: {reason}", endpoint.pod))
+            let log = if self.is_ambient(&endpoint.pod) { "log of the ztunnel of" } else { "log of" };
+            Some(format!("a part of the {log} {} may be missing: {reason}", endpoint.pod))
         };
         let without_address = |endpoint: &PodPort| {
             let log = self.logs.get(&endpoint.pod)?.ports.get(&endpoint.port)?;
@@ -307,8 +372,22 @@ impl Rehearsal {
             .or_else(|| (sent < 2).then(|| "the call at the end was not sent".to_owned()))
     }
 
+    /// Why a port without callers in the log is not without callers.
+    fn reason_still_open(&self, port: &str) -> Option<String> {
+        let open = self.open(port);
+        let number: usize = open.values().sum();
+        let holders: Vec<String> = open.keys().map(ToString::to_string).collect();
+        (number > 0).then(|| {
+            let connections = if number == 1 { "connection is" } else { "connections are" };
+            format!("{number} plaintext {connections} still open, and logged only at the end: {}", holders.join(", "))
+        })
+    }
+
     fn reason_not_shown(&self, PodPort { pod, port }: &PodPort) -> String {
         match self.logs.get(pod) {
+            _ if self.is_ambient(pod) => {
+                format!("the log of the ztunnel of {pod} does not show both calls of this tool to port {port}")
+            }
             Some(log) if log.has_unknown_format => {
                 format!("the access log of {pod} has a format without the fields that are needed")
             }

@@ -1,12 +1,22 @@
-//! Reads a ztunnel's access log and metrics into values of `domain`, for proxy evidence.
+//! Reads a ztunnel's access log, metrics and connections into values of `domain`, for proxy evidence and rehearsals.
 //!
 //! The log is text or JSON (`LOG_FORMAT=json`), one line for each connection when it ends. Both are untrusted text: names
 //! of workloads are in it.
 
+use crate::domain::access_log::{CallSecurity, InboundCall};
+use crate::domain::address::is_host_probe;
+use crate::domain::caller::CallerWorkload;
+use crate::domain::open_connections::HeldConnection;
 use crate::domain::proxy::Connections;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+/// The port at which a ztunnel takes mutual TLS from other proxies (HBONE), in the network of each pod.
+const HBONE_PORT: u16 = 15008;
 
 /// How a connection through a ztunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +29,9 @@ pub enum Ending {
     ApplicationDown,
     /// Allowed by policy and served.
     Served,
-    /// It ended in another way; denials by authorization are among them.
+    /// An `AuthorizationPolicy` denied it.
+    Unauthorized,
+    /// It ended in another way, such as a reset.
     Other,
 }
 
@@ -66,9 +78,24 @@ fn ending(error: Option<&str>) -> Ending {
     match error.strip_prefix("connection closed due to policy rejection") {
         Some("") => Ending::DeniedByUnnamed,
         Some(policy) if demands_mutual_tls(policy) => Ending::Denied,
+        Some(_) => Ending::Unauthorized,
         None if error.starts_with("connection failed") => Ending::ApplicationDown,
-        _ => Ending::Other,
+        None => Ending::Other,
     }
+}
+
+/// The call that a line is about, and the address of the pod that it was for; `None` for a line about anything else, and for
+/// probes of the kubelet (BY-6). A connection without an identity is plaintext, whatever bytes it carries.
+pub fn inbound_call(line: &str) -> Option<(IpAddr, InboundCall)> {
+    let connection = inbound_connection(line)?;
+    let source: SocketAddr = connection.source.parse().ok()?;
+    let destination: SocketAddr = connection.destination.parse().ok()?;
+    if destination.port() == HBONE_PORT || is_host_probe(source.ip()) {
+        return None;
+    }
+    let security = if connection.has_identity { CallSecurity::MutualTls } else { CallSecurity::Plaintext };
+    let is_denied = matches!(connection.ending, Ending::Denied | Ending::DeniedByUnnamed | Ending::Unauthorized);
+    Some((destination.ip(), InboundCall { is_denied, ..InboundCall::new(destination, source, security) }))
 }
 
 /// Whether the policy that denied a connection is one that istiod creates from PeerAuthentications, by its name; any
@@ -105,7 +132,7 @@ impl ConnectionCounts {
             Ending::DeniedByUnnamed => &mut counts.denied_by_unnamed,
             Ending::ApplicationDown => &mut counts.application_down,
             Ending::Served => &mut counts.served,
-            Ending::Other => &mut counts.other,
+            Ending::Unauthorized | Ending::Other => &mut counts.other,
         };
         *count += 1;
         true
@@ -166,6 +193,100 @@ pub fn denied(metrics: &str, namespace: &str, source: &str) -> BTreeMap<String, 
     };
     let failed = of("istio_tcp_connections_failed_total");
     if failed.is_empty() { of("istio_tcp_connections_closed_total") } else { failed }
+}
+
+/// Path of a ztunnel's configuration and connections, at port 15000.
+pub const CONFIG_DUMP: &str = "/config_dump";
+
+/// The part of a ztunnel's configuration that is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigDump {
+    /// By the UID of the pod: those of its node.
+    workload_state: Option<BTreeMap<String, WorkloadState>>,
+    #[serde(default)]
+    workloads: Workloads,
+}
+
+#[derive(Deserialize)]
+struct WorkloadState {
+    connections: Option<DumpedConnections>,
+}
+
+#[derive(Deserialize)]
+struct DumpedConnections {
+    inbound: Vec<DumpedConnection>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DumpedConnection {
+    src: SocketAddr,
+    actual_dst: SocketAddr,
+    protocol: String,
+}
+
+/// The workloads of the mesh; another shape leaves the clients without names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Workloads {
+    List(Vec<DumpedWorkload>),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DumpedWorkload {
+    namespace: String,
+    workload_name: String,
+    workload_type: String,
+    #[serde(default)]
+    workload_ips: Vec<IpAddr>,
+}
+
+impl Default for Workloads {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+/// The plaintext connections to pods of its node that a ztunnel holds, without those of the node's own processes. The error
+/// says why they are not known.
+pub fn held_connections(dump: &[u8]) -> Result<Vec<HeldConnection>, String> {
+    let dump: ConfigDump = serde_json::from_slice(dump).map_err(|error| format!("its configuration: {error}"))?;
+    let states = dump.workload_state.ok_or("its configuration lists no connections")?;
+    let workloads = match dump.workloads {
+        Workloads::List(workloads) => workloads,
+        Workloads::Other(_) => Vec::new(),
+    };
+    let by_address: HashMap<IpAddr, &DumpedWorkload> =
+        workloads.iter().flat_map(|one| one.workload_ips.iter().map(move |address| (*address, one))).collect();
+    let mut held = Vec::new();
+    for state in states.into_values() {
+        let connections = state.connections.ok_or("its configuration lists no connections")?;
+        let plaintext = connections.inbound.into_iter().filter(|one| one.protocol == "TCP");
+        for DumpedConnection { src, actual_dst, .. } in plaintext.filter(|one| !is_host_probe(one.src.ip())) {
+            let client = by_address.get(&src.ip()).map(|workload| caller(workload));
+            held.push(HeldConnection { source: src, destination: actual_dst, client });
+        }
+    }
+    held.sort();
+    Ok(held)
+}
+
+fn caller(workload: &DumpedWorkload) -> CallerWorkload {
+    let kind = match workload.workload_type.as_str() {
+        "deployment" => "Deployment",
+        "cronjob" => "CronJob",
+        "job" => "Job",
+        _ => "Pod",
+    };
+    CallerWorkload {
+        namespace: workload.namespace.clone(),
+        kind: kind.to_owned(),
+        name: workload.workload_name.clone(),
+        gateway: false,
+    }
 }
 
 /// The value of a label; those of ztunnel have no quotes.

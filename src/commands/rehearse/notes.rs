@@ -23,7 +23,11 @@ pub(super) async fn open_connections(observer: &Observer<'_>) -> BTreeMap<String
     let mut open = BTreeMap::new();
     let mut asked = BTreeSet::new();
     for port in ports {
-        let endpoints: Vec<PodPort> = port.endpoints().collect();
+        let endpoints: Vec<PodPort> =
+            port.endpoints().filter(|endpoint| !observer.rehearsal.is_ambient(&endpoint.pod)).collect();
+        if endpoints.is_empty() {
+            continue;
+        }
         asked.extend(endpoints.iter().map(|endpoint| endpoint.pod.clone()));
         if asked.len() > ASKED {
             break;
@@ -70,7 +74,11 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BT
     let is_observed = |name: &String| {
         report.ports.iter().any(|port| port.name == *name && port.result != RehearsalResult::NotObserved)
     };
-    let raw = closing.filter(|port| port.case.protocol != PortProtocol::Http).map(RehearsedPort::name);
+    let has_sidecar = |port: &&RehearsedPort| {
+        let is_sidecar = |endpoint: PodPort| !observer.rehearsal.is_ambient(&endpoint.pod);
+        port.case.protocol != PortProtocol::Http && port.endpoints().any(is_sidecar)
+    };
+    let raw = closing.filter(has_sidecar).map(RehearsedPort::name);
     let described = |name: String| match open.get(&name) {
         Some(number) => format!("{name} ({number} open at the end, those in mutual TLS included)"),
         None => name,
@@ -83,12 +91,44 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BT
             "TCP connections are logged when they end, so connections that stay open are not seen: {ports}"
         ));
     }
-    // Where no log was followed, the rows say why.
-    if observer.scope.is_some() && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved) {
+    notes.extend(held_connections(observer));
+    // Where no log was followed, the rows say why, and those of ztunnels do.
+    let has_sidecars = observer.rehearsal.has_closing_sidecars();
+    if has_sidecars
+        && observer.scope.is_some()
+        && report.ports.iter().any(|port| port.result == RehearsalResult::NotObserved)
+    {
         notes.extend(reasons_of_access_log(observer));
         notes.extend(observer.not_written.clone());
     }
     notes
+}
+
+/// What is not counted at ztunnels, which log every connection when it ends, HTTP too.
+fn held_connections(observer: &Observer<'_>) -> Option<String> {
+    let open = observer.rehearsal.ports().iter().filter_map(|port| {
+        let open = observer.rehearsal.open(&port.name());
+        let holders: Vec<String> = open.iter().map(|(caller, number)| format!("{number} from {caller}")).collect();
+        (!holders.is_empty()).then(|| format!("{}: {}", port.name(), holders.join(", ")))
+    });
+    let open: Vec<String> = open.collect();
+    let unknown: Vec<&str> = observer.unknown_connections.iter().map(String::as_str).collect();
+    let rule = "ztunnel logs a connection when it ends";
+    match (open.is_empty(), unknown.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(format!(
+            "{rule}; plaintext connections that are still open are not counted, and STRICT does not end them: {}",
+            open.join("; ")
+        )),
+        (_, false) => {
+            let known = if open.is_empty() { String::new() } else { format!("; among them {}", open.join("; ")) };
+            Some(format!(
+                "{rule}, so those that stay open are not seen{known} (not all are known: {}; `secure-traffic rbac rehearse \
+                 --ambient --port-forward`)",
+                unknown.join("; ")
+            ))
+        }
+    }
 }
 
 /// Why an access log may be off or in another format: the settings of the mesh, and objects that change them.

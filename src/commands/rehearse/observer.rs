@@ -1,24 +1,27 @@
-//! Follows the logs of the sidecars and the pods of the cluster while other work goes on, and passes what they show to the
+//! Follows the logs of the sidecars and ztunnels and the pods of the cluster while other work goes on, and passes what they show to the
 //! rehearsal.
 
 use crate::cluster::callers::{self, WatchScope, WatchedPod};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
-use crate::cluster::proxy_log::{self, Beginning, LogEvent};
+use crate::cluster::proxy_log::{self, Beginning, LogEvent, LogEvents, LogSource};
 use crate::cluster::snapshot;
 use crate::cluster::telemetry;
 use crate::commands::Context;
-use crate::domain::caller::CallerDirectory;
-use crate::domain::mesh::Snapshot;
-use crate::domain::probe::TargetError;
+use crate::curl_pod::ztunnel_connections;
+use crate::domain::access_log::LogLine;
+use crate::domain::caller::{Caller, CallerDirectory};
+use crate::domain::inbound::InboundPath;
+use crate::domain::mesh::{DataPlane, Snapshot};
+use crate::domain::probe::{EndpointCase, TargetError};
 use crate::domain::rehearsal::{
-    FoundTelemetry, Instrument, PortRow, Prospect, Rehearsal, RehearsedPort, StrictPreview,
+    AmbientPods, FoundTelemetry, Instrument, PodPort, PortRow, Prospect, Rehearsal, RehearsedPort, StrictPreview,
 };
 use crate::domain::rule::DestinationRule;
 use crate::error;
-use crate::istio::access_log;
 use crate::istio::kinds::OptionalKind;
+use crate::istio::{access_log, ztunnel};
 use crate::report::rehearsal as report;
 use crate::settings::RehearsalSettings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +35,9 @@ const QUEUE: usize = 4096;
 
 /// Most logs that are followed at the same time: each needs a connection.
 const MAX_LOGS: usize = 500;
+
+/// Why a log is not followed.
+const TOO_MANY_LOGS: &str = "more than 500 logs are not followed";
 
 /// Time for all logs to be opened.
 const OPENING: Duration = Duration::from_secs(30);
@@ -77,14 +83,20 @@ pub(super) struct Observer<'a> {
     pub(super) instrument: Instrument,
     /// Why no Telemetry object was written, where the access log that exists is not usable.
     pub(super) not_written: Option<String>,
+    /// Why the connections that some ztunnels hold are not known.
+    pub(super) unknown_connections: BTreeSet<String>,
     preview: StrictPreview,
     /// The rules of the namespaces that could be read.
     rules: Vec<DestinationRule>,
     /// The pods that were there at the start, whose earlier lines do not count.
     at_start: BTreeSet<String>,
-    logs: BTreeMap<String, Followed>,
+    logs: BTreeMap<LogSource, Followed>,
+    /// The pods of the namespace without a sidecar.
+    ambient: AmbientPods,
+    /// Whether the logs of the start are open.
+    has_started: bool,
     failure: Option<ClusterError>,
-    log_events: (Sender<LogEvent>, Receiver<LogEvent>),
+    log_events: (LogEvents, Receiver<(LogSource, LogEvent)>),
     pod_events: (Sender<WatchedPod>, Receiver<WatchedPod>),
     tasks: JoinSet<()>,
 }
@@ -111,11 +123,14 @@ impl<'a> Observer<'a> {
             telemetries: None,
             instrument: Instrument::AccessLog,
             not_written: None,
+            unknown_connections: BTreeSet::new(),
             knows_all_rules: all_rules.is_some(),
             rules: all_rules.unwrap_or_else(readable),
             at_start: preview.snapshot().pods.keys().cloned().collect(),
             preview,
             logs: BTreeMap::new(),
+            ambient: AmbientPods::default(),
+            has_started: false,
             failure: None,
             log_events: mpsc::channel(QUEUE),
             pod_events: mpsc::channel(QUEUE),
@@ -183,6 +198,7 @@ impl<'a> Observer<'a> {
         for pod in self.closed_logs() {
             self.rehearsal.mark_incomplete(&pod, "it could not be opened within 30 s");
         }
+        self.has_started = true;
         Ok(())
     }
 
@@ -190,13 +206,15 @@ impl<'a> Observer<'a> {
     fn closed_logs(&self) -> BTreeSet<String> {
         let closing = self.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
         let pods = closing.flat_map(RehearsedPort::endpoints).map(|endpoint| endpoint.pod);
-        pods.filter(|pod| self.logs.get(pod).is_none_or(|log| *log == Followed::Opening)).collect()
-    }
-
-    /// Whether the logs show the calls of a calibration at any port. Waits until they show all, or for [`LOG_DELAY`].
-    pub(super) async fn is_any_port_calibrated(&mut self) -> error::Result<bool> {
-        self.until_calibrated().await?;
-        Ok(self.rehearsal.is_any_endpoint_calibrated())
+        let is_open = |pod: &String| {
+            let source = if self.rehearsal.is_ambient(pod) {
+                self.ambient.node_of(pod).map(|node| LogSource::Ztunnel(node.to_owned()))
+            } else {
+                Some(LogSource::Sidecar(pod.clone()))
+            };
+            source.and_then(|source| self.logs.get(&source)).is_some_and(|log| *log != Followed::Opening)
+        };
+        pods.filter(|pod| !is_open(pod)).collect()
     }
 
     /// Waits until the logs show all calls of the calibrations, at most for [`LOG_DELAY`].
@@ -256,7 +274,32 @@ impl<'a> Observer<'a> {
         if let Ok(ports) = self.ports(&preview) {
             self.rehearsal.set_ports(ports);
             self.preview = preview;
+            self.follow_ztunnels();
         }
+        Ok(())
+    }
+
+    /// Reads which plaintext connections the ztunnels hold at the ports that STRICT would close.
+    pub(super) async fn read_open_connections(&mut self) -> error::Result<()> {
+        let closing = self.rehearsal.ports().iter().filter(|port| port.prospect == Prospect::Closes);
+        let endpoints = closing.flat_map(|port| &port.case.endpoints);
+        let endpoints: Vec<_> = endpoints.filter(|endpoint| endpoint.path == InboundPath::Ztunnel).cloned().collect();
+        if endpoints.is_empty() {
+            return Ok(());
+        }
+        let (context, cluster) = (self.context, self.cluster);
+        let mesh = self.snapshot().mesh.clone();
+        let endpoints: Vec<&EndpointCase> = endpoints.iter().collect();
+        let held = self.during(ztunnel_connections::held(cluster, &mesh, &endpoints));
+        let held = context.shutdown.race(held).await?;
+        self.unknown_connections = held.unknown;
+        let open = held.connections.iter().filter_map(|connection| {
+            let pod = self.ambient.at(connection.destination.ip())?.to_owned();
+            let named = self.directory.resolve(connection.source.ip());
+            let caller = if matches!(named, Caller::Address(_)) { connection.caller() } else { named };
+            Some((PodPort { pod, port: connection.destination.port() }, caller))
+        });
+        self.rehearsal.set_open(open.collect::<Vec<_>>());
         Ok(())
     }
 
@@ -277,7 +320,7 @@ impl<'a> Observer<'a> {
                 biased;
                 value = &mut work => return value,
                 Some(pod) = self.pod_events.1.recv() => self.record_pod(&pod),
-                Some(event) = self.log_events.1.recv() => self.record_log(event),
+                Some((source, event)) = self.log_events.1.recv() => self.record_log(source, event),
             }
         }
     }
@@ -286,18 +329,68 @@ impl<'a> Observer<'a> {
         if let Some(caller) = &pod.caller {
             self.directory.add(caller);
         }
-        let is_followed = self.logs.contains_key(&pod.name);
-        if pod.namespace != self.cluster.namespace || !pod.has_running_sidecar || is_followed || !self.is_wanted(pod) {
+        if pod.namespace != self.cluster.namespace || !self.is_wanted(pod) {
+            return;
+        }
+        if !pod.has_proxy {
+            return self.record_without_proxy(pod);
+        }
+        let source = LogSource::Sidecar(pod.name.clone());
+        if !pod.has_running_sidecar || self.logs.contains_key(&source) {
             return;
         }
         if self.logs.len() >= MAX_LOGS {
-            self.logs.insert(pod.name.clone(), Followed::Closed);
-            return self.rehearsal.mark_incomplete(&pod.name, "logs of more than 500 sidecars are not followed");
+            self.logs.insert(source, Followed::Closed);
+            return self.rehearsal.mark_incomplete(&pod.name, TOO_MANY_LOGS);
         }
         let beginning = if self.at_start.contains(&pod.name) { Beginning::Now } else { Beginning::First };
-        self.logs.insert(pod.name.clone(), Followed::Opening);
+        self.logs.insert(source, Followed::Opening);
         let (cluster, events) = (self.cluster.clone(), self.log_events.0.clone());
-        self.tasks.spawn(proxy_log::follow(cluster, pod.name.clone(), beginning, events));
+        self.tasks.spawn(proxy_log::follow_sidecar(cluster, pod.name.clone(), beginning, events));
+    }
+
+    fn record_without_proxy(&mut self, pod: &WatchedPod) {
+        let Some(node) = &pod.node else { return };
+        let addresses = pod.caller.as_ref().map(|caller| caller.addresses.as_slice()).unwrap_or_default();
+        if let Some(reason) = self.ambient.add(&pod.name, node, addresses) {
+            self.rehearsal.mark_incomplete(&pod.name, reason);
+        }
+        self.follow_ztunnels();
+    }
+
+    /// Follows the logs of the ztunnels of nodes with pods of the namespace, if it has pods in ambient mode. What a pod logged
+    /// before is missing.
+    fn follow_ztunnels(&mut self) {
+        if !self.snapshot().pods.values().any(|pod| pod.data_plane == DataPlane::Ambient) {
+            return;
+        }
+        let nodes = self.ambient.nodes().into_iter().map(str::to_owned);
+        for node in nodes.collect::<Vec<_>>() {
+            let source = LogSource::Ztunnel(node.clone());
+            if self.logs.contains_key(&source) {
+                continue;
+            }
+            if self.logs.len() >= MAX_LOGS {
+                self.logs.insert(source, Followed::Closed);
+                self.mark_node_incomplete(&node, TOO_MANY_LOGS);
+                continue;
+            }
+            if self.has_started {
+                for pod in self.ambient.reachable_on(&node) {
+                    self.rehearsal.mark_incomplete(pod, "it was not followed yet when the pod started");
+                }
+            }
+            self.logs.insert(source, Followed::Opening);
+            let (cluster, events) = (self.cluster.clone(), self.log_events.0.clone());
+            self.tasks.spawn(proxy_log::follow_ztunnel(cluster, self.snapshot().mesh.clone(), node, events));
+        }
+    }
+
+    fn mark_node_incomplete(&mut self, node: &str, reason: &str) {
+        for pod in self.ambient.mark_missing(node, reason) {
+            // A pod without a proxy of its own has no other log.
+            self.rehearsal.mark_incomplete(&pod, reason);
+        }
     }
 
     /// Whether a pod belongs to the Services of the run.
@@ -313,27 +406,45 @@ impl<'a> Observer<'a> {
         services.is_empty() || is_selected() || is_endpoint()
     }
 
-    fn record_log(&mut self, event: LogEvent) {
-        match event {
-            LogEvent::Opened { pod } => {
-                self.logs.insert(pod, Followed::Open);
+    fn record_log(&mut self, source: LogSource, event: LogEvent) {
+        match (source, event) {
+            (source, LogEvent::Opened) => {
+                self.logs.insert(source, Followed::Open);
             }
-            LogEvent::Line { pod, at, line } => {
+            (LogSource::Sidecar(pod), LogEvent::Line { at, line }) => {
                 self.rehearsal.record(&pod, &access_log::line(&line), at, &self.directory);
             }
-            LogEvent::Incomplete { pod, reason } => {
-                self.rehearsal.mark_incomplete(&pod, &reason);
-                self.logs.insert(pod, Followed::Closed);
+            (LogSource::Ztunnel(_), LogEvent::Line { at, line }) => {
+                let Some((address, call)) = ztunnel::inbound_call(&line) else { return };
+                let Some(pod) = self.ambient.at(address) else { return };
+                self.rehearsal.record(pod, &LogLine::Inbound(call), at, &self.directory);
             }
-            LogEvent::Failed { pod, error } => {
-                self.logs.insert(pod, Followed::Closed);
+            (LogSource::Sidecar(pod), LogEvent::Incomplete { reason }) => {
+                self.rehearsal.mark_incomplete(&pod, &reason);
+                self.logs.insert(LogSource::Sidecar(pod), Followed::Closed);
+            }
+            (LogSource::Sidecar(pod), LogEvent::Failed { error }) => {
+                self.logs.insert(LogSource::Sidecar(pod), Followed::Closed);
                 self.failure = Some(error);
             }
             // Another pod may get its name, and is followed from its first line.
-            LogEvent::Ended { pod } => {
-                self.at_start.remove(&pod);
-                self.logs.remove(&pod);
+            (source @ LogSource::Sidecar(_), LogEvent::Ended) => {
+                if let LogSource::Sidecar(pod) = &source {
+                    self.at_start.remove(pod);
+                }
+                self.logs.remove(&source);
             }
+            (LogSource::Ztunnel(node), LogEvent::Incomplete { reason }) => self.close_ztunnel(node, &reason),
+            // The ports of sidecars can be observed all the same.
+            (LogSource::Ztunnel(node), LogEvent::Failed { error }) => {
+                self.close_ztunnel(node, &format!("{error} (`secure-traffic rbac rehearse --ambient`)"));
+            }
+            (LogSource::Ztunnel(node), LogEvent::Ended) => self.close_ztunnel(node, "that ztunnel ended"),
         }
+    }
+
+    fn close_ztunnel(&mut self, node: String, reason: &str) {
+        self.mark_node_incomplete(&node, reason);
+        self.logs.insert(LogSource::Ztunnel(node), Followed::Closed);
     }
 }

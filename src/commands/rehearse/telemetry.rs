@@ -227,7 +227,7 @@ async fn observe_with_object(observer: &mut Observer<'_>, effect: TelemetryEffec
             break;
         }
     }
-    if !observer.rehearsal.is_any_endpoint_calibrated() {
+    if !observer.rehearsal.do_sidecars_log() {
         observer.not_written = Some("the Telemetry object of the rehearsal switched no access log on".to_owned());
         return Ok(status);
     }

@@ -255,7 +255,7 @@ fn own_policy(snapshot: &mut Snapshot, port: u16, mode: MtlsMode) {
 
 #[test]
 fn what_strict_does_to_a_port() {
-    let rows: [(&str, Change, Result<(), &str>); 8] = [
+    let rows: [(&str, Change, Result<(), &str>); 10] = [
         ("a sidecar in PERMISSIVE", |_| {}, Ok(())),
         (
             "STRICT",
@@ -274,10 +274,22 @@ fn what_strict_does_to_a_port() {
             |snapshot| snapshot.pods.get_mut("web-0").unwrap().capture = Capture::AllBut(vec![8080]),
             Err("no policy applies: port not captured"),
         ),
+        ("ambient", |snapshot| snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient, Ok(())),
         (
-            "ambient",
-            |snapshot| snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient,
-            Err("its pods are in ambient mode, whose logs are not read"),
+            "ambient under STRICT",
+            |snapshot| {
+                snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient;
+                snapshot.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
+            },
+            Err("STRICT already"),
+        ),
+        (
+            "an exception of an ambient pod",
+            |snapshot| {
+                snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient;
+                own_policy(snapshot, 8080, MtlsMode::Permissive);
+            },
+            Err("its mode stays PERMISSIVE"),
         ),
         ("no endpoint", |snapshot| snapshot.services[0].endpoints.clear(), Err("no endpoint is ready")),
     ];
@@ -342,4 +354,67 @@ fn a_new_beginning_needs_both_calls_again_and_keeps_those_of_the_tool_out() {
     }
     let row = only_row(&rehearsal, &preview);
     assert_eq!((row.not_observed.as_deref(), row.total().calls), (None, 0));
+}
+
+/// `web` in ambient mode and `api` with a sidecar, both called by the tool at the start and at the end.
+fn mixed(logged: &[&str]) -> (Rehearsal, StrictPreview) {
+    let mut snapshot = shop(&["web", "api"]);
+    snapshot.pods.get_mut("web-0").unwrap().data_plane = DataPlane::Ambient;
+    let preview = StrictPreview::new(snapshot, &ENABLE).unwrap();
+    let mut rehearsal = Rehearsal::default();
+    rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
+    for source in ["10.9.0.1", "10.9.0.2"] {
+        rehearsal.add_calibration(calibration(source, &["web-0", "api-0"]));
+        logged.iter().for_each(|pod| rehearsal.record(pod, &plaintext(source), 1, &directory()));
+    }
+    (rehearsal, preview)
+}
+
+fn reasons(rehearsal: &Rehearsal, preview: &StrictPreview) -> Vec<(String, Option<String>)> {
+    let mut rows: Vec<_> =
+        rehearsal.rows(&directory(), preview).into_iter().map(|row| (row.name, row.not_observed)).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn ports_of_sidecars_and_ztunnels_are_observed_by_their_own_logs() {
+    let (api, web) = ("api:80".to_owned(), "web:80".to_owned());
+    let (rehearsal, preview) = mixed(&["web-0", "api-0"]);
+    assert!(rehearsal.do_sidecars_log() && rehearsal.is_ambient("web-0") && !rehearsal.is_ambient("api-0"));
+    assert_eq!(reasons(&rehearsal, &preview), [(api.clone(), None), (web.clone(), None)]);
+    // Without an access log of sidecars.
+    let (rehearsal, preview) = mixed(&["web-0"]);
+    assert!(!rehearsal.do_sidecars_log() && rehearsal.is_any_endpoint_calibrated());
+    let reason = Some("the sidecar of api-0 writes no access log".to_owned());
+    assert_eq!(reasons(&rehearsal, &preview), [(api.clone(), reason), (web.clone(), None)]);
+    // A Telemetry object that filters the log of the sidecars.
+    let (mut rehearsal, preview) = mixed(&["web-0", "api-0"]);
+    rehearsal.mark_unusable("filtered".into());
+    assert!(rehearsal.is_usable() && !rehearsal.do_sidecars_log());
+    assert_eq!(reasons(&rehearsal, &preview), [(api.clone(), Some("filtered".to_owned())), (web.clone(), None)]);
+    // A log of a ztunnel that was cut, or shows nothing.
+    let (mut rehearsal, preview) = mixed(&["api-0"]);
+    let reason = "the log of the ztunnel of web-0 does not show both calls of this tool to port 8080";
+    assert_eq!(reasons(&rehearsal, &preview)[1].1.as_deref(), Some(reason));
+    rehearsal.mark_incomplete("web-0", "it was cut");
+    let reason = "a part of the log of the ztunnel of web-0 may be missing: it was cut";
+    assert_eq!(reasons(&rehearsal, &preview), [(api, None), (web, Some(reason.to_owned()))]);
+}
+
+#[test]
+fn a_plaintext_connection_that_is_still_open_at_a_ztunnel_is_not_nobody() {
+    let (mut rehearsal, preview) = mixed(&["web-0", "api-0"]);
+    let endpoint = PodPort { pod: "web-0".into(), port: 8080 };
+    let caller = directory().resolve(address("10.0.2.1"));
+    rehearsal.set_open([(endpoint.clone(), caller.clone()), (endpoint, caller.clone())]);
+    let reason =
+        "2 plaintext connections are still open, and logged only at the end: legacy-client (outside/Deployment)";
+    assert_eq!(reasons(&rehearsal, &preview)[1].1.as_deref(), Some(reason));
+    assert_eq!(rehearsal.open("web:80"), [(caller, 2)].into());
+    // Where callers are known, the port has its result.
+    rehearsal.record("web-0", &plaintext("10.0.2.1"), 2, &directory());
+    assert_eq!(reasons(&rehearsal, &preview)[1].1, None);
+    rehearsal.set_open([]);
+    assert!(rehearsal.open("web:80").is_empty());
 }

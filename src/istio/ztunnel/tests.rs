@@ -48,8 +48,8 @@ fn every_version_and_format_of_the_log_is_read() {
         ("JSON", JSON, Ending::Denied, false),
         ("1.22", of_1_22, Ending::DeniedByUnnamed, false),
         ("1.24", &of_1_24, Ending::Denied, false),
-        ("authorization", &authorization, Ending::Other, false),
-        ("no ALLOW policy allows it", &none_allowed, Ending::Other, false),
+        ("authorization", &authorization, Ending::Unauthorized, false),
+        ("no ALLOW policy allows it", &none_allowed, Ending::Unauthorized, false),
         ("mutual TLS", &mutual, Ending::DeniedByUnnamed, true),
     ] {
         let expected = InboundConnection {
@@ -60,6 +60,48 @@ fn every_version_and_format_of_the_log_is_read() {
             ending,
         };
         assert_eq!(inbound_connection(line), Some(expected), "{name}");
+    }
+}
+
+/// The first and the third line are from a ztunnel of the main branch of 2026; the others are changed in one place.
+#[test]
+fn a_connection_without_identity_is_a_plaintext_call() {
+    use CallSecurity::{MutualTls, Plaintext};
+    let plain = "2026-11-30T09:27:13.184084Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.0.88:51516 src.workload=\"plainh\" \
+                 src.namespace=\"out\" src.cluster=\"Kubernetes\" dst.addr=10.244.0.84:8080 dst.service=\"web.amb.svc.cluster.local\" \
+                 dst.workload=\"web-6468b9cc86-gh4mz\" dst.namespace=\"amb\" dst.cluster=\"Kubernetes\" direction=\"inbound\" \
+                 bytes_sent=212 bytes_recv=108 duration=\"1ms\"";
+    let mutual = "2026-11-30T09:27:13.184084Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.0.85:44310 src.workload=\"caller\" \
+                  src.namespace=\"amb\" src.identity=\"spiffe://cluster.local/ns/amb/sa/default\" src.cluster=\"Kubernetes\" \
+                  dst.addr=10.244.0.84:15008 dst.hbone_addr=10.244.0.84:8080 direction=\"inbound\" bytes_sent=212 duration=\"1ms\"";
+    let refused = |policy: &str| {
+        let error = format!(
+            "duration=\"0ms\" error=\"connection closed due to policy rejection: explicitly denied by: {policy}\""
+        );
+        plain.replace("duration=\"1ms\"", &error)
+    };
+    let call = |remote: &str, security, is_denied| {
+        let remote = Some(remote.parse().unwrap());
+        Some(("10.244.0.84".parse().unwrap(), InboundCall { port: 8080, remote, security, is_denied }))
+    };
+    let rows = [
+        ("plaintext", plain.to_owned(), call("10.244.0.88", Plaintext, false)),
+        ("a reset", plain.to_owned() + " error=\"io error: reset\"", call("10.244.0.88", Plaintext, false)),
+        ("HBONE", mutual.to_owned(), None),
+        ("mutual TLS", mutual.replace(":15008 ", ":8080 "), call("10.244.0.85", MutualTls, false)),
+        ("refused by authorization", refused("amb/deny-all"), call("10.244.0.88", Plaintext, true)),
+        (
+            "refused by STRICT",
+            refused("istio-system/istio_converted_static_strict"),
+            call("10.244.0.88", Plaintext, true),
+        ),
+        ("the kubelet", plain.replace("10.244.0.88", "169.254.7.127"), None),
+        ("the kubelet, IPv6", plain.replace("10.244.0.88:", "[fd16:9254:7127:1337:ffff:ffff:ffff:ffff]:"), None),
+        ("no address", plain.replace("10.244.0.84:8080", "web"), None),
+        ("outbound", plain.replace("inbound", "outbound"), None),
+    ];
+    for (name, line, expected) in rows {
+        assert_eq!(inbound_call(&line), expected, "{name}");
     }
 }
 
@@ -106,5 +148,39 @@ fn counters_of_denied_connections_are_read_by_client() {
         let expected: BTreeMap<String, u64> = expected.map(|count| ("web".to_owned(), count)).into_iter().collect();
         assert_eq!(denied(metrics, "amb", "rogue"), expected);
         assert!(denied(metrics, "other", "rogue").is_empty());
+    }
+}
+
+/// From the configuration of a ztunnel of the main branch of 2026, without what is not read.
+const DUMP: &str = r#"{
+  "workloadState": {
+    "749bd1f5": {"connections": {"inbound": [], "outbound": []}, "info": {"name": "caller"}, "state": "Up"},
+    "eb5ead51": {
+      "connections": {"inbound": [
+        {"actualDst": "10.244.0.84:9000", "originalDst": null, "protocol": "TCP", "src": "10.244.0.87:60148"},
+        {"actualDst": "10.244.0.84:8080", "originalDst": null, "protocol": "TCP", "src": "203.0.113.7:51516"},
+        {"actualDst": "10.244.0.84:8080", "originalDst": null, "protocol": "TCP", "src": "169.254.7.127:51516"},
+        {"actualDst": "10.244.0.84:9000", "originalDst": null, "protocol": "HBONE", "src": "10.244.0.90:46062"}
+      ], "outbound": []},
+      "info": {"name": "web-6468b9cc86-gh4mz"}, "state": "Up"
+    }
+  },
+  "workloads": [{"name": "plain-x", "namespace": "out", "workloadIps": ["10.244.0.87"], "workloadName": "plain", "workloadType": "deployment"}]
+}"#;
+
+#[test]
+fn plaintext_connections_are_held_by_workloads_and_addresses() {
+    let held = held_connections(DUMP.as_bytes()).unwrap();
+    let found: Vec<String> = held.iter().map(|one| format!("{} {}", one.caller(), one.destination)).collect();
+    assert_eq!(found, ["plain (out/Deployment) 10.244.0.84:9000", "203.0.113.7 10.244.0.84:8080"]);
+    let unnamed = held_connections(DUMP.replace("\"workloads\": [", "\"workloads\": {}, \"x\": [").as_bytes()).unwrap();
+    assert_eq!(unnamed[0].caller().to_string(), "10.244.0.87");
+    for (name, dump) in [
+        ("no connections", "{}"),
+        ("none of a pod", r#"{"workloadState": {"a": {}}}"#),
+        ("another shape", r#"{"workloadState": {"a": {"connections": {"inbound": [{"src": "x"}]}}}}"#),
+        ("cut off", "{"),
+    ] {
+        assert!(held_connections(dump.as_bytes()).unwrap_err().starts_with("its configuration"), "{name}");
     }
 }
