@@ -124,7 +124,7 @@ pub async fn switch(
         let doors = doors.finish(run).await;
         let mut status = calls.and(doors.status);
         if proof::is_proven(&proof) && !doors.is_broken && calls == ExitStatus::Success {
-            status = status.and(rollback::drain(run, &planned, &mut parts).await?);
+            status = status.and(rollback::drain(run, &planned, &mut parts, &open_connections).await?);
         } else {
             rollback::not_proven(run, &planned, &mut parts, proof.is_err(), calls).await;
         }

@@ -2,7 +2,7 @@
 
 use super::{RenderError, yaml};
 use crate::domain::mesh::MtlsMode;
-use crate::domain::open_connections::OpenConnections;
+use crate::domain::open_connections::{HeldAtPort, OpenConnections};
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
 use crate::domain::selector::labels_text;
 use crate::sanitize;
@@ -154,6 +154,35 @@ fn names(services: &BTreeSet<String>) -> String {
     }
 }
 
+/// The plaintext connections that ztunnels hold although their ports are STRICT now, with the commands that end them; `None`
+/// where there is none. `unknown` says why those of some ztunnels are not known.
+pub fn held_connections(ports: &BTreeMap<String, HeldAtPort>, unknown: &BTreeSet<String>) -> Option<String> {
+    let mut lines = Vec::new();
+    if !ports.is_empty() {
+        let number: usize = ports.values().flat_map(|held| held.callers.values()).sum();
+        let noun = if number == 1 { "plaintext connection was" } else { "plaintext connections were" };
+        lines.push(format!(
+            "{number} {noun} opened before, and ztunnel goes on to serve them; a restart of one side ends them:"
+        ));
+        for (port, held) in ports {
+            let callers: Vec<String> =
+                held.callers.iter().map(|(caller, number)| format!("{number} from {caller}")).collect();
+            lines.push(format!("  {port}: {}", callers.join(", ")));
+        }
+        let commands: BTreeSet<&String> = ports.values().flat_map(|held| &held.commands).collect();
+        lines.extend(commands.into_iter().map(|command| format!("  {command}")));
+    }
+    if !unknown.is_empty() {
+        let reasons: Vec<&str> = unknown.iter().map(String::as_str).collect();
+        lines.push(format!(
+            "which plaintext connections stay open through ztunnel is not known: {} (`secure-traffic rbac enable-mtls --ambient \
+             --port-forward`)",
+            reasons.join("; ")
+        ));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
 /// The last line of a run whose proof shows what was requested. `verdict` is `rejected` or `accepted`.
 pub fn closing(verdict: &str, targets: usize, connections: &OpenConnections) -> String {
     let targets = super::plural::count(targets, "target");
@@ -165,6 +194,30 @@ pub fn closing(verdict: &str, targets: usize, connections: &OpenConnections) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_that_a_ztunnel_holds_are_named_with_the_commands_that_end_them() {
+        use crate::domain::caller::Caller;
+        let caller = Caller::Address("203.0.113.7".parse().unwrap());
+        let command = "kubectl -n shop rollout restart deployment/web".to_owned();
+        let held = HeldAtPort { callers: [(caller, 2)].into(), commands: [command].into() };
+        let ports = BTreeMap::from([
+            ("deployment/web:8080".to_owned(), held.clone()),
+            ("deployment/web:9000".to_owned(), held),
+        ]);
+        let text = held_connections(&ports, &BTreeSet::new()).unwrap();
+        let expected = "4 plaintext connections were opened before, and ztunnel goes on to serve them; a restart of one side \
+                        ends them:\n  deployment/web:8080: 2 from 203.0.113.7\n  deployment/web:9000: 2 from 203.0.113.7\n  \
+                        kubectl -n shop rollout restart deployment/web";
+        assert_eq!(text, expected);
+        let unknown = BTreeSet::from(["you may not port-forward".to_owned()]);
+        let text = held_connections(&BTreeMap::new(), &unknown).unwrap();
+        assert!(
+            text.starts_with("which plaintext connections") && text.contains(": you may not port-forward ("),
+            "{text}"
+        );
+        assert_eq!(held_connections(&BTreeMap::new(), &BTreeSet::new()), None);
+    }
 
     #[test]
     fn open_connections_have_the_times_of_their_pods() {

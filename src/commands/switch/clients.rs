@@ -93,26 +93,15 @@ async fn wait_until_loaded(run: &SwitchRun<'_>, phase: &Phase, clients: &[(Strin
     }
 }
 
-/// `--wait-drain`: waits until no sidecar serves connections from before the change. Those that a ztunnel keeps are
-/// named, with the command that ends them.
+/// `--wait-drain`: waits until no sidecar serves connections from before the change. Those that a ztunnel keeps end only with
+/// a restart, and are named whatever the option.
 pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned) -> Result<ExitStatus, Signal> {
     if !run.settings.wait_drain {
         return Ok(ExitStatus::Success);
     }
-    let pods = |wanted: DataPlane| -> Vec<String> {
-        let pods = planned.state.snapshot.pods.values();
-        let pods = pods.filter(|pod| pod.data_plane == wanted && !pod.facts.finished);
-        pods.map(|pod| pod.name.clone()).collect()
-    };
-    let (sidecars, ambient) = (pods(DataPlane::Sidecar), pods(DataPlane::Ambient));
-    if !ambient.is_empty() {
-        run.context.printer.warn(&format!(
-            "a ztunnel keeps connections that were opened before without end; a restart of their pods ends them: \
-             kubectl delete pod -n {} {}",
-            run.cluster.namespace,
-            ambient.join(" ")
-        ));
-    }
+    let pods = planned.state.snapshot.pods.values();
+    let pods = pods.filter(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.finished);
+    let sidecars: Vec<String> = pods.map(|pod| pod.name.clone()).collect();
     if sidecars.is_empty() {
         return Ok(ExitStatus::Success);
     }

@@ -4,11 +4,12 @@
 use super::goal::{Goal, Planned, restoration};
 use super::parts::Parts;
 use super::phases::update_state;
-use super::{SwitchRun, clients, results, unanswered};
+use super::{SwitchRun, clients, connections, results, unanswered};
 use crate::cluster::apply::Writer;
 use crate::cluster::error::ClusterError;
 use crate::cluster::snapshot;
 use crate::domain::journal::Run;
+use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::{ObjectKind, Plan};
 use crate::error::Error;
 use crate::exit::ExitStatus;
@@ -74,10 +75,18 @@ pub(super) async fn not_proven(
     run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
 }
 
-/// `--wait-drain`, after the proof. If the wait is interrupted or old connections remain, the run is rolled back as after
+/// After the proof: connections that ztunnels go on to serve are named, and `--wait-drain` waits. If the wait is interrupted or old connections remain, the run is rolled back as after
 /// any other failure, or it reports what is in force.
-pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned, parts: &mut Parts<'_>) -> Result<ExitStatus, Signal> {
-    let drained = clients::drain(run, planned).await;
+pub(super) async fn drain(
+    run: &SwitchRun<'_>,
+    planned: &Planned,
+    parts: &mut Parts<'_>,
+    open: &OpenConnections,
+) -> Result<ExitStatus, Signal> {
+    let drained = match connections::report_held(run, planned, open).await {
+        Ok(()) => clients::drain(run, planned).await,
+        Err(signal) => Err(signal),
+    };
     if matches!(drained, Ok(ExitStatus::Success)) {
         return drained;
     }
