@@ -5,16 +5,18 @@ use super::connect::Cluster;
 use super::discover::ApiVersions;
 use super::error::ClusterError;
 use super::list::{Listing, Meta, Resource, list, list_if_allowed, list_if_served};
+use super::network_policies;
 use super::snapshot::{self, MeshHints, MeshOptions, Root, RuleLists, domain_policies, objects};
 use crate::domain::control_plane::ControlPlane;
 use crate::domain::endpoints;
 use crate::domain::envoy_filter::EnvoyFilter;
 use crate::domain::injection::PodTemplate;
 use crate::domain::knative;
-use crate::domain::mesh::{DestinationRule, Gateway, MeshSettings, Pod, Snapshot, WorkloadEntry};
+use crate::domain::mesh::{DataPlane, DestinationRule, Gateway, MeshSettings, Pod, Snapshot, WorkloadEntry};
 use crate::domain::namespace_context::{
     CanaryRollout, CronJob, ExternalCaller, KnativeSystem, Monitor, NamespaceContext,
 };
+use crate::domain::network_policy::NetworkPolicy;
 use crate::domain::other_names::{HostRoute, ServiceEntry};
 use crate::domain::sidecar::Sidecar;
 use crate::istio::kinds::{OptionalKind, PolicyApi};
@@ -301,6 +303,7 @@ impl SurroundingObjects {
             (Arc::new(std::mem::take(&mut self.gateways)), Arc::new(std::mem::take(&mut self.monitors)));
         let envoy_filters = Arc::new(std::mem::take(&mut self.envoy_filters));
         let knative = knative_system(cluster, &snapshots).await?;
+        let network_policies = self.network_policies(cluster, &snapshots).await?;
         self.unread.dedup();
         let contexts = snapshots.into_iter().map(|snapshot| {
             let namespace = snapshot.namespace.clone();
@@ -330,6 +333,11 @@ impl SurroundingObjects {
                 cron_jobs: self.cron_jobs.iter().filter(|(of, _)| is_here(of)).map(|(_, job)| job.clone()).collect(),
                 identity_policies: self.identity_policies(&snapshot),
                 inert: self.inert.iter().filter(inert).cloned().collect(),
+                network_policies: network_policies
+                    .iter()
+                    .filter(|(of, _)| is_here(of))
+                    .map(|(_, policy)| policy.clone())
+                    .collect(),
                 observed: None,
                 unread: self.unread.iter().chain(&snapshot.unread).cloned().collect(),
                 snapshot,
@@ -354,6 +362,20 @@ impl SurroundingObjects {
         let listing = list_if_allowed(cluster, Resource::core("namespaces"), "", keep).await?;
         let all = self.listed_or_noted("namespaces (which of them istiod reads)", listing);
         Ok(all.into_iter().filter(|(_, labels)| !mesh.discovers(labels)).map(|(name, _)| name).collect())
+    }
+
+    /// The NetworkPolicies of the namespaces, where any has pods in ambient mode.
+    async fn network_policies(
+        &mut self,
+        cluster: &Cluster,
+        snapshots: &[Snapshot],
+    ) -> Result<Vec<(String, NetworkPolicy)>, ClusterError> {
+        let is_ambient = |pod: &Pod| pod.data_plane == DataPlane::Ambient;
+        if !snapshots.iter().flat_map(|snapshot| snapshot.pods.values()).any(is_ambient) {
+            return Ok(Vec::new());
+        }
+        let listing = network_policies::by_namespace(cluster).await?;
+        Ok(self.listed_or_noted("NetworkPolicies", listing))
     }
 
     /// Leaves out the objects of namespaces that istiod does not read.

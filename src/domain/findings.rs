@@ -98,6 +98,7 @@ pub fn examine(context: &NamespaceContext, purpose: Purpose) -> (Overview, Vec<F
     workloads::find(context, &overview, &mut findings);
     clients::find(context, &overview, &mut findings);
     controllers::find(context, &overview, purpose, &mut findings);
+    reach::find(context, &mut findings);
     surroundings::find(context, &overview, purpose, &mut findings);
     if purpose == Purpose::BeforeSwitch {
         // A switch stops for what breaks calls. What stays unprotected is reported at its end.

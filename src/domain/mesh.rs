@@ -564,9 +564,6 @@ pub struct Snapshot {
     pub unread: Vec<String>,
 }
 
-/// The label of a namespace, Service or pod that names the waypoint which serves it (WP-1).
-pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
-
 /// The drain time of a sidecar without a setting (CN-1).
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
 
@@ -579,13 +576,6 @@ impl Snapshot {
     /// The Services by their names, for those who look up many of them.
     pub fn services_by_name(&self) -> HashMap<&str, &Service> {
         self.services.iter().map(|service| (service.name.as_str(), service)).collect()
-    }
-
-    /// The waypoint that serves a Service, by its own label or that of the namespace; `none` opts out (WP-1).
-    pub fn waypoint<'a>(&'a self, service: &'a Service) -> Option<&'a str> {
-        let of_namespace = self.namespace_labels.as_ref().and_then(|labels| labels.get(USE_WAYPOINT));
-        let waypoint = service.labels.get(USE_WAYPOINT).or(of_namespace).map(String::as_str);
-        waypoint.filter(|name| !name.is_empty() && *name != "none")
     }
 
     /// The time after which the sidecar of a pod ends the connections of replaced filter chains (CN-1).

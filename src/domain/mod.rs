@@ -53,4 +53,5 @@ pub mod sidecar;
 pub(crate) mod testing;
 pub mod verdict;
 pub mod watch;
+pub mod waypoint;
 pub mod ztunnel_counter;

@@ -4,6 +4,7 @@
 use super::client_scope::ClientScopes;
 use super::envoy_filter::EnvoyFilter;
 use super::mesh::{DestinationRule, Gateway, PortRef, Snapshot};
+use super::network_policy::NetworkPolicy;
 use super::other_names::{HostRoute, ServiceEntry};
 use super::selector::Selector;
 use super::sidecar::Sidecar;
@@ -44,6 +45,8 @@ pub struct NamespaceContext {
     pub identity_policies: Vec<String>,
     /// Policies of the legacy API without effect (LP-11), as `namespace/name`.
     pub inert: Vec<String>,
+    /// `NetworkPolicies` of the namespace; read only where it has pods in ambient mode.
+    pub network_policies: Vec<NetworkPolicy>,
     /// Clients that sent plaintext in the last hours; `None` without `--prometheus`.
     pub observed: Option<Vec<Observed>>,
     /// Names of the kinds of objects that could not be read.

@@ -1,7 +1,8 @@
 //! Computes before the first write of a switch whether the probe reaches what it will prove, from repeated plaintext
 //! requests: a connection that is refused or reset has reached its destination, one that times out has not.
 
-use super::mesh::socket_address;
+use super::mesh::{DataPlane, socket_address};
+use super::network_policy::HBONE;
 use super::probe::Case;
 use super::sample::Sample;
 use std::collections::BTreeSet;
@@ -150,9 +151,28 @@ impl Reachability {
     }
 }
 
+/// The target ports that the proof of these cases requests, and the port of HBONE where a mesh client uses it.
+pub fn target_ports(cases: &[Case]) -> BTreeSet<u16> {
+    let endpoints = cases.iter().flat_map(|case| &case.endpoints);
+    endpoints
+        .flat_map(|endpoint| {
+            let is_ambient = endpoint.data_plane == DataPlane::Ambient;
+            [Some(endpoint.port), is_ambient.then_some(HBONE)]
+        })
+        .flatten()
+        .collect()
+}
+
+/// Addresses of endpoints that no selector of pods matches.
+pub fn addresses_without_pod(destinations: &[Destination]) -> BTreeSet<String> {
+    let is_no_pod = |destination: &&Destination| destination.kind == DestinationKind::Endpoint(None);
+    destinations.iter().filter(is_no_pod).map(|destination| destination.host.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::probe::EndpointCase;
     use crate::domain::testing::{case, endpoint_case, http, no_answer, reset};
 
     fn sample(exit: i32, connected: bool) -> Sample {
@@ -217,5 +237,12 @@ mod tests {
             }
             assert_eq!((reach.reaches_all(), reach.has_blocked()), (reaches_all, is_blocked), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn target_ports_are_those_of_the_pods() {
+        let ambient = EndpointCase { data_plane: DataPlane::Ambient, port: 9000, ..endpoint_case(None) };
+        let ports = target_ports(&[case(vec![endpoint_case(None)]), case(vec![ambient])]);
+        assert_eq!(ports.into_iter().collect::<Vec<_>>(), [8080, 9000, 15008]);
     }
 }

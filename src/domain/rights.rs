@@ -131,6 +131,10 @@ const NETWORK_POLICIES: Group = group(
     "Which NetworkPolicies keep the probe from its targets: without it no rule that admits it is printed.",
     &[("list", "networking.k8s.io", "networkpolicies")],
 );
+const AMBIENT_NETWORK_POLICIES: Group = group(
+    "Which NetworkPolicies keep mutual TLS from pods in ambient mode: without it `hbone-blocked` is not found.",
+    &[("list", "networking.k8s.io", "networkpolicies")],
+);
 const ROOT_POLICIES: Group = group(
     "The policies of the whole mesh: without them a namespace that has no mode of its own is `mode-unknown`.",
     &[("list", "security.istio.io", "peerauthentications")],
@@ -280,6 +284,7 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         needed.namespace.push(TEMPLATES);
     }
     if task == Task::Status {
+        needed.namespace.push(AMBIENT_NETWORK_POLICIES);
         needed.cluster.extend([SURROUNDINGS, CONTROL_PLANES]);
     } else {
         needed.namespace.push(FILTERS);

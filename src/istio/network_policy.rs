@@ -3,7 +3,7 @@
 
 use super::surroundings::label_selector;
 use super::yaml;
-use crate::domain::network_policy::{NetworkPolicy, OUR_PODS};
+use crate::domain::network_policy::{IngressRule, NetworkPolicy, OUR_PODS};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -43,8 +43,26 @@ pub fn read(object: &Value) -> (NetworkPolicy, Value) {
         pods: label_selector(&spec["podSelector"]),
         ingress: types.is_empty() || types.contains(&"Ingress"),
         egress: types.contains(&"Egress") || types.is_empty() && !spec["egress"].is_null(),
+        admits: spec["ingress"].as_array().into_iter().flatten().map(ingress_rule).collect(),
     };
     (policy, spec["podSelector"].clone())
+}
+
+/// A rule for incoming connections. Empty lists of callers and ports mean all.
+fn ingress_rule(rule: &Value) -> IngressRule {
+    let filled = |field: &str| rule[field].as_array().filter(|list| !list.is_empty());
+    let from = filled("from").map(|from| from.iter().map(Value::to_string).collect());
+    let is_tcp = |port: &&Value| port["protocol"].as_str().is_none_or(|protocol| protocol == "TCP");
+    let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
+    let range = |port: &Value| {
+        if port["port"].is_null() {
+            return Some((0, u16::MAX));
+        }
+        let first = number(&port["port"])?;
+        Some((first, number(&port["endPort"]).unwrap_or(first)))
+    };
+    let ports = filled("ports").map(|ports| ports.iter().filter(is_tcp).filter_map(range).collect());
+    IngressRule { from, ports }
 }
 
 /// The NetworkPolicies that admit the pods of this tool.
@@ -176,6 +194,31 @@ mod tests {
         ] {
             let (found, pods) = read(&json!({"metadata": {"name": "deny"}, "spec": spec}));
             assert_eq!((found.ingress, found.egress, pods), (ingress, egress, json!({})), "{spec}");
+        }
+    }
+
+    #[test]
+    fn rules_for_incoming_connections_are_read_with_callers_and_tcp_ports() {
+        let rule = |from: Option<&[&str]>, ports: Option<&[(u16, u16)]>| IngressRule {
+            from: from.map(|from| from.iter().map(|one| (*one).to_owned()).collect()),
+            ports: ports.map(<[_]>::to_vec),
+        };
+        let of_web = json!({"podSelector": {"matchLabels": {"app": "web"}}});
+        for (written, expected) in [
+            (json!({}), rule(None, None)),
+            (json!({"from": [], "ports": []}), rule(None, None)),
+            (json!({"from": [of_web]}), rule(Some(&[r#"{"podSelector":{"matchLabels":{"app":"web"}}}"#]), None)),
+            (
+                json!({"ports": [{"protocol": "TCP", "port": 80}, {"port": 90}]}),
+                rule(None, Some(&[(80, 80), (90, 90)])),
+            ),
+            (json!({"ports": [{"port": 15000, "endPort": 15010}]}), rule(None, Some(&[(15000, 15010)]))),
+            (json!({"ports": [{"protocol": "TCP"}]}), rule(None, Some(&[(0, u16::MAX)]))),
+            (json!({"ports": [{"port": "http"}, {"protocol": "UDP", "port": 53}]}), rule(None, Some(&[]))),
+        ] {
+            let (found, _) =
+                read(&json!({"metadata": {"name": "web"}, "spec": {"podSelector": {}, "ingress": [written]}}));
+            assert_eq!(found.admits, [expected], "{written}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::findings::{Code, probe_blocked};
 use crate::domain::mesh::Snapshot;
 use crate::domain::network_policy::{self, Isolation, NetworkPolicy, OUR_PODS};
 use crate::domain::probe::Case;
-use crate::domain::reachability::{Barrier, Destination, DestinationKind, Reachability};
+use crate::domain::reachability::{self, Barrier, Destination, DestinationKind, Reachability};
 use crate::istio::network_policy::{Admission, DNS_PORTS, manifest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,8 +125,8 @@ impl ReachCheck {
             istio_namespace: &mesh.istio_namespace,
             targets: isolation.ingress.iter().filter_map(|name| selectors.get(name).cloned()).collect(),
             has_egress: isolation.egress.is_some(),
-            ports: network_policy::target_ports(&self.cases),
-            addresses: network_policy::addresses_without_pod(self.reach.destinations()),
+            ports: reachability::target_ports(&self.cases),
+            addresses: reachability::addresses_without_pod(self.reach.destinations()),
             dns_ports: if run.api_versions.openshift { &DNS_PORTS[1..] } else { &DNS_PORTS[..1] },
         };
         let has_rules = !admission.targets.is_empty() || admission.has_egress;

@@ -69,6 +69,8 @@ codes! {
     TlsModeLabel => "tls-mode-label", "take the label off the pod's template and let injection set it";
     /// Ambient clients send plaintext to a STRICT sidecar that does not accept HBONE.
     AmbientToSidecar => "ambient-to-sidecar", "move the server to ambient, or label its pods networking.istio.io/tunnel=http where the mesh supports it";
+    /// NetworkPolicies admit callers to pods in ambient mode, and not to the port of mutual TLS (AM-9).
+    HboneBlocked => "hbone-blocked", "admit TCP port 15008 from the same callers: add `{protocol: TCP, port: 15008}` to the ports of the rule, or apply the NetworkPolicy of docs/findings.md";
     /// The policies ask for STRICT, and the pods have no proxy that enforces it.
     Unprotected => "unprotected-workload", "put the pods into the mesh: label the namespace or the pods for injection, and restart pods that are older than the label";
     /// A sidecar does not capture a port: STRICT does not protect it, and mutual TLS fails there (BY-1..BY-4).
@@ -136,6 +138,8 @@ codes! {
     AmbientDisable => "ambient-disable", "write PERMISSIVE";
     /// Ambient clients without a waypoint ignore DestinationRules.
     AmbientIgnoresRules => "ambient-ignores-rules", "nothing, unless the rule says more than tls: then the Service needs a waypoint";
+    /// A waypoint serves Services (WP-2).
+    Waypoint => "waypoint", "make the pods' ports STRICT, so that no caller without mutual TLS goes past the waypoint and its policies; see docs/waypoints.md";
     /// Auto mTLS is off: clients send plaintext where no rule has a tls (DR-21).
     AutoMtlsOff => "auto-mtls-off", "set enableAutoMtls in the mesh's settings, or keep a rule for every Service";
     /// Pods of Jobs have a sidecar that keeps running after the job's container has ended.
@@ -186,6 +190,7 @@ impl Code {
                 | Self::HeadlessMixed
                 | Self::TlsModeLabel
                 | Self::AmbientToSidecar
+                | Self::HboneBlocked
         )
     }
 

@@ -4,7 +4,9 @@ use super::{Code, Finding, Severity, port_name};
 use crate::domain::ambient::Plaintext;
 use crate::domain::client_tls::Server;
 use crate::domain::effective::{AppliedPolicy, Level, PolicyIndex};
-use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod};
+use crate::domain::mesh::{
+    DEFAULT_REVISION, DataPlane, DestinationRule, MtlsMode, PeerAuthentication, Pod, ServiceKind,
+};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::overview::Overview;
 use std::collections::{BTreeMap, BTreeSet};
@@ -238,5 +240,24 @@ fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     if ambient && !rules.is_empty() {
         let message = "ambient clients without a waypoint obey no DestinationRule";
         findings.push(Finding::new(Severity::Info, Code::AmbientIgnoresRules, message).about(rules));
+    }
+    waypoints(context, findings);
+}
+
+/// WP-2: Services behind a waypoint, one finding for each waypoint.
+fn waypoints(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let snapshot = &context.snapshot;
+    let mut served: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
+        if let Some(waypoint) = snapshot.waypoint(service) {
+            served.entry(waypoint.to_string()).or_default().insert(format!("service/{}", service.name));
+        }
+    }
+    for (waypoint, services) in served {
+        let message = format!(
+            "{waypoint} serves these Services: ambient clients send mutual TLS to it, where it ends, and it sends mutual TLS of \
+             its own to the pods; plaintext from outside the mesh goes past it to the pod's ztunnel, where the mode decides"
+        );
+        findings.push(Finding::new(Severity::Info, Code::Waypoint, message).about(services));
     }
 }

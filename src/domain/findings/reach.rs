@@ -1,9 +1,42 @@
-//! Computes the findings of the check before the first write whether the probe reaches what it would have to prove.
+//! Computes the findings about calls that do not arrive: NetworkPolicies that keep mutual TLS from ambient pods, and, before
+//! the first write, what the probe does not reach and would have to prove.
 
 use super::{Code, Finding, Severity};
-use crate::domain::network_policy::Isolation;
+use crate::domain::namespace_context::NamespaceContext;
+use crate::domain::network_policy::{Isolation, hbone_blocked};
+use crate::domain::overview::workload;
 use crate::domain::reachability::{Barrier, Destination};
 use std::collections::BTreeSet;
+
+/// AM-9: pods in ambient mode whose callers are not admitted to the port of mutual TLS.
+pub(super) fn find(context: &NamespaceContext, findings: &mut Vec<Finding>) {
+    let blocked = hbone_blocked(&context.network_policies, context.snapshot.pods.values());
+    for (for_all, severity, message) in [
+        (
+            true,
+            Severity::Error,
+            "NetworkPolicies admit callers to these pods, and nobody to TCP port 15008, to which all mutual TLS goes in ambient \
+             mode: calls from the mesh time out",
+        ),
+        (
+            false,
+            Severity::Warning,
+            "NetworkPolicies admit callers to these pods that they do not admit to TCP port 15008, to which all mutual TLS goes \
+             in ambient mode: those of them that are in the mesh time out",
+        ),
+    ] {
+        let concerned = blocked.iter().filter(|one| one.for_all == for_all);
+        let objects: BTreeSet<String> = concerned
+            .flat_map(|one| {
+                let policies = one.policies.iter().map(|name| format!("networkpolicy/{name}"));
+                policies.chain([workload(one.pod)])
+            })
+            .collect();
+        if !objects.is_empty() {
+            findings.push(Finding::new(severity, Code::HboneBlocked, message).about(objects));
+        }
+    }
+}
 
 /// One finding for each barrier, about the destinations behind it. `total` is the number of all destinations. Without
 /// `isolation` the NetworkPolicies are not known. Only a change to STRICT stops for it.

@@ -8,9 +8,12 @@ use crate::domain::mesh::{
 use crate::domain::namespace_context::{
     CanaryRollout, CronJob, ExternalCaller, ExternalCallerKind, KnativeSystem, Monitor, Observed, ObservedBy,
 };
+use crate::domain::network_policy::{IngressRule, NetworkPolicy};
 use crate::domain::other_names::{EntryEndpoint, Resolution, ServiceEntry};
+use crate::domain::selector::Selector;
 use crate::domain::sidecar::{Egress, Sidecar};
 use crate::domain::testing::{namespace_context, policy, rule, with_rules};
+use crate::domain::waypoint::USE_WAYPOINT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -157,6 +160,17 @@ const ROWS: &[(Code, Severity, Change)] = &[
         (client.name, client.data_plane) = ("client".into(), DataPlane::Ambient);
         context.snapshot.pods.insert("client".into(), client);
     }),
+    (Code::HboneBlocked, Severity::Error, |context| {
+        ambient(context);
+        let rule = IngressRule { from: None, ports: Some(vec![(8080, 8080)]) };
+        context.network_policies.push(NetworkPolicy {
+            name: "web".into(),
+            pods: Selector::default(),
+            ingress: true,
+            egress: false,
+            admits: vec![rule],
+        });
+    }),
     (Code::Unprotected, Severity::Warning, |context| pod(context).data_plane = DataPlane::None),
     (Code::NotCaptured, Severity::Warning, |context| pod(context).capture = Capture::AllBut(vec![8080])),
     (Code::AmbientFailOpen, Severity::Warning, |context| {
@@ -255,6 +269,9 @@ const ROWS: &[(Code, Severity, Change)] = &[
     (Code::AmbientIgnoresRules, Severity::Info, |context| {
         ambient(context);
         add_rule(context, Some(ClientTls::IstioMutual), |_| {});
+    }),
+    (Code::Waypoint, Severity::Info, |context| {
+        context.snapshot.services[0].labels.insert(USE_WAYPOINT.into(), "waypoint".into());
     }),
     (Code::AutoMtlsOff, Severity::Info, |context| mesh(context).auto_mtls = false),
     (Code::EndlessJob, Severity::Info, |context| pod(context).facts.workload = "job/once".into()),

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::domain::injection::PodTemplate;
-use crate::domain::mesh::{Capture, DataPlane, Gateway, GatewayTls, USE_WAYPOINT, WorkloadEntry};
+use crate::domain::mesh::{Capture, DataPlane, Gateway, GatewayTls, WorkloadEntry};
 use crate::domain::plan::plan;
 use crate::domain::plan::{Change, after};
 use crate::domain::rule::{PortTls, SubsetTls};
 use crate::domain::testing::{DISABLE, ENABLE, policy, rule, shop};
+use crate::domain::waypoint::USE_WAYPOINT;
 use ClientTls::{Disable, IstioMutual, Simple};
 
 const WEB: &str = "web.shop.svc.cluster.local";
