@@ -3,7 +3,7 @@
 mod source;
 
 use clap::CommandFactory;
-use secure_traffic::cli::Cli;
+use secure_traffic::cli::{Cli, command};
 use secure_traffic::domain::findings::Code;
 use secure_traffic::domain::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,57 +18,13 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every reason; one that is added does not compile before it stands here.
-fn reasons() -> Vec<Reason> {
-    use Reason::*;
-    let next = |reason: Reason| match reason {
-        Dns => Some(Refused),
-        Refused => Some(ConnectTimeout),
-        ConnectTimeout => Some(ReadTimeout),
-        ReadTimeout => Some(NoEndpoints),
-        NoEndpoints => Some(ProbeMeshed),
-        ProbeMeshed => Some(ProbeSelected),
-        ProbeSelected => Some(TargetNotMeshed),
-        TargetNotMeshed => Some(ResetWithoutEvidence),
-        ResetWithoutEvidence => Some(ClosedNotReset),
-        ClosedNotReset => Some(ModeUnknown),
-        ModeUnknown => Some(MeshRootUnknown),
-        MeshRootUnknown => Some(EvidenceDisagrees),
-        EvidenceDisagrees => Some(ProxySilent),
-        ProxySilent => Some(EnvoyFilter),
-        EnvoyFilter => Some(ApplicationTls),
-        ApplicationTls => Some(ImagePull),
-        ImagePull => Some(AdmissionDenied),
-        AdmissionDenied => Some(PodSecurity),
-        PodSecurity => Some(WebhookDenied),
-        WebhookDenied => Some(WebhookFailed),
-        WebhookFailed => Some(NoServiceAccount),
-        NoServiceAccount => Some(Quota),
-        Quota => Some(QuotaUnknown),
-        QuotaUnknown => Some(LimitRange),
-        LimitRange => Some(Unschedulable),
-        Unschedulable => Some(NoCurl),
-        NoCurl => Some(Deadline),
-        Deadline => Some(OutOfMemory),
-        OutOfMemory => Some(Evicted),
-        Evicted => Some(NodeLost),
-        NodeLost => Some(ProbeFailed),
-        ProbeFailed => Some(ControlFailed),
-        ControlFailed => Some(NotSteady),
-        NotSteady => Some(LostOutput),
-        LostOutput => Some(Unexpected),
-        Unexpected => None,
-    };
-    std::iter::successors(Some(Dns), |reason| next(*reason)).collect()
-}
-
 #[test]
 fn verdicts_explain_every_reason_and_no_other() {
     let page = text("docs/verdicts.md");
     let table = page.split_once("## Reasons").and_then(|(_, rest)| rest.split_once("\n## ")).expect("the table").0;
     let documented: Vec<&str> =
         table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word)).collect();
-    let known: Vec<&str> = reasons().into_iter().map(Reason::as_str).collect();
+    let known: Vec<&str> = Reason::all().map(Reason::as_str).collect();
     assert_eq!(documented, known);
 }
 
@@ -103,7 +59,7 @@ fn findings_explain_every_code_and_no_other() {
 
 #[test]
 fn the_readme_has_the_exit_codes_of_the_help() {
-    let help = Cli::command().get_after_help().expect("exit codes").to_string();
+    let help = command(None).get_after_long_help().expect("exit codes").to_string();
     assert!(text("README.md").contains(help.trim()), "README.md lacks:\n{help}");
 }
 

@@ -9,7 +9,8 @@ pub mod status;
 pub mod switch;
 pub mod values;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::{Arg, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -36,19 +37,74 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The line of `-h` about the options that it leaves out.
+const GLOBAL_OPTIONS: &str = "Global options, such as -n NAMESPACE: `secure-traffic options`";
+
+/// The same for commands that contact no cluster.
+const GLOBAL_OPTIONS_OFFLINE: &str = "Global options: `secure-traffic options`";
+
+/// The global options that a command without a cluster has a use for; `None` is a command that uses a cluster.
+fn offline_options(command: &str) -> Option<&'static [&'static str]> {
+    match command {
+        "completions" | "man" | "explain" | "options" => Some(&["color", "quiet", "verbose"]),
+        "rbac" => Some(&[
+            "namespace",
+            "kubeconfig",
+            "context",
+            "istio_namespace",
+            "ztunnel_namespace",
+            "revision",
+            "color",
+            "quiet",
+            "verbose",
+        ]),
+        _ => None,
+    }
+}
+
 /// The definition of the command line. For a plugin (`kubectl-secure_traffic`, which oc finds too), the usage texts have
 /// the plugin's command.
 pub fn command(called_as: Option<&OsString>) -> clap::Command {
-    // Every help page ends with examples and the exit codes.
-    let command = Cli::command().mut_subcommands(|sub| {
-        let examples = sub.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
-        sub.after_help(format!("{examples}{EXIT_CODES}"))
-    });
+    let command = Cli::command();
+    let global: Vec<Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    let command = command
+        .mut_subcommands(|sub| with_help_texts(sub, &global))
+        .after_help(GLOBAL_OPTIONS)
+        .after_long_help(EXIT_CODES);
     let file = called_as.and_then(|path| Path::new(path).file_stem()?.to_str());
     match file.and_then(|name| name.split_once('-')) {
         Some((host @ ("kubectl" | "oc"), _)) => command.bin_name(format!("{host} secure-traffic")),
         _ => command,
     }
+}
+
+/// `-h` of a command ends with its first example, and `--help` with all examples and the exit codes. An option that the
+/// command does not use is accepted and not listed.
+fn with_help_texts(command: clap::Command, global: &[Arg]) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let used = offline_options(command.get_name());
+    let hint = if used.is_some() { GLOBAL_OPTIONS_OFFLINE } else { GLOBAL_OPTIONS };
+    let short = match examples.lines().nth(1) {
+        Some(first) => format!("Example:\n{first}\n\n{hint}"),
+        None => hint.to_owned(),
+    };
+    let separator = if examples.is_empty() { "" } else { "\n\n" };
+    let unused = global.iter().filter(|arg| used.is_some_and(|used| !used.contains(&arg.get_id().as_str())));
+    command
+        .args(unused.map(|arg| arg.clone().hide(true)))
+        .after_help(short)
+        .after_long_help(format!("{examples}{separator}{EXIT_CODES}"))
+}
+
+/// The global options by heading, as `options` prints them.
+pub fn global_options() -> StyledStr {
+    let global = Cli::command().get_arguments().filter(|arg| arg.is_global_set()).cloned().collect::<Vec<_>>();
+    clap::Command::new("options")
+        .disable_help_flag(true)
+        .args(global.into_iter().map(|arg| arg.hide_short_help(false)))
+        .help_template("These options can be passed to every command.\n\n{all-args}")
+        .max_term_width(110)
+        .render_help()
 }
 
 /// The commands.
@@ -60,13 +116,17 @@ pub enum Command {
     DisableMtls(switch::DisableArgs),
     /// Ask with a throwaway pod outside the mesh whether plaintext gets in
     Probe(probe::ProbeArgs),
-    /// Say which mode holds at every service, workload and port, which object decides it, and who breaks; change nothing
+    /// Report the mode of every port, the object that decides it, and who breaks; change nothing
     Status(status::StatusArgs),
-    /// Name the callers that STRICT would refuse, from the access logs of the sidecars; change nothing
+    /// Name the callers that STRICT would refuse, from the sidecars' access logs
     Rehearse(rehearse::RehearseArgs),
-    /// The walk-through as a narrated story, on the sandbox unless a cluster is named: probe, enable, probe, disable, probe
+    /// Tell the walk-through as a story: probe, enable, probe, disable, probe
+    ///
+    /// It runs on the sandbox, unless a cluster is named.
     Demo(DemoArgs),
-    /// Serve the embedded sandbox cluster on loopback, with a kubeconfig for every other command and for kubectl
+    /// Serve the embedded sandbox cluster on loopback, with a kubeconfig
+    ///
+    /// Every other command and kubectl can use the kubeconfig.
     Sandbox(SandboxArgs),
     /// Remove probe pods that an earlier run could not remove
     #[command(after_help = "Examples:\n  secure-traffic cleanup -n shop")]
@@ -81,6 +141,11 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Explain a finding, or the reason of an inconclusive verdict, and what to do
+    Explain(ExplainArgs),
+    /// Print the options of every command
+    #[command(after_help = "Examples:\n  secure-traffic options")]
+    Options,
     /// Print the manual page, or write one page a command into a directory
     #[command(
         after_help = "Examples:\n  secure-traffic man | man -l -\n  secure-traffic man --directory ~/.local/share/man/man1"
@@ -119,10 +184,25 @@ impl Cli {
             Command::Cleanup => ("cleanup", &[], None),
             Command::Rbac(_) => ("rbac", &[], None),
             Command::Completions { .. } => ("completions", &[], None),
+            Command::Explain(_) => ("explain", &[], None),
+            Command::Options => ("options", &[], None),
             Command::Man { .. } => ("man", &[], None),
         };
         Reporting { command, namespace: self.global.namespace.as_deref(), reports, output }
     }
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic explain plaintext-to-strict   # a finding of status or enable-mtls
+  secure-traffic explain reset-without-evidence # the reason of an inconclusive verdict
+  secure-traffic explain                       # the names of all")]
+pub struct ExplainArgs {
+    /// A finding or a reason; none: list all
+    #[arg(value_name = "CODE|REASON")]
+    pub name: Option<String>,
 }
 
 /// Arguments of `demo`.

@@ -24,43 +24,64 @@ Examples:
   secure-traffic probe --sandbox=strict boards:8080/shareditems # with no cluster at all")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ProbeArgs {
-    /// SERVICE, SERVICE:PORT, SERVICE:PORT/PATH or an http:// URL; none: every TCP port of every Service
+    /// SERVICE, SERVICE:PORT, SERVICE:PORT/PATH or an http:// URL
+    ///
+    /// Without one, every TCP port of every Service is probed.
     #[arg(value_name = "TARGET")]
     pub targets: Vec<Target>,
-    /// Label selector for the Services, in kubectl's words: app=boards, tier!=test, 'release in (a,b)', !legacy
+    /// Label selector for the Services
+    ///
+    /// In kubectl's words: app=boards, tier!=test, 'release in (a,b)', !legacy
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "targets")]
     pub selector: Option<Selector>,
-    /// SERVICE or SERVICE:PORT that is not to be asked; can be repeated
-    #[arg(long, value_name = "SERVICE[:PORT]", value_parser = without_path)]
+    /// SERVICE or SERVICE:PORT to leave out
+    ///
+    /// Can be repeated.
+    #[arg(long, value_name = "TARGET", value_parser = without_path)]
     pub exclude: Vec<Target>,
-    /// Also ask the ports that pods in the mesh declare and that no Service names, at the pods' own addresses
+    /// Also ask ports that no Service names
+    ///
+    /// These are the ports that pods in the mesh declare. They are asked at the pods' own addresses.
     #[arg(long, conflicts_with_all = ["targets", "selector", "control", "watch", "until"])]
     pub all_ports: bool,
-    /// The answer that is expected; any other makes the exit code 1
-    #[arg(long, value_enum, value_name = "ANSWER")]
+    /// rejected, accepted or policy; else exit 1
+    ///
+    /// The answer that is expected: any other makes the exit code 1. With "policy" each port is to answer as the policies
+    /// ask for: rejected under STRICT, accepted otherwise.
+    #[arg(long, value_enum, value_name = "ANSWER", hide_possible_values = true)]
     pub expect: Option<Expectation>,
-    /// Stream samples until interrupted, and say when an answer flips
+    /// Stream samples, and report changes
+    ///
+    /// The command goes on until it is interrupted.
     #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
     pub watch: bool,
-    /// Wait until every target is proven to be so, at most --timeout
-    #[arg(long, value_parser = awaited_answer(), value_name = "ANSWER", conflicts_with_all = ["dry_run", "expect"])]
+    /// Wait for the answer: rejected or accepted
+    ///
+    /// Waits until every target is proven to answer so, at most --timeout.
+    #[arg(long, value_parser = awaited_answer(), value_name = "ANSWER", hide_possible_values = true, conflicts_with_all = ["dry_run", "expect"])]
     pub until: Option<Expectation>,
     /// Namespace to ask from; default: that of the targets
-    #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
+    #[arg(long, hide_short_help = true, value_name = "NAMESPACE", value_parser = super::values::namespace)]
     pub from_namespace: Option<String>,
-    /// Also send a client in the mesh to the same targets: nobody getting through is not security
+    /// Also call from a client in the mesh
+    ///
+    /// Where it does not get through either, the answer is no proof of security.
     #[arg(long)]
     pub control: bool,
-    /// A row for every endpoint, not only for the target as a whole
+    /// A row for every endpoint
+    ///
+    /// Without it a target has one row.
     #[arg(long)]
     pub per_endpoint: bool,
-    /// Format of the result
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    /// json, yaml, name or wide
+    ///
+    /// The format of the result. Without it, the result is a table.
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
-    /// Say in sentences why each answer is what it is
+    /// Explain each answer in sentences
     #[arg(long)]
     pub explain: bool,
-    /// Print the probe pod as YAML instead of running it
+    /// Print the probe pod, do not run it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -73,39 +94,39 @@ pub struct ProbeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct PodArgs {
     /// Image with curl in it
-    #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::curl_pod::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod")]
+    #[arg(long, value_name = "IMAGE", env = "SECURE_TRAFFIC_IMAGE", default_value = crate::curl_pod::probe_pod::DEFAULT_IMAGE, help_heading = "Probe pod", hide_short_help = true)]
     pub image: String,
     /// Secret with the credentials for the image; can be repeated
-    #[arg(long, value_name = "SECRET", help_heading = "Probe pod")]
+    #[arg(long, value_name = "SECRET", help_heading = "Probe pod", hide_short_help = true)]
     pub image_pull_secret: Vec<String>,
     /// Taint of nodes on which the pods may run; can be repeated
-    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", env = "SECURE_TRAFFIC_TOLERATIONS", value_delimiter = ',', value_parser = placement::toleration, help_heading = "Probe pod")]
+    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", env = "SECURE_TRAFFIC_TOLERATIONS", value_delimiter = ',', value_parser = placement::toleration, help_heading = "Probe pod", hide_short_help = true)]
     pub toleration: Vec<Toleration>,
     /// Label of the nodes on which the pods run; can be repeated
-    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_NODE_SELECTOR", value_delimiter = ',', value_parser = placement::node_label, help_heading = "Probe pod")]
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_NODE_SELECTOR", value_delimiter = ',', value_parser = placement::node_label, help_heading = "Probe pod", hide_short_help = true)]
     pub node_selector: Vec<(String, String)>,
     /// Label of the pods, for example for a NetworkPolicy; can be repeated
-    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_LABELS", value_delimiter = ',', value_parser = placement::pod_label, help_heading = "Probe pod")]
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_LABELS", value_delimiter = ',', value_parser = placement::pod_label, help_heading = "Probe pod", hide_short_help = true)]
     pub pod_label: Vec<(String, String)>,
     /// Annotation of the pods; can be repeated
-    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_ANNOTATIONS", value_delimiter = ',', value_parser = placement::pod_annotation, help_heading = "Probe pod")]
+    #[arg(long, value_name = "KEY=VALUE", env = "SECURE_TRAFFIC_POD_ANNOTATIONS", value_delimiter = ',', value_parser = placement::pod_annotation, help_heading = "Probe pod", hide_short_help = true)]
     pub pod_annotation: Vec<(String, String)>,
     /// Priority class of the pods
-    #[arg(long, value_name = "NAME", env = "SECURE_TRAFFIC_PRIORITY_CLASS", value_parser = placement::priority_class, help_heading = "Probe pod")]
+    #[arg(long, value_name = "NAME", env = "SECURE_TRAFFIC_PRIORITY_CLASS", value_parser = placement::priority_class, help_heading = "Probe pod", hide_short_help = true)]
     pub priority_class: Option<String>,
     /// Plaintext samples for each endpoint, each on a fresh connection
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Probe pod")]
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Probe pod", hide_short_help = true)]
     pub attempts: u32,
     /// Time for one TCP connection
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Probe pod")]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Probe pod", hide_short_help = true)]
     pub connect_timeout: Duration,
     /// Time for one request
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Probe pod")]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Probe pod", hide_short_help = true)]
     pub max_time: Duration,
     /// What proves that it was the mesh which refused
-    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Sources::Auto, help_heading = "Probe pod")]
+    #[arg(long, value_enum, value_name = "SOURCE", default_value_t = Sources::Auto, help_heading = "Probe pod", hide_short_help = true)]
     pub evidence: Sources,
     /// Time for the probe pod to start
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Probe pod")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = "Probe pod", hide_short_help = true)]
     pub pod_timeout: Duration,
 }

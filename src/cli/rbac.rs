@@ -41,42 +41,59 @@ Examples:
   secure-traffic rbac enable-mtls -n shop --network-policy | kubectl apply -f -")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RbacArgs {
-    /// The command that is to be allowed
+    /// The command to allow
     #[arg(value_enum, value_name = "COMMAND")]
     pub command: Allowed,
-    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse or -cleanup
-    #[arg(long, value_name = "NAME", value_parser = super::values::namespace)]
+    /// Name of the ServiceAccount and of its Roles; default: secure-traffic-probe, -switch, -status, -rehearse, -cleanup
+    /// or -history
+    #[arg(long, hide_short_help = true, value_name = "NAME", value_parser = super::values::namespace)]
     pub service_account: Option<String>,
     /// Namespace that probes are made in (probe --from-namespace)
-    #[arg(long, value_name = "NAMESPACE", value_parser = super::values::namespace)]
+    #[arg(long, hide_short_help = true, value_name = "NAMESPACE", value_parser = super::values::namespace)]
     pub from_namespace: Option<String>,
-    /// Allow to ask the endpoints' own proxies (--evidence), with --ambient also the ztunnels: it opens their whole admin
-    /// interface
+    /// Allow to ask the endpoints' own proxies (--evidence)
+    ///
+    /// With --ambient also the ztunnels. It opens their whole admin interface.
     #[arg(long)]
     pub port_forward: bool,
-    /// Allow a client in the mesh where nothing else tells who refused (--control)
+    /// Allow a client in the mesh (--control)
+    ///
+    /// It is used where nothing else shows who refused.
     #[arg(long)]
     pub control: bool,
-    /// Allow to read the logs of ztunnels (in --ztunnel-namespace): evidence for pods in ambient mode
+    /// Allow to read the logs of ztunnels
+    ///
+    /// They are evidence for pods in ambient mode, in --ztunnel-namespace.
     #[arg(long)]
     pub ambient: bool,
-    /// Print the NetworkPolicies that admit the pods of the command where pods are isolated (default deny), instead of
-    /// Roles
+    /// Print NetworkPolicies instead of Roles
+    ///
+    /// They admit the pods of the command where pods are isolated (default deny).
     #[arg(long)]
     pub network_policy: bool,
-    /// Allow to watch the pods and list the nodes and rules of the whole cluster: names for all callers (rehearse)
+    /// Allow to name all callers (rehearse)
+    ///
+    /// With the right to watch the pods and to list the nodes and rules of the whole cluster.
     #[arg(long)]
     pub all_callers: bool,
-    /// Allow to write and to remove the Telemetry object of a rehearsal (rehearse, enable-mtls --rehearse, cleanup)
+    /// Allow the Telemetry object of a rehearsal
+    ///
+    /// To write and to remove it, for rehearse, enable-mtls --rehearse and cleanup.
     #[arg(long)]
     pub telemetry: bool,
-    /// For enable-mtls and disable-mtls with --observe: no right to write policies, rules and journals
+    /// For --observe: nothing is written
+    ///
+    /// For enable-mtls and disable-mtls: no right to write policies, rules and journals.
     #[arg(long)]
     pub observe: bool,
     /// For a cluster with only the legacy Policy API
     #[arg(long)]
     pub legacy: bool,
-    /// Format of the result
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = RbacFormat::Yaml)]
+    /// yaml or json
+    ///
+    /// The format of the result: yaml has the reason for each right, json is a List.
+    #[arg(
+        short, long, value_enum, value_name = "FORMAT", default_value_t = RbacFormat::Yaml, hide_possible_values = true,
+    )]
     pub output: RbacFormat,
 }

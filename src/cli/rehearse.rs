@@ -22,20 +22,28 @@ removing it each end the connections that are open to TCP ports within the pods'
 
 A caller that would be refused makes the exit code 1, and a port that was not observed throughout makes it 3.")]
 pub struct RehearseArgs {
-    /// Services whose ports are observed; none: all of the namespace
+    /// Services; none: all of the namespace
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// How long the ports are observed, from 5s to 24h; --timeout does not count this time
+    /// Time to observe, from 5s to 24h
+    ///
+    /// --timeout does not count this time.
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = rehearsal_duration)]
     pub duration: Duration,
-    /// Write the Telemetry object without asking where the sidecars write no access log; needed where there is no terminal
+    /// Write the Telemetry object without asking
+    ///
+    /// It is written where the sidecars write no access log. Needed where there is no terminal.
     #[arg(short, long)]
     pub yes: bool,
-    /// Write no Telemetry object: ports are observed only where the sidecars write an access log anyway
+    /// Write no Telemetry object
+    ///
+    /// Ports are observed only where the sidecars write an access log anyway.
     #[arg(long, conflicts_with = "yes")]
     pub read_only: bool,
-    /// Format of the result
-    #[arg(short, long, value_parser = document_format(), value_name = "FORMAT")]
+    /// json or yaml
+    ///
+    /// The format of the result. Without it, the result is a table.
+    #[arg(short, long, value_parser = document_format(), value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
     #[command(flatten)]
     pub pod: PodArgs,

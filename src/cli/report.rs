@@ -7,8 +7,10 @@ use std::str::FromStr;
 /// Reports of any run that probes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ReportArgs {
-    /// Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary);
-    /// can be repeated
+    /// Also junit, tap, json or github
+    ///
+    /// Also write a report: junit=FILE, tap=FILE (- is stdout), json=FILE, or github (annotations and job summary). Can be
+    /// repeated.
     #[arg(long = "report", value_name = "FORMAT[=FILE]", help_heading = "Reports")]
     pub reports: Vec<ReportTo>,
 }

@@ -23,17 +23,19 @@ pub enum StatusFormat {
 /// What is asked of findings; `status` and the check before a switch share it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FindingArgs {
-    /// Leave findings with this code out; can be repeated
+    /// Leave out findings with this code
+    ///
+    /// Can be repeated; `secure-traffic explain` lists the codes.
     #[arg(long, value_name = "CODE", help_heading = "Findings")]
     pub ignore: Vec<Code>,
-    /// Prometheus to ask who has really sent plaintext
+    /// Prometheus to ask who sent plaintext
     #[arg(long, value_name = "URL", value_parser = http_url(), help_heading = "Findings")]
     pub prometheus: Option<Url>,
     /// How far back to ask it
-    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, help_heading = "Findings")]
+    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, hide_short_help = true, help_heading = "Findings")]
     pub since: Duration,
     /// JSON document of a rehearsal (rehearse -o json), whose callers become findings
-    #[arg(long, value_name = "FILE", help_heading = "Findings")]
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Findings")]
     pub rehearsal: Option<PathBuf>,
 }
 
@@ -48,18 +50,25 @@ Examples:
   secure-traffic status -n shop --rehearsal rehearsal.json
   secure-traffic status --sandbox=strict          # with no cluster at all
 
-A finding that is an error makes the exit code 1; docs/findings.md explains the codes.")]
+A finding that is an error makes the exit code 1; `secure-traffic explain CODE` explains it.")]
 pub struct StatusArgs {
-    /// Services to look at; none: all of the namespace, and the workloads without a service
+    /// Services; none: all of the namespace
+    ///
+    /// Without one, the workloads without a Service are reported, too.
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Every namespace that has to do with the mesh
+    /// Every namespace that is part of the mesh
     #[arg(short = 'A', long, conflicts_with = "services")]
     pub all_namespaces: bool,
-    /// Format of the result
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = StatusFormat::Table)]
+    /// table, wide, json or yaml
+    ///
+    /// The format of the result: table puts like lines together where there are many, wide has every line and more columns.
+    #[arg(
+        short, long, value_enum, value_name = "FORMAT", default_value_t = StatusFormat::Table,
+        hide_possible_values = true,
+    )]
     pub output: StatusFormat,
-    /// Look again every two seconds, and print what has changed
+    /// Repeat every 2 s, and print changes
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]

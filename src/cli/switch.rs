@@ -29,88 +29,105 @@ pub enum DryRun {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct SwitchArgs {
-    /// Services to change and to prove; none: all of the namespace (the policy always holds for the whole namespace)
+    /// Services; none: all of the namespace
+    ///
+    /// Their rules are changed, and their ports are proven. The policy always applies to the whole namespace.
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
     /// Services by name, for --dry-run=client; the same as naming them as arguments
-    #[arg(long = "service", value_name = "SERVICE")]
+    #[arg(long = "service", hide_short_help = true, value_name = "SERVICE")]
     pub more_services: Vec<String>,
-    /// Change without asking; needed where there is no terminal
+    /// Change without asking
+    ///
+    /// Needed where there is no terminal.
     #[arg(short, long)]
     pub yes: bool,
-    /// Show what would happen: "client" renders without a cluster, "server" lets the API server validate
-    #[arg(long, value_enum, value_name = "WHO", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    /// Write nothing; render or validate
+    ///
+    /// "client" renders the objects without a cluster, "server" lets the API server validate them.
+    #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "client")]
     pub dry_run: Option<DryRun>,
-    /// Show the changes as a diff and change nothing: exit 0 for none, 1 for some
+    /// Show the changes as a diff; write nothing
+    ///
+    /// Exit code 0 for no changes, 1 for some.
     #[arg(long, conflicts_with = "dry_run")]
     pub diff: bool,
-    /// Write no policy and no rule: print them, wait until another writer has applied them (--timeout), and prove
+    /// Prove what another writer applies
+    ///
+    /// Writes no policy and no rule: prints them, waits until another writer has applied them (--timeout), and proves.
     #[arg(
         long,
         conflicts_with_all = ["dry_run", "diff", "verify", "rollback_on_failure", "no_journal", "force_conflicts"],
     )]
     pub observe: bool,
-    /// Format of the result
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    /// json, yaml, name or wide
+    ///
+    /// The format of the result. Without it, the result is text.
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
     /// Wait until the change is in force and prove it with a probe; =false only applies
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    #[arg(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub verify: bool,
     /// Time for the policy to come into force everywhere
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, hide_short_help = true)]
     pub wait_timeout: Duration,
     /// Time for changed rules to reach the clients
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, hide_short_help = true)]
     pub settle: Duration,
     /// Time between two calls of the client in the mesh to a Service, during the change
-    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration, hide_short_help = true)]
     pub mesh_client_interval: Duration,
-    /// Wait, too, until the sidecars serve no connection any more that was opened before the change (the pods' own drain
-    /// times; 45 s by Istio's default)
-    #[arg(long)]
+    /// Also wait until connections opened before the change are closed (the pods' drain times; Istio's default: 45 s)
+    #[arg(long, hide_short_help = true)]
     pub wait_drain: bool,
-    /// Go on in spite of checks that would stop the run
+    /// Continue despite failed checks
+    ///
+    /// Continue despite checks that would stop the run.
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
     pub findings: FindingArgs,
-    /// Front door to keep asking through the switch, as users of the application do; can be repeated
+    /// URL to request during the change
+    ///
+    /// As users of the application do; can be repeated.
     #[arg(long = "check-url", value_name = "URL", value_parser = check_url())]
     pub check_urls: Vec<Url>,
-    /// Take fields over from other field managers
-    #[arg(long)]
+    /// Take over fields of other field managers
+    #[arg(long, hide_short_help = true)]
     pub force_conflicts: bool,
     /// Undo what this run has changed where it does not end as it should, or is interrupted; by default only where
     /// calls in the mesh got through before and no longer do, and then only on the way in
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "no_journal")]
+    #[arg(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "no_journal")]
     pub rollback_on_failure: Option<bool>,
-    /// Keep no journal in the cluster and no other run out: what this run changes cannot be restored
-    #[arg(long)]
+    /// Do not save the previous state and do not lock the namespace: --restore cannot undo this run
+    #[arg(long, hide_short_help = true)]
     pub no_journal: bool,
-    /// Your own manifests in place of what the tool renders: a file, a directory, or - for stdin; can be repeated
+    /// Apply these manifests instead
+    ///
+    /// In place of the rendered ones: a file, a directory, or - for stdin; can be repeated.
     #[arg(
         short, long = "filename", value_name = "FILE", help_heading = "Rendering",
         conflicts_with_all = ["policy", "destination_rules", "scope", "policy_api", "destination_rule_api"],
     )]
     pub filename: Vec<PathBuf>,
-    /// Directories of -f with all that is below them
-    #[arg(short = 'R', long, requires = "filename", help_heading = "Rendering")]
+    /// Read directories given with -f recursively
+    #[arg(short = 'R', long, hide_short_help = true, requires = "filename", help_heading = "Rendering")]
     pub recursive: bool,
     /// The namespace-wide policy to change, where there are several
-    #[arg(long, value_name = "NAME", help_heading = "Rendering")]
+    #[arg(long, hide_short_help = true, value_name = "NAME", help_heading = "Rendering")]
     pub policy: Option<String>,
     /// When to write DestinationRules; default: for every Service, but not where all its pods are in ambient mode and no
     /// sidecar or waypoint would read them
-    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Rendering")]
+    #[arg(long, hide_short_help = true, value_enum, value_name = "WHEN", help_heading = "Rendering")]
     pub destination_rules: Option<RuleChoice>,
     /// One rule for each Service, or one for the namespace
-    #[arg(long, value_enum, value_name = "SCOPE", default_value_t = RuleScope::Service, help_heading = "Rendering")]
+    #[arg(long, hide_short_help = true, value_enum, value_name = "SCOPE", default_value_t = RuleScope::Service, help_heading = "Rendering")]
     pub scope: RuleScope,
     /// Version of the policy kind, for --dry-run=client
-    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    #[arg(long, hide_short_help = true, value_enum, value_name = "VERSION", help_heading = "Rendering")]
     pub policy_api: Option<PolicyApi>,
     /// Version of DestinationRule, for --dry-run=client
-    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    #[arg(long, hide_short_help = true, value_enum, value_name = "VERSION", help_heading = "Rendering")]
     pub destination_rule_api: Option<RuleApi>,
     #[command(flatten)]
     pub pod: PodArgs,
@@ -137,22 +154,28 @@ pub struct EnableArgs {
     #[command(flatten)]
     pub switch: SwitchArgs,
     /// What the proof must show
-    #[arg(long, value_name = "WHAT", value_parser = proof_expectation(), default_value = "policy")]
+    #[arg(long, hide_short_help = true, value_name = "WHAT", value_parser = proof_expectation(), default_value = "policy")]
     pub expect: Expectation,
-    /// Only the pods with these labels become STRICT, and the rules of their Services change: KEY=VALUE,…
+    /// Only pods with these labels
+    ///
+    /// They become STRICT, and the rules of their Services change: KEY=VALUE,…
     #[arg(
         long, value_name = "SELECTOR", help_heading = "Smaller steps",
         conflicts_with_all = ["except", "filename", "policy", "scope"],
     )]
     pub workload: Option<MatchLabels>,
-    /// A Service or port that stays open while the namespace becomes STRICT; can be repeated
+    /// Leave this Service or port open
+    ///
+    /// It stays open while the namespace becomes STRICT. Can be repeated.
     #[arg(
         long, value_name = "SERVICE[:PORT]", value_parser = exception, help_heading = "Smaller steps",
         conflicts_with = "filename",
     )]
     pub except: Vec<Target>,
-    /// First observe the ports for this long (5s to 24h), and stop where STRICT would refuse somebody or a port was not
-    /// observed; --timeout does not count this time
+    /// Observe for so long first
+    ///
+    /// From 5s to 24h. The run stops where STRICT would refuse somebody or a port was not observed. --timeout does not count
+    /// this time.
     #[arg(
         long, value_name = "DURATION", value_parser = rehearsal_duration, help_heading = "Smaller steps",
         conflicts_with_all = ["dry_run", "diff", "filename"],
@@ -171,7 +194,10 @@ Examples:
 pub struct DisableArgs {
     #[command(flatten)]
     pub switch: SwitchArgs,
-    /// Put back exactly what was there before the runs whose journals are in the cluster, or before RUN and those after it
+    /// Restore what was there before
+    ///
+    /// Puts back exactly what was there before the runs whose journals are in the cluster, or before RUN and those after it.
+    /// `secure-traffic history` lists them.
     #[arg(
         long, value_name = "RUN", num_args = 0..=1, require_equals = true,
         conflicts_with_all = [
@@ -180,7 +206,7 @@ pub struct DisableArgs {
         ],
     )]
     pub restore: Option<Option<String>>,
-    /// What "off" means
-    #[arg(long, value_parser = off_mode(), value_name = "MODE", default_value = "permissive", help_heading = "Rendering")]
+    /// What "off" means: permissive or disable
+    #[arg(long, hide_short_help = true, value_parser = off_mode(), value_name = "MODE", default_value = "permissive", help_heading = "Rendering")]
     pub mode: MtlsMode,
 }

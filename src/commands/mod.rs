@@ -3,6 +3,7 @@
 
 pub mod cleanup;
 pub mod demo;
+pub mod explain;
 pub mod generate;
 pub mod leftovers;
 pub mod manifests;

@@ -3,126 +3,107 @@
 
 use std::fmt;
 
-/// Why a verdict is inconclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+/// Defines the enum, the list of all reasons and their names from one table, so that no reason is left out.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident => $name:literal;)*) => {
+        /// Why a verdict is inconclusive.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub fn all() -> impl Iterator<Item = Self> {
+                [$(Self::$reason),*].into_iter()
+            }
+
+            /// The published name.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The Service's name did not resolve.
-    Dns,
+    Dns => "dns";
     /// Nothing listens.
-    Refused,
+    Refused => "refused";
     /// No TCP connection was established in time.
-    ConnectTimeout,
+    ConnectTimeout => "connect-timeout";
     /// The connection was established, and nothing came back in time.
-    ReadTimeout,
+    ReadTimeout => "read-timeout";
     /// The Service has no ready endpoint.
-    NoEndpoints,
+    NoEndpoints => "no-endpoints";
     /// The probe pod itself is in the mesh.
-    ProbeMeshed,
+    ProbeMeshed => "probe-meshed";
     /// The probe pod became an endpoint of a Service.
-    ProbeSelected,
+    ProbeSelected => "probe-selected";
     /// The endpoint has no proxy that could refuse.
-    TargetNotMeshed,
+    TargetNotMeshed => "target-not-meshed";
     /// Connections were reset, and nothing proves that the mesh did it.
-    ResetWithoutEvidence,
+    ResetWithoutEvidence => "reset-without-evidence";
     /// Connections were closed without a reset, which a STRICT sidecar never does.
-    ClosedNotReset,
+    ClosedNotReset => "closed-not-reset";
     /// The mode depends on objects that could not be read.
-    ModeUnknown,
+    ModeUnknown => "mode-unknown";
     /// The mesh's root certificate could not be read, so no certificate proves anything.
-    MeshRootUnknown,
+    MeshRootUnknown => "mesh-root-unknown";
     /// Policy, network evidence and proxy evidence contradict each other.
-    EvidenceDisagrees,
+    EvidenceDisagrees => "evidence-disagrees";
     /// Only proxy evidence counts (`--evidence proxy`), and it is unavailable.
-    ProxySilent,
+    ProxySilent => "proxy-silent";
     /// An `EnvoyFilter` changes the inbound listeners, so only proxy evidence counts, and it is unavailable.
-    EnvoyFilter,
+    EnvoyFilter => "envoy-filter";
     /// The endpoint presents a certificate that is not the mesh's certificate for this pod.
-    ApplicationTls,
+    ApplicationTls => "application-tls";
     /// The probe's image could not be pulled.
-    ImagePull,
+    ImagePull => "image-pull";
     /// The API server rejected the probe pod.
-    AdmissionDenied,
+    AdmissionDenied => "admission-denied";
     /// Pod Security rejected the probe pod, although its spec conforms to the level *restricted*.
-    PodSecurity,
+    PodSecurity => "pod-security";
     /// A webhook rejected the probe pod.
-    WebhookDenied,
+    WebhookDenied => "webhook-denied";
     /// A webhook for pods with `failurePolicy: Fail` does not answer.
-    WebhookFailed,
+    WebhookFailed => "webhook-failed";
     /// The namespace has no service account for pods.
-    NoServiceAccount,
+    NoServiceAccount => "no-service-account";
     /// A ResourceQuota rejected the probe pod.
-    Quota,
+    Quota => "quota";
     /// The status of a ResourceQuota is not known yet.
-    QuotaUnknown,
+    QuotaUnknown => "quota-unknown";
     /// A LimitRange rejected the probe pod.
-    LimitRange,
+    LimitRange => "limit-range";
     /// The probe pod was not scheduled to a node.
-    Unschedulable,
+    Unschedulable => "unschedulable";
     /// The image has no curl that can be started.
-    NoCurl,
+    NoCurl => "no-curl";
     /// The probe pod exceeded its deadline.
-    Deadline,
+    Deadline => "deadline";
     /// The probe pod exceeded its memory limit.
-    OutOfMemory,
+    OutOfMemory => "out-of-memory";
     /// The probe pod was evicted or preempted.
-    Evicted,
+    Evicted => "evicted";
     /// The probe pod's node was lost.
-    NodeLost,
+    NodeLost => "node-lost";
     /// The probe pod ended or was deleted before its work was done.
-    ProbeFailed,
+    ProbeFailed => "probe-failed";
     /// A client in the mesh does not reach the application either, or could not be started.
-    ControlFailed,
+    ControlFailed => "control-failed";
     /// The samples contradict each other, or endpoints changed during the probe.
-    NotSteady,
+    NotSteady => "not-steady";
     /// The probe ran, but records of it are missing.
-    LostOutput,
+    LostOutput => "lost-output";
     /// curl failed in a way that shows nothing about mutual TLS.
-    Unexpected,
+    Unexpected => "unexpected";
 }
 
 impl Reason {
-    /// The published name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Refused => "refused",
-            Self::ConnectTimeout => "connect-timeout",
-            Self::ReadTimeout => "read-timeout",
-            Self::NoEndpoints => "no-endpoints",
-            Self::ProbeMeshed => "probe-meshed",
-            Self::ProbeSelected => "probe-selected",
-            Self::TargetNotMeshed => "target-not-meshed",
-            Self::ResetWithoutEvidence => "reset-without-evidence",
-            Self::ClosedNotReset => "closed-not-reset",
-            Self::ModeUnknown => "mode-unknown",
-            Self::MeshRootUnknown => "mesh-root-unknown",
-            Self::EvidenceDisagrees => "evidence-disagrees",
-            Self::ProxySilent => "proxy-silent",
-            Self::EnvoyFilter => "envoy-filter",
-            Self::ApplicationTls => "application-tls",
-            Self::ImagePull => "image-pull",
-            Self::AdmissionDenied => "admission-denied",
-            Self::PodSecurity => "pod-security",
-            Self::WebhookDenied => "webhook-denied",
-            Self::WebhookFailed => "webhook-failed",
-            Self::NoServiceAccount => "no-service-account",
-            Self::Quota => "quota",
-            Self::QuotaUnknown => "quota-unknown",
-            Self::LimitRange => "limit-range",
-            Self::Unschedulable => "unschedulable",
-            Self::NoCurl => "no-curl",
-            Self::Deadline => "deadline",
-            Self::OutOfMemory => "out-of-memory",
-            Self::Evicted => "evicted",
-            Self::NodeLost => "node-lost",
-            Self::ProbeFailed => "probe-failed",
-            Self::ControlFailed => "control-failed",
-            Self::NotSteady => "not-steady",
-            Self::LostOutput => "lost-output",
-            Self::Unexpected => "unexpected",
-        }
-    }
-
     /// What the user can do about it, with a command that has `--from-namespace`.
     pub const fn remedy_of_probe(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ pub mod human;
 pub mod junit;
 pub mod kinds;
 pub mod model;
+pub mod page;
 pub mod plan;
 pub mod plural;
 pub mod rehearsal;

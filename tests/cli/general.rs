@@ -2,8 +2,21 @@ use crate::helpers::{CliRun, Stage, command, run, run_with, shows};
 use secure_traffic::sandbox::State;
 use std::process::{Command, Stdio};
 
-const COMMANDS: [&str; 8] =
-    ["enable-mtls", "disable-mtls", "probe", "demo", "sandbox", "cleanup", "completions", "man"];
+const COMMANDS: [&str; 13] = [
+    "enable-mtls",
+    "disable-mtls",
+    "probe",
+    "status",
+    "rehearse",
+    "demo",
+    "sandbox",
+    "cleanup",
+    "rbac",
+    "completions",
+    "explain",
+    "options",
+    "man",
+];
 
 #[test]
 fn help_is_on_stdout_with_examples_and_exit_codes() {
@@ -28,6 +41,53 @@ fn exit_codes_are_in_the_help_of_every_command() {
     for name in COMMANDS {
         assert!(run(&format!("{name} --help")).stdout.contains("Exit codes:"), "{name}");
     }
+}
+
+/// `-h` is one screen: own options, one example, and where the others are.
+#[test]
+fn short_help_fits_a_terminal() {
+    let mut main = secure_traffic::cli::command(None).term_width(80);
+    main.build();
+    let mut commands: Vec<clap::Command> = main.get_subcommands().cloned().collect();
+    assert!(COMMANDS.iter().all(|name| commands.iter().any(|command| command.get_name() == *name)));
+    commands.push(main);
+    for command in &mut commands {
+        let help = command.render_help().to_string();
+        let name = command.get_name();
+        assert!(help.lines().count() <= 45, "{name}: {} lines\n{help}", help.lines().count());
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{name}: {line}");
+        }
+        if name != "help" {
+            assert!(help.contains("`secure-traffic options`") && !help.contains("--kubeconfig"), "{help}");
+            assert!(name == "secure-traffic" || help.contains("Example:\n  secure-traffic"), "{help}");
+        }
+    }
+}
+
+#[test]
+fn commands_without_a_cluster_list_no_options_of_a_cluster_and_accept_them() {
+    for name in ["completions", "explain", "options", "man"] {
+        let help = run(&format!("{name} --help"));
+        assert!(!help.stdout.contains("--kubeconfig") && help.stdout.contains("--color"), "{name}: {help}");
+    }
+    let rbac = run("rbac --help");
+    assert!(rbac.stdout.contains("--namespace") && !rbac.stdout.contains("--token"), "{rbac}");
+    let [before, after] = ["--context x -n shop options", "options --context x -n shop"].map(run);
+    assert_eq!((before.code, after.code), (Some(0), Some(0)), "{before}{after}");
+    for option in ["--namespace", "--kubeconfig", "--sandbox", "--color", "--as-uid"] {
+        assert!(before.stdout.contains(option), "{option}: {before}");
+    }
+    assert_eq!(run("rbac cleanup -n shop").stdout, run("-n shop rbac cleanup").stdout);
+}
+
+#[test]
+fn findings_and_reasons_are_explained() {
+    shows!(run("explain dns"), @r#""#);
+    shows!(run("explain plaintext-strict"), @r#""#);
+    let all = run("explain");
+    assert!(all.code == Some(0) && all.stdout.contains("plaintext-to-strict") && all.stdout.contains("dns"), "{all}");
+    assert_eq!(run("explain envoy-filter").code, Some(0));
 }
 
 #[test]
