@@ -125,6 +125,8 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::Cleanup => commands::cleanup::run(&context).await,
             Command::Rbac(args) => commands::rbac::run(&context, &args).await,
             Command::Completions { shell } => commands::generate::completions(&context, shell),
+            Command::History(args) => commands::history::run(&context, args.output).await,
+            Command::Version(args) => commands::version::run(&context, args.output).await,
             Command::Explain(args) => commands::explain::explain(&context, args.name.as_deref()),
             Command::Options => commands::explain::options(&context),
             Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),

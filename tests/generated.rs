@@ -174,6 +174,38 @@ fn manual_pages_are_those_of_the_parser() {
     assert_current("docs/man", &pages);
 }
 
+/// The text of a page without escapes and fonts.
+fn plain(page: &[u8]) -> String {
+    let text = String::from_utf8_lossy(page).into_owned();
+    ["\\fB", "\\fR", "\\fI"].iter().fold(text, |text, font| text.replace(font, "")).replace("\\-", "-")
+}
+
+#[test]
+fn manual_pages_have_their_sections_and_refer_to_pages_that_exist() {
+    let pages = manual_pages().expect("rendered");
+    let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    for (name, page) in &pages {
+        let text = plain(page);
+        let mut sections = vec!["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "\"EXIT STATUS\"", "ENVIRONMENT"];
+        sections.push("\"SEE ALSO\"");
+        for section in sections {
+            assert_eq!(text.matches(&format!("\n.SH {section}\n")).count(), 1, "{name}: {section}");
+        }
+        assert!(text.contains("129, 130, 143\nstopped by SIGHUP"), "{name}");
+        for entry in text.split("\n.TP\n").skip(1) {
+            assert!(entry.lines().nth(1).is_some_and(|meaning| !meaning.is_empty()), "{name}: {entry}");
+        }
+        let references: Vec<&str> = text.split("(1)").collect();
+        let (_, before) = references.split_last().expect("a text");
+        assert!(!before.is_empty(), "{name}");
+        for before in before {
+            let is_part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            let referred = before.rsplit(|c| !is_part_of_name(c)).next().unwrap_or_default();
+            assert!(names.contains(&format!("{referred}.1").as_str()), "{name} refers to {referred}(1)");
+        }
+    }
+}
+
 #[test]
 fn schemas_are_those_of_the_reports() {
     let schemas = [("probe-report", schema::probe_report()), ("rehearsal-report", schema::rehearsal_report())];

@@ -131,6 +131,8 @@ pub enum Command {
     /// Remove probe pods that an earlier run could not remove
     #[command(after_help = "Examples:\n  secure-traffic cleanup -n shop")]
     Cleanup,
+    /// List the runs that can still be undone, and the commands that undo them
+    History(HistoryArgs),
     /// Print the least Roles that a command needs, for the ServiceAccount of a CI job
     Rbac(rbac::RbacArgs),
     /// Print the completion script of a shell
@@ -143,6 +145,8 @@ pub enum Command {
     },
     /// Explain a finding, or the reason of an inconclusive verdict, and what to do
     Explain(ExplainArgs),
+    /// Print the versions of this tool, Kubernetes and Istio
+    Version(VersionArgs),
     /// Print the options of every command
     #[command(after_help = "Examples:\n  secure-traffic options")]
     Options,
@@ -182,6 +186,8 @@ impl Cli {
             Command::Sandbox(_) => ("sandbox", &[], None),
             Command::Status(_) => ("status", &[], None),
             Command::Cleanup => ("cleanup", &[], None),
+            Command::History(_) => ("history", &[], None),
+            Command::Version(_) => ("version", &[], None),
             Command::Rbac(_) => ("rbac", &[], None),
             Command::Completions { .. } => ("completions", &[], None),
             Command::Explain(_) => ("explain", &[], None),
@@ -190,6 +196,52 @@ impl Cli {
         };
         Reporting { command, namespace: self.global.namespace.as_deref(), reports, output }
     }
+}
+
+/// `-o` of `history`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum HistoryFormat {
+    /// Text.
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// The identifiers of the runs, for `--restore=RUN`.
+    Name,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic history -n shop
+  secure-traffic history -n shop -o json | jq '.runs[].undo'")]
+pub struct HistoryArgs {
+    /// table, json, yaml or name
+    ///
+    /// The format of the result: name prints the identifiers of the runs, for `disable-mtls --restore=RUN`.
+    #[arg(
+        short, long, value_enum, value_name = "FORMAT", default_value_t = HistoryFormat::Table,
+        hide_possible_values = true,
+    )]
+    pub output: HistoryFormat,
+}
+
+/// Arguments of `version`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  secure-traffic version
+  secure-traffic version -o json | jq -r .kubernetesVersion")]
+pub struct VersionArgs {
+    /// json or yaml
+    ///
+    /// The format of the result. Without it, the result is text.
+    #[arg(
+        short, long, value_parser = values::document_format(), value_name = "FORMAT", hide_possible_values = true,
+    )]
+    pub output: Option<values::OutputFormat>,
 }
 
 /// Arguments of `explain`.

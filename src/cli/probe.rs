@@ -44,7 +44,7 @@ pub struct ProbeArgs {
     /// These are the ports that pods in the mesh declare. They are asked at the pods' own addresses.
     #[arg(long, conflicts_with_all = ["targets", "selector", "control", "watch", "until"])]
     pub all_ports: bool,
-    /// rejected, accepted or policy; else exit 1
+    /// Expected: rejected, accepted or policy
     ///
     /// The answer that is expected: any other makes the exit code 1. With "policy" each port is to answer as the policies
     /// ask for: rejected under STRICT, accepted otherwise.
@@ -55,7 +55,7 @@ pub struct ProbeArgs {
     /// The command goes on until it is interrupted.
     #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
     pub watch: bool,
-    /// Wait for the answer: rejected or accepted
+    /// Wait for it: rejected or accepted
     ///
     /// Waits until every target is proven to answer so, at most --timeout.
     #[arg(long, value_parser = awaited_answer(), value_name = "ANSWER", hide_possible_values = true, conflicts_with_all = ["dry_run", "expect"])]

@@ -19,6 +19,8 @@ pub enum Allowed {
     Rehearse,
     /// `cleanup`.
     Cleanup,
+    /// `history`.
+    History,
 }
 
 /// `-o` of `rbac`.
@@ -51,9 +53,9 @@ pub struct RbacArgs {
     /// Namespace that probes are made in (probe --from-namespace)
     #[arg(long, hide_short_help = true, value_name = "NAMESPACE", value_parser = super::values::namespace)]
     pub from_namespace: Option<String>,
-    /// Allow to ask the endpoints' own proxies (--evidence)
+    /// Allow to ask the proxies (--evidence)
     ///
-    /// With --ambient also the ztunnels. It opens their whole admin interface.
+    /// The endpoints' own, with --ambient also the ztunnels. It opens their whole admin interface.
     #[arg(long)]
     pub port_forward: bool,
     /// Allow a client in the mesh (--control)
@@ -86,7 +88,7 @@ pub struct RbacArgs {
     /// For enable-mtls and disable-mtls: no right to write policies, rules and journals.
     #[arg(long)]
     pub observe: bool,
-    /// For a cluster with only the legacy Policy API
+    /// For a cluster with the legacy Policy API
     #[arg(long)]
     pub legacy: bool,
     /// yaml or json

@@ -25,7 +25,7 @@ pub struct RehearseArgs {
     /// Services; none: all of the namespace
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Time to observe, from 5s to 24h
+    /// Time to observe (5s to 24h)
     ///
     /// --timeout does not count this time.
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", value_parser = rehearsal_duration)]

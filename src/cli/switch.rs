@@ -42,7 +42,7 @@ pub struct SwitchArgs {
     /// Needed where there is no terminal.
     #[arg(short, long)]
     pub yes: bool,
-    /// Write nothing; render or validate
+    /// client: render; server: validate
     ///
     /// "client" renders the objects without a cluster, "server" lets the API server validate them.
     #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "client")]

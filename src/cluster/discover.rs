@@ -136,6 +136,13 @@ pub async fn kubernetes_version(cluster: &Cluster) -> Option<String> {
     Some(cluster.client.apiserver_version().await.ok()?.git_version)
 }
 
+/// The version of the API server.
+pub async fn server_version(cluster: &Cluster) -> Result<String, ClusterError> {
+    let access = Access::new("get", "", "version", "");
+    let version = attempt(access, &mut || cluster.client.apiserver_version()).await;
+    version.map(|version| version.git_version).map_err(|error| explain_server(&cluster.name, &error))
+}
+
 async fn is_served(cluster: &Cluster, kind: &Kind) -> Result<bool, ClusterError> {
     let version = kind.api_version();
     let access = Access::new("get", kind.group, "apis", "");

@@ -579,15 +579,38 @@ pub(super) async fn control_planes(
     }
     let api: Api<core::Service> = Api::all(cluster.client.clone());
     let access = Access::new("list", "", "services", "");
-    let params = ListParams::default().labels("app=istiod");
+    let params = istiod();
     let list = send_optional(access, &[403, 404], || api.list(&params)).await?;
-    let found = list.into_iter().flat_map(|list| list.items).filter_map(|service| {
-        let labels = service.metadata.labels.unwrap_or_default();
-        let revision = labels.get("istio.io/rev").map_or(DEFAULT_REVISION, String::as_str);
-        let plane = ControlPlane::new(&service.metadata.namespace?, revision);
-        Some(FoundControlPlane { plane, version: labels.get("app.kubernetes.io/version").cloned() })
-    });
-    Ok(found.collect())
+    Ok(list.into_iter().flat_map(|list| list.items).filter_map(found_control_plane).collect())
+}
+
+/// The control planes by istiod's label, in the namespace that the user names or in all, each with the version that its
+/// Service is labelled with.
+pub async fn istio_versions(
+    cluster: &Cluster,
+    options: &MeshOptions,
+) -> Result<Vec<(ControlPlane, Option<String>)>, ClusterError> {
+    let namespace = options.istio_namespace.as_deref();
+    let client = cluster.client.clone();
+    let api: Api<core::Service> =
+        namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace));
+    let access = Access::new("list", "", "services", namespace.unwrap_or_default());
+    let params = istiod();
+    let list = send_optional(access, &[404], || api.list(&params)).await?;
+    let found = list.into_iter().flat_map(|list| list.items).filter_map(found_control_plane);
+    let is_meant = |plane: &ControlPlane| options.revision.as_ref().is_none_or(|revision| plane.revision == *revision);
+    Ok(found.map(|found| (found.plane, found.version)).filter(|(plane, _)| is_meant(plane)).collect())
+}
+
+fn istiod() -> ListParams {
+    ListParams::default().labels("app=istiod")
+}
+
+fn found_control_plane(service: core::Service) -> Option<FoundControlPlane> {
+    let labels = service.metadata.labels.unwrap_or_default();
+    let revision = labels.get("istio.io/rev").map_or(DEFAULT_REVISION, String::as_str);
+    let plane = ControlPlane::new(&service.metadata.namespace?, revision);
+    Some(FoundControlPlane { plane, version: labels.get("app.kubernetes.io/version").cloned() })
 }
 
 pub(super) fn domain_policies(

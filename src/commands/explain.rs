@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn near_names_are_found() {
         for (name, expected) in [
-            ("plaintext-strict", vec!["plaintext-to-strict"]),
+            ("plaintext-strict", vec!["plaintext-to-strict", "plaintext-seen"]),
             ("Envoy_Filter", vec!["envoy-filter"]),
             ("rewritten", vec!["probe-not-rewritten"]),
             ("xyzzy", vec![]),

@@ -1,6 +1,6 @@
 //! `completions` and `man`: generate completion scripts and manual pages from the definition of the command line.
 
-use super::Context;
+use super::{Context, manual};
 use crate::cli;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -22,25 +22,14 @@ pub fn completions(context: &Context, shell: Shell) -> error::Result<ExitStatus>
 
 /// The manual pages: file name and content, one per command.
 pub fn manual_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = cli::command(None);
+    // `help` has no page.
+    let mut command = cli::command(None).disable_help_subcommand(true);
     command.build();
-    let mut pages = vec![("secure-traffic.1".to_owned(), page(command.clone())?)];
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let name = format!("secure-traffic-{}", sub.get_name());
-        let sub = sub.clone().name(name.clone()).bin_name(name.replacen('-', " ", 2).replacen(
-            "secure traffic",
-            "secure-traffic",
-            1,
-        ));
-        pages.push((format!("{name}.1"), page(sub)?));
+    let mut pages = vec![("secure-traffic.1".to_owned(), manual::first_page(&command)?)];
+    for sub in command.get_subcommands() {
+        pages.push((format!("{}.1", manual::page_name(sub.get_name())), manual::page_of(sub)?));
     }
     Ok(pages)
-}
-
-fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    clap_mangen::Man::new(command).render(&mut text)?;
-    Ok(text)
 }
 
 /// Prints the first manual page, or writes all of them into a directory.

@@ -5,8 +5,10 @@ pub mod cleanup;
 pub mod demo;
 pub mod explain;
 pub mod generate;
+pub mod history;
 pub mod leftovers;
 pub mod manifests;
+pub mod manual;
 pub mod offline;
 pub mod preflight;
 pub mod probe;
@@ -17,6 +19,7 @@ pub mod reports;
 pub mod sandbox;
 pub mod status;
 pub mod switch;
+pub mod version;
 pub mod watch;
 
 use crate::cli::values::SandboxState;

@@ -20,6 +20,7 @@ pub async fn run(context: &Context, args: &RbacArgs) -> error::Result<ExitStatus
         Allowed::Status => (Task::Status, "secure-traffic-status"),
         Allowed::Rehearse => (Task::Rehearse, "secure-traffic-rehearse"),
         Allowed::Cleanup => (Task::Cleanup, "secure-traffic-cleanup"),
+        Allowed::History => (Task::History, "secure-traffic-history"),
     };
     let namespace = context.namespace().await?;
     let namespace = namespace.as_str();
@@ -68,7 +69,7 @@ fn network_policies(
     let is_switch = match args.command {
         Allowed::EnableMtls | Allowed::DisableMtls | Allowed::Demo => true,
         Allowed::Probe | Allowed::Rehearse => false,
-        Allowed::Status | Allowed::Cleanup => {
+        Allowed::Status | Allowed::Cleanup | Allowed::History => {
             let message = "--network-policy: this command creates no pods".to_owned();
             return Err(UsageError { message, hint: None }.into());
         }

@@ -228,6 +228,8 @@ pub enum Task {
     Rehearse,
     /// `cleanup`.
     Cleanup,
+    /// `history`.
+    History,
 }
 
 /// The options of a task that need more or other rights.
@@ -274,6 +276,10 @@ pub fn rights(task: Task, options: RbacOptions) -> Rights {
         let mut namespace = vec![cleanup];
         namespace.extend(options.telemetry.then_some(REHEARSAL_OBJECT));
         return Rights { namespace, ..Rights::default() };
+    }
+    if task == Task::History {
+        let journals = group("The journals of earlier runs.", &[("list", "", "configmaps")]);
+        return Rights { namespace: vec![journals], ..Rights::default() };
     }
     let mut needed = Rights {
         namespace: vec![SERVICES, PODS, if options.legacy { LEGACY_POLICIES } else { POLICIES }, MACHINES],

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod explain;
 pub mod front_door;
 pub mod github;
+pub mod history;
 pub mod human;
 pub mod junit;
 pub mod kinds;
@@ -20,6 +21,7 @@ pub mod status;
 pub mod story;
 pub mod table;
 pub mod tap;
+pub mod version;
 pub mod watch;
 pub mod yaml;
 

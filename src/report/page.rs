@@ -75,7 +75,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// Lines of at most [`WIDTH`] columns that begin with `indent`. Only blanks are places to break.
-fn wrapped(text: &str, indent: &str) -> String {
+pub(super) fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in text.split_whitespace() {

@@ -2,7 +2,7 @@ use crate::helpers::{CliRun, Stage, command, run, run_with, shows};
 use secure_traffic::sandbox::State;
 use std::process::{Command, Stdio};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "enable-mtls",
     "disable-mtls",
     "probe",
@@ -15,6 +15,8 @@ const COMMANDS: [&str; 13] = [
     "completions",
     "explain",
     "options",
+    "history",
+    "version",
     "man",
 ];
 
@@ -83,11 +85,45 @@ fn commands_without_a_cluster_list_no_options_of_a_cluster_and_accept_them() {
 
 #[test]
 fn findings_and_reasons_are_explained() {
-    shows!(run("explain dns"), @r#""#);
-    shows!(run("explain plaintext-strict"), @r#""#);
+    shows!(run("explain dns"), @r#"
+    exit 0
+    --- stdout
+    dns: the reason of an inconclusive verdict
+
+      The Service's name did not resolve in the probe pod.
+
+      What to do: Check the name and --cluster-domain, and that the cluster's DNS
+      answers pods of this namespace.
+
+      `probe --explain` has what was seen. All reasons: docs/verdicts.md
+    "#);
+    shows!(run("explain plaintext-strict"), @r#"
+    exit 2
+    --- stderr
+    error: no finding and no reason is called "plaintext-strict"
+    hint: similar: plaintext-to-strict, plaintext-seen
+    "#);
     let all = run("explain");
     assert!(all.code == Some(0) && all.stdout.contains("plaintext-to-strict") && all.stdout.contains("dns"), "{all}");
     assert_eq!(run("explain envoy-filter").code, Some(0));
+}
+
+#[test]
+fn versions_are_those_that_can_be_read() {
+    let client = run("version");
+    assert_eq!(client.code, Some(0), "{client}");
+    assert_eq!(client.stdout, format!("secure-traffic  {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(client.stderr.contains("no cluster: "), "{client}");
+    let json = run("version -o json").json();
+    assert!(json["version"] == env!("CARGO_PKG_VERSION") && json.get("kubernetesVersion").is_none(), "{json}");
+    let sandbox = run("version --sandbox -o json").json();
+    assert!(sandbox["kubernetesVersion"].as_str().is_some_and(|version| version.starts_with("v1.")), "{sandbox}");
+    assert_eq!(sandbox["controlPlanes"], serde_json::json!([]));
+    let named = run("version --kubeconfig /nonexistent/kubeconfig");
+    assert_eq!((named.code, named.stdout.as_str()), (Some(4), ""), "{named}");
+    let silent = run("version --server http://127.0.0.1:1 --request-timeout 2s");
+    assert!(silent.code == Some(0) && silent.stderr.contains("could not ask the API server"), "{silent}");
+    assert!(silent.stdout.contains("Kubernetes      unknown (http://127.0.0.1:1"), "{silent}");
 }
 
 #[test]

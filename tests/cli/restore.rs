@@ -107,6 +107,56 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
+fn history_lists_what_can_be_undone() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let none = stage.run("history");
+    assert_eq!((none.code, none.stderr.as_str()), (Some(0), ""), "{none}");
+    assert_eq!(none.stdout, "no run can be undone in namespace microservices-demo: there is no journal\n");
+    assert_eq!(stage.run("history -o name").stdout, "");
+    assert_eq!(stage.run("enable-mtls --yes --verify=false").code, Some(0));
+    let id = stage.run("history -o name").stdout.trim_end().to_owned();
+    let undo = format!("secure-traffic disable-mtls -n microservices-demo --restore={id}");
+    let text = stage.run("history").stdout;
+    for line in [
+        "1 run can be undone in namespace microservices-demo",
+        "  created policy (STRICT): default",
+        "  created 5 rules (ISTIO_MUTUAL): app-ui, boards, boards-mongodb,",
+        &format!("  undo  {undo}"),
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+    }
+    let json = stage.run("history -o json").json();
+    assert_eq!((&json["kind"], &json["namespace"]), (&json!("HistoryReport"), &json!("microservices-demo")));
+    let run = &json["runs"][0];
+    assert_eq!((&run["run"], &run["state"], &run["undo"]), (&json!(id), &json!("done"), &json!(undo)));
+    assert_eq!(run["objects"][0], json!({"kind": "policy", "name": "default", "change": "created", "to": "STRICT"}));
+    assert_eq!(secure_traffic::istio::yaml::read_one(&stage.run("history -o yaml").stdout).unwrap(), json);
+    let arguments = undo.strip_prefix("secure-traffic ").unwrap();
+    assert_eq!(stage.run(&format!("{arguments} --yes --verify=false")).code, Some(0));
+    assert!(stage.run("history").stdout.starts_with("no run can be undone"));
+    let missing = stage.run("history -n no-such-namespace");
+    assert_eq!((missing.code, missing.stdout.as_str()), (Some(4), ""), "{missing}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_named_by_history() {
+    let stage = Stage::new(State::Permissive, &[]);
+    stage.create_object(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"run": "{}"},
+        "metadata": {"name": "secure-traffic-journal-bcdfg-0", "labels": {
+            "app.kubernetes.io/managed-by": "secure-traffic", "app.kubernetes.io/component": "journal",
+            "app.kubernetes.io/instance": "bcdfg",
+        }},
+    }));
+    let run = stage.run("history");
+    assert_eq!(run.code, Some(4), "{run}");
+    assert!(
+        run.stderr.contains("the journal of run bcdfg cannot be read") && run.stderr.contains("kubectl delete"),
+        "{run}"
+    );
+}
+
+#[test]
 fn restore_brings_back_the_former_objects_exactly() {
     let stage = Stage::new(State::Permissive, &[]);
     stage.populate();
