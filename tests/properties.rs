@@ -130,7 +130,7 @@ fn answer(
     let (mut sent, mut chosen) = (Vec::new(), Vec::new());
     for namespace in NAMESPACES {
         for headless in [false, true] {
-            let client = Client { namespace, labels: client, kind: ClientKind::Sidecar };
+            let client = Client { namespace, labels: client, kind: ClientKind::Sidecar, hbone: true };
             let found = visible.in_force(client, "web.shop.svc.cluster.local", "shop");
             let call = Call {
                 namespace: "shop",

@@ -203,7 +203,7 @@ fn client(row: &Row) -> Value {
     let labels = row.labels(&caller["labels"]);
     let namespace = row.text(&caller["namespace"]);
     let kind = if caller["gateway"] == true { ClientKind::Gateway } else { ClientKind::Sidecar };
-    let client = Client { namespace: &namespace, labels: &labels, kind };
+    let client = Client { namespace: &namespace, labels: &labels, kind, hbone: true };
     let data_plane = if endpoint["sidecar"] == true { DataPlane::Sidecar } else { DataPlane::None };
     let mut pod = row.pod(endpoint, data_plane);
     if let Some(label) = endpoint["tlsModeLabel"].as_str() {
@@ -240,6 +240,7 @@ fn client(row: &Row) -> Value {
             WireProtocol::Tls => "TLS",
             WireProtocol::UserMtls => "USER_MTLS",
             WireProtocol::Hbone => "HBONE",
+            WireProtocol::TlsInHbone => "TLS in HBONE",
         },
         "serverMode": match server {
             Server::Mode(mode) => mode.as_str(),
@@ -259,7 +260,7 @@ fn resolution(row: &Row) -> Value {
     let (caller, service) = (&row.value["client"], &row.value["service"]);
     let (rules, root) = (row.rules(), row.text(&row.value["rootNamespace"]));
     let (labels, namespace) = (row.labels(&caller["labels"]), row.text(&caller["namespace"]));
-    let client = Client { namespace: &namespace, labels: &labels, kind: ClientKind::Sidecar };
+    let client = Client { namespace: &namespace, labels: &labels, kind: ClientKind::Sidecar, hbone: true };
     let visible = VisibleRules::new(&rules, sorting(&root));
     let found = visible.in_force(client, &row.text(&service["host"]), &row.text(&service["namespace"]));
     let Some(found) = found else { return json!({"rule": "none", "topLevelTls": "-"}) };

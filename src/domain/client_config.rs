@@ -76,7 +76,7 @@ fn settings(snapshot: &Snapshot, pod: &Pod) -> BTreeMap<String, Option<ClientTls
             revision: pod.revision.as_deref(),
         },
     );
-    let client = Client { namespace: &pod.namespace, labels: &pod.labels, kind: ClientKind::Sidecar };
+    let client = Client { namespace: &pod.namespace, labels: &pod.labels, kind: ClientKind::Sidecar, hbone: true };
     let mut settings = BTreeMap::new();
     for service in snapshot.services.iter().filter(|service| service.kind != ServiceKind::ExternalName) {
         let host = service.host(&snapshot.namespace, &mesh.cluster_domain);

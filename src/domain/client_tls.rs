@@ -1,7 +1,7 @@
 //! Computes what a client sends to an endpoint, from the `DestinationRules`, the policies and the pod, and what the
 //! server does with that, for `overview`.
 //!
-//! The rules are DR-1..DR-27. [`rules`] finds the `DestinationRule` that is in force, this module computes what that
+//! The rules are DR-1..DR-30. [`rules`] finds the `DestinationRule` that is in force, this module computes what that
 //! rule and auto mTLS send, and [`mod@outcome`] what the server does with it.
 
 pub mod outcome;
@@ -9,7 +9,7 @@ pub mod rules;
 
 use super::effective::PolicyIndex;
 use super::mesh::{ClientTls, DataPlane, MtlsMode, Pod, PortTls, TlsPlace};
-pub use outcome::{CallOutcome, Server, call_outcome};
+pub use outcome::{CallOutcome, Server, ambient_outcome, call_outcome};
 pub use rules::{InForce, VisibleRules};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +25,8 @@ pub enum WireProtocol {
     UserMtls,
     /// The mesh's mutual TLS as a tunnel; no rule turns it off (DR-27).
     Hbone,
+    /// TLS of a rule inside that tunnel: the application gets it (DR-27).
+    TlsInHbone,
 }
 
 impl WireProtocol {
@@ -36,6 +38,7 @@ impl WireProtocol {
             Self::Tls => "TLS",
             Self::UserMtls => "own mTLS",
             Self::Hbone => "HBONE",
+            Self::TlsInHbone => "TLS in HBONE",
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Client<'a> {
     /// Rules with a `workloadSelector` select clients by these (DR-5).
     pub labels: &'a BTreeMap<String, String>,
     pub kind: ClientKind,
+    /// Whether its sidecar sends HBONE where the server takes it (DR-30).
+    pub hbone: bool,
 }
 
 /// A Service port that is called.
@@ -108,15 +113,29 @@ pub fn sends(
         ClientKind::Sidecar | ClientKind::Gateway => {}
     }
     let setting = rule.and_then(|rule| rule.cluster_tls(call, client.kind));
+    let is_tunnelled = is_tunnelled(client, rule, call, pod);
     match setting {
+        Some(ClientTls::Simple | ClientTls::Mutual) if is_tunnelled => WireProtocol::TlsInHbone,
         Some(ClientTls::Simple) => WireProtocol::Tls,
         Some(ClientTls::Mutual) => WireProtocol::UserMtls,
-        // DR-27: sidecars and gateways send HBONE to ambient pods, whatever mode the rule has.
-        _ if pod.data_plane == DataPlane::Ambient => WireProtocol::Hbone,
+        // DR-27: whatever mode the rule has.
+        _ if is_tunnelled => WireProtocol::Hbone,
         Some(ClientTls::Disable) => WireProtocol::Raw,
         Some(ClientTls::IstioMutual) => WireProtocol::Mtls,
         None => auto(mesh, client, rule, call, (pod, port)),
     }
+}
+
+/// Whether a sidecar or gateway sends HBONE to an ambient pod (DR-27). It does not to the endpoints of a cluster without a
+/// list of them (DR-28), to a pod that says that it takes mutual TLS itself (DR-29), and where it must not (DR-30).
+fn is_tunnelled(client: Client<'_>, rule: Option<&InForce<'_>>, call: Call<'_>, pod: &Pod) -> bool {
+    pod.data_plane == DataPlane::Ambient && client.hbone && !pod.has_tls_label() && !is_by_address(client, rule, call)
+}
+
+/// Whether the client's proxy connects to the address that the application called, instead of choosing an endpoint: at a
+/// headless Service, and for the load balancer PASSTHROUGH.
+fn is_by_address(client: Client<'_>, rule: Option<&InForce<'_>>, call: Call<'_>) -> bool {
+    call.headless && client.kind == ClientKind::Sidecar || rule.is_some_and(InForce::passthrough)
 }
 
 /// Auto mTLS: what a client sends where no rule has a setting (DR-21..DR-25).
@@ -128,14 +147,13 @@ fn auto(
     (pod, port): (&Pod, u16),
 ) -> WireProtocol {
     let passthrough = rule.is_some_and(InForce::passthrough);
-    let by_address = call.headless && client.kind == ClientKind::Sidecar || passthrough;
     // DR-23: only the mode of the namespace and of the mesh counts; a workload's mode does not (DR-25).
     let namespace_mode = mesh.policies.namespace_mode(call.namespace, pod.revision.as_deref());
     let hinted = !((call.headless || passthrough) && !call.all_have_tls_label) && namespace_mode != MtlsMode::Disable;
     if call.external || !mesh.auto_mtls || !hinted {
         return WireProtocol::Raw;
     }
-    if by_address {
+    if is_by_address(client, rule, call) {
         // DR-24: the label of an endpoint does not count.
         return WireProtocol::Mtls;
     }
@@ -188,3 +206,6 @@ impl InForce<'_> {
 fn port_entry(ports: &[PortTls], port: u16) -> Option<(usize, &PortTls)> {
     ports.iter().enumerate().find(|(_, entry)| entry.port == Some(port))
 }
+
+#[cfg(test)]
+mod tests;

@@ -714,6 +714,8 @@ pub struct PodFacts {
     pub root_certificates: Option<RootSource>,
     /// The port of a pod with the annotation `prometheus.io/scrape`; 0 if it names no port.
     pub scraped: Option<u16>,
+    /// Its sidecar sends no HBONE, by `ISTIO_META_DISABLE_HBONE_SEND` (DR-30).
+    pub no_hbone: bool,
     /// `drainDuration` of its proxy; `None` if the pod sets none.
     pub drain: Option<Duration>,
     /// TCP ports that the containers of the application declare.

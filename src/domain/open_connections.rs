@@ -2,7 +2,8 @@
 //! plan and the last line of a switch.
 //!
 //! A change of the mode replaces the filter chains of the port, those of mutual TLS included. Envoy ends the connections
-//! of the old chains after its drain time, which each pod can set (CN-1). A ztunnel keeps them.
+//! of the old chains after its drain time, which each pod can set (CN-1). A ztunnel keeps them, unless a policy with ports
+//! that the pod has already comes to deny them (AM-6).
 
 use super::caller::{Caller, CallerWorkload};
 use super::inbound::InboundPath;

@@ -101,7 +101,7 @@ pub struct ClientReport {
     /// The subset that a route names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
-    /// What it sends, by workload: `plaintext`, `mTLS`, `TLS`, `own mTLS` or `HBONE`.
+    /// What it sends, by workload: `plaintext`, `mTLS`, `TLS`, `own mTLS`, `HBONE` or `TLS in HBONE`.
     pub sends: BTreeMap<String, Vec<&'static str>>,
     /// The rules in force, as `namespace/name`.
     pub rules: Vec<String>,

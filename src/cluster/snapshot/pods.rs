@@ -221,13 +221,14 @@ fn addresses(status: &StatusShape) -> Vec<String> {
     addresses
 }
 
+fn is_set(container: &ContainerShape, name: &str, value: &str) -> bool {
+    let mut variables = container.env.iter().flatten();
+    variables.any(|variable| variable.name == name && variable.value.as_deref() == Some(value))
+}
+
 /// What was redirected when the pod started; `None` if no container shows it, so that only the annotations can tell.
 fn redirection(spec: &SpecShape) -> Option<Redirection> {
     let proxy = spec.proxy()?;
-    let is_set = |container: &ContainerShape, name: &str, value: &str| {
-        let mut variables = container.env.iter().flatten();
-        variables.any(|variable| variable.name == name && variable.value.as_deref() == Some(value))
-    };
     // The agent of a proxyless gRPC application has no Envoy.
     if is_set(proxy, "ISTIO_META_GENERATOR", "grpc") {
         return Some(Redirection { inbound: Capture::Nothing, ..Redirection::default() });
@@ -315,6 +316,7 @@ fn facts(metadata: &Meta, spec: &SpecShape, status: &StatusShape) -> PodFacts {
         control_plane: config.as_ref().and_then(|config| control_plane(config, metadata)),
         root_certificates: proxy.and_then(|_| root_certificates(spec)),
         scraped: scraped.then(|| annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(0)),
+        no_hbone: proxy.is_some_and(|proxy| is_set(proxy, "ISTIO_META_DISABLE_HBONE_SEND", "true")),
         drain: proxy.and_then(|proxy| drain(proxy, config.as_ref(), annotation("proxy.istio.io/config").as_deref())),
     }
 }

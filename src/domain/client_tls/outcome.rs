@@ -51,7 +51,7 @@ pub const fn call_outcome(sends: WireProtocol, server: Server, http: bool) -> Ca
     use MtlsMode::{Disable, Permissive, Strict};
     match (server, sends) {
         (Server::Gateway, _)
-        | (_, WireProtocol::Hbone)
+        | (_, WireProtocol::Hbone | WireProtocol::TlsInHbone)
         | (Server::Mode(Strict | Permissive), WireProtocol::Mtls)
         | (Server::Mode(Permissive | Disable) | Server::NoProxy, WireProtocol::Raw) => CallOutcome::Works,
         (Server::Unknown, _) => CallOutcome::Unknown,
@@ -61,5 +61,18 @@ pub const fn call_outcome(sends: WireProtocol, server: Server, http: bool) -> Ca
         }
         (Server::NoProxy, WireProtocol::Tls | WireProtocol::UserMtls) => CallOutcome::ApplicationTls,
         (Server::Mode(_) | Server::NoProxy, _) => CallOutcome::Breaks,
+    }
+}
+
+/// The result of a call to an ambient pod. Its ztunnel takes HBONE and, unless `server` is STRICT, everything else as it
+/// is: mutual TLS that is not HBONE reaches the application (DR-28..DR-30).
+pub const fn ambient_outcome(sends: WireProtocol, server: Server) -> CallOutcome {
+    match (server, sends) {
+        (_, WireProtocol::Hbone) => CallOutcome::Works,
+        (_, WireProtocol::TlsInHbone) => CallOutcome::ApplicationTls,
+        (_, WireProtocol::Mtls) | (Server::Mode(MtlsMode::Strict), _) => CallOutcome::Breaks,
+        (Server::Unknown, _) => CallOutcome::Unknown,
+        (_, WireProtocol::Raw) => CallOutcome::Works,
+        (_, WireProtocol::Tls | WireProtocol::UserMtls) => CallOutcome::ApplicationTls,
     }
 }

@@ -71,6 +71,8 @@ codes! {
     AmbientToSidecar => "ambient-to-sidecar", "move the server to ambient, or label its pods networking.istio.io/tunnel=http where the mesh supports it";
     /// NetworkPolicies admit callers to pods in ambient mode, and not to the port of mutual TLS (AM-9).
     HboneBlocked => "hbone-blocked", "admit TCP port 15008 from the same callers: add `{protocol: TCP, port: 15008}` to the ports of the rule, or apply the NetworkPolicy of docs/findings.md";
+    /// Sidecars send no HBONE to ambient pods that take nothing else (DR-28..DR-30).
+    NoHbone => "no-hbone", "let such clients call a Service with a cluster address, or move them to ambient mode; take the label security.istio.io/tlsMode off ambient pods, the tls and PASSTHROUGH out of the rule, and ISTIO_META_DISABLE_HBONE_SEND out of the clients' settings";
     /// The policies ask for STRICT, and the pods have no proxy that enforces it.
     Unprotected => "unprotected-workload", "put the pods into the mesh: label the namespace or the pods for injection, and restart pods that are older than the label";
     /// A sidecar does not capture a port: STRICT does not protect it, and mutual TLS fails there (BY-1..BY-4).
@@ -191,6 +193,7 @@ impl Code {
                 | Self::TlsModeLabel
                 | Self::AmbientToSidecar
                 | Self::HboneBlocked
+                | Self::NoHbone
         )
     }
 

@@ -170,6 +170,28 @@ const ROWS: &[(Code, Severity, Change)] = &[
             egress: false,
             admits: vec![rule],
         });
+    // DR-28: the rule is read by clients with a sidecar in the namespace, and without it they send plaintext.
+    (Code::NoHbone, Severity::Error, |context| {
+        let client = Pod { name: "client".into(), ..pod(context).clone() };
+        context.snapshot.pods.insert("client".into(), client);
+        ambient(context);
+        context.snapshot.services[0].kind = ServiceKind::Headless;
+    }),
+    (Code::NoHbone, Severity::Warning, |context| {
+        ambient(context);
+        context.snapshot.services[0].kind = ServiceKind::Headless;
+    }),
+    // DR-29.
+    (Code::NoHbone, Severity::Warning, |context| {
+        ambient(context);
+        pod(context).labels.insert("security.istio.io/tlsMode".into(), "istio".into());
+    }),
+    // DR-30.
+    (Code::NoHbone, Severity::Error, |context| {
+        let mut client = Pod { name: "client".into(), ..pod(context).clone() };
+        client.facts.no_hbone = true;
+        context.snapshot.pods.insert("client".into(), client);
+        ambient(context);
     }),
     (Code::Unprotected, Severity::Warning, |context| pod(context).data_plane = DataPlane::None),
     (Code::NotCaptured, Severity::Warning, |context| pod(context).capture = Capture::AllBut(vec![8080])),

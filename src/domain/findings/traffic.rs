@@ -15,6 +15,7 @@ enum Mismatch {
     HeadlessMixed,
     MtlsToDisable,
     MtlsToNoProxy,
+    NoHbone,
     NotCaptured,
     PlaintextToStrict,
     StrictUnderDisable,
@@ -33,6 +34,9 @@ impl Mismatch {
             ),
             Self::MtlsToDisable => (Code::MtlsToDisable, "mode DISABLE does not terminate it"),
             Self::MtlsToNoProxy => (Code::MtlsToNoProxy, "pods there have no proxy to take it"),
+            Self::NoHbone => {
+                (Code::NoHbone, "ambient pods there take HBONE, or plaintext where their mode is not STRICT")
+            }
             Self::NotCaptured => {
                 (Code::NotCaptured, "the sidecar there leaves the port alone, so that the application gets TLS")
             }
@@ -81,7 +85,11 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         let rules = cause.rules.iter().map(|rule| format!("destinationrule/{}", local(context, rule)));
         let (code, text) = cause.mismatch.code_and_text();
         let message = message(&cause, text, &callers);
-        findings.push(Finding::new(Severity::Error, code, message).about(rules.chain(objects)));
+        // Gateways and sidecars of other namespaces are only possible callers, and many ambient namespaces have none.
+        let is_only_possible = cause.mismatch == Mismatch::NoHbone
+            && callers.iter().all(|caller| matches!(caller, Caller::Gateway | Caller::Elsewhere));
+        let severity = if is_only_possible { Severity::Warning } else { Severity::Error };
+        findings.push(Finding::new(severity, code, message).about(rules.chain(objects)));
     }
 }
 
@@ -133,6 +141,9 @@ fn mismatch(context: &NamespaceContext, port: &PortView, view: &CallerView, brok
         .workload_ports
         .iter()
         .find(|workload_port| workload_port.workload == broken.workload && workload_port.server == broken.server);
+    if workload_port.is_some_and(|workload_port| workload_port.path == InboundPath::Ztunnel) {
+        return Some(Mismatch::NoHbone);
+    }
     Some(match (broken.sends, broken.server) {
         (WireProtocol::Raw, Server::Mode(MtlsMode::Strict)) => {
             let disabled = |level: &&crate::domain::effective::AppliedPolicy| level.mode == Some(MtlsMode::Disable);

@@ -3,9 +3,10 @@
 use super::{Break, Caller, CallerView, EndpointState, speaks_http, workload};
 use crate::domain::client_tls::rules::Sorting;
 use crate::domain::client_tls::{
-    Call, CallOutcome, Client, ClientKind, InForce, Mesh, VisibleRules, call_outcome, sends,
+    Call, CallOutcome, Client, ClientKind, InForce, Mesh, VisibleRules, ambient_outcome, call_outcome, sends,
 };
 use crate::domain::effective::PolicyIndex;
+use crate::domain::inbound::InboundPath;
 use crate::domain::mesh::{DEFAULT_REVISION, DataPlane, Service, ServiceKind, ServicePort};
 use crate::domain::namespace_context::NamespaceContext;
 use crate::domain::rule::covers;
@@ -19,6 +20,8 @@ pub(super) struct Callers<'a> {
     /// The rules that the namespace's clients see, for each revision of their proxies.
     rules: Vec<VisibleRules<'a>>,
     kinds: Vec<(Caller, String, ClientKind, BTreeMap<String, String>)>,
+    /// Whether sidecars of the namespace send HBONE; both where they differ (DR-30).
+    hbone: BTreeSet<bool>,
     /// Subsets that routes name, by host.
     routed: BTreeMap<&'a str, Vec<&'a str>>,
 }
@@ -43,6 +46,11 @@ impl<'a> Callers<'a> {
             meshed().any(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway),
             meshed().any(|pod| pod.data_plane == DataPlane::Ambient),
         );
+        let own_sidecars = meshed().filter(|pod| pod.data_plane == DataPlane::Sidecar && !pod.facts.gateway);
+        let mut hbone: BTreeSet<bool> = own_sidecars.map(|pod| !pod.facts.no_hbone).collect();
+        if hbone.is_empty() {
+            hbone.insert(true);
+        }
         let home = snapshot.namespace.clone();
         let mut callers = Vec::new();
         if sidecars || !ambient {
@@ -74,6 +82,7 @@ impl<'a> Callers<'a> {
             mesh: Mesh { auto_mtls: snapshot.mesh.auto_mtls && !snapshot.policies.legacy_only, policies: index },
             rules: revisions.into_iter().map(visible).collect(),
             kinds: callers,
+            hbone,
             routed,
         }
     }
@@ -98,9 +107,12 @@ impl<'a> Callers<'a> {
         let http = speaks_http(port);
         let mut views = Vec::new();
         for (caller, namespace, kind, labels) in &self.kinds {
-            let client = Client { namespace, labels, kind: *kind };
             let first = views.len();
-            for rules in &self.rules {
+            // Nothing is known of the sidecars of other namespaces, so Istio's default counts there.
+            let is_own = matches!(caller, Caller::Own | Caller::Selected(_));
+            let hbone = self.hbone.iter().copied().filter(|_| is_own).chain((!is_own).then_some(true));
+            let clients = hbone.map(|hbone| Client { namespace, labels, kind: *kind, hbone });
+            for (client, rules) in clients.flat_map(|client| self.rules.iter().map(move |rules| (client, rules))) {
                 let rule = rules.in_force(client, &host, &snapshot.namespace);
                 let view = self.view(caller, client, rule.as_ref(), call, endpoints, http);
                 add_view(&mut views, first, view);
@@ -142,7 +154,10 @@ impl<'a> Callers<'a> {
                 continue;
             }
             let sent = sends(self.mesh, client, rule, call, (seen.pod, seen.target_port));
-            let outcome = call_outcome(sent, seen.state.server, http);
+            let outcome = match seen.state.path {
+                InboundPath::Ztunnel => ambient_outcome(sent, seen.state.server),
+                _ => call_outcome(sent, seen.state.server, http),
+            };
             let workload = if seen.known { workload(seen.pod) } else { seen.endpoint.address.clone() };
             view.outcome = view.outcome.max(outcome);
             view.sends.entry(workload.clone()).or_default().insert(sent);

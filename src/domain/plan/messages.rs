@@ -255,7 +255,9 @@ impl fmt::Display for SkipReason {
             Self::NoReadyEndpoint => {
                 f.write_str("it has no ready endpoint, and auto mTLS decides for each pod once it is there")
             }
-            Self::OnlyPlaintext => f.write_str("no port of it takes mutual TLS: not captured, or mode DISABLE"),
+            Self::OnlyPlaintext => f.write_str(
+                "no port of it takes mutual TLS: not captured, mode DISABLE, or ambient pods to which sidecars send no HBONE",
+            ),
             Self::PortsDiffer(ports) => {
                 let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
                 write!(f, "its pods differ at port {}, and auto mTLS decides for each pod", list(&ports))

@@ -111,7 +111,8 @@ fn endpoint_name(endpoint: &Endpoint) -> String {
 enum PortTake {
     /// Mutual TLS, at every endpoint.
     MutualTls,
-    /// No mutual TLS, at any endpoint: the port is not captured, is the proxy's own, or has mode DISABLE.
+    /// No mutual TLS, at any endpoint: the port is not captured, is the proxy's own, or has mode DISABLE, or sidecars send no
+    /// HBONE to the ambient pod.
     Plaintext,
     /// Some take it, and some do not.
     Differs,
@@ -126,7 +127,7 @@ fn port_take(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service,
             .as_ref()
             .and_then(Effective::decided_by)
             .is_some_and(|policy| policy.level >= Level::Workload && policy.mode == Some(MtlsMode::Disable));
-        path.enforces_policies() && !is_disabled
+        path.enforces_policies() && !is_disabled && !gets_mtls_without_hbone(snapshot, service, endpoint)
     };
     let endpoints = snapshot.live_endpoints(service);
     let takes: BTreeSet<bool> = endpoints
@@ -138,6 +139,15 @@ fn port_take(snapshot: &Snapshot, policies: &PolicyIndex<'_>, service: &Service,
         (false, true) => PortTake::Plaintext,
         (_, false) => PortTake::MutualTls,
     }
+}
+
+/// Whether `ISTIO_MUTUAL` would make sidecars send an ambient pod mutual TLS that is not HBONE, which its ztunnel does not
+/// terminate (DR-28, DR-29).
+fn gets_mtls_without_hbone(snapshot: &Snapshot, service: &Service, endpoint: &Endpoint) -> bool {
+    let workload = snapshot.workload_of(endpoint);
+    workload.is_some_and(|workload| {
+        workload.data_plane == DataPlane::Ambient && (service.kind == ServiceKind::Headless || workload.has_tls_label())
+    })
 }
 
 /// The ports of a Service at which a rule must leave mutual TLS out.
@@ -384,7 +394,8 @@ impl<'a> Enable<'a> {
     }
 
     /// Whether no client reads a rule for the Service: all its endpoints are in ambient mode, no waypoint serves it, and no
-    /// pod of the namespace has a sidecar. Sidecars of other namespaces send HBONE, whatever the rule says (DR-27).
+    /// pod of the namespace has a sidecar. Sidecars of other namespaces send HBONE, whatever the rule says (DR-27); where they
+    /// do not (DR-28, DR-29), the Service gets no rule in any case.
     fn is_unread(&self, service: &Service) -> bool {
         let is_ambient = |endpoint: &Endpoint| {
             let workload = self.snapshot.workload_of(endpoint);

@@ -8,7 +8,7 @@ const HOST: &str = "web.shop.svc.cluster.local";
 fn found(rules: &[DestinationRule], namespace: &str, app: &str, default_export: &[String]) -> String {
     let sorting = Sorting { root: "istio-system", cluster_domain: "cluster.local", default_export, revision: None };
     let labels = [("app".to_owned(), app.to_owned())].into();
-    let client = Client { namespace, labels: &labels, kind: ClientKind::Sidecar };
+    let client = Client { namespace, labels: &labels, kind: ClientKind::Sidecar, hbone: true };
     let visible = VisibleRules::new(rules, sorting);
     let names = |found: InForce<'_>| found.rules().iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join("+");
     visible.in_force(client, HOST, "shop").map_or_else(|| "none".to_owned(), names)

@@ -534,6 +534,18 @@ fn services_whose_endpoints_take_no_mutual_tls_get_no_rule() {
     assert_eq!(skipped(rollout), None, "an endpoint that is ending");
     let excluded = |snapshot: &mut Snapshot| web(snapshot).capture = Capture::AllBut(vec![8080]);
     assert_eq!(skipped(excluded), Some(SkipReason::OnlyPlaintext));
+    // DR-28, DR-29: an ambient pod to which ISTIO_MUTUAL is not HBONE.
+    let headless = |snapshot: &mut Snapshot| {
+        web(snapshot).data_plane = DataPlane::Ambient;
+        snapshot.services[0].kind = ServiceKind::Headless;
+    };
+    assert_eq!(skipped(headless), Some(SkipReason::OnlyPlaintext));
+    let labelled = |snapshot: &mut Snapshot| {
+        let pod = web(snapshot);
+        pod.data_plane = DataPlane::Ambient;
+        pod.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
+    };
+    assert_eq!(skipped(labelled), Some(SkipReason::OnlyPlaintext));
 }
 
 #[test]
