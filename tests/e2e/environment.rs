@@ -16,6 +16,8 @@ pub(crate) struct Environment {
     pub(crate) kubeconfig: Option<String>,
     pub(crate) app_image: String,
     required: bool,
+    /// The cluster has ambient mode, and its tests are to run.
+    pub(crate) ambient: bool,
     pub(crate) kills: usize,
     pub(crate) switches: usize,
     pub(crate) links: u64,
@@ -31,6 +33,7 @@ pub(crate) fn environment() -> &'static Environment {
         kubeconfig: read("SECURE_TRAFFIC_E2E_KUBECONFIG"),
         app_image: read("SECURE_TRAFFIC_E2E_APP_IMAGE").unwrap_or_default(),
         required: read("SECURE_TRAFFIC_E2E_REQUIRED").is_some_and(|value| value == "1"),
+        ambient: read("SECURE_TRAFFIC_E2E_AMBIENT").is_some_and(|value| value == "1"),
         kills: read("SECURE_TRAFFIC_E2E_KILLS").and_then(|value| value.parse().ok()).unwrap_or(12),
         switches: read("SECURE_TRAFFIC_E2E_FLIPS").and_then(|value| value.parse().ok()).unwrap_or(4),
         links: read("SECURE_TRAFFIC_E2E_LINKS").and_then(|value| value.parse().ok()).unwrap_or(6),
@@ -50,6 +53,13 @@ pub(crate) fn skip(why: &str) {
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     // Not by a macro: the test harness hides what passing tests print.
     let _ = writeln!(std::io::stderr(), "skipped {name}: {why}");
+}
+
+/// A test that nobody asked for says that it did not run, also where tests are required. `.ci/run` counts these lines, and
+/// takes them from the tests of ambient mode only.
+pub(crate) fn not_run(why: &str) {
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let _ = writeln!(std::io::stderr(), "not run {name}: {why}");
 }
 
 /// The cluster, or none where the test has to be skipped.

@@ -2,9 +2,11 @@
 //!
 //! `SECURE_TRAFFIC_E2E_KUBECONFIG` names a cluster with Istio's sidecars in which namespaces may be made, and
 //! `SECURE_TRAFFIC_E2E_APP_IMAGE` an image of the test application. Without the former every test says so and is
-//! skipped; with `SECURE_TRAFFIC_E2E_REQUIRED=1` it fails instead.
+//! skipped; with `SECURE_TRAFFIC_E2E_REQUIRED=1` it fails instead. The tests of `ambient` also need
+//! `SECURE_TRAFFIC_E2E_AMBIENT=1`, and say without it that they did not run.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod ambient;
 mod calls;
 mod endpoints;
 mod environment;

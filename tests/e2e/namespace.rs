@@ -1,6 +1,6 @@
 //! A namespace of a test's own, deleted whatever becomes of the test.
 
-use crate::environment::{Lease, lease, lease_alone};
+use crate::environment::{Lease, environment, lease, lease_alone, not_run};
 use crate::tool::Tool;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
@@ -29,21 +29,32 @@ pub(crate) struct Stage {
 /// pods on stderr.
 pub(crate) async fn with_namespace(body: impl AsyncFnOnce(&Stage)) {
     if let Some(lease) = lease().await {
-        with_lease(lease, body).await;
+        with_lease(lease, ("istio-injection", "enabled"), body).await;
+    }
+}
+
+/// Makes a namespace in ambient mode, where the environment says that the cluster has it, and runs the body in it. In such a
+/// namespace a pod has a sidecar if it asks for one.
+pub(crate) async fn with_ambient_namespace(body: impl AsyncFnOnce(&Stage)) {
+    if !environment().ambient {
+        return not_run("SECURE_TRAFFIC_E2E_AMBIENT=1 is not set");
+    }
+    if let Some(lease) = lease().await {
+        with_lease(lease, ("istio.io/dataplane-mode", "ambient"), body).await;
     }
 }
 
 /// The same while no other test of the suite uses the cluster.
 pub(crate) async fn with_namespace_alone(body: impl AsyncFnOnce(&Stage)) {
     if let Some(lease) = lease_alone().await {
-        with_lease(lease, body).await;
+        with_lease(lease, ("istio-injection", "enabled"), body).await;
     }
 }
 
-async fn with_lease(lease: Lease, body: impl AsyncFnOnce(&Stage)) {
+async fn with_lease(lease: Lease, mesh: (&str, &str), body: impl AsyncFnOnce(&Stage)) {
     let name = format!("st-e2e-{:08x}", rand::rng().random::<u32>());
     let stage = Stage::new(lease.client.clone(), &name);
-    let labels = json!({"istio-injection": "enabled", "app.kubernetes.io/part-of": "secure-traffic-e2e"});
+    let labels = json!({mesh.0: mesh.1, "app.kubernetes.io/part-of": "secure-traffic-e2e"});
     let namespace = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap();
     let namespaces: Api<Namespace> = Api::all(stage.client.clone());
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();

@@ -16,6 +16,7 @@ pub(crate) struct Workload {
     in_mesh: bool,
     volume: Option<&'static str>,
     never_ready: bool,
+    host_network: bool,
 }
 
 impl Workload {
@@ -31,6 +32,7 @@ impl Workload {
             in_mesh: true,
             volume: None,
             never_ready: false,
+            host_network: false,
         }
     }
 
@@ -47,8 +49,14 @@ impl Workload {
         load.annotate("traffic.sidecar.istio.io/excludeInboundPorts", "9100")
     }
 
-    /// Without a sidecar.
+    /// Without a proxy, also in an ambient namespace.
     pub(crate) fn outside(mut self) -> Self {
+        self.in_mesh = false;
+        self.label("istio.io/dataplane-mode", "none")
+    }
+
+    /// In the ambient mesh, in a namespace of that mode.
+    pub(crate) fn ambient(mut self) -> Self {
         self.in_mesh = false;
         self
     }
@@ -56,6 +64,12 @@ impl Workload {
     /// With a readiness probe that fails.
     pub(crate) fn never_ready(mut self) -> Self {
         self.never_ready = true;
+        self
+    }
+
+    /// In the network of its node.
+    pub(crate) fn on_host_network(mut self) -> Self {
+        self.host_network = true;
         self
     }
 
@@ -114,7 +128,7 @@ impl Workload {
             "metadata": {"name": self.name, "labels": labels, "annotations": self.annotations},
             "spec": {
                 "serviceAccountName": self.name, "terminationGracePeriodSeconds": 1,
-                "containers": [container], "volumes": volumes,
+                "hostNetwork": self.host_network, "containers": [container], "volumes": volumes,
             },
         });
         let _: Pod = serde_json::from_value(pod.clone()).unwrap();
