@@ -170,6 +170,7 @@ const ROWS: &[(Code, Severity, Change)] = &[
             egress: false,
             admits: vec![rule],
         });
+    }),
     // DR-28: the rule is read by clients with a sidecar in the namespace, and without it they send plaintext.
     (Code::NoHbone, Severity::Error, |context| {
         let client = Pod { name: "client".into(), ..pod(context).clone() };
