@@ -237,8 +237,11 @@ enum Workloads {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DumpedWorkload {
+    #[serde(default)]
     namespace: String,
-    workload_name: String,
+    /// Left out for an endpoint that is no pod, such as that of the API server.
+    workload_name: Option<String>,
+    #[serde(default)]
     workload_type: String,
     #[serde(default)]
     workload_ips: Vec<IpAddr>,
@@ -266,7 +269,7 @@ pub fn held_connections(dump: &[u8]) -> Result<Vec<HeldConnection>, String> {
         let connections = state.connections.ok_or("its configuration lists no connections")?;
         let plaintext = connections.inbound.into_iter().filter(|one| one.protocol == "TCP");
         for DumpedConnection { src, actual_dst, .. } in plaintext.filter(|one| !is_host_probe(one.src.ip())) {
-            let client = by_address.get(&src.ip()).map(|workload| caller(workload));
+            let client = by_address.get(&src.ip()).and_then(|workload| caller(workload));
             held.push(HeldConnection { source: src, destination: actual_dst, client });
         }
     }
@@ -274,19 +277,19 @@ pub fn held_connections(dump: &[u8]) -> Result<Vec<HeldConnection>, String> {
     Ok(held)
 }
 
-fn caller(workload: &DumpedWorkload) -> CallerWorkload {
+fn caller(workload: &DumpedWorkload) -> Option<CallerWorkload> {
     let kind = match workload.workload_type.as_str() {
         "deployment" => "Deployment",
         "cronjob" => "CronJob",
         "job" => "Job",
         _ => "Pod",
     };
-    CallerWorkload {
+    Some(CallerWorkload {
         namespace: workload.namespace.clone(),
         kind: kind.to_owned(),
-        name: workload.workload_name.clone(),
+        name: workload.workload_name.clone()?,
         gateway: false,
-    }
+    })
 }
 
 /// The value of a label; those of ztunnel have no quotes.

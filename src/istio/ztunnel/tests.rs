@@ -165,7 +165,10 @@ const DUMP: &str = r#"{
       "info": {"name": "web-6468b9cc86-gh4mz"}, "state": "Up"
     }
   },
-  "workloads": [{"name": "plain-x", "namespace": "out", "workloadIps": ["10.244.0.87"], "workloadName": "plain", "workloadType": "deployment"}]
+  "workloads": [
+    {"name": "kubernetes", "namespace": "default", "workloadIps": ["203.0.113.7"], "workloadType": "deployment"},
+    {"name": "plain-x", "namespace": "out", "workloadIps": ["10.244.0.87"], "workloadName": "plain", "workloadType": "deployment"}
+  ]
 }"#;
 
 #[test]
