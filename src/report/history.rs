@@ -149,7 +149,7 @@ impl HistoryReport {
 
     /// The identifiers of the runs, one per line.
     pub fn names(&self) -> String {
-        self.runs.iter().map(|run| format!("{}\n", line(&run.run))).collect()
+        self.runs.iter().flat_map(|run| [line(&run.run), "\n".into()]).collect()
     }
 
     /// JSON.
