@@ -81,10 +81,13 @@ fn wrong_entry(document: &Value) -> String {
     fn wrong<T: DeserializeOwned>(entries: &Value) -> Option<usize> {
         entries.as_array()?.iter().position(|entry| serde_json::from_value::<T>(entry.clone()).is_err())
     }
-    let lists: [(&str, fn(&Value) -> Option<usize>); 3] =
-        [("clusters", wrong::<NamedCluster>), ("users", wrong::<NamedAuthInfo>), ("contexts", wrong::<NamedContext>)];
-    let found = lists.iter().find_map(|(list, wrong)| Some(format!("{list}[{}]: ", wrong(&document[*list])?)));
-    found.unwrap_or_default()
+    let found = [
+        ("clusters", wrong::<NamedCluster>(&document["clusters"])),
+        ("users", wrong::<NamedAuthInfo>(&document["users"])),
+        ("contexts", wrong::<NamedContext>(&document["contexts"])),
+    ];
+    let first = found.into_iter().find_map(|(list, index)| Some(format!("{list}[{}]: ", index?)));
+    first.unwrap_or_default()
 }
 
 /// UTF-8, or UTF-16 with a byte order mark, as `PowerShell` writes it.

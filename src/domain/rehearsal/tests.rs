@@ -365,7 +365,9 @@ fn mixed(logged: &[&str]) -> (Rehearsal, StrictPreview) {
     rehearsal.set_ports(preview.ports(&[], &[]).unwrap());
     for source in ["10.9.0.1", "10.9.0.2"] {
         rehearsal.add_calibration(calibration(source, &["web-0", "api-0"]));
-        logged.iter().for_each(|pod| rehearsal.record(pod, &plaintext(source), 1, &directory()));
+        for pod in logged {
+            rehearsal.record(pod, &plaintext(source), 1, &directory());
+        }
     }
     (rehearsal, preview)
 }
