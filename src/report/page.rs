@@ -53,7 +53,7 @@ fn reason(reason: Reason) -> String {
 
 fn page(title: &str, meaning: &str, remedy: &str, more: &str) -> String {
     let paragraphs = [meaning, &format!("What to do: {}.", sentence(remedy).trim_end_matches('.')), more];
-    format!("{title}\n\n{}", paragraphs.map(|text| wrapped(text, "  ")).join("\n"))
+    format!("{}\n{}", wrapped(title, ""), paragraphs.map(|text| wrapped(text, "  ")).join("\n"))
 }
 
 /// The second and the third cell of the row for `name` in the table below a heading; empty where there is none.
