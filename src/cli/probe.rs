@@ -52,7 +52,7 @@ pub struct ProbeArgs {
     pub expect: Option<Expectation>,
     /// Stream samples, and report changes
     ///
-    /// The command goes on until it is interrupted.
+    /// The command runs until it is interrupted.
     #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
     pub watch: bool,
     /// Wait for it: rejected or accepted

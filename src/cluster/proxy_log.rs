@@ -1,5 +1,5 @@
-//! Follows the logs of sidecars and ztunnels, for a rehearsal. A stream that is cut is opened again where it ended; a part that may be
-//! lost is reported.
+//! Follows the logs of sidecars and ztunnels, for a rehearsal. A stream that is cut is opened again where it ended; a part
+//! that may be lost is reported.
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};

@@ -87,7 +87,7 @@ pub struct HboneBlocked<'a> {
     pub pod: &'a Pod,
     /// The policies that isolate it and whose callers are concerned.
     pub policies: BTreeSet<&'a str>,
-    /// Whether nobody is admitted to the port of mutual TLS.
+    /// Whether no caller is admitted to the port of mutual TLS.
     pub for_all: bool,
 }
 

@@ -75,8 +75,8 @@ pub(super) async fn not_proven(
     run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
 }
 
-/// After the proof: connections that ztunnels go on to serve are named, and `--wait-drain` waits. If the wait is interrupted or old connections remain, the run is rolled back as after
-/// any other failure, or it reports what is in force.
+/// After the proof: names the connections that ztunnels keep, and waits with `--wait-drain`. If that is interrupted or old
+/// connections remain, the run is rolled back as after any other failure, or it reports what is in force.
 pub(super) async fn drain(
     run: &SwitchRun<'_>,
     planned: &Planned,

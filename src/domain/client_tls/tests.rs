@@ -9,7 +9,7 @@ const HOST: &str = "web.shop.svc.cluster.local";
 
 /// How a client calls an ambient pod.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum Situation {
     /// By a Service with a cluster address.
     Service,
     /// DR-28.
@@ -23,13 +23,13 @@ enum Way {
 }
 
 /// What a client sends to an ambient pod, under a rule with this setting.
-fn sent(kind: ClientKind, way: Way, tls: Option<ClientTls>) -> WireProtocol {
+fn sent(kind: ClientKind, situation: Situation, tls: Option<ClientTls>) -> WireProtocol {
     let mut server = Pod { data_plane: DataPlane::Ambient, ..pod("web") };
-    if let Way::Labelled = way {
+    if let Situation::Labelled = situation {
         server.labels.insert("security.istio.io/tlsMode".into(), "istio".into());
     }
     let mut found = rule("web", HOST, tls);
-    if let Way::Passthrough = way {
+    if let Situation::Passthrough = situation {
         (found.has_traffic_policy, found.details.passthrough) = (true, true);
     }
     let rules = [found];
@@ -37,12 +37,13 @@ fn sent(kind: ClientKind, way: Way, tls: Option<ClientTls>) -> WireProtocol {
         Sorting { root: "istio-system", cluster_domain: "cluster.local", default_export: &[], revision: None };
     let visible = VisibleRules::new(&rules, sorting);
     let labels = BTreeMap::new();
-    let client = Client { namespace: "shop", labels: &labels, kind, hbone: !matches!(way, Way::WithoutHbone) };
+    let client =
+        Client { namespace: "shop", labels: &labels, kind, hbone: !matches!(situation, Situation::WithoutHbone) };
     let call = Call {
         namespace: "shop",
         port: 80,
         subset: None,
-        headless: matches!(way, Way::Headless),
+        headless: matches!(situation, Situation::Headless),
         external: false,
         all_have_tls_label: server.has_tls_label(),
     };
@@ -57,19 +58,19 @@ fn sent(kind: ClientKind, way: Way, tls: Option<ClientTls>) -> WireProtocol {
 fn sidecars_send_hbone_to_ambient_pods_but_for_three_cases() {
     use ClientTls::{Disable, IstioMutual, Mutual, Simple};
     let settings = [None, Some(IstioMutual), Some(Disable), Some(Simple), Some(Mutual)];
-    for (way, expected) in [
-        (Way::Service, [Hbone, Hbone, Hbone, TlsInHbone, TlsInHbone]),
-        (Way::Headless, [Raw, Mtls, Raw, Tls, UserMtls]),
-        (Way::Passthrough, [Raw, Mtls, Raw, Tls, UserMtls]),
-        (Way::Labelled, [Mtls, Mtls, Raw, Tls, UserMtls]),
-        (Way::WithoutHbone, [Raw, Mtls, Raw, Tls, UserMtls]),
+    for (situation, expected) in [
+        (Situation::Service, [Hbone, Hbone, Hbone, TlsInHbone, TlsInHbone]),
+        (Situation::Headless, [Raw, Mtls, Raw, Tls, UserMtls]),
+        (Situation::Passthrough, [Raw, Mtls, Raw, Tls, UserMtls]),
+        (Situation::Labelled, [Mtls, Mtls, Raw, Tls, UserMtls]),
+        (Situation::WithoutHbone, [Raw, Mtls, Raw, Tls, UserMtls]),
     ] {
-        assert_eq!(settings.map(|tls| sent(ClientKind::Sidecar, way, tls)), expected, "{way:?}");
+        assert_eq!(settings.map(|tls| sent(ClientKind::Sidecar, situation, tls)), expected, "{situation:?}");
     }
     // A gateway chooses an endpoint of a headless Service itself, and a ztunnel reads neither rules nor the label.
-    assert_eq!(sent(ClientKind::Gateway, Way::Headless, Some(IstioMutual)), Hbone);
-    for way in [Way::Service, Way::Headless, Way::Labelled] {
-        assert_eq!(sent(ClientKind::Ambient, way, Some(Disable)), Hbone, "{way:?}");
+    assert_eq!(sent(ClientKind::Gateway, Situation::Headless, Some(IstioMutual)), Hbone);
+    for situation in [Situation::Service, Situation::Headless, Situation::Labelled] {
+        assert_eq!(sent(ClientKind::Ambient, situation, Some(Disable)), Hbone, "{situation:?}");
     }
 }
 

@@ -15,14 +15,14 @@ pub(super) fn find(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         (
             true,
             Severity::Error,
-            "NetworkPolicies admit callers to these pods, and nobody to TCP port 15008, to which all mutual TLS goes in ambient \
+            "NetworkPolicies admit callers to these pods, but no caller to TCP port 15008, which all mutual TLS uses in ambient \
              mode: calls from the mesh time out",
         ),
         (
             false,
             Severity::Warning,
-            "NetworkPolicies admit callers to these pods that they do not admit to TCP port 15008, to which all mutual TLS goes \
-             in ambient mode: those of them that are in the mesh time out",
+            "NetworkPolicies admit callers to these pods that they do not admit to TCP port 15008, which all mutual TLS uses in \
+             ambient mode: calls of such callers from the mesh time out",
         ),
     ] {
         let concerned = blocked.iter().filter(|one| one.for_all == for_all);
