@@ -131,13 +131,8 @@ async fn from_groups(cluster: &Cluster, groups: &APIGroupList) -> Result<Discove
     })
 }
 
-/// The version of the API server, for reports; `None` if the request fails.
-pub async fn kubernetes_version(cluster: &Cluster) -> Option<String> {
-    Some(cluster.client.apiserver_version().await.ok()?.git_version)
-}
-
 /// The version of the API server.
-pub async fn server_version(cluster: &Cluster) -> Result<String, ClusterError> {
+pub async fn kubernetes_version(cluster: &Cluster) -> Result<String, ClusterError> {
     let access = Access::new("get", "", "version", "");
     let version = attempt(access, &mut || cluster.client.apiserver_version()).await;
     version.map(|version| version.git_version).map_err(|error| explain_server(&cluster.name, &error))

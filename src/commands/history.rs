@@ -8,6 +8,7 @@ use crate::domain::journal::Run;
 use crate::error;
 use crate::exit::ExitStatus;
 use crate::report::history::history;
+use crate::report::{json, yaml};
 
 /// Runs the command. A journal that cannot be read makes the exit code that of a cluster error, because `--restore` stops
 /// at it.
@@ -34,8 +35,8 @@ pub async fn run(context: &Context, output: HistoryFormat) -> error::Result<Exit
     let report = history(&cluster.name, &cluster.namespace, &runs);
     context.printer.result(&match output {
         HistoryFormat::Table => report.text(),
-        HistoryFormat::Json => report.json()?,
-        HistoryFormat::Yaml => report.yaml()?,
+        HistoryFormat::Json => json::document(&report)?,
+        HistoryFormat::Yaml => yaml::document(&report)?,
         HistoryFormat::Name => report.names(),
     })?;
     Ok(status)

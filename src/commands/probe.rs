@@ -10,8 +10,7 @@ use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::human::Style;
-use crate::report::yaml;
-use crate::sanitize;
+use crate::report::{json, yaml};
 use crate::settings::{ProbeAction, ProbeSettings};
 
 /// Runs the command.
@@ -83,7 +82,7 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
 fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
     let pod = serde_json::to_value(run.probe_runner().render_pod(cases)?)?;
     Ok(match output {
-        Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(&pod)?).into_owned() + "\n",
+        Some(OutputFormat::Json) => json::document(&pod)?,
         _ => yaml::document(&pod)?,
     })
 }

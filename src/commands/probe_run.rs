@@ -22,8 +22,7 @@ use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, ProbeReport, ReportContext};
-use crate::report::yaml;
-use crate::sanitize;
+use crate::report::{json, yaml};
 
 /// When a client in the mesh requests the same targets as the probe.
 pub enum MeshClient<'a> {
@@ -72,7 +71,7 @@ impl ProbeRun<'_> {
             self.run_mesh_client_always(&runner, snapshot, cases),
             discover::kubernetes_version(self.cluster),
         );
-        let report_context = self.report_context(snapshot, started_at, kubernetes_version);
+        let report_context = self.report_context(snapshot, started_at, kubernetes_version.ok());
         // Whatever became of the probe, the pods of both are counted.
         let mut left_behind = probe.left_behind;
         left_behind.extend(mesh_client.iter_mut().flat_map(|run| std::mem::take(&mut run.left_behind)));
@@ -255,8 +254,8 @@ pub async fn sweep_abandoned(cluster: &Cluster) {
 /// Writes the report in the requested format.
 pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> Result<String, RenderError> {
     Ok(match output {
-        Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
-        Some(OutputFormat::Yaml) => yaml::document(&serde_json::to_value(report)?)?,
+        Some(OutputFormat::Json) => json::document(report)?,
+        Some(OutputFormat::Yaml) => yaml::document(report)?,
         Some(OutputFormat::Name) => human::names(report),
         Some(OutputFormat::Wide) | None => human::probe(report, style),
     })

@@ -23,8 +23,7 @@ use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::plural::count;
 use crate::report::rehearsal::{self as report, RehearsalReport, RehearsedPortReport};
-use crate::report::yaml;
-use crate::sanitize;
+use crate::report::{json, yaml};
 use crate::settings::RehearsalSettings;
 use observer::Observer;
 use std::collections::BTreeMap;
@@ -155,8 +154,8 @@ fn need() -> Need {
 
 fn render(report: &RehearsalReport, output: Option<OutputFormat>) -> Result<String, RenderError> {
     Ok(match output {
-        Some(OutputFormat::Json) => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
-        Some(OutputFormat::Yaml) => yaml::document(&serde_json::to_value(report)?)?,
+        Some(OutputFormat::Json) => json::document(report)?,
+        Some(OutputFormat::Yaml) => yaml::document(report)?,
         Some(OutputFormat::Name | OutputFormat::Wide) | None => report::text(report),
     })
 }

@@ -17,8 +17,7 @@ use crate::http_client::prometheus;
 use crate::report::RenderError;
 use crate::report::rehearsal::Rehearsed;
 use crate::report::status::{self as report, StatusReport};
-use crate::report::yaml;
-use crate::sanitize;
+use crate::report::{json, yaml};
 use crate::settings::{FindingSettings, StatusSettings};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -149,7 +148,7 @@ fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderE
     Ok(match format {
         StatusFormat::Table => report::text(report, false),
         StatusFormat::Wide => report::text(report, true),
-        StatusFormat::Json => sanitize::json(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
-        StatusFormat::Yaml => yaml::document(&serde_json::to_value(report)?)?,
+        StatusFormat::Json => json::document(report)?,
+        StatusFormat::Yaml => yaml::document(report)?,
     })
 }

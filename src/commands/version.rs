@@ -9,6 +9,7 @@ use crate::cluster::{discover, snapshot};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::version::{ClusterVersions, VersionReport};
+use crate::report::{json, yaml};
 
 /// Runs the command.
 pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Result<ExitStatus> {
@@ -22,8 +23,8 @@ pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Resu
     };
     let report = VersionReport::new(cluster);
     context.printer.result(&match output {
-        Some(OutputFormat::Json) => report.json()?,
-        Some(OutputFormat::Yaml) => report.yaml()?,
+        Some(OutputFormat::Json) => json::document(&report)?,
+        Some(OutputFormat::Yaml) => yaml::document(&report)?,
         _ => report.text(),
     })?;
     Ok(ExitStatus::Success)
@@ -39,7 +40,7 @@ fn names_a_cluster(context: &Context) -> bool {
 async fn read(context: &Context, cluster: &Cluster) -> error::Result<ClusterVersions> {
     let mut versions =
         ClusterVersions { cluster: cluster.name.clone(), kubernetes_version: None, control_planes: None };
-    match context.shutdown.race(discover::server_version(cluster)).await? {
+    match context.shutdown.race(discover::kubernetes_version(cluster)).await? {
         Ok(version) => versions.kubernetes_version = Some(version),
         Err(error) => {
             context.printer.warn(&error.message);

@@ -35,8 +35,8 @@ pub async fn held(cluster: &Cluster, mesh: &MeshSettings, endpoints: &[&Endpoint
     let mut ztunnels: BTreeSet<Ztunnel> = BTreeSet::new();
     for found in by_pod.into_values() {
         match found {
-            Ok(ztunnel) => drop(ztunnels.insert(ztunnel)),
-            Err(reason) => drop(held.unknown.insert(reason)),
+            Ok(ztunnel) => ztunnels.extend([ztunnel]),
+            Err(reason) => held.unknown.extend([reason]),
         }
     }
     let answers = ztunnels.iter().map(async |ztunnel| {
@@ -50,7 +50,7 @@ pub async fn held(cluster: &Cluster, mesh: &MeshSettings, endpoints: &[&Endpoint
     for answer in answers {
         match answer {
             Ok(connections) => held.connections.extend(connections),
-            Err(reason) => drop(held.unknown.insert(reason)),
+            Err(reason) => held.unknown.extend([reason]),
         }
     }
     let address = |endpoint: &&EndpointCase| Some(SocketAddr::new(endpoint.address.parse().ok()?, endpoint.port));

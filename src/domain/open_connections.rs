@@ -10,8 +10,8 @@ use super::inbound::InboundPath;
 use super::mesh::{MtlsMode, Pod, Snapshot};
 use super::overview::workload;
 use super::probe::{Case, EndpointCase};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The connections that a change of the policy concerns.
@@ -88,11 +88,12 @@ pub struct HeldAtPort {
 
 /// The connections by `deployment/web:9000`, the workload and target port that they lead to.
 pub fn held_by_port(snapshot: &Snapshot, connections: &[HeldConnection]) -> BTreeMap<String, HeldAtPort> {
+    let addresses = |pod: &'_ Pod| pod.addresses.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>();
+    let pods = snapshot.pods.values().flat_map(|pod| addresses(pod).into_iter().map(move |address| (address, pod)));
+    let pods: HashMap<IpAddr, &Pod> = pods.collect();
     let mut ports: BTreeMap<String, HeldAtPort> = BTreeMap::new();
     for connection in connections {
-        let address = connection.destination.ip();
-        let has_address = |pod: &&Pod| pod.addresses.iter().any(|text| text.parse() == Ok(address));
-        let Some(pod) = snapshot.pods.values().find(has_address) else { continue };
+        let Some(pod) = pods.get(&connection.destination.ip()) else { continue };
         let name = workload(pod);
         let held = ports.entry(format!("{name}:{}", connection.destination.port())).or_default();
         *held.callers.entry(connection.caller()).or_default() += 1;

@@ -172,15 +172,19 @@ impl Rehearsal {
         self.ambient.contains(pod)
     }
 
-    /// The endpoints that STRICT would close.
-    fn closing(&self) -> impl Iterator<Item = PodPort> {
-        let closing = self.ports.iter().filter(|port| port.prospect == Prospect::Closes);
-        closing.flat_map(RehearsedPort::endpoints)
+    /// The endpoints of a port whose calls a sidecar logs.
+    pub fn sidecar_endpoints<'a>(&'a self, port: &'a RehearsedPort) -> impl Iterator<Item = PodPort> {
+        port.endpoints().filter(|endpoint| !self.is_ambient(&endpoint.pod))
+    }
+
+    /// The ports that STRICT would close.
+    fn closing(&self) -> impl Iterator<Item = &RehearsedPort> {
+        self.ports.iter().filter(|port| port.prospect == Prospect::Closes)
     }
 
     /// The endpoints that STRICT would close whose calls a sidecar logs.
     fn closing_sidecars(&self) -> impl Iterator<Item = PodPort> {
-        self.closing().filter(|endpoint| !self.is_ambient(&endpoint.pod))
+        self.closing().flat_map(|port| self.sidecar_endpoints(port))
     }
 
     /// Whether a sidecar logs the calls of any endpoint that STRICT would close.
@@ -232,7 +236,8 @@ impl Rehearsal {
 
     /// Whether the logs may tell who calls at any port.
     pub fn is_usable(&self) -> bool {
-        self.unusable.is_none() || self.closing().any(|endpoint| self.is_ambient(&endpoint.pod))
+        self.unusable.is_none()
+            || self.closing().flat_map(RehearsedPort::endpoints).any(|endpoint| self.is_ambient(&endpoint.pod))
     }
 
     /// Whether a log has entries in a format that cannot be read.

@@ -6,6 +6,7 @@
 use crate::domain::access_log::{CallSecurity, InboundCall};
 use crate::domain::address::is_host_probe;
 use crate::domain::caller::CallerWorkload;
+use crate::domain::network_policy::HBONE;
 use crate::domain::open_connections::HeldConnection;
 use crate::domain::proxy::Connections;
 use serde::Deserialize;
@@ -14,9 +15,6 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-
-/// The port at which a ztunnel takes mutual TLS from other proxies (HBONE), in the network of each pod.
-const HBONE_PORT: u16 = 15008;
 
 /// How a connection through a ztunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +88,7 @@ pub fn inbound_call(line: &str) -> Option<(IpAddr, InboundCall)> {
     let connection = inbound_connection(line)?;
     let source: SocketAddr = connection.source.parse().ok()?;
     let destination: SocketAddr = connection.destination.parse().ok()?;
-    if destination.port() == HBONE_PORT || is_host_probe(source.ip()) {
+    if destination.port() == HBONE || is_host_probe(source.ip()) {
         return None;
     }
     let security = if connection.has_identity { CallSecurity::MutualTls } else { CallSecurity::Plaintext };

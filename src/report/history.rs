@@ -1,13 +1,10 @@
 //! Builds and formats the report of `history` from journals: the runs that can still be undone.
 
-use super::RenderError;
 use super::model::API_VERSION;
 use super::page::wrapped;
 use super::plural::count;
-use super::yaml;
 use crate::domain::journal::{Entry, Run, Stage, session_start};
 use crate::domain::object::{ObjectJson, ObjectKind};
-use crate::sanitize;
 use crate::sanitize::line;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -151,16 +148,6 @@ impl HistoryReport {
     pub fn names(&self) -> String {
         self.runs.iter().flat_map(|run| [line(&run.run), "\n".into()]).collect()
     }
-
-    /// JSON.
-    pub fn json(&self) -> Result<String, RenderError> {
-        Ok(sanitize::json(&serde_json::to_string_pretty(self)?).into_owned() + "\n")
-    }
-
-    /// YAML.
-    pub fn yaml(&self) -> Result<String, RenderError> {
-        yaml::document(&serde_json::to_value(self)?)
-    }
 }
 
 /// A sentence for the objects that a run did the same to: `created 2 rules (ISTIO_MUTUAL): app-ui, boards`.
@@ -190,6 +177,7 @@ fn changes(objects: &[ObjectReport]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::domain::journal::ObjectState;
+    use crate::report::{json, yaml};
     use serde_json::json;
 
     fn entry(kind: ObjectKind, name: &str, former: Option<serde_json::Value>, written: serde_json::Value) -> Entry {
@@ -245,7 +233,7 @@ undo the present session: secure-traffic disable-mtls -n shop --restore
     fn text_of_a_journal_is_escaped() {
         let hostile = run("bcdfg", "enable-mtls\u{1b}[31m", Stage::Done, Vec::new());
         let report = history("c", "shop", &[Run { started_by: "a\n::error::b".to_owned(), ..hostile }]);
-        for text in [report.text(), report.json().unwrap(), report.yaml().unwrap()] {
+        for text in [report.text(), json::document(&report).unwrap(), yaml::document(&report).unwrap()] {
             assert!(!text.contains('\u{1b}') && !text.contains("\n::error"), "{text}");
         }
     }

@@ -8,6 +8,7 @@ pub mod front_door;
 pub mod github;
 pub mod history;
 pub mod human;
+pub mod json;
 pub mod junit;
 pub mod kinds;
 pub mod model;

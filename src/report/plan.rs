@@ -1,6 +1,6 @@
 //! Renders the plan and the results of a switch in the format of kubectl.
 
-use super::{RenderError, yaml};
+use super::{RenderError, json, yaml};
 use crate::domain::mesh::MtlsMode;
 use crate::domain::open_connections::{HeldAtPort, OpenConnections};
 use crate::domain::plan::{Change, PolicyAction, RuleAction, TlsEdit, TlsPlace};
@@ -105,11 +105,7 @@ pub fn objects(objects: &[Value], as_json: bool) -> Result<String, RenderError> 
             json!({"apiVersion": "v1", "kind": "List", "items": items})
         }
     };
-    Ok(if as_json {
-        sanitize::json(&serde_json::to_string_pretty(&value)?).into_owned() + "\n"
-    } else {
-        yaml::document(&value)?
-    })
+    Ok(if as_json { json::document(&value)? } else { yaml::document(&value)? })
 }
 
 /// The object without `metadata.managedFields`.
@@ -162,7 +158,7 @@ pub fn held_connections(ports: &BTreeMap<String, HeldAtPort>, unknown: &BTreeSet
         let number: usize = ports.values().flat_map(|held| held.callers.values()).sum();
         let noun = if number == 1 { "plaintext connection was" } else { "plaintext connections were" };
         lines.push(format!(
-            "{number} {noun} opened before, and ztunnel goes on to serve them; a restart of one side ends them:"
+            "{number} {noun} opened before, and ztunnel keeps serving them; a restart of one side ends them:"
         ));
         for (port, held) in ports {
             let callers: Vec<String> =
@@ -206,7 +202,7 @@ mod tests {
             ("deployment/web:9000".to_owned(), held),
         ]);
         let text = held_connections(&ports, &BTreeSet::new()).unwrap();
-        let expected = "4 plaintext connections were opened before, and ztunnel goes on to serve them; a restart of one side \
+        let expected = "4 plaintext connections were opened before, and ztunnel keeps serving them; a restart of one side \
                         ends them:\n  deployment/web:8080: 2 from 203.0.113.7\n  deployment/web:9000: 2 from 203.0.113.7\n  \
                         kubectl -n shop rollout restart deployment/web";
         assert_eq!(text, expected);

@@ -1,10 +1,7 @@
 //! Builds and formats the report of `version`.
 
-use super::RenderError;
 use super::model::API_VERSION;
-use super::yaml;
 use crate::domain::control_plane::ControlPlane;
-use crate::sanitize;
 use crate::sanitize::line;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -79,16 +76,6 @@ impl VersionReport {
             }
         }
         text
-    }
-
-    /// JSON.
-    pub fn json(&self) -> Result<String, RenderError> {
-        Ok(sanitize::json(&serde_json::to_string_pretty(self)?).into_owned() + "\n")
-    }
-
-    /// YAML.
-    pub fn yaml(&self) -> Result<String, RenderError> {
-        yaml::document(&serde_json::to_value(self)?)
     }
 }
 

@@ -4,13 +4,15 @@
 use super::RenderError;
 use crate::istio::yaml;
 use crate::sanitize;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// One document. Text with control, invisible or direction characters, or with a command to the runner of a CI job, is
 /// double-quoted and escaped.
-pub fn document(value: &Value) -> Result<String, RenderError> {
-    let mut escaped = Escaped { placeholder: placeholder(value), texts: Vec::new() };
-    let with_placeholders = escaped.replace(value);
+pub fn document(value: &impl Serialize) -> Result<String, RenderError> {
+    let value = serde_json::to_value(value)?;
+    let mut escaped = Escaped { placeholder: placeholder(&value), texts: Vec::new() };
+    let with_placeholders = escaped.replace(&value);
     let mut text = yaml::write(&with_placeholders).map_err(RenderError::Yaml)?;
     for (index, quoted) in escaped.texts.iter().enumerate() {
         text = text.replace(&escaped.name(index), quoted);

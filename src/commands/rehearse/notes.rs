@@ -23,8 +23,7 @@ pub(super) async fn open_connections(observer: &Observer<'_>) -> BTreeMap<String
     let mut open = BTreeMap::new();
     let mut asked = BTreeSet::new();
     for port in ports {
-        let endpoints: Vec<PodPort> =
-            port.endpoints().filter(|endpoint| !observer.rehearsal.is_ambient(&endpoint.pod)).collect();
+        let endpoints: Vec<PodPort> = observer.rehearsal.sidecar_endpoints(port).collect();
         if endpoints.is_empty() {
             continue;
         }
@@ -75,8 +74,7 @@ pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BT
         report.ports.iter().any(|port| port.name == *name && port.result != RehearsalResult::NotObserved)
     };
     let has_sidecar = |port: &&RehearsedPort| {
-        let is_sidecar = |endpoint: PodPort| !observer.rehearsal.is_ambient(&endpoint.pod);
-        port.case.protocol != PortProtocol::Http && port.endpoints().any(is_sidecar)
+        port.case.protocol != PortProtocol::Http && observer.rehearsal.sidecar_endpoints(port).next().is_some()
     };
     let raw = closing.filter(has_sidecar).map(RehearsedPort::name);
     let described = |name: String| match open.get(&name) {

@@ -1,5 +1,5 @@
-//! Follows the logs of the sidecars and ztunnels and the pods of the cluster while other work goes on, and passes what they show to the
-//! rehearsal.
+//! Follows the logs of sidecars and ztunnels, and the pods of the cluster, during other work, and passes what they show to
+//! the rehearsal.
 
 use crate::cluster::callers::{self, WatchScope, WatchedPod};
 use crate::cluster::connect::Cluster;
@@ -407,39 +407,50 @@ impl<'a> Observer<'a> {
     }
 
     fn record_log(&mut self, source: LogSource, event: LogEvent) {
-        match (source, event) {
-            (source, LogEvent::Opened) => {
-                self.logs.insert(source, Followed::Open);
+        match source {
+            LogSource::Sidecar(pod) => self.record_sidecar(pod, event),
+            LogSource::Ztunnel(node) => self.record_ztunnel(node, event),
+        }
+    }
+
+    fn record_sidecar(&mut self, pod: String, event: LogEvent) {
+        match event {
+            LogEvent::Opened => {
+                self.logs.insert(LogSource::Sidecar(pod), Followed::Open);
             }
-            (LogSource::Sidecar(pod), LogEvent::Line { at, line }) => {
-                self.rehearsal.record(&pod, &access_log::line(&line), at, &self.directory);
-            }
-            (LogSource::Ztunnel(_), LogEvent::Line { at, line }) => {
-                let Some((address, call)) = ztunnel::inbound_call(&line) else { return };
-                let Some(pod) = self.ambient.at(address) else { return };
-                self.rehearsal.record(pod, &LogLine::Inbound(call), at, &self.directory);
-            }
-            (LogSource::Sidecar(pod), LogEvent::Incomplete { reason }) => {
+            LogEvent::Line { at, line } => self.rehearsal.record(&pod, &access_log::line(&line), at, &self.directory),
+            LogEvent::Incomplete { reason } => {
                 self.rehearsal.mark_incomplete(&pod, &reason);
                 self.logs.insert(LogSource::Sidecar(pod), Followed::Closed);
             }
-            (LogSource::Sidecar(pod), LogEvent::Failed { error }) => {
+            LogEvent::Failed { error } => {
                 self.logs.insert(LogSource::Sidecar(pod), Followed::Closed);
                 self.failure = Some(error);
             }
             // Another pod may get its name, and is followed from its first line.
-            (source @ LogSource::Sidecar(_), LogEvent::Ended) => {
-                if let LogSource::Sidecar(pod) = &source {
-                    self.at_start.remove(pod);
-                }
-                self.logs.remove(&source);
+            LogEvent::Ended => {
+                self.at_start.remove(&pod);
+                self.logs.remove(&LogSource::Sidecar(pod));
             }
-            (LogSource::Ztunnel(node), LogEvent::Incomplete { reason }) => self.close_ztunnel(node, &reason),
+        }
+    }
+
+    fn record_ztunnel(&mut self, node: String, event: LogEvent) {
+        match event {
+            LogEvent::Opened => {
+                self.logs.insert(LogSource::Ztunnel(node), Followed::Open);
+            }
+            LogEvent::Line { at, line } => {
+                let Some((address, call)) = ztunnel::inbound_call(&line) else { return };
+                let Some(pod) = self.ambient.at(address) else { return };
+                self.rehearsal.record(pod, &LogLine::Inbound(call), at, &self.directory);
+            }
+            LogEvent::Incomplete { reason } => self.close_ztunnel(node, &reason),
             // The ports of sidecars can be observed all the same.
-            (LogSource::Ztunnel(node), LogEvent::Failed { error }) => {
+            LogEvent::Failed { error } => {
                 self.close_ztunnel(node, &format!("{error} (`secure-traffic rbac rehearse --ambient`)"));
             }
-            (LogSource::Ztunnel(node), LogEvent::Ended) => self.close_ztunnel(node, "that ztunnel ended"),
+            LogEvent::Ended => self.close_ztunnel(node, "that ztunnel ended"),
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) async fn announce(run: &SwitchRun<'_>, connections: &OpenConnections)
     run.context.printer.say(&format!("{text}{number}"));
 }
 
-/// Names, after a change to STRICT, the plaintext connections that ztunnels go on to serve, and the commands that end them.
+/// Names, after a change to STRICT, the plaintext connections that ztunnels keep serving, and the commands that end them.
 /// Nothing is restarted.
 pub(super) async fn report_held(
     run: &SwitchRun<'_>,
