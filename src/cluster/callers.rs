@@ -4,11 +4,11 @@
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};
 use super::list::{Listing, Resource, list_if_allowed};
+use super::pod::Pod;
 use super::request::attempt;
 use crate::domain::address::Block;
 use crate::domain::caller::{CallerWorkload, CallingPod, KnownNode};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{WatchEvent, WatchParams};
 use kube::{Api, Resource as _};
@@ -102,10 +102,8 @@ fn watched(pod: Pod) -> WatchedPod {
     let metadata = pod.metadata;
     let (name, namespace) = (metadata.name.unwrap_or_default(), metadata.namespace.unwrap_or_default());
     let labels = metadata.labels.unwrap_or_default();
-    let spec = pod.spec.unwrap_or_default();
-    let status = pod.status.unwrap_or_default();
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let proxy = containers.into_iter().find(|container| container.name == PROXY);
+    let (spec, status) = (pod.spec, pod.status);
+    let proxy = spec.all_containers().find(|container| container.name == PROXY);
     let role = proxy.and_then(|proxy| proxy.args.as_ref()?.get(1).cloned());
     let statuses = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
     let is_running = statuses

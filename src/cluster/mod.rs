@@ -23,6 +23,7 @@ pub mod list;
 mod local_file;
 pub mod namespace_context;
 pub mod network_policies;
+pub mod pod;
 pub mod proxy_log;
 pub mod request;
 pub mod snapshot;

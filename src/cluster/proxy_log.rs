@@ -3,12 +3,12 @@
 
 use super::connect::Cluster;
 use super::error::{Access, ClusterError, code, explain};
+use super::pod::Pod;
 use super::request::attempt;
 use super::ztunnel::{Ztunnel, ztunnels};
 use crate::domain::mesh::MeshSettings;
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, LogParams};
 use std::time::Duration;
@@ -252,8 +252,7 @@ impl Follower {
     async fn has_pod_ended(&self) -> bool {
         let only = ListParams::default().fields(&format!("metadata.name={}", self.pod));
         let Ok(found) = self.api.list(&only).await else { return false };
-        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-        found.items.iter().all(|pod| matches!(phase(pod).as_str(), "Succeeded" | "Failed"))
+        found.items.iter().all(|pod| matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")))
     }
 }
 

@@ -80,7 +80,7 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
 
 /// The object of the first pod that the run would create.
 fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
-    let pod = serde_json::to_value(run.probe_runner().render_pod(cases)?)?;
+    let pod = run.probe_runner().render_pod(cases);
     Ok(match output {
         Some(OutputFormat::Json) => json::document(&pod)?,
         _ => yaml::document(&pod)?,

@@ -1,51 +1,66 @@
 //! Adds to a pod what the options say about where it runs and what it is given.
 
 use crate::domain::placement::{PodPlacement, Toleration};
-use k8s_openapi::api::core::v1::{self, Pod};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-/// Adds these settings to a pod. The pod's own labels and annotations stay.
-pub(super) fn apply(placement: &PodPlacement, pod: &mut Pod) {
-    let metadata = &mut pod.metadata;
-    for (own, added) in [(&mut metadata.labels, &placement.labels), (&mut metadata.annotations, &placement.annotations)]
-    {
-        let own = own.get_or_insert_default();
-        for (key, value) in added {
-            own.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    let spec = pod.spec.get_or_insert_default();
+/// Adds these settings to a pod object. The pod's own labels and annotations stay.
+pub(super) fn apply(placement: &PodPlacement, pod: &mut Value) {
+    add_missing(&mut pod["metadata"]["labels"], &placement.labels);
+    add_missing(&mut pod["metadata"]["annotations"], &placement.annotations);
+    let spec = &mut pod["spec"];
     if !placement.tolerations.is_empty() {
-        spec.tolerations = Some(placement.tolerations.iter().map(toleration).collect());
+        spec["tolerations"] = placement.tolerations.iter().map(toleration).collect();
     }
     if !placement.node_selector.is_empty() {
-        spec.node_selector = Some(placement.node_selector.clone());
+        spec["nodeSelector"] = json!(placement.node_selector);
     }
-    spec.priority_class_name.clone_from(&placement.priority_class);
+    if let Some(class) = &placement.priority_class {
+        spec["priorityClassName"] = json!(class);
+    }
 }
 
-fn toleration(toleration: &Toleration) -> v1::Toleration {
-    let Toleration { key, value, effect } = toleration.clone();
-    v1::Toleration {
-        key: Some(key),
-        operator: Some(if value.is_some() { "Equal" } else { "Exists" }.to_owned()),
-        value,
-        effect,
-        toleration_seconds: None,
+/// Adds entries to a map of texts. Those of the same key stay.
+fn add_missing(map: &mut Value, added: &BTreeMap<String, String>) {
+    for (key, value) in added {
+        let entry = &mut map[key];
+        if entry.is_null() {
+            *entry = json!(value);
+        }
     }
+}
+
+fn toleration(toleration: &Toleration) -> Value {
+    let operator = if toleration.value.is_some() { "Equal" } else { "Exists" };
+    let mut object = json!({"key": toleration.key, "operator": operator});
+    for (field, text) in [("value", &toleration.value), ("effect", &toleration.effect)] {
+        if let Some(text) = text {
+            object[field] = json!(text);
+        }
+    }
+    object
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn the_labels_of_the_tool_stay() {
-        let mut pod = Pod::default();
-        pod.metadata.labels = Some([("app".to_owned(), "probe".to_owned())].into());
+        let mut pod = json!({"metadata": {"labels": {"app": "probe"}}});
         let labels = BTreeMap::from([("app".to_owned(), "x".to_owned()), ("team".to_owned(), "shop".to_owned())]);
         apply(&PodPlacement { labels, ..PodPlacement::default() }, &mut pod);
-        let labels = pod.metadata.labels.unwrap();
-        assert_eq!((labels["app"].as_str(), labels["team"].as_str()), ("probe", "shop"));
+        assert_eq!(pod["metadata"]["labels"], json!({"app": "probe", "team": "shop"}));
+    }
+
+    #[test]
+    fn a_toleration_has_only_the_fields_that_are_given() {
+        let of = |value: Option<&str>, effect: Option<&str>| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            toleration(&Toleration { key: "gpu".to_owned(), value: owned(value), effect: owned(effect) })
+        };
+        assert_eq!(of(None, None), json!({"key": "gpu", "operator": "Exists"}));
+        let whole = json!({"key": "gpu", "operator": "Equal", "value": "a100", "effect": "NoSchedule"});
+        assert_eq!(of(Some("a100"), Some("NoSchedule")), whole);
     }
 }

@@ -1,10 +1,13 @@
 //! Reads from a pod object, for `probe_pod`, how far its curls are and whether it is outside or in the mesh, and from the
 //! API server's error why the pod was not created. Pure functions.
 
+use crate::cluster::pod::{Pod, PodStatus};
+use crate::cluster::snapshot::data_plane;
 use crate::domain::mesh::{DataPlane, Service};
 use crate::domain::reason::Reason;
 use crate::sanitize::excerpt;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, PodCondition};
+use std::collections::BTreeMap;
 
 /// Name of the container whose curl sends plaintext requests.
 pub const PROBE: &str = "probe";
@@ -35,7 +38,7 @@ pub enum PodProgress {
 /// Reads the states of the containers, because the pod's phase lags behind them by seconds. The least advanced container
 /// decides.
 pub fn progress(pod: &Pod) -> PodProgress {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str());
+    let containers = pod.spec.containers.iter().map(|container| container.name.as_str());
     let others = containers.filter(|name| matches!(*name, HELLO | LINE | REACH));
     let progress = others
         .fold(container_progress(PROBE, pod), |progress, name| least_advanced(progress, container_progress(name, pod)));
@@ -55,7 +58,7 @@ fn least_advanced(first: PodProgress, second: PodProgress) -> PodProgress {
 }
 
 fn container_progress(name: &str, pod: &Pod) -> PodProgress {
-    let Some(status) = &pod.status else { return PodProgress::Waiting };
+    let status = &pod.status;
     let container = status.container_statuses.iter().flatten().find(|container| container.name == name);
     let state = container.and_then(|container| container.state.as_ref());
     if let Some(terminated) = state.and_then(|state| state.terminated.as_ref()) {
@@ -175,16 +178,13 @@ pub fn is_captured(pod: &Pod) -> bool {
 }
 
 fn plane(pod: &Pod) -> DataPlane {
-    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    crate::cluster::snapshot::data_plane(&pod.spec.clone().unwrap_or_default(), &annotations)
+    data_plane(&pod.spec, pod.metadata.annotations.as_ref().unwrap_or(&BTreeMap::new()))
 }
 
 /// Checks that the pod is outside the mesh and that no Service selects it.
 pub fn check_outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, String)> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let spec = pod.spec.clone().unwrap_or_default();
-    let plane = crate::cluster::snapshot::data_plane(&spec, &annotations);
-    let names = || spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| &container.name);
+    let plane = data_plane(&pod.spec, &annotations);
     if plane != DataPlane::None || annotations.contains_key("sidecar.istio.io/status") {
         let revision = annotations.get("istio.io/rev").map_or_else(String::new, |rev| format!(" by revision {rev:?}"));
         return Err((
@@ -194,8 +194,9 @@ pub fn check_outside(pod: &Pod, services: &[Service]) -> Result<(), (Reason, Str
             ),
         ));
     }
-    if let Some(name) = names().find(|name| name.starts_with("istio-")) {
-        return Err((Reason::ProbeMeshed, format!("admission added the container {name:?} to the probe pod")));
+    if let Some(added) = pod.spec.all_containers().find(|container| container.name.starts_with("istio-")) {
+        let message = format!("admission added the container {:?} to the probe pod", added.name);
+        return Err((Reason::ProbeMeshed, message));
     }
     check_not_selected(pod, services)
 }

@@ -8,17 +8,18 @@ use crate::cluster::connect::Cluster;
 use crate::cluster::deletion::still_there;
 use crate::cluster::error::{Access, ClusterError, code, explain, is_already_there};
 use crate::cluster::list::{Resource, Selection, list_selected};
+use crate::cluster::pod::Pod;
 use crate::cluster::request::{attempt, send, send_optional};
 use crate::domain::mesh::Service;
 use crate::domain::placement::PodPlacement;
 use crate::domain::reason::Reason;
 use crate::signal::{Shutdown, Signal};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, Request, WatchEvent, WatchParams};
 use rand::seq::IndexedRandom;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -133,7 +134,7 @@ pub fn random_word(length: usize) -> String {
 
 /// The pod's object. It satisfies the restricted Pod Security Standard and OpenShift's restricted SCC, and opts out of the
 /// mesh by label and by annotation (DP-7), unless its membership says otherwise.
-pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod, serde_json::Error> {
+pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Value {
     let mut security = json!({
         "allowPrivilegeEscalation": false,
         "capabilities": {"drop": ["ALL"]},
@@ -163,7 +164,7 @@ pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod
         })
     };
     let secrets: Vec<_> = request.pull_secrets.iter().map(|name| json!({"name": name})).collect();
-    let mut pod: Pod = serde_json::from_value(json!({
+    let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -189,9 +190,9 @@ pub fn pod(name: &str, request: &PodRequest, resources: Resources) -> Result<Pod
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": request.curls.iter().map(container).collect::<Vec<_>>(),
         },
-    }))?;
+    });
     placement::apply(&request.placement, &mut pod);
-    Ok(pod)
+    pod
 }
 
 /// The pod's name prefix, the values of its labels for injection and data plane, and its annotations.
@@ -392,19 +393,15 @@ impl ProbePod {
         request: &PodRequest,
         resources: Resources,
     ) -> Result<Option<OtherResources>, Failure> {
-        let spec = pod(&self.name, request, resources).map_err(|error| ClusterError {
-            message: format!("the probe pod could not be written: {error}"),
-            hint: None,
-        })?;
+        let sent = pod(&self.name, request, resources);
         let access = Access::new("create", "", "pods", &self.namespace);
-        let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
-        let answer = attempt(access, &mut || self.api.create(&params, &spec)).await;
+        let answer = attempt(access, &mut || self.send_pod(&sent)).await;
         match answer {
             Ok(pod) if pod.metadata.uid.is_some() => self.record_created(pod).map(|()| None),
             // An answer without the object does not show that the pod exists.
-            Ok(_) => self.read_back(&spec).await.map(|()| None),
+            Ok(_) => self.read_back(sent).await.map(|()| None),
             // A pod that exists already may be that of an earlier try, whose answer was lost.
-            Err(error) if is_already_there(&error) => self.read_back(&spec).await.map(|()| None),
+            Err(error) if is_already_there(&error) => self.read_back(sent).await.map(|()| None),
             Err(kube::Error::Api(status)) => {
                 if let Some((reason, message)) = classify_refusal(&status) {
                     let adapted = resources.adapted(&status.message).filter(|_| reason == Reason::LimitRange);
@@ -427,11 +424,19 @@ impl ProbePod {
         }
     }
 
+    /// Sends the pod once; the answer is the pod as it was admitted.
+    async fn send_pod(&self, pod: &Value) -> Result<Pod, kube::Error> {
+        let params = PostParams { dry_run: false, field_manager: Some("secure-traffic".to_owned()) };
+        let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(self.api.resource_url()).create(&params, body).map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).await
+    }
+
     /// Records the pod that the cluster has under this name, if it is as this run sent it.
-    async fn read_back(&mut self, sent: &Pod) -> Result<(), Failure> {
+    async fn read_back(&mut self, sent: Value) -> Result<(), Failure> {
         self.created = Some(Creation::Unknown);
         let pod = send(self.access("list", "pods"), || self.get()).await?.ok_or_else(deleted)?;
-        if has_curls_of(&pod, sent) {
+        if serde_json::from_value(sent).is_ok_and(|sent| has_curls_of(&pod, &sent)) {
             return self.record_created(pod);
         }
         // It is somebody else's, and stays.
@@ -530,7 +535,7 @@ impl ProbePod {
 
     /// How far the pod is. Checks its membership each time, because the mesh's CNI can capture a pod after admission.
     fn check(&self, pod: &Pod) -> Result<PodProgress, Failure> {
-        if let Some(address) = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()) {
+        if let Some(address) = &pod.status.pod_ip {
             // Set once: a pod keeps its address.
             let _ = self.address.set(address.clone());
         }
@@ -634,14 +639,9 @@ async fn within_running_time<T>(limit: Duration, work: impl Future<Output = T>) 
 /// Whether `pod` runs the curls that were sent. Admission may add to a pod; the arguments of a curl have a random marker.
 fn has_curls_of(pod: &Pod, sent: &Pod) -> bool {
     let labels = |pod: &Pod| pod.metadata.labels.clone().unwrap_or_default();
-    let curls = |pod: &Pod| -> Vec<(String, Vec<String>, Vec<String>)> {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
-        let curl = |one: Container| (one.name, one.command.unwrap_or_default(), one.args.unwrap_or_default());
-        containers.into_iter().map(curl).collect()
-    };
-    let (labels_there, curls_there) = (labels(pod), curls(pod));
+    let labels_there = labels(pod);
     labels(sent).iter().all(|(key, value)| labels_there.get(key) == Some(value))
-        && curls(sent).iter().all(|curl| curls_there.contains(curl))
+        && sent.spec.containers.iter().all(|curl| pod.spec.containers.contains(curl))
 }
 
 fn deleted() -> Failure {
@@ -708,7 +708,7 @@ async fn list_own(cluster: &Cluster) -> Result<Vec<Pod>, ClusterError> {
 fn abandoned(pod: &Pod, now: i64) -> bool {
     const MARGIN: i64 = 120;
     let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.as_second());
-    let deadline = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).unwrap_or_default();
+    let deadline = pod.spec.active_deadline_seconds.unwrap_or_default();
     // A pod of another tool may carry the label, and any deadline.
     created.saturating_add(deadline).saturating_add(MARGIN) < now
 }

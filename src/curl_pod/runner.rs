@@ -18,6 +18,7 @@ use crate::domain::reason::Reason;
 use crate::progress::Progress;
 use crate::sanitize::excerpt;
 use crate::signal::Shutdown;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
@@ -209,7 +210,7 @@ impl ProbeRunner<'_> {
     }
 
     /// The object of the first pod that [`Self::run`] would create.
-    pub fn render_pod(&self, cases: &[Case]) -> Result<k8s_openapi::api::core::v1::Pod, serde_json::Error> {
+    pub fn render_pod(&self, cases: &[Case]) -> Value {
         let marker = random_word(16);
         let chunk = chunks(cases, self.options.limits).next().unwrap_or_default();
         let name = format!("secure-traffic-probe-{}", random_word(5));

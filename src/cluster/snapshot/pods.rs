@@ -2,6 +2,7 @@
 //! a cluster can have ten thousand pods.
 
 use crate::cluster::list::Meta;
+use crate::cluster::pod::PodSpec;
 use crate::domain::control_plane::{self, ControlPlane};
 use crate::domain::mesh::{
     Capture, DEFAULT_DRAIN, DEFAULT_REVISION, DataPlane, OutboundCapture, Pod, PodFacts, RootSource, SIDECAR_PORTS,
@@ -260,9 +261,8 @@ fn as_proxy(spec: &SpecShape) -> Vec<String> {
 }
 
 /// The data plane of a pod, from its containers and annotations. Labels only request one.
-pub fn data_plane(spec: &core::PodSpec, annotations: &BTreeMap<String, String>) -> DataPlane {
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    data_plane_of(spec.host_network, containers.map(|container| container.name.as_str()), annotations)
+pub fn data_plane(spec: &PodSpec, annotations: &BTreeMap<String, String>) -> DataPlane {
+    data_plane_of(spec.host_network, spec.all_containers().map(|container| container.name.as_str()), annotations)
 }
 
 fn data_plane_of<'a>(

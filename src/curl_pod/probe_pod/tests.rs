@@ -575,8 +575,8 @@ fn a_client_in_the_ambient_mesh_waits_for_ztunnel_before_its_first_request() {
         Curl { container: PROBE, arguments: vec!["-q".to_owned(), "http://web.shop.svc/".to_owned()], records: 1 };
     let rendered = |membership| {
         let request = PodRequest { membership, curls: vec![curl.clone()], ..request() };
-        let pod = pod("name", &request, Resources::default()).unwrap();
-        pod.spec.unwrap().containers.remove(0).args.unwrap_or_default()
+        let pod: Pod = serde_json::from_value(pod("name", &request, Resources::default())).unwrap();
+        pod.spec.containers[0].args.clone().unwrap_or_default()
     };
     let arguments = rendered(MeshMembership::Ambient);
     let next = arguments.iter().position(|argument| argument == "--next").unwrap();
