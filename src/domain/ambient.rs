@@ -1,4 +1,5 @@
-//! Computes, from the policies, whether a ztunnel accepts plaintext at a port of an ambient pod, for `overview`.
+//! Computes, from the policies, whether a ztunnel accepts plaintext at a port of an ambient pod, for `overview`, and what a
+//! change of them does to the connections that are open, for `open_connections`.
 //!
 //! The control plane translates policies into deny rules for the ztunnel (AM-1..AM-5). The result can differ from what
 //! a sidecar does under the same policies.
@@ -31,18 +32,15 @@ impl Plaintext {
 
 /// Whether `port` (a target port) of an ambient pod accepts plaintext.
 pub fn plaintext(policies: &PolicyIndex<'_>, pod: &Pod, port: u16) -> Plaintext {
-    let Levels { mut mesh, namespace, workload } = policies.levels(pod);
-    // AM-5.4: only pods of the root namespace get its policies that have an empty selector.
-    let root = &policies.policies().root_namespace;
-    mesh.retain(|policy| pod.namespace == *root || !policy.empty_selector);
+    let levels = levels(policies, pod);
+    let strict = is_strict(&levels);
+    let Levels { mesh, namespace, workload } = levels;
     // AM-5.3: the code that creates a deny rule does not read such policies of the namespace either.
     let without_selector = |policy: &&PeerAuthentication| !policy.empty_selector;
     let creating_namespace: Vec<_> = namespace.iter().copied().filter(without_selector).collect();
     if [&mesh, &namespace, &creating_namespace, &workload].into_iter().any(|level| is_tied(level)) {
         return Plaintext::Undetermined;
     }
-    let inherited = [&namespace, &mesh].into_iter().find_map(|level| level.first()?.mode);
-    let strict = workload.first().and_then(|policy| policy.mode).or(inherited) == Some(MtlsMode::Strict);
     let denied = |denies: bool| if denies { Plaintext::Denied } else { Plaintext::Allowed };
     let Some(policy) = workload.first().filter(|policy| is_converted(policy, strict)) else {
         // AM-3: the deny rule applies to all ports or does not exist.
@@ -55,6 +53,35 @@ pub fn plaintext(policies: &PolicyIndex<'_>, pod: &Pod, port: u16) -> Plaintext 
     }
     let asks_for_strict = port_mode.map_or(strict, |mode| mode == MtlsMode::Strict);
     if asks_for_strict { Plaintext::FailsOpen } else { Plaintext::Allowed }
+}
+
+/// Whether a change of the policies makes a ztunnel close the plaintext connections that a port of a pod has open. It judges
+/// them again, by the policies that the pod had when they were opened (AM-6).
+pub fn ends_open_connections(before: &PolicyIndex<'_>, after: &PolicyIndex<'_>, pod: &Pod, port: u16) -> bool {
+    let converted = |policies| {
+        let levels = levels(policies, pod);
+        levels.workload.first().filter(|policy| is_converted(policy, is_strict(&levels))).map(|policy| &policy.name)
+    };
+    let keeps_its_rule = converted(before).is_some_and(|policy| converted(after) == Some(policy));
+    keeps_its_rule
+        && plaintext(before, pod, port) != Plaintext::Denied
+        && plaintext(after, pod, port) == Plaintext::Denied
+}
+
+/// The policies that apply to an ambient pod.
+fn levels<'a>(policies: &PolicyIndex<'a>, pod: &Pod) -> Levels<'a> {
+    let mut levels = policies.levels(pod);
+    // AM-5.4: only pods of the root namespace get its policies that have an empty selector.
+    let root = &policies.policies().root_namespace;
+    levels.mesh.retain(|policy| pod.namespace == *root || !policy.empty_selector);
+    levels
+}
+
+/// Whether the pod's mode is STRICT, apart from its ports.
+fn is_strict(levels: &Levels<'_>) -> bool {
+    let Levels { mesh, namespace, workload } = levels;
+    let inherited = [namespace, mesh].into_iter().find_map(|level| level.first()?.mode);
+    workload.first().and_then(|policy| policy.mode).or(inherited) == Some(MtlsMode::Strict)
 }
 
 /// Whether the pod gets a deny rule for single ports instead of the general one (AM-4).
@@ -128,6 +155,43 @@ mod tests {
             let policies =
                 Policies { root_namespace: "istio-system".into(), root_readable: true, peer, ..Policies::default() };
             assert_eq!(plaintext(&PolicyIndex::new(&policies), &pod, 80), expected, "{first:?} {second:?}");
+        }
+    }
+
+    /// What a real ztunnel did with a connection that was open (AM-6).
+    #[test]
+    fn a_connection_is_closed_when_the_rule_that_its_pod_has_comes_to_deny_it() {
+        use MtlsMode::{Permissive, Strict};
+        let pod = shop(&["web"]).pods.remove("web-0").expect("a pod");
+        let policies = |namespace: Option<MtlsMode>, ports: Option<&[(u16, MtlsMode)]>| {
+            let own = ports.map(|ports| {
+                let mut own = policy("web", 3, None);
+                own.selector = pod.labels.clone();
+                own.ports.extend(ports.iter().map(|(port, mode)| (*port, Some(*mode))));
+                own
+            });
+            let peer = namespace.map(|mode| policy("default", 2, Some(mode))).into_iter().chain(own).collect();
+            Policies { root_namespace: "istio-system".into(), root_readable: true, peer, ..Policies::default() }
+        };
+        type State<'a> = (Option<MtlsMode>, Option<&'a [(u16, MtlsMode)]>);
+        let open: &[(u16, MtlsMode)] = &[(80, Permissive)];
+        let rows: [(&str, State<'_>, State<'_>, bool); 6] = [
+            ("a first policy", (None, None), (Some(Strict), None), false),
+            ("PERMISSIVE becomes STRICT", (Some(Permissive), None), (Some(Strict), None), false),
+            ("an exception is deleted", (Some(Strict), Some(open)), (Some(Strict), None), false),
+            ("a rule is new", (None, Some(&[(90, Permissive)])), (Some(Strict), Some(&[(90, Permissive)])), false),
+            (
+                "another port is STRICT already",
+                (None, Some(&[(90, Strict)])),
+                (None, Some(&[(90, Strict), (80, Strict)])),
+                true,
+            ),
+            ("it stays denied", (None, Some(&[(80, Strict)])), (None, Some(&[(80, Strict), (90, Strict)])), false),
+        ];
+        for (name, before, after, expected) in rows {
+            let (before, after) = (policies(before.0, before.1), policies(after.0, after.1));
+            let closes = ends_open_connections(&PolicyIndex::new(&before), &PolicyIndex::new(&after), &pod, 80);
+            assert_eq!(closes, expected, "{name}");
         }
     }
 

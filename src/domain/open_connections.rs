@@ -5,7 +5,9 @@
 //! of the old chains after its drain time, which each pod can set (CN-1). A ztunnel keeps them, unless a policy with ports
 //! that the pod has already comes to deny them (AM-6).
 
+use super::ambient;
 use super::caller::{Caller, CallerWorkload};
+use super::effective::PolicyIndex;
 use super::inbound::InboundPath;
 use super::mesh::{MtlsMode, Pod, Snapshot};
 use super::overview::workload;
@@ -23,21 +25,25 @@ pub struct OpenConnections {
     pub sidecars: BTreeSet<(String, u16)>,
     /// Whether a ztunnel keeps some.
     pub kept_by_ztunnel: bool,
+    /// The Services whose plaintext connections ztunnel closes at once (AM-6).
+    pub ended_by_ztunnel: BTreeSet<String>,
     /// The endpoints at ztunnels that become STRICT: plaintext connections to them stay open all the same.
-    pub closed_at_ztunnel: Vec<EndpointCase>,
+    pub made_strict_at_ztunnel: Vec<EndpointCase>,
 }
 
 impl OpenConnections {
     /// Whether the change concerns none.
     pub fn is_empty(&self) -> bool {
-        self.drained.is_empty() && !self.kept_by_ztunnel
+        self.drained.is_empty() && !self.kept_by_ztunnel && self.ended_by_ztunnel.is_empty()
     }
 }
 
-/// The connections at the endpoints whose mode differs `after` the change. Both lists have the same cases.
-pub fn concerned(snapshot: &Snapshot, before: &[Case], after: &[Case]) -> OpenConnections {
+/// The connections at the endpoints whose mode differs after the change. Both states have the same cases.
+pub fn concerned(before: (&Snapshot, &[Case]), after: (&Snapshot, &[Case])) -> OpenConnections {
+    let snapshot = before.0;
+    let (policies, changed_policies) = (PolicyIndex::new(&snapshot.policies), PolicyIndex::new(&after.0.policies));
     let mut connections = OpenConnections::default();
-    for (before, after) in before.iter().zip(after) {
+    for (before, after) in before.1.iter().zip(after.1) {
         for (endpoint, changed) in before.endpoints.iter().zip(&after.endpoints) {
             let pod = endpoint.pod.as_ref().and_then(|name| snapshot.pods.get(name));
             match (endpoint.path, pod) {
@@ -46,10 +52,15 @@ pub fn concerned(snapshot: &Snapshot, before: &[Case], after: &[Case]) -> OpenCo
                     connections.drained.entry(snapshot.drain_time(pod)).or_default().insert(before.service.clone());
                     connections.sidecars.insert((pod.name.clone(), endpoint.port));
                 }
+                (InboundPath::Ztunnel, Some(pod))
+                    if ambient::ends_open_connections(&policies, &changed_policies, pod, endpoint.port) =>
+                {
+                    connections.ended_by_ztunnel.insert(before.service.clone());
+                }
                 (InboundPath::Ztunnel, _) => {
                     connections.kept_by_ztunnel = true;
                     if changed.mode.mode == Some(MtlsMode::Strict) {
-                        connections.closed_at_ztunnel.push(endpoint.clone());
+                        connections.made_strict_at_ztunnel.push(endpoint.clone());
                     }
                 }
                 _ => {}
@@ -171,7 +182,7 @@ mod tests {
         let mut after = before.clone();
         after.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
         let cases_of = |snapshot| cases(snapshot, &[] as &[Target]).unwrap().0;
-        concerned(&before, &cases_of(&before), &cases_of(&after))
+        concerned((&before, &cases_of(&before)), (&after, &cases_of(&after)))
     }
 
     #[test]
@@ -200,23 +211,24 @@ mod tests {
         let open = cases(&snapshot, &[]).unwrap().0;
         let mut strict = snapshot.clone();
         strict.policies.peer = vec![policy("default", 1, Some(MtlsMode::Strict))];
-        let strict = cases(&strict, &[]).unwrap().0;
-        let with = |cases: &[crate::domain::probe::Case], change: fn(&mut EndpointCase)| {
+        let strict_cases = cases(&strict, &[]).unwrap().0;
+        let change = |from: &[Case], to: &[Case]| concerned((&snapshot, from), (&strict, to));
+        let with = |cases: &[Case], change: fn(&mut EndpointCase)| {
             let mut cases = cases.to_vec();
             cases.iter_mut().flat_map(|case| &mut case.endpoints).for_each(change);
             cases
         };
-        assert!(concerned(&snapshot, &open, &open).is_empty() && !concerned(&snapshot, &open, &strict).is_empty());
+        assert!(change(&open, &open).is_empty() && !change(&open, &strict_cases).is_empty());
         let ambient: fn(&mut EndpointCase) = |endpoint| endpoint.path = InboundPath::Ztunnel;
-        let found = concerned(&snapshot, &with(&open, ambient), &with(&strict, ambient));
+        let found = change(&with(&open, ambient), &with(&strict_cases, ambient));
         assert!(found.kept_by_ztunnel && found.drained.is_empty());
-        assert_eq!(found.closed_at_ztunnel.len(), 1);
-        let opened = concerned(&snapshot, &with(&strict, ambient), &with(&open, ambient));
-        assert!(opened.kept_by_ztunnel && opened.closed_at_ztunnel.is_empty());
+        assert_eq!(found.made_strict_at_ztunnel.len(), 1);
+        let opened = change(&with(&strict_cases, ambient), &with(&open, ambient));
+        assert!(opened.kept_by_ztunnel && opened.made_strict_at_ztunnel.is_empty());
         let changes: [fn(&mut EndpointCase); 2] =
             [|endpoint| endpoint.path = InboundPath::Gateway, |endpoint| endpoint.path = InboundPath::ProxyPort];
         for leave in changes {
-            assert!(concerned(&snapshot, &with(&open, leave), &with(&strict, leave)).is_empty());
+            assert!(change(&with(&open, leave), &with(&strict_cases, leave)).is_empty());
         }
     }
 

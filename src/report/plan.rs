@@ -123,17 +123,24 @@ pub fn open_connections(connections: &OpenConnections) -> Option<String> {
         [(time, _)] => vec![seconds(**time)],
         many => many.iter().map(|(time, services)| format!("{} at {}", seconds(**time), names(services))).collect(),
     };
-    match (times.is_empty(), connections.kept_by_ztunnel) {
-        (true, false) => None,
-        (true, true) => Some("open connections through a ztunnel stay open".to_owned()),
-        (false, kept) => {
-            let kept = if kept { "; those through a ztunnel stay open" } else { "" };
-            Some(format!(
-                "every open connection to these ports, those in mutual TLS too, ends within its pod's drain time ({}){kept}",
-                times.join(", ")
-            ))
-        }
+    let mut parts = Vec::new();
+    if !times.is_empty() {
+        parts.push(format!(
+            "every open connection to these ports, those in mutual TLS too, ends within its pod's drain time ({})",
+            times.join(", ")
+        ));
     }
+    if connections.kept_by_ztunnel {
+        let those = if times.is_empty() { "open connections" } else { "those" };
+        parts.push(format!("{those} through a ztunnel stay open"));
+    }
+    if !connections.ended_by_ztunnel.is_empty() {
+        parts.push(format!(
+            "ztunnel closes the plaintext connections to {} at once",
+            names(&connections.ended_by_ztunnel)
+        ));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn seconds(time: Duration) -> String {
@@ -226,6 +233,10 @@ mod tests {
         let rows = [
             (connections(&[], false), None),
             (connections(&[], true), Some("open connections through a ztunnel stay open")),
+            (
+                OpenConnections { ended_by_ztunnel: services(&["web"]), ..connections(&[], true) },
+                Some("through a ztunnel stay open; ztunnel closes the plaintext connections to web at once"),
+            ),
             (connections(&[(45, &["web"])], false), Some("ends within its pod's drain time (45 s)")),
             (
                 connections(&[(45, &["a", "b", "c", "d", "e"]), (150, &["archive"])], true),

@@ -18,7 +18,7 @@ pub(super) fn concerned(planned: &Planned) -> OpenConnections {
     let before = &planned.state.snapshot;
     let Some(after) = phases::snapshot_after(planned) else { return OpenConnections::default() };
     match (planned.cases(before), planned.cases(&after)) {
-        (Ok(cases), Ok(changed)) => open_connections::concerned(before, &cases, &changed),
+        (Ok(cases), Ok(changed)) => open_connections::concerned((before, &cases), (&after, &changed)),
         // Unknown Services are errors of the plan.
         _ => OpenConnections::default(),
     }
@@ -45,7 +45,7 @@ pub(super) async fn report_held(
     planned: &Planned,
     connections: &OpenConnections,
 ) -> Result<(), Signal> {
-    let endpoints: Vec<_> = connections.closed_at_ztunnel.iter().collect();
+    let endpoints: Vec<_> = connections.made_strict_at_ztunnel.iter().collect();
     if endpoints.is_empty() {
         return Ok(());
     }
