@@ -275,7 +275,7 @@ pub fn finding_settings(args: &FindingArgs) -> FindingSettings {
 pub enum SwitchCommand {
     /// Changes or previews the namespace.
     OnCluster(Box<SwitchSettings>),
-    /// `--dry-run=client`: renders without a cluster.
+    /// `--dry-run=client` with Services named: renders without a cluster.
     Offline(OfflineSettings),
 }
 
@@ -359,6 +359,8 @@ pub enum RunMode {
     Write,
     /// `--diff`: it shows the differences.
     Diff,
+    /// `--dry-run=client` without Services: it reads the cluster and prints what a run would apply.
+    ClientDryRun,
     /// `--dry-run=server`: the API server validates every object.
     ServerDryRun,
     /// `--observe`: another writer makes the changes, and the run watches and proves.
@@ -376,7 +378,7 @@ pub enum Rollback {
     OnFailure,
 }
 
-/// The settings of `--dry-run=client`.
+/// The settings of `--dry-run=client` with Services named.
 #[derive(Debug, Clone)]
 pub struct OfflineSettings {
     /// What is rendered.
@@ -463,9 +465,16 @@ fn goal(args: &SwitchArgs, direction: Direction, pods: PodScope) -> SwitchGoal {
     }
 }
 
+/// Whether `--dry-run=client` reads the cluster: the Services are not named, and nothing is given that only a run without a
+/// cluster can use, or that is an error there.
+fn reads_cluster(args: &SwitchArgs, goal: &SwitchGoal) -> bool {
+    let is_versioned = args.policy_api.is_some() || args.destination_rule_api.is_some();
+    !is_versioned && matches!(goal, SwitchGoal::Render(request) if request.services.is_none())
+}
+
 fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
     let mode = match args.dry_run {
-        Some(DryRun::Client) => {
+        Some(DryRun::Client) if !reads_cluster(args, &goal) => {
             return SwitchCommand::Offline(OfflineSettings {
                 goal,
                 policy_api: args.policy_api,
@@ -473,6 +482,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
                 output: args.output,
             });
         }
+        Some(DryRun::Client) => RunMode::ClientDryRun,
         Some(DryRun::Server) => RunMode::ServerDryRun,
         None if args.diff => RunMode::Diff,
         None if args.observe => RunMode::Observe,

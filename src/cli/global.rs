@@ -74,7 +74,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, hide_short_help = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, help_heading = "Output")]
     pub color: ColorChoice,
     /// Print results only
-    #[arg(short, long, global = true, hide_short_help = true, help_heading = "Output")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", hide_short_help = true, help_heading = "Output")]
     pub quiet: bool,
     /// Say more: the requests to the API server
     #[arg(short, long, global = true, hide_short_help = true, action = clap::ArgAction::Count, help_heading = "Output")]

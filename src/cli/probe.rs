@@ -53,7 +53,7 @@ pub struct ProbeArgs {
     /// Stream samples, and report changes
     ///
     /// The command runs until it is interrupted.
-    #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint"])]
+    #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint", "expect", "explain"])]
     pub watch: bool,
     /// Wait for it: rejected or accepted
     ///

@@ -32,7 +32,7 @@ pub struct FindingArgs {
     #[arg(long, value_name = "URL", value_parser = http_url(), help_heading = "Findings")]
     pub prometheus: Option<Url>,
     /// How far back to ask it
-    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, hide_short_help = true, help_heading = "Findings")]
+    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = duration, requires = "prometheus", hide_short_help = true, help_heading = "Findings")]
     pub since: Duration,
     /// JSON document of a rehearsal (rehearse -o json), whose callers become findings
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Findings")]

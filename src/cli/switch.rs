@@ -44,7 +44,8 @@ pub struct SwitchArgs {
     pub yes: bool,
     /// client: render; server: validate
     ///
-    /// "client" renders the objects without a cluster, "server" lets the API server validate them.
+    /// "client" prints what a run would apply: it reads the cluster, or contacts none where Services are named. "server" lets
+    /// the API server validate the objects.
     #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "client")]
     pub dry_run: Option<DryRun>,
     /// Show the changes as a diff; write nothing
@@ -123,11 +124,25 @@ pub struct SwitchArgs {
     /// One rule for each Service, or one for the namespace
     #[arg(long, hide_short_help = true, value_enum, value_name = "SCOPE", default_value_t = RuleScope::Service, help_heading = "Rendering")]
     pub scope: RuleScope,
-    /// Version of the policy kind, for --dry-run=client
-    #[arg(long, hide_short_help = true, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    /// Version of the policy kind, for --dry-run=client with Services named
+    #[arg(
+        long,
+        requires = "dry_run",
+        hide_short_help = true,
+        value_enum,
+        value_name = "VERSION",
+        help_heading = "Rendering"
+    )]
     pub policy_api: Option<PolicyApi>,
-    /// Version of DestinationRule, for --dry-run=client
-    #[arg(long, hide_short_help = true, value_enum, value_name = "VERSION", help_heading = "Rendering")]
+    /// Version of DestinationRule, for --dry-run=client with Services named
+    #[arg(
+        long,
+        requires = "dry_run",
+        hide_short_help = true,
+        value_enum,
+        value_name = "VERSION",
+        help_heading = "Rendering"
+    )]
     pub destination_rule_api: Option<RuleApi>,
     #[command(flatten)]
     pub pod: PodArgs,
@@ -143,7 +158,7 @@ Examples:
   secure-traffic enable-mtls -n shop --yes        # for scripts
   secure-traffic enable-mtls -n shop --rehearse 1h # first see who would be refused, and stop if somebody would
   secure-traffic enable-mtls -n shop --diff       # what would change
-  secure-traffic enable-mtls -n shop --dry-run=client -o yaml boards app-ui | oc apply -f -
+  secure-traffic enable-mtls -n shop --dry-run=client -o yaml > strict.yaml
   secure-traffic enable-mtls -n shop -f manifests/ # your own policy and rules
   secure-traffic enable-mtls -n shop --workload app=boards   # one workload first
   secure-traffic enable-mtls -n shop --except legacy:8080     # all but one port

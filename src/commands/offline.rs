@@ -1,9 +1,9 @@
-//! `--dry-run=client`: renders the objects without a cluster, for `… -o yaml | oc apply -f -`.
+//! `--dry-run=client` with Services named: renders the objects without a cluster, for `… -o yaml | oc apply -f -`.
 
 use super::Context;
 use crate::cli::values::OutputFormat;
 use crate::domain::plan::{PodScope, RuleScope, SwitchRequest};
-use crate::error::{self, UsageError};
+use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::istio::kinds::{PolicyApi, RuleApi};
 use crate::istio::render::{self, Apis, Offline};
@@ -18,7 +18,7 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
         SwitchGoal::Render(request) => request,
         SwitchGoal::Manifests { .. } => {
             return Err(UsageError {
-                message: "-f is checked against the cluster, which --dry-run=client does not contact".to_owned(),
+                message: "-f with --dry-run=client would print the files again".to_owned(),
                 hint: Some("use --dry-run=server, or --diff".to_owned()),
             }
             .into());
@@ -67,29 +67,41 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
     Ok(ExitStatus::Success)
 }
 
+/// An error of `--dry-run=client` without Services, with the hint that it needs no cluster where they are named.
+pub fn with_hint(error: Error) -> Error {
+    let Error::Cluster(mut error) = error else { return error };
+    let hint = "name the Services to render without a cluster: `enable-mtls --dry-run=client boards app-ui`";
+    error.hint = Some(error.hint.map_or_else(|| hint.to_owned(), |first| format!("{first}; or {hint}")));
+    error.into()
+}
+
 /// What cannot be rendered without a cluster is a usage error.
 fn check(request: &SwitchRequest, policy_api: PolicyApi) -> Result<(), UsageError> {
     let services = request.services.as_deref().unwrap_or_default();
     let with_rules = request.destination_rules.is_explicit();
     if with_rules && services.is_empty() {
         return Err(UsageError {
-            message: "--dry-run=client contacts no cluster, so it cannot know the Services".to_owned(),
-            hint: Some("name them (`enable-mtls --dry-run=client boards app-ui`), or use --dry-run=server".to_owned()),
+            message: "--policy-api and --destination-rule-api are for Services that are named".to_owned(),
+            hint: Some(
+                "name them (`enable-mtls --dry-run=client boards app-ui`), or let the cluster's versions count"
+                    .to_owned(),
+            ),
         });
     }
     if with_rules && request.scope == RuleScope::Namespace {
         return Err(UsageError {
-            message: "--scope=namespace depends on the Services that exist, which --dry-run=client cannot know"
-                .to_owned(),
-            hint: Some("use --dry-run=server".to_owned()),
+            message:
+                "--scope=namespace depends on the Services that exist: with Services named, --dry-run=client reads none"
+                    .to_owned(),
+            hint: Some("leave the names out, or use --dry-run=server".to_owned()),
         });
     }
     if matches!(&request.pods, PodScope::Namespace { exceptions } if !exceptions.is_empty()) {
         return Err(UsageError {
             message:
-                "--except needs the selector and the target port of the Service, which --dry-run=client cannot know"
+                "--except needs the selector and the target port of the Service: with Services named, --dry-run=client reads none"
                     .to_owned(),
-            hint: Some("use --dry-run=server".to_owned()),
+            hint: Some("leave the names out, or use --dry-run=server".to_owned()),
         });
     }
     if policy_api == PolicyApi::Legacy && matches!(request.pods, PodScope::Workload(_)) {

@@ -75,6 +75,10 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
         let message = "--explain speaks to people: leave -o out, or take -o wide".to_owned();
         return Err(UsageError { message, hint: Some("-o json has every fact that it is made of".to_owned()) });
     }
+    if settings.action == ProbeAction::Watch && settings.output == Some(OutputFormat::Wide) {
+        let message = "--watch has no further columns: leave -o wide out".to_owned();
+        return Err(UsageError { message, hint: None });
+    }
     Ok(())
 }
 

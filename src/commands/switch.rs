@@ -47,9 +47,17 @@ pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<Ex
         SwitchCommand::OnCluster(settings) => settings,
     };
     let needs = if settings.goal.is_enabling() { SandboxState::Permissive } else { SandboxState::Strict };
+    let (cluster, api_versions) = contact(context, needs).await.map_err(|error| match settings.mode {
+        RunMode::ClientDryRun => offline::with_hint(error),
+        _ => error,
+    })?;
+    Ok(switch(context, settings, &cluster, api_versions).await?.status())
+}
+
+async fn contact(context: &Context, needs: SandboxState) -> error::Result<(Cluster, ApiVersions)> {
     let cluster = context.cluster(needs).await?;
     let api_versions = context.read(discover::discover(&cluster)).await?;
-    Ok(switch(context, settings, &cluster, api_versions).await?.status())
+    Ok((cluster, api_versions))
 }
 
 /// How a switch ended that was not stopped by an error.
@@ -89,7 +97,8 @@ pub async fn switch(
     checks::check_plan(run, &planned)?;
     match settings.mode {
         RunMode::Diff => return difference::show(run, &planned).await.map(SwitchEnd::Ended),
-        RunMode::ServerDryRun => return results::dry_run(run, &planned).await.map(SwitchEnd::Ended),
+        RunMode::ClientDryRun => return results::client_dry_run(run, &planned).map(SwitchEnd::Ended),
+        RunMode::ServerDryRun => return results::server_dry_run(run, &planned).await.map(SwitchEnd::Ended),
         RunMode::Write | RunMode::Observe => checks::check_before_writing(run, &planned).await?,
     }
     let open_connections = connections::concerned(&planned);

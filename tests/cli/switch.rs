@@ -255,15 +255,43 @@ fn rendered_offline_byte_for_byte() {
 
 #[test]
 fn offline_needs_the_names() {
-    shows!(run("enable-mtls --dry-run=client"), @r#"
+    shows!(run("enable-mtls --dry-run=client --policy-api v1"), @r#"
     exit 2
     --- stderr
-    error: --dry-run=client contacts no cluster, so it cannot know the Services
-    hint: name them (`enable-mtls --dry-run=client boards app-ui`), or use --dry-run=server
+    error: --policy-api and --destination-rule-api are for Services that are named
+    hint: name them (`enable-mtls --dry-run=client boards app-ui`), or let the cluster's versions count
     "#);
+    let unreachable = run("enable-mtls --dry-run=client --server https://127.0.0.1:1");
+    assert_eq!(unreachable.code, Some(4), "{}", unreachable.stderr);
+    assert!(unreachable.stderr.contains("name the Services to render without a cluster"), "{}", unreachable.stderr);
     assert_eq!(run("enable-mtls --dry-run=client --scope=namespace boards").code, Some(2));
     assert_eq!(run("enable-mtls --dry-run=client Boards").code, Some(2));
-    assert_eq!(run("enable-mtls --dry-run=client --destination-rules=never -o name").code, Some(0));
+    assert_eq!(run("enable-mtls --dry-run=client --destination-rules=never -o name boards").code, Some(0));
+    assert_eq!(run("enable-mtls --policy-api v1 boards").code, Some(2), "without --dry-run");
+}
+
+#[test]
+fn without_services_a_client_dry_run_renders_what_would_be_applied() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let listed = stage.run("enable-mtls --dry-run=client");
+    shows!(listed.stdout, @r#"
+    destinationrule.networking.istio.io/app-ui created (dry run)
+    destinationrule.networking.istio.io/boards created (dry run)
+    destinationrule.networking.istio.io/boards-mongodb created (dry run)
+    destinationrule.networking.istio.io/context-scraper created (dry run)
+    destinationrule.networking.istio.io/userprofile created (dry run)
+    peerauthentication.security.istio.io/default created (dry run)
+    "#);
+    let rendered = stage.run("enable-mtls --dry-run=client -o yaml");
+    assert_eq!(rendered.code, Some(0), "{}", rendered.stderr);
+    let file = stage.directory.path().join("strict.yaml");
+    std::fs::write(&file, &rendered.stdout).unwrap();
+    assert_eq!(stage.run("enable-mtls --diff").code, Some(1), "nothing was written");
+    let applied = stage.run(&format!("enable-mtls --yes -f {}", file.display()));
+    assert_eq!(applied.code, Some(0), "{}", applied.stderr);
+    assert_eq!(stage.run("enable-mtls --diff").code, Some(0), "the file has all of it");
+    let unchanged = stage.run("enable-mtls --dry-run=client").stdout;
+    assert!(unchanged.lines().all(|line| line.ends_with(" unchanged (dry run)")), "{unchanged}");
 }
 
 #[test]

@@ -5,9 +5,11 @@ use super::checks::{check_findings, validate};
 use super::goal::Planned;
 use crate::cli::values::OutputFormat;
 use crate::cluster::apply::Writer;
-use crate::domain::plan::Change;
+use crate::domain::plan::{Change, Phase};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
+use crate::istio::change;
+use crate::istio::render::for_apply;
 use crate::report::RenderError;
 use crate::report::plan as plan_report;
 use crate::ui::printer::Printer;
@@ -73,8 +75,36 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
     Ok(())
 }
 
+/// `--dry-run=client`: prints the objects as a run would leave them, in an order in which it is safe to apply them, and
+/// writes nothing. An object that would be deleted is a line of the list only.
+pub(super) fn client_dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
+    run.context.reports.mark_dry_run();
+    let mut objects = Vec::new();
+    for change in last_of_each_object(&planned.plan.phases()) {
+        let live = planned.state.find(change.kind(), change.name());
+        // The plan was made from these objects, so that it fits them.
+        let result = change::result(run.apis(), change, live).map_err(|stale| Error::CheckFailed(stale.to_string()))?;
+        objects.extend(result.as_ref().map(for_apply));
+    }
+    let lines = || result_lines(run, planned, " (dry run)", |_, planned_word| Some(planned_word));
+    run.context.printer.result(&render(run, objects.into_iter(), lines)?)?;
+    Ok(ExitStatus::Success)
+}
+
+/// Every object once, where it is written last: a policy that passes PERMISSIVE is STRICT only after the rules.
+fn last_of_each_object(phases: &[Phase]) -> Vec<&Change> {
+    let mut last: Vec<&Change> = Vec::new();
+    for change in phases.iter().flat_map(|phase| &phase.changes).rev() {
+        if !last.iter().any(|later| later.is_same_object(change)) {
+            last.push(change);
+        }
+    }
+    last.reverse();
+    last
+}
+
 /// `--dry-run=server`: lets the API server validate every change, prints the results, and checks as a run that writes.
-pub(super) async fn dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
+pub(super) async fn server_dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::Result<ExitStatus> {
     run.context.reports.mark_dry_run();
     let applied = validate(run, planned, &planned.plan.writes()).await?;
     let objects = applied.into_iter().filter_map(|change| change.result.ok());
