@@ -95,10 +95,10 @@ auto\t'Only where they are needed: auto mTLS off, or the legacy API'
 never\t'None'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
 namespace\t'One wildcard rule for the namespace'"
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client with Services named' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
 v1beta1\t'`security.istio.io/v1beta1` PeerAuthentication'
 v1alpha1\t'`authentication.istio.io/v1alpha1` Policy (Istio 1.0 to 1.5, OpenShift Service Mesh 1.x)'"
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client' -r -f -a "v1\t'`networking.istio.io/v1`'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client with Services named' -r -f -a "v1\t'`networking.istio.io/v1`'
 v1beta1\t'`networking.istio.io/v1beta1`'
 v1alpha3\t'`networking.istio.io/v1alpha3`'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand enable-mtls" -l image -d 'Image with curl in it' -r
@@ -184,10 +184,10 @@ auto\t'Only where they are needed: auto mTLS off, or the legacy API'
 never\t'None'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l scope -d 'One rule for each Service, or one for the namespace' -r -f -a "service\t'One rule a Service'
 namespace\t'One wildcard rule for the namespace'"
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l policy-api -d 'Version of the policy kind, for --dry-run=client with Services named' -r -f -a "v1\t'`security.istio.io/v1` PeerAuthentication'
 v1beta1\t'`security.istio.io/v1beta1` PeerAuthentication'
 v1alpha1\t'`authentication.istio.io/v1alpha1` Policy (Istio 1.0 to 1.5, OpenShift Service Mesh 1.x)'"
-complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client' -r -f -a "v1\t'`networking.istio.io/v1`'
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l destination-rule-api -d 'Version of DestinationRule, for --dry-run=client with Services named' -r -f -a "v1\t'`networking.istio.io/v1`'
 v1beta1\t'`networking.istio.io/v1beta1`'
 v1alpha3\t'`networking.istio.io/v1alpha3`'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand disable-mtls" -l image -d 'Image with curl in it' -r

@@ -158,6 +158,9 @@ mod tests {
         }
     }
 
+    /// The mode of the namespace, and the ports of the workload's policy.
+    type State<'a> = (Option<MtlsMode>, Option<&'a [(u16, MtlsMode)]>);
+
     /// What a real ztunnel did with a connection that was open (AM-6).
     #[test]
     fn a_connection_is_closed_when_the_rule_that_its_pod_has_comes_to_deny_it() {
@@ -173,7 +176,6 @@ mod tests {
             let peer = namespace.map(|mode| policy("default", 2, Some(mode))).into_iter().chain(own).collect();
             Policies { root_namespace: "istio-system".into(), root_readable: true, peer, ..Policies::default() }
         };
-        type State<'a> = (Option<MtlsMode>, Option<&'a [(u16, MtlsMode)]>);
         let open: &[(u16, MtlsMode)] = &[(80, Permissive)];
         let rows: [(&str, State<'_>, State<'_>, bool); 6] = [
             ("a first policy", (None, None), (Some(Strict), None), false),
