@@ -2263,7 +2263,7 @@ _secure__traffic() {
             return 0
             ;;
         secure__subcmd__traffic__subcmd__sandbox)
-            opts="-n -s -i -q -v -h -V --port --write-kubeconfig --state --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
+            opts="-n -s -i -q -v -h -V --port --write-kubeconfig --state --shell --namespace --kubeconfig --context --cluster --user --server --token --certificate-authority --insecure-skip-tls-verify --tls-server-name --as --as-group --as-uid --request-timeout --timeout --istio-namespace --ztunnel-namespace --revision --cluster-domain --sandbox --color --quiet --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

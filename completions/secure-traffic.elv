@@ -466,6 +466,7 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --cluster-domain 'Domain of the cluster''s Services'
             cand --sandbox 'Run against a fresh embedded sandbox instead of a cluster'
             cand --color 'When to use colour; NO_COLOR is honoured'
+            cand --shell 'Start $SHELL with KUBECONFIG set; the sandbox ends with it'
             cand --insecure-skip-tls-verify 'Do not check the API server''s certificate'
             cand -q 'Print results only'
             cand --quiet 'Print results only'

@@ -471,6 +471,7 @@ legacy\t'A cluster with only the legacy Policy API, plaintext accepted'"
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l color -d 'When to use colour; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` or `TERM=dumb` say otherwise'
 always\t'Always'
 never\t'Never'"
+complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l shell -d 'Start $SHELL with KUBECONFIG set; the sandbox ends with it'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -l insecure-skip-tls-verify -d 'Do not check the API server\'s certificate'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s q -l quiet -d 'Print results only'
 complete -c secure-traffic -n "__fish_secure_traffic_using_subcommand sandbox" -s v -l verbose -d 'Say more: the requests to the API server'

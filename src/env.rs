@@ -2,6 +2,7 @@
 //! those that begin with `SECURE_TRAFFIC_`.)
 
 use crate::signal::Hangup;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +40,12 @@ pub struct Environment {
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The user's shell: `SHELL`, else `/bin/sh`.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn shell() -> OsString {
+    std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
 
 /// Fails where the process may open too few files: the runtime would panic.

@@ -19,6 +19,8 @@ pub enum ExitStatus {
     LeftBehind,
     /// A signal.
     Interrupted(Signal),
+    /// The exit code of the program that `sandbox` ran.
+    Program(u8),
 }
 
 impl ExitStatus {
@@ -32,21 +34,22 @@ impl ExitStatus {
             Self::Cluster => 4,
             Self::LeftBehind => 5,
             Self::Interrupted(signal) => signal.exit_code(),
+            Self::Program(code) => code,
         }
     }
 
-    /// The more severe of two: 129, 130 and 143 before 2, 4, 1, 3, 5, 0.
+    /// The more severe of two: 129, 130 and 143, and a failed program, before 2, 4, 1, 3, 5, 0.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         const fn rank(status: ExitStatus) -> u8 {
             match status {
-                ExitStatus::Success => 0,
+                ExitStatus::Success | ExitStatus::Program(0) => 0,
                 ExitStatus::LeftBehind => 1,
                 ExitStatus::Inconclusive => 2,
                 ExitStatus::Unexpected => 3,
                 ExitStatus::Cluster => 4,
                 ExitStatus::Usage => 5,
-                ExitStatus::Interrupted(_) => 6,
+                ExitStatus::Interrupted(_) | ExitStatus::Program(_) => 6,
             }
         }
         if rank(other) > rank(self) { other } else { self }

@@ -109,10 +109,21 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     };
     let temporary_paths = commands::TemporaryPaths::default();
     let left = temporary_paths.clone();
-    let shutdown = signal::listen(limit, env::hangup(), output_closed, move |_| {
-        left.remove();
-        printer.warn(last_words(left_by_force));
-    })?;
+    let program = match &command {
+        Command::Sandbox(args) if args.shell => vec![env::shell()],
+        Command::Sandbox(args) => args.program.clone(),
+        _ => Vec::new(),
+    };
+    let relay = if program.is_empty() { None } else { Some(signal::Relay::new(env::hangup())?) };
+    let shutdown = if relay.is_some() {
+        signal::limit(limit)
+    } else {
+        signal::listen(limit, env::hangup(), output_closed, move |_| {
+            left.remove();
+            printer.warn(last_words(left_by_force));
+        })?
+    };
+    let program = relay.map(|signals| commands::sandbox::Wanted { program, signals });
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new(), temporary_paths };
     let work = async {
@@ -131,7 +142,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::Options => commands::explain::options(&context),
             Command::Man { directory } => commands::generate::man(&context, directory.as_deref()),
             Command::Demo(args) => commands::demo::run(&context, &args).await,
-            Command::Sandbox(args) => commands::sandbox::run(&context, &args).await,
+            Command::Sandbox(args) => commands::sandbox::run(&context, &args, program).await,
         }
     };
     let result = match work.await {

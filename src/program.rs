@@ -1,10 +1,13 @@
 //! Programs that this tool runs for the user. If the wait for one is given up, it is ended with its children.
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, kill_process, kill_process_group};
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+pub use rustix::process::Signal;
 
 /// Time for a program to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_millis(250);
@@ -46,6 +49,17 @@ impl Program {
         self.child.stderr.take()
     }
 
+    /// Sends it a signal, but not to its children.
+    pub fn signal(&self, signal: Signal) {
+        // An error means that the process has ended already.
+        let _ = self.pid().map(|pid| kill_process(pid, signal));
+    }
+
+    /// `None` after its end.
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+    }
+
     /// Waits for its end.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
@@ -60,7 +74,7 @@ impl Drop for Program {
         if self.has_ended {
             return;
         }
-        let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return };
+        let Some(pid) = self.pid() else { return };
         let descendants = if self.scope == Scope::Descendants { descendants(pid) } else { Vec::new() };
         // An error means that the process has ended already.
         let send = |signal| {
@@ -84,6 +98,18 @@ impl Drop for Program {
         // An error means that it is ended and waited for by the runtime.
         let _ = self.child.try_wait();
     }
+}
+
+/// Whether this process is in the foreground of its terminal, which sends Ctrl-C to the programs of its group, too.
+pub fn is_in_foreground() -> bool {
+    let foreground = std::fs::File::open("/dev/tty").ok().and_then(|tty| rustix::termios::tcgetpgrp(tty).ok());
+    foreground == Some(rustix::process::getpgrp())
+}
+
+/// The exit code as a shell reports it: 128 plus the number of the signal that ended the program.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 /// Whether a child has ended, without waiting for it.

@@ -149,6 +149,34 @@ pub fn listen(
     Ok(shutdown)
 }
 
+/// A shutdown that only the end of the command's time requests, beside a [`Relay`].
+pub fn limit(limit: Option<Duration>) -> Shutdown {
+    let (sender, receiver) = watch::channel(None);
+    let shutdown = Shutdown::from_channel(receiver);
+    let prompts = shutdown.prompts.subscribe();
+    tokio::spawn(async move {
+        time_is_over(limit, prompts).await;
+        sender.send_replace(Some(Signal::Deadline));
+    });
+    shutdown
+}
+
+/// The signals of a command that runs another program, to which it passes them on. They do not end this process.
+#[expect(missing_debug_implementations, reason = "the system's streams of signals cannot be shown")]
+pub struct Relay(Signals);
+
+impl Relay {
+    /// Catches signals from now on.
+    pub fn new(hangup: Hangup) -> std::io::Result<Self> {
+        Signals::new(hangup).map(Self)
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> Signal {
+        self.0.next().await
+    }
+}
+
 /// Waits until `limit` is over, not counting the time in which a prompt is open. Without a limit it waits for ever.
 async fn time_is_over(limit: Option<Duration>, mut prompts: watch::Receiver<usize>) {
     let Some(mut remaining) = limit else { return std::future::pending().await };

@@ -126,7 +126,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Serve the embedded sandbox cluster on loopback, with a kubeconfig
     ///
-    /// Every other command and kubectl can use the kubeconfig.
+    /// Every other command and kubectl can use the kubeconfig. With a COMMAND or --shell, KUBECONFIG is set for that
+    /// program, and the sandbox ends with it. The exit code is the program's: 128+N after signal N, 127 if the program does
+    /// not exist, 126 if it cannot be started.
     Sandbox(SandboxArgs),
     /// Remove probe pods that an earlier run could not remove
     #[command(after_help = "Examples:\n  secure-traffic cleanup -n shop")]
@@ -284,10 +286,9 @@ pub struct DemoArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  secure-traffic sandbox --write-kubeconfig sandbox.kubeconfig &
-  export KUBECONFIG=sandbox.kubeconfig
-  kubectl get pods
-  secure-traffic probe boards:8080/shareditems")]
+  secure-traffic sandbox -- secure-traffic probe -n shop   # one command, then the sandbox ends
+  secure-traffic sandbox --shell                           # your shell, with kubectl and every command
+  secure-traffic sandbox --write-kubeconfig sandbox.kubeconfig   # until Ctrl-C, for other terminals")]
 pub struct SandboxArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 0)]
@@ -298,4 +299,10 @@ pub struct SandboxArgs {
     /// The state to start in
     #[arg(long, value_enum, default_value_t = values::SandboxState::Permissive)]
     pub state: values::SandboxState,
+    /// Start $SHELL with KUBECONFIG set; the sandbox ends with it
+    #[arg(long)]
+    pub shell: bool,
+    /// Command to run with KUBECONFIG set; the sandbox ends with it
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "shell")]
+    pub program: Vec<OsString>,
 }

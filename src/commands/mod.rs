@@ -88,8 +88,7 @@ impl Context {
             return self.read(connect(&self.settings.connection, &self.shutdown)).await;
         };
         let state = if requested == SandboxState::Auto { needed } else { requested };
-        let sandbox =
-            self.sandbox.get_or_try_init(|| Sandbox::start(sandbox_state(state))).await.map_err(Error::Sandbox)?;
+        let sandbox = self.sandbox.get_or_try_init(|| start_sandbox(state)).await.map_err(Error::Sandbox)?;
         self.temporary_paths.add(sandbox.folder());
         let connection = &self.settings.connection;
         let deadline = Deadline { limit: connection.request_timeout, shutdown: self.shutdown.clone() };
@@ -192,6 +191,11 @@ impl Context {
         }
         if pods.is_empty() { ExitStatus::Success } else { ExitStatus::LeftBehind }
     }
+}
+
+/// Starts a sandbox with the namespaces that the documentation's examples name.
+async fn start_sandbox(state: SandboxState) -> anyhow::Result<Sandbox> {
+    Sandbox::builder(sandbox_state(state)).with_shop().start().await
 }
 
 /// The sandbox's state for an argument; without one it accepts plaintext.

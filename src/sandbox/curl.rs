@@ -7,7 +7,6 @@
 
 use super::mesh::Network;
 use super::resource::SERVICE;
-use super::scenario::NAMESPACE;
 use super::store::Store;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -49,7 +48,7 @@ fn not_run<T>(why: impl Into<String>) -> Result<T, NotRun> {
 pub(super) struct Directory<'a> {
     pub(super) store: &'a Store,
     pub(super) network: &'a Network,
-    /// Namespace of the pod: short names resolve only in the namespace of the demo.
+    /// Namespace of the pod, in which short names resolve.
     pub(super) namespace: &'a str,
     /// Whether the pod has a sidecar.
     pub(super) meshed: bool,
@@ -60,14 +59,12 @@ pub(super) struct Directory<'a> {
 impl Directory<'_> {
     /// The sockets behind a Service name, by Service port; `None` when no Service has that name.
     fn service(&self, host: &str) -> Option<Vec<(u16, SocketAddr)>> {
-        let (name, rest) = host.split_once('.').unwrap_or((host, ""));
-        let is_ours = match rest {
-            "" => self.namespace == NAMESPACE,
-            _ => ["", ".svc", ".svc.cluster.local", ".svc.cluster.local."]
-                .iter()
-                .any(|end| rest.strip_prefix(NAMESPACE) == Some(end)),
-        };
-        let service = self.store.get(&SERVICE, NAMESPACE, name).filter(|_| is_ours)?;
+        let (name, rest) = host.split_once('.').unwrap_or((host, self.namespace));
+        let (namespace, domain) = rest.split_once('.').unwrap_or((rest, ""));
+        if !["", "svc", "svc.cluster.local", "svc.cluster.local."].contains(&domain) {
+            return None;
+        }
+        let service = self.store.get(&SERVICE, namespace, name)?;
         let address = service["spec"]["clusterIP"].as_str().and_then(|text| text.parse().ok());
         let ports = service["spec"]["ports"].as_array().into_iter().flatten();
         let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());

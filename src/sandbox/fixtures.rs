@@ -13,7 +13,7 @@ use super::policy::Place;
 use super::resource::{
     CONFIG_MAP, CRD, DEPLOYMENT, ENDPOINT_SLICE, NAMESPACE as NAMESPACES, POD, Resource, SERVICE, SERVICE_ACCOUNT,
 };
-use super::scenario::{NAMESPACE, ROOT_NAMESPACE};
+use super::scenario::{NAMESPACE, ROOT_NAMESPACE, SHOP};
 use super::schema::Schemas;
 use super::store::{Store, Write};
 use super::tasks::Tasks;
@@ -22,7 +22,7 @@ use super::write::new_uid;
 use crate::domain::mesh::{Capture, DataPlane, Pod, PodFacts};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
@@ -77,6 +77,7 @@ enum Program {
 /// A Service with the pods behind it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spec {
+    namespace: &'static str,
     name: &'static str,
     port: u16,
     port_name: &'static str,
@@ -85,10 +86,12 @@ pub(super) struct Spec {
     pods: (usize, usize),
     /// Whether the sidecars do not capture the port.
     excluded: bool,
+    /// The label `tier` of the pods.
+    tier: Option<&'static str>,
 }
 
 const fn spec(name: &'static str, port: u16, port_name: &'static str, program: Program) -> Spec {
-    Spec { name, port, port_name, program, pods: (1, 0), excluded: false }
+    Spec { namespace: NAMESPACE, name, port, port_name, program, pods: (1, 0), excluded: false, tier: None }
 }
 
 /// The demo application.
@@ -98,6 +101,14 @@ pub(super) const DEMO: [Spec; 5] = [
     spec("boards-mongodb", 27017, "mongo", Program::Echo),
     spec("context-scraper", 9100, "http", Program::Stats),
     spec("userprofile", 8080, "http", Program::Web),
+];
+
+/// The application in the namespace `shop`; `payments` has no sidecar.
+pub(super) const SHOP_SERVICES: [Spec; 4] = [
+    Spec { namespace: SHOP, tier: Some("backend"), ..spec("boards", 8080, "http", Program::Web) },
+    Spec { namespace: SHOP, ..spec("legacy", 8080, "http", Program::Web) },
+    Spec { namespace: SHOP, pods: (0, 1), ..spec("payments", 8080, "http", Program::Web) },
+    Spec { namespace: SHOP, tier: Some("backend"), pods: (2, 0), ..spec("web", 8080, "http", Program::Web) },
 ];
 
 impl Lookalike {
@@ -121,11 +132,25 @@ impl Lookalike {
 impl Spec {
     /// The host that a `DestinationRule` names.
     pub(super) fn host(&self) -> String {
-        format!("{}.{NAMESPACE}.svc.cluster.local", self.name)
+        format!("{}.{}.svc.cluster.local", self.name, self.namespace)
     }
 
     pub(super) fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(super) fn namespace(&self) -> &'static str {
+        self.namespace
+    }
+
+    /// The metadata of an object of the Service.
+    fn metadata(&self, name: &str, labels: &Value) -> Value {
+        json!({"name": name, "namespace": self.namespace, "labels": labels})
+    }
+
+    fn pod_labels(&self) -> BTreeMap<String, String> {
+        let labels = [("app", Some(self.name)), ("version", Some("v1")), ("tier", self.tier)];
+        labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
     }
 }
 
@@ -144,14 +169,16 @@ fn put(store: &Store, resource: &'static Resource, mut object: Value) -> Result<
     store.write(resource, &namespace, &name, |_| Ok(Write::Put(object))).map_err(|status| anyhow!("{status:?}"))
 }
 
-/// Namespaces, the mesh's configuration and the definitions of its kinds.
+/// Namespaces, those of the applications among them, the mesh's configuration and the definitions of its kinds.
 pub(super) fn install_mesh(
     store: &Store,
     schemas: &Schemas,
     catalogue: &[&'static Resource],
     root: &str,
+    applications: &BTreeSet<&'static str>,
 ) -> Result<()> {
-    for (name, injected) in [("default", false), (ROOT_NAMESPACE, false), (OUTSIDE, false), (NAMESPACE, true)] {
+    let others = ["default", ROOT_NAMESPACE, OUTSIDE].map(|name| (name, false));
+    for (name, injected) in others.into_iter().chain(applications.iter().map(|name| (*name, true))) {
         let mut labels = json!({"kubernetes.io/metadata.name": name});
         if injected {
             labels["istio-injection"] = "enabled".into();
@@ -222,7 +249,7 @@ impl Installer<'_> {
         } else {
             self.network.add_service((cluster_ip, spec.port), pod_ports, self.tasks).await?;
         }
-        put(self.store, &SERVICE_ACCOUNT, json!({"metadata": {"name": spec.name}}))?;
+        put(self.store, &SERVICE_ACCOUNT, json!({"metadata": {"name": spec.name, "namespace": spec.namespace}}))?;
         put(self.store, &SERVICE, service_object(spec, cluster_ip))?;
         put(self.store, &ENDPOINT_SLICE, slice_object(spec, &objects))?;
         let replicas = objects.len();
@@ -230,7 +257,7 @@ impl Installer<'_> {
             self.store,
             &DEPLOYMENT,
             json!({
-                "metadata": {"name": spec.name, "labels": labels},
+                "metadata": spec.metadata(spec.name, &labels),
                 "spec": {
                     "replicas": replicas, "selector": {"matchLabels": labels},
                     "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": spec.name}]}},
@@ -242,7 +269,7 @@ impl Installer<'_> {
     }
 
     fn pod_port(&mut self, spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Result<Arc<PodPort>> {
-        let spiffe = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/{}", spec.name);
+        let spiffe = format!("spiffe://cluster.local/ns/{}/sa/{}", spec.namespace, spec.name);
         let app = match spec.program {
             Program::Web => App::Web(name.to_owned()),
             Program::Stats => App::Stats(Arc::clone(self.stats)),
@@ -256,8 +283,8 @@ impl Installer<'_> {
         };
         let pod = Pod {
             name: name.to_owned(),
-            namespace: NAMESPACE.to_owned(),
-            labels: BTreeMap::from([("app".to_owned(), spec.name.to_owned()), ("version".to_owned(), "v1".to_owned())]),
+            namespace: spec.namespace.to_owned(),
+            labels: spec.pod_labels(),
             service_account: spec.name.to_owned(),
             data_plane: if meshed { DataPlane::Sidecar } else { DataPlane::None },
             revision: meshed.then(|| "default".to_owned()),
@@ -315,7 +342,7 @@ pub(super) fn install_legacy_client(store: &Store) -> Result<()> {
 
 fn pod_object(spec: &Spec, name: &str, address: Ipv4Addr, meshed: bool) -> Value {
     let mut pod = json!({
-        "metadata": {"name": name, "labels": {"app": spec.name, "version": "v1"}},
+        "metadata": spec.metadata(name, &json!(spec.pod_labels())),
         "spec": {
             "serviceAccountName": spec.name, "nodeName": "sandbox", "restartPolicy": "Always",
             "containers": [{"name": spec.name, "image": "sandbox/app", "ports": [{"containerPort": spec.port}]}],
@@ -357,7 +384,7 @@ fn container_status(name: &str) -> Value {
 
 fn service_object(spec: &Spec, cluster_ip: Ipv4Addr) -> Value {
     json!({
-        "metadata": {"name": spec.name, "labels": {"app": spec.name}},
+        "metadata": spec.metadata(spec.name, &json!({"app": spec.name})),
         "spec": {
             "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "selector": {"app": spec.name},
             "ports": [{"name": spec.port_name, "port": spec.port, "protocol": "TCP", "targetPort": spec.port}],
@@ -370,7 +397,7 @@ fn slice_object(spec: &Spec, pods: &[(Ipv4Addr, Arc<Value>)]) -> Value {
     let endpoints: Vec<Value> = pods
         .iter()
         .map(|(address, pod)| {
-            let target = json!({"kind": "Pod", "name": pod["metadata"]["name"], "namespace": NAMESPACE, "uid": pod["metadata"]["uid"]});
+            let target = json!({"kind": "Pod", "name": pod["metadata"]["name"], "namespace": spec.namespace, "uid": pod["metadata"]["uid"]});
             json!({
                 "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
                 "nodeName": "sandbox", "targetRef": target,
@@ -382,7 +409,7 @@ fn slice_object(spec: &Spec, pods: &[(Ipv4Addr, Arc<Value>)]) -> Value {
         "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
     });
     json!({
-        "metadata": {"name": format!("{}-sbx01", spec.name), "labels": labels},
+        "metadata": spec.metadata(&format!("{}-sbx01", spec.name), &labels),
         "addressType": "IPv4", "endpoints": endpoints,
         "ports": [{"name": spec.port_name, "port": spec.port, "protocol": "TCP"}],
     })

@@ -59,7 +59,7 @@ impl PodPort {
             return self.app.serve_directly(Box::new(stream), self.http).await;
         }
         let Ok(peer) = stream.peer_addr() else { return };
-        let calls = config.logged_calls();
+        let calls = config.logged_calls(&pod.namespace);
         let logged = |server_name| self.access_log.connection(peer, server_name, calls != LoggedCalls::None);
         let mode = config.mode(&self.place);
         if mode == MtlsMode::Disable {

@@ -50,7 +50,7 @@ pub use serve::Served;
 use crate::temporary_folder::TemporaryFolder;
 use anyhow::{Context as _, Result, anyhow};
 use app::Stats;
-use fixtures::{DEMO, Installer, Spec};
+use fixtures::{DEMO, Installer, SHOP_SERVICES, Spec};
 use mesh::Network;
 use node::{Node, ProxyLogs};
 use policy::Config;
@@ -92,6 +92,12 @@ impl Builder {
         self
     }
 
+    /// Adds the namespace `shop`, with a workload that has no sidecar.
+    pub fn with_shop(mut self) -> Self {
+        self.specs.extend(SHOP_SERVICES);
+        self
+    }
+
     /// Sets the time from a write until it takes effect; the default is 100 ms.
     pub fn propagation(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -107,7 +113,8 @@ impl Builder {
         let foreign = Authority::new("cluster.local")?;
         let stats = Arc::new(Stats::default());
         let schemas = Schemas::load()?;
-        fixtures::install_mesh(&store, &schemas, &catalogue.0, &authority.pem)?;
+        let applications = self.specs.iter().map(Spec::namespace).collect();
+        fixtures::install_mesh(&store, &schemas, &catalogue.0, &authority.pem, &applications)?;
         let writer = Writer { store: Arc::clone(&store), schemas };
 
         let (sender, in_force) = watch::channel(Arc::new(Config::default()));

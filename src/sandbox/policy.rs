@@ -5,12 +5,13 @@ use super::access_log::LoggedCalls;
 use super::resource::{
     CONFIG_MAP, DESTINATION_RULE, LEGACY_DESTINATION_RULE, MESH_POLICY, PEER_AUTHENTICATION, POLICY, TELEMETRY,
 };
-use super::scenario::{NAMESPACE, ROOT_NAMESPACE, State};
+use super::scenario::{ROOT_NAMESPACE, State};
 use super::store::Store;
 use crate::domain::effective::{legacy_server_mode, server_mode};
 use crate::domain::mesh::{MtlsMode, Pod, Policies};
 use crate::istio::read;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,7 +24,10 @@ const LONGEST_DEBOUNCE: Duration = Duration::from_secs(2);
 pub(super) struct Config {
     policies: Policies,
     rules: Vec<Arc<Value>>,
+    /// The calls that sidecars log by the mesh's settings.
     logged_calls: LoggedCalls,
+    /// The same by namespace, where a `Telemetry` object decides.
+    logged_calls_of: BTreeMap<String, LoggedCalls>,
 }
 
 /// One Service port at one pod, for which a mode is computed.
@@ -63,7 +67,8 @@ impl Config {
             policies.peer = objects.iter().map(|object| read::peer_authentication(object)).collect();
             store.list(&DESTINATION_RULE, None).0
         };
-        Self { policies, rules, logged_calls: logged_calls(store) }
+        let (logged_calls, logged_calls_of) = (logged_by_mesh(store), logged_by_namespace(store));
+        Self { policies, rules, logged_calls, logged_calls_of }
     }
 
     /// The mode of the server at a place.
@@ -77,9 +82,9 @@ impl Config {
         effective.mode.unwrap_or(MtlsMode::Permissive)
     }
 
-    /// The calls that the sidecars of the demo's namespace log.
-    pub(super) fn logged_calls(&self) -> LoggedCalls {
-        self.logged_calls
+    /// The calls that the sidecars of a namespace log.
+    pub(super) fn logged_calls(&self, namespace: &str) -> LoggedCalls {
+        self.logged_calls_of.get(namespace).copied().unwrap_or(self.logged_calls)
     }
 
     /// Whether a client in the mesh uses mutual TLS to a place: the `DestinationRule` decides, else auto mTLS.
@@ -93,14 +98,15 @@ impl Config {
     }
 
     fn client_tls(&self, place: &Place) -> Option<&str> {
+        let namespace = place.pod.namespace.as_str();
         let names = [
-            format!("{}.{NAMESPACE}.svc.cluster.local", place.service),
-            format!("{}.{NAMESPACE}.svc", place.service),
-            format!("{}.{NAMESPACE}", place.service),
+            format!("{}.{namespace}.svc.cluster.local", place.service),
+            format!("{}.{namespace}.svc", place.service),
+            format!("{}.{namespace}", place.service),
             place.service.clone(),
         ];
         let host = |rule: &Value| rule["spec"]["host"].as_str().unwrap_or_default().to_owned();
-        let local = || self.rules.iter().filter(|rule| rule["metadata"]["namespace"] == NAMESPACE);
+        let local = || self.rules.iter().filter(|rule| rule["metadata"]["namespace"] == namespace);
         let exact = local()
             .filter(|rule| names.contains(&host(rule)))
             .min_by_key(|rule| (read::created(rule), read::metadata(rule, "name").to_owned()));
@@ -120,19 +126,28 @@ impl Config {
     }
 }
 
-/// The calls that the sidecars of the demo's namespace log: by its oldest `Telemetry` without a selector, else by the
-/// settings of the mesh.
-fn logged_calls(store: &Store) -> LoggedCalls {
-    let (telemetries, _) = store.list(&TELEMETRY, Some(NAMESPACE));
-    let whole = telemetries.iter().filter(|object| object["spec"]["selector"].is_null());
-    let oldest = whole.min_by_key(|object| (read::created(object), read::metadata(object, "name").to_owned()));
-    if let Some(entry) = oldest.and_then(|object| object["spec"]["accessLogging"].get(0)) {
-        return match entry["filter"]["expression"].as_str() {
-            _ if entry["disabled"] == true => LoggedCalls::None,
-            Some("!connection.mtls") => LoggedCalls::Plaintext,
-            _ => LoggedCalls::All,
-        };
+/// The calls that the sidecars of each namespace log, by its oldest `Telemetry` without a selector.
+fn logged_by_namespace(store: &Store) -> BTreeMap<String, LoggedCalls> {
+    let (mut telemetries, _) = store.list(&TELEMETRY, None);
+    telemetries.retain(|object| object["spec"]["selector"].is_null());
+    telemetries.sort_by_key(|object| (read::created(object), read::metadata(object, "name").to_owned()));
+    let mut logged: BTreeMap<String, Option<LoggedCalls>> = BTreeMap::new();
+    for object in &telemetries {
+        let namespace = read::metadata(object, "namespace").to_owned();
+        let entry = object["spec"]["accessLogging"].get(0);
+        logged.entry(namespace).or_insert_with(|| {
+            entry.map(|entry| match entry["filter"]["expression"].as_str() {
+                _ if entry["disabled"] == true => LoggedCalls::None,
+                Some("!connection.mtls") => LoggedCalls::Plaintext,
+                _ => LoggedCalls::All,
+            })
+        });
     }
+    logged.into_iter().filter_map(|(namespace, calls)| Some((namespace, calls?))).collect()
+}
+
+/// The calls that all other sidecars log, by the settings of the mesh.
+fn logged_by_mesh(store: &Store) -> LoggedCalls {
     let settings = store.get(&CONFIG_MAP, ROOT_NAMESPACE, "istio");
     let has_log =
         settings.is_some_and(|map| map["data"]["mesh"].as_str().is_some_and(|text| text.contains("accessLogFile")));

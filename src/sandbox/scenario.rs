@@ -2,6 +2,8 @@
 
 /// Namespace of the demo application.
 pub(super) const NAMESPACE: &str = "microservices-demo";
+/// Namespace in which not every workload has a sidecar; the guide's examples are about it.
+pub(super) const SHOP: &str = "shop";
 /// Root namespace of the mesh.
 pub(super) const ROOT_NAMESPACE: &str = "istio-system";
 

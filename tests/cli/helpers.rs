@@ -187,12 +187,17 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(state: State, lookalikes: &[Lookalike]) -> Self {
+        Self::of(lookalikes.iter().fold(Sandbox::builder(state), |builder, lookalike| builder.with(*lookalike)))
+    }
+
+    /// With the second namespace, as `sandbox` serves it.
+    pub(crate) fn with_shop(state: State) -> Self {
+        Self::of(Sandbox::builder(state).with_shop())
+    }
+
+    fn of(builder: secure_traffic::sandbox::Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (sandbox, served) = runtime.block_on(async {
-            let mut builder = Sandbox::builder(state);
-            for lookalike in lookalikes {
-                builder = builder.with(*lookalike);
-            }
             let sandbox = builder.start().await.unwrap();
             let served = sandbox.serve(0).await.unwrap();
             (sandbox, served)

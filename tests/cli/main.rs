@@ -10,6 +10,7 @@ mod demo;
 mod faulty_proxy;
 mod front_door;
 mod general;
+mod guide;
 mod helpers;
 mod hostile;
 mod limits;

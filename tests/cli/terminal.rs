@@ -8,28 +8,33 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The tool in a terminal of its own.
-struct Terminal {
+/// A program in a terminal of its own.
+pub(crate) struct Terminal {
     script: Child,
     keyboard: ChildStdin,
-    screen: String,
+    pub(crate) screen: String,
 }
 
 impl Terminal {
     /// Starts the tool. `None` where no `script` is installed, unless the environment forbids to skip.
-    #[expect(clippy::disallowed_methods, reason = "a test reads the environment itself")]
     fn start(stage: &Stage, arguments: &str) -> Option<Self> {
         let tool = Command::cargo_bin("secure-traffic").unwrap();
         let line = format!("{} {arguments}", tool.get_program().to_str().unwrap());
+        Self::open(&line, |command| {
+            command.env("KUBECONFIG", stage.kubeconfig()).env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
+        })
+    }
+
+    /// Starts a line of a shell, in an environment that `prepare` completes.
+    pub(crate) fn open(line: &str, prepare: impl FnOnce(&mut Command)) -> Option<Self> {
         let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
-        command.env("KUBECONFIG", stage.kubeconfig()).env("HOME", "/nonexistent").env("TERM", "xterm");
-        command.env("SHELL", "/bin/sh").env_remove("CI");
+        command.args(["--quiet", "--return", "--flush", "--command", line, "/dev/null"]);
+        command.env("TERM", "xterm").env_remove("CI");
+        prepare(&mut command);
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut script) = spawned else {
-            let required = std::env::var("SECURE_TRAFFIC_E2E_REQUIRED").is_ok_and(|value| value == "1");
             assert!(
-                !required,
+                !is_required(),
                 "script (util-linux) is not installed, and SECURE_TRAFFIC_E2E_REQUIRED=1 forbids to skip"
             );
             return None;
@@ -39,16 +44,21 @@ impl Terminal {
     }
 
     /// Reads the screen until it shows `text`.
-    fn until(&mut self, text: &str) {
-        let mut buffer = [0; 4096];
+    pub(crate) fn until(&mut self, text: &str) {
         while !self.screen.contains(text) {
-            let read = self.script.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
-            assert!(read > 0, "{text:?} is not shown: {}", self.screen);
-            self.screen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            assert!(self.read(), "{text:?} is not shown: {}", self.screen);
         }
     }
 
-    fn press(&mut self, keys: &str) {
+    /// Reads more of the screen; `false` at its end.
+    pub(crate) fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let read = self.script.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
+        self.screen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        read > 0
+    }
+
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
     }
@@ -64,12 +74,18 @@ impl Terminal {
     }
 
     /// Waits for the end: the exit code, and all that the screen showed.
-    fn end(mut self) -> CliRun {
+    pub(crate) fn end(mut self) -> CliRun {
         let mut rest = Vec::new();
         self.script.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
         self.screen.push_str(&String::from_utf8_lossy(&rest));
         CliRun { code: self.script.wait().unwrap().code(), stdout: self.screen, stderr: String::new() }
     }
+}
+
+/// Whether the environment forbids to skip a test for want of a program.
+#[expect(clippy::disallowed_methods, reason = "a test reads the environment itself")]
+pub(crate) fn is_required() -> bool {
+    std::env::var("SECURE_TRAFFIC_E2E_REQUIRED").is_ok_and(|value| value == "1")
 }
 
 /// What ends a prompt.
