@@ -48,6 +48,12 @@ pub fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
 
+/// `SECURE_TRAFFIC_COMPLETE_TIMEOUT`: how long an answer to a shell that completes may take.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn completion_timeout() -> Option<String> {
+    std::env::var("SECURE_TRAFFIC_COMPLETE_TIMEOUT").ok()
+}
+
 /// Fails where the process may open too few files: the runtime would panic.
 pub fn check_open_files() -> io::Result<()> {
     let opened: io::Result<Vec<File>> = (0..OPEN_FILES).map(|_| File::open("/dev/null")).collect();

@@ -44,6 +44,11 @@ use tokio::sync::OnceCell;
 /// Runs the tool with these arguments and returns its exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.collect();
+    // The only provider of cryptography; an error means that it is already installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(code) = complete(&arguments) {
+        return code;
+    }
     let parsed = cli::command(arguments.first())
         .try_get_matches_from(&arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -66,8 +71,6 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     if settings.verbose {
         settings.connection.trace = Some(std::sync::Arc::new(move |line| printer.say(line)));
     }
-    // The only provider of cryptography; an error means that it is already installed.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = env::check_open_files()
         .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build())
         .map_err(error::Error::from);
@@ -84,6 +87,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             error.exit_status().code()
         }
     }
+}
+
+/// Answers a shell or kubectl that asks for candidates; `None` if none asks.
+fn complete(arguments: &[OsString]) -> Option<u8> {
+    let resolve = |global: &cli::global::GlobalArgs| settings::resolve(global, env::read());
+    let limit = env::completion_timeout().and_then(|text| cli::values::duration(&text).ok());
+    let success = Some(ExitStatus::Success.code());
+    if let Some(text) = commands::completion::answer_kubectl(arguments, resolve, limit) {
+        // Without a reader there is nobody to tell.
+        let _ = ui::printer::Printer::new(true, false).result(&text);
+        return success;
+    }
+    if commands::completion::answer_shell(arguments, resolve, limit) { success } else { None }
 }
 
 async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::Printer) -> error::Result<ExitStatus> {

@@ -139,6 +139,7 @@ pub enum Command {
     Rbac(rbac::RbacArgs),
     /// Print the completion script of a shell
     #[command(
+        alias = "completion",
         after_help = "Examples:\n  source <(secure-traffic completions bash)\n  secure-traffic completions zsh > \"${fpath[1]}/_secure-traffic\""
     )]
     Completions {

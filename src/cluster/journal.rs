@@ -75,6 +75,11 @@ pub struct StoredJournal {
     maps: Vec<String>,
 }
 
+/// The run of a switch, from the name of a `ConfigMap` of its journal.
+pub fn run_of(name: &str) -> Option<&str> {
+    Some(name.strip_prefix("secure-traffic-journal-")?.rsplit_once('-')?.0)
+}
+
 /// The journals of switches in the namespace, the oldest first.
 pub async fn list(cluster: &Cluster) -> Result<Vec<StoredJournal>, ClusterError> {
     list_of(cluster, JournalKind::Switch).await

@@ -31,7 +31,8 @@ pub(super) async fn load(connection: &Connection) -> Result<Option<Selected>, Cl
     }
 }
 
-async fn read(connection: &Connection) -> Result<Option<Kubeconfig>, ClusterError> {
+/// Reads and merges the files, as [`load`] does, without a selection.
+pub(super) async fn read(connection: &Connection) -> Result<Option<Kubeconfig>, ClusterError> {
     if let Some(path) = &connection.kubeconfig {
         let kubeconfig = read_file(path).await?;
         return kubeconfig.map(Some).ok_or_else(|| invalid(&format!("{} does not exist", path.display())));

@@ -21,6 +21,7 @@ pub mod kubeconfig;
 pub mod lease;
 pub mod list;
 mod local_file;
+pub mod names;
 pub mod namespace_context;
 pub mod network_policies;
 pub mod pod;

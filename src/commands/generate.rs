@@ -1,14 +1,17 @@
 //! `completions` and `man`: generate completion scripts and manual pages from the definition of the command line.
 
-use super::{Context, manual};
+use super::{Context, completion, manual};
 use crate::cli;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use clap_complete::Shell;
 use std::path::Path;
 
-/// The completion script of a shell.
+/// The completion script of a shell. Those of bash, zsh and fish ask this tool; others contain the commands and options.
 pub fn completion_script(shell: Shell) -> Vec<u8> {
+    if let Some(script) = completion::script(shell) {
+        return script.as_bytes().to_vec();
+    }
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut cli::command(None), "secure-traffic", &mut script);
     script

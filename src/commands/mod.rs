@@ -2,6 +2,7 @@
 //! `cluster`, `curl_pod` and `http_client` send requests.
 
 pub mod cleanup;
+pub mod completion;
 pub mod demo;
 pub mod explain;
 pub mod generate;

@@ -101,7 +101,7 @@ pub(super) static SERVICE: Resource = Resource {
     columns: &[
         ("Type", "/spec/type", false),
         ("Cluster-IP", "/spec/clusterIP", false),
-        ("Port", "/spec/ports/0/port", false),
+        ("Port(s)", "/spec/ports", false),
     ],
     ..BASE
 };

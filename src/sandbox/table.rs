@@ -36,6 +36,9 @@ fn cell(object: &Value, title: &str, pointer: &str) -> Value {
     if title == "Status" && !object["metadata"]["deletionTimestamp"].is_null() {
         return "Terminating".into();
     }
+    if title == "Port(s)" {
+        return service_ports(object).into();
+    }
     let state = &object["status"]["containerStatuses"][0]["state"];
     let reason =
         [&state["terminated"]["reason"], &state["waiting"]["reason"]].into_iter().find(|reason| reason.is_string());
@@ -43,6 +46,13 @@ fn cell(object: &Value, title: &str, pointer: &str) -> Value {
         Some(reason) if title == "Status" => reason.clone(),
         _ => object.pointer(pointer).cloned().unwrap_or(Value::Null),
     }
+}
+
+/// The ports of a Service: `80/TCP,53/UDP`.
+fn service_ports(service: &Value) -> String {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let ports = ports.map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP")));
+    ports.collect::<Vec<_>>().join(",")
 }
 
 /// Ready containers and all containers, native sidecars included: `2/2`.

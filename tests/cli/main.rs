@@ -4,6 +4,7 @@
 #![expect(clippy::too_many_lines, reason = "what the tool shows is long")]
 
 mod bad_servers;
+mod completion;
 mod connection;
 mod credential_plugins;
 mod demo;
