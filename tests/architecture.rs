@@ -87,7 +87,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ui",
         ],
     ),
-    ("commands/sandbox.rs", &["cli", "error", "exit", "sandbox"]),
+    ("commands/sandbox.rs", &["cli", "error", "exit", "program", "sandbox", "signal"]),
     (
         "commands/demo.rs",
         &["cli", "cluster", "curl_pod", "domain", "error", "exit", "report", "sandbox", "settings", "ui"],

@@ -5,6 +5,7 @@ use crate::cli;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use clap_complete::Shell;
+use clap_complete::aot::{Elvish, PowerShell};
 use std::path::Path;
 
 /// The completion script of a shell. Those of bash, zsh and fish ask this tool; others contain the commands and options.
@@ -12,8 +13,12 @@ pub fn completion_script(shell: Shell) -> Vec<u8> {
     if let Some(script) = completion::script(shell) {
         return script.as_bytes().to_vec();
     }
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(None), "secure-traffic", &mut script);
+    let (mut command, name, mut script) = (cli::command(None), "secure-traffic", Vec::new());
+    // By their types, so that the release contains no generator that is not used.
+    match shell {
+        Shell::Elvish => clap_complete::generate(Elvish, &mut command, name, &mut script),
+        _ => clap_complete::generate(PowerShell, &mut command, name, &mut script),
+    }
     script
 }
 

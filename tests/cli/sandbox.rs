@@ -1,4 +1,5 @@
 use crate::helpers::{command, finish, run_with, signal, write};
+use crate::terminal::Terminal;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -171,6 +172,33 @@ fn signals_are_passed_on_to_the_command() {
         served.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(served.child.wait().unwrap().code(), Some(code), "{script}: {name}: {said}");
         assert!(!kubeconfig.parent().unwrap().exists(), "{}", kubeconfig.display());
+    }
+}
+
+#[test]
+fn ctrl_c_is_for_the_program_in_the_terminal() {
+    let tool = command().get_program().to_str().unwrap().to_owned();
+    let open = |arguments: &str| {
+        Terminal::open(&format!("exec {tool} sandbox {arguments}"), |command| {
+            command.env("SHELL", "/bin/sh").env("PS1", "ready> ").env("HOME", "/nonexistent").env_remove("ENV");
+        })
+    };
+    let Some(mut shell) = open("--shell") else { return };
+    shell.until("ready> ");
+    shell.screen.clear();
+    shell.press("\u{3}");
+    shell.until("ready> ");
+    shell.press("echo st$((1+1))ill; exit 3\n");
+    let run = shell.end();
+    assert!(run.code == Some(3) && run.stdout.contains("st2ill"), "{run}");
+    let handles = r#"sh -c 'trap "echo handled; exit 9" INT; echo begun; while :; do sleep 0.1; done'"#;
+    for (program, code) in [(handles, 9), ("sh -c 'echo begun; exec sleep 300'", 130)] {
+        let Some(mut terminal) = open(&format!("-- {program}")) else { return };
+        terminal.until("begun");
+        terminal.press("\u{3}");
+        let run = terminal.end();
+        assert_eq!(run.code, Some(code), "{run}");
+        assert_eq!(run.stdout.matches("handled").count(), usize::from(code == 9), "{run}");
     }
 }
 

@@ -116,7 +116,7 @@ fn all_namespaces_are_reported_one_by_one() {
     let report = run("status --sandbox=strict -A -o json").json();
     let names: Vec<&str> =
         report["namespaces"].as_array().unwrap().iter().map(|it| it["namespace"].as_str().unwrap()).collect();
-    assert_eq!(names, ["microservices-demo"]);
+    assert_eq!(names, ["microservices-demo", "shop"]);
 }
 
 #[test]
