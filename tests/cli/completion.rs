@@ -8,13 +8,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What is typed before TAB, and what the line is then. The matrix of docs/completion.md.
-const LINES: [(&str, &str); 24] = [
+const LINES: [(&str, &str); 28] = [
     ("prob", "probe "),
     ("probe --per-e", "probe --per-endpoint "),
     ("probe -o js", "probe -o json "),
     ("probe -n sh", "probe -n shop "),
     ("probe --namespace=outs", "probe --namespace=outside "),
     ("probe --from-namespace micro", "probe --from-namespace microservices-demo "),
+    ("status --istio-namespace ist", "status --istio-namespace istio-system "),
     ("status --context secure", "status --context secure-traffic-sandbox "),
     ("status --cluster arn:aws:", "status --cluster arn:aws:eks:1:cluster/prod "),
     ("status --user secure", "status --user secure-traffic-sandbox "),
@@ -27,6 +28,9 @@ const LINES: [(&str, &str); 24] = [
     ("probe -n shop payments:8", "probe -n shop payments:8080 "),
     ("probe --exclude=app-ui:", "probe --exclude=app-ui:8080 "),
     ("enable-mtls -n shop --except legacy:", "enable-mtls -n shop --except legacy:8080 "),
+    ("demo --target boards:", "demo --target boards:8080 "),
+    ("enable-mtls --destination-rules ne", "enable-mtls --destination-rules never "),
+    ("enable-mtls -f pro", "enable-mtls -f probe.xml "),
     ("explain plaintext-to-s", "explain plaintext-to-strict "),
     ("explain reset-w", "explain reset-without-evidence "),
     ("status --ignore hbone-b", "status --ignore hbone-blocked "),
