@@ -15,6 +15,16 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GITHUB_STEP_SUMMARY", "The file of the summary of --report github."),
 ];
 
+/// Variables of single commands, by the name of the page.
+const ENVIRONMENT_OF: &[(&str, &str, &str)] = &[
+    ("secure-traffic-sandbox", "SHELL", "The shell of --shell."),
+    (
+        "secure-traffic-completions",
+        "SECURE_TRAFFIC_COMPLETE_TIMEOUT",
+        "How long a shell waits for candidates, 0.4 s by default.",
+    ),
+];
+
 /// Files of every command that contacts a cluster.
 const FILES: &[(&str, &str)] = &[
     ("~/.kube/config", "The kubeconfig, unless --kubeconfig or KUBECONFIG names others."),
@@ -96,7 +106,9 @@ fn page(command: &clap::Command, help: &str, related: &[String], uses_cluster: b
     });
     let common = ENVIRONMENT.iter().filter(|(name, _)| uses_cluster || name.contains("NO_COLOR"));
     let common = common.map(|(name, meaning)| ((*name).to_owned(), (*meaning).to_owned()));
-    text.extend(definitions("ENVIRONMENT", own.chain(common)).into_bytes());
+    let single = ENVIRONMENT_OF.iter().filter(|(page, _, _)| *page == command.get_name());
+    let single = single.map(|(_, name, meaning)| ((*name).to_owned(), (*meaning).to_owned()));
+    text.extend(definitions("ENVIRONMENT", own.chain(single).chain(common)).into_bytes());
     if uses_cluster {
         let files = FILES.iter().map(|(file, meaning)| ((*file).to_owned(), (*meaning).to_owned()));
         text.extend(definitions("FILES", files).into_bytes());

@@ -232,7 +232,9 @@ async fn logs_are_limited_and_of_known_containers() {
     let client = sandbox.client();
     let pods: Api<Pod> = Api::namespaced(client.clone(), DEMO);
     pods.create(&PostParams::default(), &pod("p", &["-sS", "http://boards:8080/shareditems"])).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while pods.get("p").await.unwrap().status.and_then(|status| status.phase).as_deref() != Some("Succeeded") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let log = pods.logs("p", &LogParams { limit_bytes: Some(1), ..LogParams::default() }).await.unwrap();
     assert_eq!(log, "[");
     let log = pods.logs("p", &LogParams { tail_lines: Some(1), ..LogParams::default() }).await.unwrap();
