@@ -86,7 +86,7 @@ impl Error {
             Self::Cluster(error) => error.hint.clone(),
             Self::Usage(error) => error.hint.clone(),
             Self::Target(error) => error.hint(),
-            Self::CheckFailed(_) => Some("--force goes on all the same".to_owned()),
+            Self::CheckFailed(_) => Some("use --force to continue anyway".to_owned()),
             Self::Interrupted(_)
             | Self::CallsLost(_)
             | Self::Refused(_)
@@ -160,7 +160,7 @@ mod tests {
             (
                 Error::CheckFailed("a pod is refused".to_owned()),
                 "a pod is refused",
-                Some("--force goes on all the same"),
+                Some("use --force to continue anyway"),
                 1,
             ),
             (Error::Refused("refused".to_owned()), "refused", None, 1),

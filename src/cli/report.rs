@@ -57,7 +57,7 @@ impl FromStr for ReportTo {
             ("junit", Some(file)) => Ok(Self::Junit(file.into())),
             ("json", Some(file)) => Ok(Self::Json(file.into())),
             ("tap", Some(file)) => Ok(Self::Tap(file.into())),
-            _ => Err(format!("{format:?} is no report: write junit=FILE, tap=FILE, json=FILE or github")),
+            _ => Err(format!("unknown report format {format:?}; use junit=FILE, tap=FILE, json=FILE or github")),
         }
     }
 }

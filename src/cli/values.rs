@@ -187,7 +187,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     seconds
         .or_else(|| sum_of_parts(text))
         .filter(|duration| *duration <= LONGEST_DURATION)
-        .ok_or_else(|| format!("{text:?} is no duration of at most 7 days: write 30s, 1m30s, 500ms or 2h"))
+        .ok_or_else(|| format!("invalid duration {text:?}; examples: 30s, 1m30s, 500ms, 2h (at most 7 days)"))
 }
 
 /// The sum of the parts of a duration. jiff's friendly format reads each part, because in the whole it allows a fraction

@@ -42,13 +42,15 @@ pub struct Cluster {
     pub namespace: String,
     /// Name for messages: the server's address, or `the sandbox`.
     pub name: String,
+    /// Name and account for a confirmation: `prod (https://host:6443) as alice`, or the name where nothing else is known.
+    pub description: String,
 }
 
 impl Cluster {
     /// The same cluster with another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
-        Self { client: self.client.clone(), namespace: namespace.to_owned(), name: self.name.clone() }
+        Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 }
 
@@ -60,6 +62,8 @@ pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Clu
     if let (Some(sink), Some(proxy)) = (&connection.trace, &proxy) {
         sink(&format!("connecting through the proxy {}", redacted(proxy)));
     }
+    let name = redacted(&resolved.server);
+    let description = resolved.names.describe(&name, connection.impersonate.as_deref());
     let mut config = resolved.config;
     config.connect_timeout = Some(connection.request_timeout.unwrap_or(CONNECT_TIMEOUT));
     override_with(&mut config, connection)?;
@@ -73,7 +77,7 @@ pub async fn connect(connection: &Connection, shutdown: &Shutdown) -> Result<Clu
         .with_layer(&Deadline { limit: connection.request_timeout, shutdown: shutdown.clone() })
         .with_layer(&Authorize { credentials: resolved.credentials, shutdown: shutdown.clone() })
         .build();
-    Ok(Cluster { client, namespace, name: redacted(&resolved.server) })
+    Ok(Cluster { client, namespace, name, description })
 }
 
 /// The namespace by kubectl's rules, without contact to the cluster: `-n`, the context's, the pod's own, else `default`.
@@ -99,6 +103,28 @@ struct ResolvedConnection {
     credentials: Credentials,
     /// `proxy-url` of the cluster.
     proxy_url: Option<String>,
+    /// Where the settings come from.
+    names: LoginNames,
+}
+
+/// The names by which a user knows a connection.
+#[derive(Debug, Default)]
+struct LoginNames {
+    /// The context of the kubeconfig.
+    context: Option<String>,
+    /// The user of the kubeconfig, unless another account is used.
+    user: Option<String>,
+}
+
+impl LoginNames {
+    /// `prod (https://host:6443) as alice`, with the account that is impersonated in place of the user.
+    fn describe(&self, server: &str, impersonated: Option<&str>) -> String {
+        let place = self.context.as_ref().map_or_else(|| server.to_owned(), |context| format!("{context} ({server})"));
+        match impersonated.or(self.user.as_deref()) {
+            Some(user) => format!("{place} as {user}"),
+            None => place,
+        }
+    }
 }
 
 async fn resolve(connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
@@ -113,7 +139,10 @@ async fn resolve(connection: &Connection) -> Result<ResolvedConnection, ClusterE
 }
 
 async fn of_kubeconfig(selected: Selected, connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
-    let Selected { cluster_name, cluster, user_name, user, namespace } = selected;
+    let Selected { context_name, cluster_name, cluster, user_name, user, namespace } = selected;
+    // A token of the command line may belong to anybody.
+    let is_named = connection.token.is_none() && !user_name.is_empty();
+    let names = LoginNames { context: context_name, user: is_named.then(|| user_name.clone()) };
     let authority = authority(&cluster_name, &cluster, connection).await?;
     let is_insecure = cluster.insecure_skip_tls_verify.unwrap_or_default() || connection.insecure;
     let fields = serde_json::to_value(&user).unwrap_or_default();
@@ -150,12 +179,13 @@ async fn of_kubeconfig(selected: Selected, connection: &Connection) -> Result<Re
         config.auth_info.client_certificate_data = Some(BASE64.encode(certificate));
         config.auth_info.client_key_data = Some(BASE64.encode(key).into());
     }
-    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: cluster.proxy_url })
+    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: cluster.proxy_url, names })
 }
 
 /// The server of the command line, without a kubeconfig.
 async fn of_server(server: &str, connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     let selected = Selected {
+        context_name: None,
         cluster_name: "of --server".to_owned(),
         cluster: kube::config::Cluster { server: Some(server.to_owned()), ..Default::default() },
         user_name: String::new(),
@@ -169,7 +199,7 @@ async fn of_server(server: &str, connection: &Connection) -> Result<ResolvedConn
 async fn of_pod(connection: &Connection) -> Result<ResolvedConnection, ClusterError> {
     let mut config = Config::incluster().map_err(|_| {
         ClusterError::new(
-            "no kubeconfig found, and this is no pod of a cluster",
+            "no kubeconfig found, and not running inside a cluster",
             "set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox",
         )
     })?;
@@ -180,7 +210,8 @@ async fn of_pod(connection: &Connection) -> Result<ResolvedConnection, ClusterEr
         config.root_cert = Some(certificates(&String::from_utf8_lossy(&authority_file(path).await?)));
         config.root_cert_file = None;
     }
-    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: None })
+    let names = LoginNames::default();
+    Ok(ResolvedConnection { server, config, credentials: identity.credentials, proxy_url: None, names })
 }
 
 fn is_set(value: &Value) -> bool {

@@ -12,6 +12,8 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 /// What a run uses of a kubeconfig.
 pub(super) struct Selected {
+    /// Name of the context; `None` without a kubeconfig.
+    pub(super) context_name: Option<String>,
     /// Name of the cluster, for messages.
     pub(super) cluster_name: String,
     pub(super) cluster: Cluster,
@@ -153,6 +155,7 @@ fn select(kubeconfig: &Kubeconfig, connection: &Connection) -> Result<Option<Sel
         (None, None) => Default::default(),
     };
     Ok(Some(Selected {
+        context_name: Some(context_name.clone()),
         cluster_name: cluster_name.clone(),
         cluster,
         user_name,

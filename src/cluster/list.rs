@@ -326,7 +326,10 @@ mod tests {
             }
         });
         let client = kube::Client::new(service, "shop");
-        (Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() }, requests)
+        (
+            Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() },
+            requests,
+        )
     }
 
     async fn list_pods(cluster: &Cluster) -> Result<usize, String> {

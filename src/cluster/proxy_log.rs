@@ -369,7 +369,8 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(body.as_bytes().to_vec()))) }
         });
         let client = kube::Client::new(service, "shop");
-        let cluster = Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned() };
+        let cluster =
+            Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() };
         let (sender, mut receiver) = tokio::sync::mpsc::channel(100);
         follow_sidecar(cluster, "web-0".to_owned(), beginning, sender).await;
         let mut events = Vec::new();

@@ -104,7 +104,12 @@ mod tests {
                 respond.send_response(Response::builder().status(status).body(body).unwrap());
             }
         });
-        Cluster { client: kube::Client::new(service, "demo"), namespace: "demo".to_owned(), name: "a test".to_owned() }
+        Cluster {
+            client: kube::Client::new(service, "demo"),
+            namespace: "demo".to_owned(),
+            name: "a test".to_owned(),
+            description: String::new(),
+        }
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use crate::report::human::{self, Style};
 use crate::report::story::{self, DemoStep};
 use crate::settings::{SwitchGoal, SwitchSettings, pod_options};
 use crate::ui::confirm::{self, Confirmation};
+use crate::ui::printer;
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +166,7 @@ impl Demo<'_> {
             self.context.read(snapshot::read(self.cluster, self.api_versions, &self.context.settings.mesh)).await?;
         let (cases, _) = cases(&state.snapshot, std::slice::from_ref(&self.args.target))?;
         let (report, status) = probe_run.run(&state.snapshot, &cases, Vec::new()).await?;
-        self.context.printer.result(&human::probe(&report, Style::default()))?;
+        self.context.printer.result(&human::probe(&report, Style { width: printer::width(), ..Style::default() }))?;
         let verdicts = report
             .results
             .iter()

@@ -36,7 +36,7 @@ pub fn read(sources: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>, Usage
         }
     }
     if manifests.is_empty() {
-        return Err(UsageError { message: "no objects in what -f names".to_owned(), hint: None });
+        return Err(UsageError { message: "the files given with -f contain no objects".to_owned(), hint: None });
     }
     Ok(manifests)
 }

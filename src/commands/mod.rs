@@ -99,6 +99,7 @@ impl Context {
             client: sandbox.client_through(&layers),
             namespace: namespace.unwrap_or_else(|| sandbox.namespace().to_owned()),
             name: "the sandbox".to_owned(),
+            description: "the sandbox".to_owned(),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::report::RenderError;
 use crate::report::human::Style;
 use crate::report::{json, yaml};
 use crate::settings::{ProbeAction, ProbeSettings};
+use crate::ui::printer;
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<ExitStatus> {
@@ -61,6 +62,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
         wide: settings.output == Some(OutputFormat::Wide),
         per_endpoint: settings.per_endpoint,
         explain: settings.explain,
+        width: printer::width(),
     };
     context.printer.result(&render(&report, settings.output, style)?)?;
     if let Some(expected) = probe_run.expected {
@@ -72,8 +74,8 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
 fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
     let for_machines = matches!(settings.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name));
     if settings.explain && for_machines {
-        let message = "--explain speaks to people: leave -o out, or take -o wide".to_owned();
-        return Err(UsageError { message, hint: Some("-o json has every fact that it is made of".to_owned()) });
+        let message = "--explain works only with the default or wide output".to_owned();
+        return Err(UsageError { message, hint: Some("use -o json for the same facts".to_owned()) });
     }
     if settings.action == ProbeAction::Watch && settings.output == Some(OutputFormat::Wide) {
         let message = "--watch has no further columns: leave -o wide out".to_owned();

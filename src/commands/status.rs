@@ -19,6 +19,7 @@ use crate::report::rehearsal::Rehearsed;
 use crate::report::status::{self as report, StatusReport};
 use crate::report::{json, yaml};
 use crate::settings::{FindingSettings, StatusSettings};
+use crate::ui::printer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -146,8 +147,8 @@ pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
 
 fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderError> {
     Ok(match format {
-        StatusFormat::Table => report::text(report, false),
-        StatusFormat::Wide => report::text(report, true),
+        StatusFormat::Table => report::text(report, false, printer::width()),
+        StatusFormat::Wide => report::text(report, true, None),
         StatusFormat::Json => json::document(report)?,
         StatusFormat::Yaml => yaml::document(report)?,
     })

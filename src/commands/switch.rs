@@ -128,7 +128,7 @@ pub async fn switch(
         };
         results::report_written(run, &planned, &parts.writer)?;
         // Prove.
-        let proof = proof::prove(run, &planned, &written, &parts.calls, &open_connections).await;
+        let proof = proof::prove(run, &planned, &written, &parts.calls).await;
         let calls = parts.calls.report(run).await;
         let doors = doors.finish(run).await;
         let mut status = calls.and(doors.status);

@@ -19,6 +19,7 @@ use crate::report::plural::count;
 use crate::report::watch as lines;
 use crate::settings::{ProbeAction, ProbeSettings};
 use crate::signal::Signal;
+use crate::ui::printer;
 use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -114,7 +115,7 @@ impl Watcher<'_> {
         let runner = probe_run.probe_runner();
         let request = runner.pod_request(vec![Curl::endless(arguments)], ROUND.as_secs());
         probe_run.context.printer.say(&format!(
-            "watching {} at {}; who refuses, only a probe without --watch proves",
+            "watching {} at {}; run probe without --watch to prove who refuses",
             count(cases.len(), "target"),
             count(endpoints.len(), "endpoint")
         ));
@@ -208,7 +209,7 @@ impl Watcher<'_> {
             return Ok(None);
         }
         let wide = self.settings.output == Some(OutputFormat::Wide);
-        let style = Style { wide, per_endpoint: false, explain: self.settings.explain };
+        let style = Style { wide, explain: self.settings.explain, width: printer::width(), ..Style::default() };
         probe_run.context.printer.result(&render(&report, self.settings.output, style)?)?;
         let seconds = self.began.elapsed().as_secs_f64();
         probe_run.context.printer.say(&format!("proven after {seconds:.1} s"));

@@ -93,7 +93,9 @@ pub fn weigh(
     let refused = seen.samples.len();
     let network = match params.sources {
         Sources::Auto | Sources::Network => network(case, seen.hello.as_ref(), refusal, params.trust_domain),
-        Sources::Proxy => Unavailable(Reason::ProxySilent, "only the proxy's own word was to count".to_owned()),
+        Sources::Proxy => {
+            Unavailable(Reason::ProxySilent, "--evidence proxy accepts only the proxy's configuration".to_owned())
+        }
     };
     let mut no_identity = None;
     let (identity, proxy) = match (network, proxy(case, seen, refused, params.sources)) {

@@ -118,7 +118,9 @@ fn key(text: &str) -> Result<String, String> {
     if is_name(name) && prefix.is_none_or(is_prefix) {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no label: write KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY or !KEY"))
+        Err(format!(
+            "invalid label selector {text:?}; examples: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY or !KEY"
+        ))
     }
 }
 

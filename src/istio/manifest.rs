@@ -17,7 +17,7 @@ use serde_json::Value;
 pub fn identity(apis: Apis, namespace: &str, manifest: &Value) -> Result<(ObjectKind, String), String> {
     let (version, kind) = (&manifest["apiVersion"], &manifest["kind"]);
     let (Some(version), Some(kind)) = (version.as_str(), kind.as_str()) else {
-        return Err("it is no object of Kubernetes: apiVersion and kind are wanted".to_owned());
+        return Err("not a Kubernetes object: apiVersion and kind are required".to_owned());
     };
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let is = |wanted: &Kind| wanted.group == group && wanted.kind == kind;
@@ -89,11 +89,16 @@ impl Home<'_> {
 /// exception and no contradiction, and rules for hosts outside of the namespace are none of the command's business.
 pub fn contradiction(kind: ObjectKind, manifest: &Value, direction: Direction, home: Home<'_>) -> Option<String> {
     let wanted = direction.mode();
+    let command = match direction {
+        Direction::Enable => "enable-mtls",
+        Direction::Disable { .. } => "disable-mtls",
+    };
+    let sets = |mode: MtlsMode| format!("the file sets {mode}, but {command} needs {wanted}");
     match kind {
         ObjectKind::Policy if is_legacy(manifest) => {
             let policy = read::legacy_policy(manifest);
             let differs = policy.targets.is_empty() && policy.mode != wanted;
-            differs.then(|| format!("it says {}, the command says {wanted}", policy.mode))
+            differs.then(|| sets(policy.mode))
         }
         ObjectKind::Policy => {
             let policy = read::peer_authentication(manifest);
@@ -101,10 +106,10 @@ pub fn contradiction(kind: ObjectKind, manifest: &Value, direction: Direction, h
                 return None;
             }
             if policy.mode.is_none() {
-                return Some(format!("it says no mode for the namespace, the command says {wanted}"));
+                return Some(format!("the file sets no mode for the namespace, but {command} needs {wanted}"));
             }
             let mut modes = policy.mode.into_iter().chain(policy.ports.values().flatten().copied());
-            modes.find(|mode| *mode != wanted).map(|mode| format!("it says {mode}, the command says {wanted}"))
+            modes.find(|mode| *mode != wanted).map(sets)
         }
         ObjectKind::Rule => {
             let breaks = |tls: &ClientTls| match direction {

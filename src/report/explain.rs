@@ -145,8 +145,8 @@ fn hello(hello: &HelloReport) -> String {
 
 fn proxy(proxy: &ProxyEvidence) -> String {
     match proxy.refuses_plaintext {
-        Some(_) => format!("Its own proxy says: {}.", proxy.message),
-        None => format!("Its own proxy tells nothing: {}.", proxy.message),
+        Some(_) => format!("Its proxy reports: {}.", proxy.message),
+        None => format!("Its proxy could not be queried: {}.", proxy.message),
     }
 }
 
@@ -162,11 +162,13 @@ fn control(control: &ControlReport) -> String {
 fn conclusion(result: &TargetReport) -> String {
     let answer = &result.answer;
     match answer.verdict {
-        VerdictKind::Accepted => format!("Something without a certificate was heard: accepted ({}).", answer.message),
-        VerdictKind::Rejected => {
-            format!("At no way in was a byte answered, and it was the mesh that refused: {}.", answer.message)
+        VerdictKind::Accepted => {
+            format!("The target answered a client without a certificate: accepted ({}).", answer.message)
         }
-        VerdictKind::Inconclusive => format!("It cannot be told: {}: {}.", verdict_word(answer), answer.message),
+        VerdictKind::Rejected => {
+            format!("No endpoint answered a byte, and the mesh refused: {}.", answer.message)
+        }
+        VerdictKind::Inconclusive => format!("No conclusion: {}: {}.", verdict_word(answer), answer.message),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Style {
     pub per_endpoint: bool,
     /// `--explain`.
     pub explain: bool,
+    /// Columns of the terminal, into which a table is fitted; `None` elsewhere.
+    pub width: Option<usize>,
 }
 
 /// The whole report.
@@ -61,21 +63,40 @@ pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
         .results
         .iter()
         .filter(|result| result.as_expected != Some(true))
-        .map(|result| match (expected, result.expected) {
-            (ExpectationKind::Policy, Some(wanted)) => format!("{} ({wanted} by its policy)", result.target),
-            (ExpectationKind::Policy, None) => format!("{} (its policy is not known)", result.target),
-            (ExpectationKind::Rejected | ExpectationKind::Accepted, _) => result.target.clone(),
+        .map(|result| {
+            let (target, verdict) = (&result.target, result.answer.verdict.as_str());
+            match (expected, result.expected) {
+                (ExpectationKind::Policy, Some(wanted)) => {
+                    format!("{target} is {verdict}, expected {wanted} by its policy")
+                }
+                (ExpectationKind::Policy, None) => format!("{target} is {verdict}, and its policy is not known"),
+                (ExpectationKind::Rejected | ExpectationKind::Accepted, _) => {
+                    format!("{target} is {verdict}, expected {expected}")
+                }
+            }
         })
         .collect();
-    let (so, what) = match expected {
-        ExpectationKind::Policy => ("as the policies say", "what the policies say"),
-        ExpectationKind::Rejected | ExpectationKind::Accepted => (expected.as_str(), expected.as_str()),
+    let verdict = match expected {
+        ExpectationKind::Policy => "as the policies say",
+        ExpectationKind::Rejected | ExpectationKind::Accepted => expected.as_str(),
     };
     if unexpected.is_empty() {
-        format!("as expected: {} {}", count(report.results.len(), "target"), so)
+        format!("as expected: {} {verdict}", count(report.results.len(), "target"))
     } else {
-        format!("expected {what}, but not so: {}", line(&unexpected.join(", ")))
+        format!("not as expected: {}", line(&unexpected.join("; ")))
     }
+}
+
+/// The last line about a proof that took `seconds`: `5 targets: 4 rejected, 1 accepted, 0 inconclusive (0.6 s)`.
+pub fn closing(report: &ProbeReport, seconds: f64) -> String {
+    let number = |verdict| report.results.iter().filter(|result| result.answer.verdict == verdict).count();
+    format!(
+        "{}: {} rejected, {} accepted, {} inconclusive ({seconds:.1} s)",
+        count(report.results.len(), "target"),
+        number(VerdictKind::Rejected),
+        number(VerdictKind::Accepted),
+        number(VerdictKind::Inconclusive)
+    )
 }
 
 fn color(verdict: VerdictKind) -> Color {
@@ -246,7 +267,7 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     let cells: Vec<Vec<String>> =
         cells.into_iter().map(|row| row.iter().map(|cell| line(cell).into_owned()).collect()).collect();
     let verdict_column = if style.per_endpoint { 3 } else { 1 };
-    table::layout(&head, &cells, |row, column, cell| {
+    table::layout(&head, &cells, style.width.filter(|_| !style.wide), |row, column, cell| {
         if column == verdict_column { cell.color(colors[row]).to_string() } else { cell.to_owned() }
     })
 }

@@ -3,7 +3,6 @@
 
 use super::front_door::FrontDoorReport;
 use super::kinds::{ExpectationKind, ExpectedKind, ModeKind, VerdictKind};
-use super::plural::count;
 use crate::domain::effective::Effective;
 use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
@@ -495,19 +494,22 @@ fn answer(context: &ReportContext, verdict: &Verdict) -> VerdictReport {
         }
         Verdict::Rejected(evidence) => {
             let refused: usize = evidence.iter().map(|evidence| evidence.refused).sum();
-            let endpoints = count(evidence.len(), "endpoint");
+            let endpoints = match evidence.len() {
+                1 => String::new(),
+                more => format!(" at {more} endpoints"),
+            };
             let last_resort = evidence.iter().any(|evidence| evidence.identity.is_none() && evidence.proxy.is_none());
             let message = if last_resort {
                 let mut reasons: Vec<&str> =
                     evidence.iter().filter_map(|evidence| evidence.no_identity.as_deref()).collect();
                 reasons.dedup();
                 format!(
-                    "every plaintext connection was refused ({refused} of {refused}) at {endpoints}, and a client in \
-                     the mesh gets through; no other evidence can be had: {}",
+                    "refused {refused}/{refused}{endpoints}, and a client in the mesh succeeds; no other evidence is \
+                     available: {}",
                     reasons.join("; ")
                 )
             } else {
-                format!("every plaintext connection was reset ({refused} of {refused}) by the mesh at {endpoints}")
+                format!("reset by the mesh {refused}/{refused}{endpoints}")
             };
             VerdictReport { verdict: verdict.into(), reason: None, message, remedy: None }
         }

@@ -9,21 +9,48 @@ use crate::sanitize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
 
-/// One line of the plan: the object, the result in kubectl's terms, and what changes. `name` is as kubectl prints it.
-pub fn line(name: &str, change: &Change) -> String {
-    let detail = match change {
-        Change::Policy(policy) => policy_detail(&policy.action),
-        Change::Rule(rule) => rule_detail(&rule.action),
+/// The lines of the plan, one for each change: `+` creates, `~` changes and `-` deletes an object, and what changes in it.
+/// `named` has each change with the object's name as kubectl prints it.
+pub fn lines<'a>(named: impl IntoIterator<Item = (String, &'a Change)>) -> Vec<String> {
+    let rows: Vec<(&str, String, Option<String>)> = named
+        .into_iter()
+        .map(|(name, change)| {
+            let detail = match change {
+                Change::Policy(policy) => policy_detail(&policy.action),
+                Change::Rule(rule) => rule_detail(change.name(), &rule.action),
+            };
+            let sign = match change.result_word() {
+                "created" => "+",
+                "deleted" => "-",
+                _ => "~",
+            };
+            (sign, short_name(&name), detail)
+        })
+        .collect();
+    let width = rows.iter().map(|(_, name, _)| name.width()).max().unwrap_or_default();
+    let line = |(sign, name, detail): (&str, String, Option<String>)| match detail {
+        Some(detail) => format!("{sign} {name}{}  {detail}", " ".repeat(width - name.width())),
+        None => format!("{sign} {name}"),
     };
-    let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-    format!("{name} {}{detail}", change.result_word())
+    rows.into_iter().map(line).collect()
 }
 
-const AS_WRITTEN: &str = "as you wrote it";
-const MERGED: &str = "with what you wrote";
-const AS_BEFORE: &str = "as it was";
-const NOT_BEFORE: &str = "it was not there";
+/// `destinationrule/web` of `destinationrule.networking.istio.io/web`: kubectl finds both.
+fn short_name(name: &str) -> String {
+    let (kind, object) = name.split_once('/').unwrap_or((name, ""));
+    // The legacy Policy has a name that other groups have as well.
+    match kind.split_once('.') {
+        Some((kind @ ("destinationrule" | "peerauthentication"), _)) => format!("{kind}/{object}"),
+        _ => name.to_owned(),
+    }
+}
+
+const AS_WRITTEN: &str = "as in the file";
+const MERGED: &str = "merged with the file";
+const AS_BEFORE: &str = "as before";
+const NOT_BEFORE: &str = "it did not exist before";
 const SUPERFLUOUS: &str = "an earlier run created it, and a wider policy says the same";
 const DELETED_BEFORE: &str = "a run deleted it";
 
@@ -56,12 +83,15 @@ fn modes_of_ports(ports: &BTreeMap<u16, MtlsMode>) -> String {
     ports.iter().map(|(port, mode)| format!("port {port} {mode}")).collect::<Vec<_>>().join(", ")
 }
 
-fn rule_detail(action: &RuleAction) -> Option<String> {
+fn rule_detail(name: &str, action: &RuleAction) -> Option<String> {
     Some(match action {
-        RuleAction::Create { host, plaintext_ports } if plaintext_ports.is_empty() => format!("{host}: ISTIO_MUTUAL"),
         RuleAction::Create { host, plaintext_ports } => {
+            // A rule has the name of its Service, unless another rule has that name.
+            let is_named = host.split('.').next() == Some(name);
+            let host = if is_named { String::new() } else { format!("{host}: ") };
             let ports: Vec<String> = plaintext_ports.iter().map(u16::to_string).collect();
-            format!("{host}: ISTIO_MUTUAL, port {} DISABLE", ports.join(", "))
+            let ports = if ports.is_empty() { String::new() } else { format!(", port {} DISABLE", ports.join(", ")) };
+            format!("{host}tls ISTIO_MUTUAL{ports}")
         }
         RuleAction::Edit(edits) => edits.iter().map(edit_detail).collect::<Vec<_>>().join(", "),
         RuleAction::Apply { .. } => AS_WRITTEN.to_owned(),
@@ -126,7 +156,7 @@ pub fn open_connections(connections: &OpenConnections) -> Option<String> {
     let mut parts = Vec::new();
     if !times.is_empty() {
         parts.push(format!(
-            "every open connection to these ports, those in mutual TLS too, ends within its pod's drain time ({})",
+            "open connections to these ports, also in mutual TLS, end within the pod's drain time ({})",
             times.join(", ")
         ));
     }
@@ -186,14 +216,6 @@ pub fn held_connections(ports: &BTreeMap<String, HeldAtPort>, unknown: &BTreeSet
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// The last line of a run whose proof shows what was requested. `verdict` is `rejected` or `accepted`.
-pub fn closing(verdict: &str, targets: usize, connections: &OpenConnections) -> String {
-    let targets = super::plural::count(targets, "target");
-    let verdict = if verdict == "rejected" { "rejected" } else { "accepted" };
-    let connections = open_connections(connections).map_or_else(String::new, |text| format!("; {text}"));
-    format!("proven: plaintext is {verdict} at {targets}{connections}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +259,7 @@ mod tests {
                 OpenConnections { ended_by_ztunnel: services(&["web"]), ..connections(&[], true) },
                 Some("through a ztunnel stay open; ztunnel closes the plaintext connections to web at once"),
             ),
-            (connections(&[(45, &["web"])], false), Some("ends within its pod's drain time (45 s)")),
+            (connections(&[(45, &["web"])], false), Some("end within the pod's drain time (45 s)")),
             (
                 connections(&[(45, &["a", "b", "c", "d", "e"]), (150, &["archive"])], true),
                 Some("drain time (45 s at a, b, c and 2 more, 150 s at archive); those through a ztunnel stay open"),
@@ -250,6 +272,5 @@ mod tests {
                 None => assert_eq!(text, None),
             }
         }
-        assert_eq!(closing("accepted", 1, &connections(&[], false)), "proven: plaintext is accepted at 1 target");
     }
 }

@@ -169,7 +169,7 @@ impl Rehearsed {
     pub fn parse(text: &str) -> Result<Self, String> {
         let recorded: RecordedRehearsal = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if recorded.kind != "RehearsalReport" || recorded.api_version != API_VERSION {
-            return Err(format!("it is no RehearsalReport of {API_VERSION}"));
+            return Err(format!("it is not a RehearsalReport of {API_VERSION}"));
         }
         let caller = |port: &RecordedPort, caller: &RecordedCaller| observed(&port.name, &caller.name, caller.calls);
         let is_unobserved = |port: &&RecordedPort| is_unobserved(port.result, port.reason.as_deref());
@@ -361,7 +361,7 @@ pub fn text(report: &RehearsalReport) -> String {
             (2, "-") => cell.yellow().to_string(),
             _ => cell.to_owned(),
         };
-        text = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, paint);
+        text = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, None, paint);
         text.push('\n');
     }
     for note in &report.notes {
@@ -419,7 +419,7 @@ pub fn live(rows: &[PortRow], remaining: u64) -> String {
     });
     let cells: Vec<Vec<String>> = cells.collect();
     let mut text = format!("rehearsing for {} more\n", duration(remaining));
-    text.push_str(&table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &cells, |_, _, cell| {
+    text.push_str(&table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &cells, None, |_, _, cell| {
         cell.to_owned()
     }));
     if ports.len() > MAX_LIVE_PORTS {
@@ -524,7 +524,7 @@ mod tests {
             ("{}", "missing field"),
             (
                 "{\"apiVersion\": \"x\", \"kind\": \"ProbeReport\", \"namespace\": \"\", \"ports\": []}",
-                "no RehearsalReport",
+                "not a RehearsalReport",
             ),
         ] {
             let error = Rehearsed::parse(text).unwrap_err();

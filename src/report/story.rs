@@ -51,8 +51,8 @@ pub fn steps(namespace: &str, target: &str, services: &[String]) -> [DemoStep; 5
         },
         DemoStep {
             title: "The same rogue asks again",
-            text: "Nothing about the rogue has changed. Now the mesh resets its connections, and shows whose\n\
-                   sidecar did it: the certificate is verified, not believed."
+            text: "Nothing about the rogue has changed. Now the mesh resets its connections: the sidecar's\n\
+                   certificate is verified against the mesh root, which shows that it was the sidecar."
                 .to_owned(),
             commands: vec![rogue()],
         },

@@ -51,6 +51,11 @@ impl Printer {
         }
     }
 
+    /// Whether a result that repeats messages has to be printed: a person at a terminal has read the messages.
+    pub fn repeats_in_result(&self) -> bool {
+        self.quiet || !is_terminal()
+    }
+
     /// Prints a message about the progress of the work.
     pub fn say(&self, text: &str) {
         if !self.quiet {
@@ -107,6 +112,12 @@ pub async fn stdout_closed() {
         }
         tokio::time::sleep(READER_POLL).await;
     }
+}
+
+/// The columns of the terminal to which results are written; `None` where stdout is no terminal.
+pub fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// Whether stdout and stderr are terminals.

@@ -6,7 +6,7 @@ fn without_any_kubeconfig() {
     shows!(run("probe boards"), @r#"
     exit 4
     --- stderr
-    error: no kubeconfig found, and this is no pod of a cluster
+    error: no kubeconfig found, and not running inside a cluster
     hint: set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox
     "#);
     let mut nowhere = command();
@@ -14,7 +14,7 @@ fn without_any_kubeconfig() {
     shows!(finish(nowhere), @r#"
     exit 4
     --- stderr
-    error: no kubeconfig found, and this is no pod of a cluster
+    error: no kubeconfig found, and not running inside a cluster
     hint: set KUBECONFIG or --kubeconfig, or try it without a cluster: --sandbox
     "#);
     shows!(run("probe boards --kubeconfig /nonexistent/config"), @r#"

@@ -35,20 +35,20 @@ fn the_whole_demo() {
     destinationrule.networking.istio.io/userprofile created
     peerauthentication.security.istio.io/default created
     TARGET                 VERDICT    MODE     SEEN
-    app-ui:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    boards:8080            rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
-    userprofile:8080       rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+    app-ui:8080            rejected   STRICT   reset by the mesh 3/3
+    boards:8080            rejected   STRICT   reset by the mesh 3/3
+    boards-mongodb:27017   rejected   STRICT   reset by the mesh 3/3
+    context-scraper:9100   rejected   STRICT   reset by the mesh 3/3
+    userprofile:8080       rejected   STRICT   reset by the mesh 3/3
 
     ── 3 of 5 · The same rogue asks again ────────────────────────────────────────
-    Nothing about the rogue has changed. Now the mesh resets its connections, and shows whose
-    sidecar did it: the certificate is verified, not believed.
+    Nothing about the rogue has changed. Now the mesh resets its connections: the sidecar's
+    certificate is verified against the mesh root, which shows that it was the sidecar.
       $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
           --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
 
     boards:8080/shareditems  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
@@ -97,29 +97,29 @@ fn the_whole_demo() {
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
-      destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/boards-mongodb created (boards-mongodb.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      peerauthentication.security.istio.io/default created (mode STRICT)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
+      + destinationrule/app-ui           tls ISTIO_MUTUAL
+      + destinationrule/boards           tls ISTIO_MUTUAL
+      + destinationrule/boards-mongodb   tls ISTIO_MUTUAL
+      + destinationrule/context-scraper  tls ISTIO_MUTUAL
+      + destinationrule/userprofile      tls ISTIO_MUTUAL
+      + peerauthentication/default       mode STRICT
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is rejected at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
-    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+    5 targets: 5 rejected, 0 accepted, 0 inconclusive ([seconds] s)
+    in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
+    undo with: secure-traffic disable-mtls -n microservices-demo --restore
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     changes in namespace microservices-demo:
-      peerauthentication.security.istio.io/default configured (mode STRICT → PERMISSIVE)
-      destinationrule.networking.istio.io/app-ui configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/boards configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/boards-mongodb configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/context-scraper configured (tls ISTIO_MUTUAL → none)
-      destinationrule.networking.istio.io/userprofile configured (tls ISTIO_MUTUAL → none)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
+      ~ peerauthentication/default       mode STRICT → PERMISSIVE
+      ~ destinationrule/app-ui           tls ISTIO_MUTUAL → none
+      ~ destinationrule/boards           tls ISTIO_MUTUAL → none
+      ~ destinationrule/boards-mongodb   tls ISTIO_MUTUAL → none
+      ~ destinationrule/context-scraper  tls ISTIO_MUTUAL → none
+      ~ destinationrule/userprofile      tls ISTIO_MUTUAL → none
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
+    5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
+    in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
     peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo
     rules stay with a host alone, and hide rules of the mesh's root namespace for it; delete them with: kubectl delete destinationrule app-ui boards boards-mongodb context-scraper userprofile -n microservices-demo
     "#);

@@ -81,11 +81,11 @@ fn a_failing_check_url_blocks_enable() {
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
     clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
-      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      peerauthentication.security.istio.io/default created (mode STRICT)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
+      + destinationrule/boards      tls ISTIO_MUTUAL
+      + peerauthentication/default  mode STRICT
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
     error: http://127.0.0.1:[port]/page does not answer before the change: HTTP 503; nothing was written
-    hint: --force goes on all the same
+    hint: use --force to continue anyway
     ");
     assert_eq!((written(&stage).as_str(), server.requests()), (UNTOUCHED, 1));
     let nobody = format!("http://127.0.0.1:{}", dead_port());
@@ -146,7 +146,7 @@ fn a_lasting_outage_rolls_back_on_request() {
     // Without it the changes stay, and the exit code says the same.
     let run = switch(&stage, "enable-mtls", &failing().url, "");
     assert_eq!(run.code, Some(1), "{run}");
-    assert!(!run.stderr.contains("roll") && run.stderr.contains("--restore puts it back"), "{run}");
+    assert!(!run.stderr.contains("roll") && run.stderr.contains("undo with: secure-traffic disable-mtls"), "{run}");
 }
 
 #[test]

@@ -151,13 +151,14 @@ pub(crate) fn filters() -> insta::Settings {
         (r"(seconds|connectSeconds): [\d.e-]+", "$1: [seconds]"),
         (r"secure-traffic-sandbox\.\d+\.\d+\.\d+", "secure-traffic-sandbox.[version]"),
         (r"in force after \d+\.\d+ s", "in force after [seconds] s"),
+        (r"inconclusive \(\d+\.\d s\)", "inconclusive ([seconds] s)"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
         // curl counts the milliseconds, so one failure can have several wordings.
         (r"(  curl       \(7\) [^\n]*\n)+", "  curl       (7) [refused]\n"),
         // The exit code of the hello is a race.
         (r#""exitCode": \d+,(\s+"certificateRequested")"#, r#""exitCode": "[race]",$1"#),
         // As many as the run had time for; of one that fails the line is a warning, and says so.
-        (r"calls in the mesh: \d+ of \d+ got", "calls in the mesh: [all] got"),
+        (r"in-mesh calls during the change: \d+ of \d+ succ", "in-mesh calls during the change: [all] succ"),
         (r"curl 7: Failed to connect[^).]*", "curl 7: [refused]"),
         (r"-[0-9a-f]{10}-\d{5}", "-[pod]"),
         (r"(probe|journal)-[a-z2-9]{5}", "$1-[word]"),

@@ -30,7 +30,7 @@ fn a_mesh_client_succeeds() {
     exit 0
     --- stdout
     boards:8080  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
@@ -56,7 +56,7 @@ fn a_failing_mesh_client_makes_a_rejection_inconclusive() {
       remedy     see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh
     --- stderr
     namespace microservices-demo
-    expected rejected, but not so: boards:8080
+    not as expected: boards:8080 is inconclusive, expected rejected
     "#);
     assert_eq!(stage.run("probe --expect rejected boards").code, Some(0), "without the control nobody looks");
     assert_eq!(stage.probe_pods(), [""; 0]);
@@ -86,10 +86,10 @@ fn a_switch_that_breaks_calls_is_rolled_back() {
     let run = stage.run("enable-mtls --yes --settle 0 --force --destination-rules=never");
     assert_eq!(run.code, Some(1), "{run}");
     let words = [
-        "calls in the mesh got through before the change, and do not any more: boards:8080 (its sidecar answers HTTP 503: \
+        "in-mesh calls succeeded before the change and now fail: boards:8080 (its sidecar answers HTTP 503: \
          the application is not reached)",
         "rolled back: everything is as it was before",
-        "calls in the mesh get through again",
+        "in-mesh calls succeed again",
     ];
     for words in words {
         assert!(run.stderr.contains(words), "{words}: {run}");
@@ -105,7 +105,7 @@ fn a_switch_that_breaks_calls_stays_without_rollback() {
     let before = ports(&stage);
     let run = stage.run("enable-mtls --yes --settle 0 --force --destination-rules=never --rollback-on-failure=false");
     assert_eq!(run.code, Some(1), "{run}");
-    assert!(run.stderr.contains("do not any more: boards:8080") && !run.stderr.contains("rolling back"), "{run}");
+    assert!(run.stderr.contains("and now fail: boards:8080") && !run.stderr.contains("rolling back"), "{run}");
     assert!(run.stderr.contains("--restore` puts back what was there"), "{run}");
     assert_ne!(ports(&stage), before);
 }
@@ -115,10 +115,7 @@ fn disable_reports_lost_calls_without_rollback() {
     let stage = Stage::new(State::Strict, &[]);
     let run = stage.run("disable-mtls --yes --settle 0 --mode=disable --destination-rules=never --force");
     assert_eq!(run.code, Some(1), "{run}");
-    assert!(
-        run.stderr.contains("calls in the mesh got through before") && !run.stderr.contains("rolling back"),
-        "{run}"
-    );
+    assert!(run.stderr.contains("in-mesh calls succeeded before") && !run.stderr.contains("rolling back"), "{run}");
 }
 
 #[test]
@@ -127,8 +124,8 @@ fn a_repaired_rule_is_reported_by_the_mesh_client() {
     disable_for_clients(&stage, "boards");
     let run = stage.run("enable-mtls --yes --settle 500ms --force-conflicts");
     assert_eq!(run.code, Some(0), "{run}");
-    assert!(run.stderr.contains("warning: in the mesh boards:8080 is not reached, before any change"), "{run}");
-    assert!(run.stderr.contains("in the mesh boards:8080 is reached now, and was not before"), "{run}");
+    assert!(run.stderr.contains("warning: in the mesh, boards:8080 is not reachable, before any change"), "{run}");
+    assert!(run.stderr.contains("in the mesh, boards:8080 is reachable now, and was not before"), "{run}");
 }
 
 #[test]
@@ -143,7 +140,7 @@ fn a_refused_mesh_client_is_a_warning() {
     stage.runtime.block_on(namespaces.patch("microservices-demo", &params, &patch)).unwrap();
     let run = stage.run("enable-mtls --yes --settle 0 --force");
     assert_eq!(run.code, Some(0), "{run}");
-    assert!(run.stderr.contains("warning: no control could be sent in the mesh"), "{run}");
-    assert!(run.stderr.contains("whether calls in the mesh still get through is not watched"), "{run}");
+    assert!(run.stderr.contains("warning: no client in the mesh could be started"), "{run}");
+    assert!(run.stderr.contains("in-mesh calls are not watched"), "{run}");
     assert_eq!(stage.probe_pods(), [""; 0]);
 }

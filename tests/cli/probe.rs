@@ -27,7 +27,7 @@ fn rejected_with_evidence() {
     exit 0
     --- stdout
     boards:8080/shareditems  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
@@ -42,11 +42,11 @@ fn every_tcp_port_without_targets() {
     exit 0
     --- stdout
     TARGET                 VERDICT    MODE     SEEN
-    app-ui:8080            rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
-    boards:8080            rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
-    boards-mongodb:27017   rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
-    context-scraper:9100   rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
-    userprofile:8080       rejected   STRICT   every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+    app-ui:8080            rejected   STRICT   reset by the mesh 1/1
+    boards:8080            rejected   STRICT   reset by the mesh 1/1
+    boards-mongodb:27017   rejected   STRICT   reset by the mesh 1/1
+    context-scraper:9100   rejected   STRICT   reset by the mesh 1/1
+    userprofile:8080       rejected   STRICT   reset by the mesh 1/1
     --- stderr
     namespace microservices-demo
     "#);
@@ -57,9 +57,9 @@ fn wide_and_per_endpoint() {
     shows!(run("probe --sandbox=strict --per-endpoint -o wide boards"), @r"
     exit 0
     --- stdout
-    TARGET        ENDPOINT          POD                       VERDICT    MODE     SEEN                                                                      SAMPLES      POLICY                                              IDENTITY
-    boards:8080   *                 *                         rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   6× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
-    boards:8080   10.244.0.3:8080   boards-[pod]   rejected   STRICT   every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint   3× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    TARGET        ENDPOINT          POD                       VERDICT    MODE     SEEN                    SAMPLES      POLICY                                              IDENTITY
+    boards:8080   *                 *                         rejected   STRICT   reset by the mesh 3/3   6× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
+    boards:8080   10.244.0.3:8080   boards-[pod]   rejected   STRICT   reset by the mesh 3/3   3× curl 56   STRICT, by microservices-demo/default (namespace)   spiffe://cluster.local/ns/microservices-demo/sa/boards
     --- stderr
     namespace microservices-demo
     ");
@@ -78,12 +78,12 @@ fn expectations_decide_between_0_and_1() {
     exit 0
     --- stdout
     boards:8080  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
     userprofile:8080  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/userprofile (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
@@ -93,7 +93,7 @@ fn expectations_decide_between_0_and_1() {
     "#);
     let unexpected = stage.run("probe --expect accepted boards userprofile");
     assert_eq!((unexpected.code, verdicts(&unexpected)), (Some(1), verdicts(&expected)), "{unexpected}");
-    assert!(unexpected.stderr.contains("expected accepted, but not so: boards:8080, userprofile:8080"), "{unexpected}");
+    assert!(unexpected.stderr.contains("not as expected: boards:8080 is rejected, expected accepted; userprofile:8080 is rejected, expected accepted"), "{unexpected}");
     shows!(stage.run("probe --expect rejected -q -o name boards userprofile"), @r#"
     exit 0
     --- stdout
@@ -133,7 +133,7 @@ fn reports_for_machines() {
           "service": "boards",
           "port": 8080,
           "verdict": "rejected",
-          "message": "every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint",
+          "message": "reset by the mesh 1/1",
           "endpoints": [
             {
               "address": "10.244.0.3:8080",
@@ -149,7 +149,7 @@ fn reports_for_machines() {
                 }
               ],
               "verdict": "rejected",
-              "message": "every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint",
+              "message": "reset by the mesh 1/1",
               "samples": [
                 {
                   "exitCode": 56,
@@ -436,8 +436,8 @@ fn an_explanation_gives_the_reason() {
       10.244.0.3:8080 (pod boards-[pod], sidecar): 3 of 3 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
       Its mode is STRICT, which microservices-demo/default decides for the namespace.
       An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.
-      Its own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
-      At no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint.
+      Its proxy could not be queried: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
+      No endpoint answered a byte, and the mesh refused: reset by the mesh 3/3.
       A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
     excluded:8080  accepted
       A throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to excluded:8080: 3 requests through the Service's address, 3 straight to 1 ready endpoint, each on a connection of its own.
@@ -445,14 +445,14 @@ fn an_explanation_gives_the_reason() {
       Its mode is STRICT, which microservices-demo/default decides for the namespace.
       Nothing enforces that mode there: port 8080 of excluded-[pod] is excluded from its sidecar's capture.
       An ordinary TLS hello got no certificate.
-      Something without a certificate was heard: accepted (HTTP 200).
+      The target answered a client without a certificate: accepted (HTTP 200).
       No policy changes that: excluded-[pod] needs a sidecar that captures the port.
     "#);
     shows!(stage.run("probe --explain -o json boards"), @r"
     exit 2
     --- stderr
-    error: --explain speaks to people: leave -o out, or take -o wide
-    hint: -o json has every fact that it is made of
+    error: --explain works only with the default or wide output
+    hint: use -o json for the same facts
     ");
 }
 
@@ -501,7 +501,7 @@ fn the_probe_can_run_in_another_namespace() {
     exit 0
     --- stdout
     boards:8080  rejected
-      seen       every plaintext connection was reset (3 of 3) by the mesh at 1 endpoint
+      seen       reset by the mesh 3/3
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)

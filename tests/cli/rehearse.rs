@@ -72,7 +72,7 @@ fn bad_input_is_refused_before_anything_is_asked() {
     for (arguments, message) in [
         ("rehearse --sandbox --for 4s", "\"4s\" is not between 5s and 24h"),
         ("rehearse --sandbox --for 25h", "\"25h\" is not between 5s and 24h"),
-        ("rehearse --sandbox --for soon", "is no duration"),
+        ("rehearse --sandbox --for soon", "invalid duration"),
         ("rehearse --sandbox --for 5s nosuch", "service \"nosuch\" not found"),
         ("rehearse --sandbox --for 5s -o name", "invalid value 'name'"),
     ] {
@@ -173,8 +173,9 @@ fn a_switch_stops_where_its_rehearsal_finds_a_caller_unless_it_is_forced() {
     let run = stage.run("enable-mtls --yes --rehearse 5s");
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("callers of its ports are observed for 5s (--rehearse)"), "{run}");
-    let message =
-        format!("error: 1 of 5 ports would refuse callers: {CLIENT}; nothing was written\nhint: --force goes on");
+    let message = format!(
+        "error: 1 of 5 ports would refuse callers: {CLIENT}; nothing was written\nhint: use --force to continue"
+    );
     assert!(run.stderr.contains(&message), "{run}");
     assert_eq!(object_names(&stage), before);
     // Another port becomes STRICT: the policy is about the pods of `userprofile` alone.

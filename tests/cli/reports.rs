@@ -255,7 +255,7 @@ fn tap_is_the_only_output_on_stdout() {
     1..2
     not ok 1 - boards:8080
       ---
-      message: "expected accepted, rejected: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint"
+      message: "expected accepted, rejected: reset by the mesh 1/1"
       severity: fail
       kind: "rejected"
       details: |
@@ -263,8 +263,8 @@ fn tap_is_the_only_output_on_stdout() {
         10.244.0.3:8080 (pod boards-[pod], sidecar): 1 of 1 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
         Its mode is STRICT, which microservices-demo/default decides for the namespace.
         An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.
-        Its own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
-        At no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint.
+        Its proxy could not be queried: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
+        No endpoint answered a byte, and the mesh refused: reset by the mesh 1/1.
         A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
       ...
     ok 2 - secure-traffic probe
@@ -316,7 +316,7 @@ fn github_gets_annotations_and_a_summary() {
     exit 1
     --- stdout
     boards:8080  rejected
-      seen       every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint
+      seen       reset by the mesh 1/1
       curl       (56) Recv failure: Connection reset by peer
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
@@ -324,8 +324,8 @@ fn github_gets_annotations_and_a_summary() {
       seen       service "empty" has no ready endpoint for port 8080
       remedy     wait until a pod of the Service is ready
     --- stderr
-    ::error title=boards%3A8080::expected accepted, rejected: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint%0AA throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to boards:8080: 1 request through the Service's address, 1 straight to 1 ready endpoint, each on a connection of its own.%0A10.244.0.3:8080 (pod boards-[pod], sidecar): 1 of 1 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).%0AIts mode is STRICT, which microservices-demo/default decides for the namespace.%0AAn ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.%0AIts own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.%0AAt no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint.%0AA policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
-    ::warning title=empty%3A8080::expected accepted, inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080%0Aempty:8080 was not asked: it has no ready endpoint.%0AIt cannot be told: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.%0ATo find out: wait until a pod of the Service is ready.
+    ::error title=boards%3A8080::expected accepted, rejected: reset by the mesh 1/1%0AA throwaway pod without the mesh's certificates, in namespace microservices-demo, sent plaintext to boards:8080: 1 request through the Service's address, 1 straight to 1 ready endpoint, each on a connection of its own.%0A10.244.0.3:8080 (pod boards-[pod], sidecar): 1 of 1 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).%0AIts mode is STRICT, which microservices-demo/default decides for the namespace.%0AAn ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.%0AIts proxy could not be queried: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.%0ANo endpoint answered a byte, and the mesh refused: reset by the mesh 1/1.%0AA policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n microservices-demo`).
+    ::warning title=empty%3A8080::expected accepted, inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080%0Aempty:8080 was not asked: it has no ready endpoint.%0ANo conclusion: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.%0ATo find out: wait until a pod of the Service is ready.
     "#);
     crate::helpers::filters().bind(|| insta::assert_snapshot!(std::fs::read_to_string(&summary).unwrap(), @r#"
     earlier
@@ -333,7 +333,7 @@ fn github_gets_annotations_and_a_summary() {
 
     | | target | answer |
     |---|---|---|
-    | ❌ | boards:8080 | expected accepted, rejected: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint |
+    | ❌ | boards:8080 | expected accepted, rejected: reset by the mesh 1/1 |
     | ❔ | empty:8080 | expected accepted, inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080 |
     | ✅ | secure-traffic probe | done |
 
@@ -343,8 +343,8 @@ fn github_gets_annotations_and_a_summary() {
     - 10.244.0.3:8080 (pod boards-[pod], sidecar): 1 of 1 connected and got not a byte of an answer (curl 56: Recv failure: Connection reset by peer).
     - Its mode is STRICT, which microservices-demo/default decides for the namespace.
     - An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/microservices-demo/sa/boards, which verifies against the mesh root (issued by O=cluster.local, valid until [time]); it asked for a client certificate.
-    - Its own proxy tells nothing: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
-    - At no way in was a byte answered, and it was the mesh that refused: every plaintext connection was reset (1 of 1) by the mesh at 1 endpoint.
+    - Its proxy could not be queried: could not create pods/portforward in namespace "microservices-demo": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster.
+    - No endpoint answered a byte, and the mesh refused: reset by the mesh 1/1.
     - A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (\`secure-traffic disable-mtls -n microservices-demo\`).
 
     </details>
@@ -352,7 +352,7 @@ fn github_gets_annotations_and_a_summary() {
     <details><summary>empty:8080</summary>
 
     - empty:8080 was not asked: it has no ready endpoint.
-    - It cannot be told: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.
+    - No conclusion: inconclusive (no-endpoints): service "empty" has no ready endpoint for port 8080.
     - To find out: wait until a pod of the Service is ready.
 
     </details>

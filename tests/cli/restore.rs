@@ -182,16 +182,16 @@ fn restore_brings_back_the_former_objects_exactly() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     changes in namespace microservices-demo:
-      peerauthentication.security.istio.io/of-the-house restored (as it was; PERMISSIVE then holds)
-      destinationrule.networking.istio.io/app-ui deleted (it was not there)
-      destinationrule.networking.istio.io/boards-mongodb deleted (it was not there)
-      destinationrule.networking.istio.io/context-scraper deleted (it was not there)
-      destinationrule.networking.istio.io/ours restored (as it was)
-      destinationrule.networking.istio.io/userprofile deleted (it was not there)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
+      ~ peerauthentication/of-the-house  as before; PERMISSIVE then holds
+      - destinationrule/app-ui           it did not exist before
+      - destinationrule/boards-mongodb   it did not exist before
+      - destinationrule/context-scraper  it did not exist before
+      ~ destinationrule/ours             as before
+      - destinationrule/userprofile      it did not exist before
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
     in force after [seconds] s at 5 endpoints
-    proven: plaintext is accepted at 5 targets; every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    calls in the mesh: [all] got through while it changed, at 5 targets (HTTP calls after the retries of the client's sidecar)
+    5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
+    in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
     everything is as it was before
     ");
     assert_eq!(stage.content(&[POLICY, RULE]), before);
@@ -291,11 +291,11 @@ fn objects_changed_since_are_left_and_named() {
     warning: DestinationRule app-ui: somebody deleted it and made it anew; it is left as it is
     warning: DestinationRule ours: somebody changed it since; it is left as it is
     changes in namespace microservices-demo:
-      peerauthentication.security.istio.io/of-the-house restored (as it was; PERMISSIVE then holds)
-      destinationrule.networking.istio.io/boards-mongodb deleted (it was not there)
-      destinationrule.networking.istio.io/context-scraper deleted (it was not there)
-      destinationrule.networking.istio.io/userprofile deleted (it was not there)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
+      ~ peerauthentication/of-the-house  as before; PERMISSIVE then holds
+      - destinationrule/boards-mongodb   it did not exist before
+      - destinationrule/context-scraper  it did not exist before
+      - destinationrule/userprofile      it did not exist before
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
     warning: not everything could be put back (see above); the journals are kept until the next enable-mtls, or until: kubectl delete configmap -l app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component=journal -n microservices-demo
     ");
     assert_eq!(stage.names(RULE), ["app-ui", "ours"]);

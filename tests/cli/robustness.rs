@@ -500,7 +500,8 @@ fn what_a_planted_journal_changes_is_shown_before_the_question() {
     let before = mesh_objects(&stage);
     let run = stage.run("disable-mtls --restore");
     assert_eq!(run.code, Some(2), "{run}");
-    let shown = "would change in namespace microservices-demo:\n  peerauthentication.security.istio.io/default restored (as it was; DISABLE then holds)";
+    let shown =
+        "would change in namespace microservices-demo:\n  ~ peerauthentication/default  as before; DISABLE then holds";
     assert!(run.stderr.contains(shown), "{run}");
     assert!(run.stderr.contains("there is no terminal to ask on"), "{run}");
     assert_eq!(mesh_objects(&stage), before);

@@ -67,7 +67,7 @@ fn broken_calls_are_named_with_their_rule() {
     error  plaintext-to-strict
       found   the rule microservices-demo/boards makes clients send plaintext, and mode STRICT refuses it; callers: this namespace, gateways, other namespaces
       about   destinationrule/boards, pod/boards-[pod], service/boards:8080
-      remedy  set the rule's tls to ISTIO_MUTUAL, or take it away where auto mTLS is on; enable-mtls does it for rules of the namespace
+      remedy  set the rule's tls to ISTIO_MUTUAL, or remove it if auto mTLS is on; enable-mtls does it for rules of the namespace
     info  clients-unseen
       found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
       remedy  pass --prometheus URL to read who has sent plaintext in the last hours
@@ -181,14 +181,14 @@ fn a_workload_without_a_sidecar_is_a_warning_before_the_switch() {
     warning: workloads without a proxy send plaintext, which STRICT ports refuse (client-without-proxy: pod/half-meshed-[pod])
     clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
     changes in namespace microservices-demo:
-      destinationrule.networking.istio.io/app-ui created (app-ui.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/boards created (boards.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/boards-mongodb created (boards-mongodb.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/context-scraper created (context-scraper.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      destinationrule.networking.istio.io/userprofile created (userprofile.microservices-demo.svc.cluster.local: ISTIO_MUTUAL)
-      peerauthentication.security.istio.io/default created (mode STRICT)
-    every open connection to these ports, those in mutual TLS too, ends within its pod's drain time (45 s)
-    what was there before is noted in the cluster: disable-mtls -n microservices-demo --restore puts it back
+      + destinationrule/app-ui           tls ISTIO_MUTUAL
+      + destinationrule/boards           tls ISTIO_MUTUAL
+      + destinationrule/boards-mongodb   tls ISTIO_MUTUAL
+      + destinationrule/context-scraper  tls ISTIO_MUTUAL
+      + destinationrule/userprofile      tls ISTIO_MUTUAL
+      + peerauthentication/default       mode STRICT
+    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    undo with: secure-traffic disable-mtls -n microservices-demo --restore
     ");
     // A finding that is ignored is not printed; a second stage, because a namespace that is switched is not checked again.
     let stage = Stage::new(State::Permissive, &[Lookalike::HalfMeshed]);

@@ -131,7 +131,11 @@ fn an_interrupt_from_the_keyboard_does_not_end_the_programs_of_the_sandbox() {
     terminal.press("\u{3}");
     let run = terminal.end();
     assert_eq!(run.code, Some(130), "{run}");
-    assert!(run.stdout.contains("calls in the mesh: ") && !run.stdout.contains("did not stay to the end"), "{run}");
+    assert!(
+        run.stdout.contains("in-mesh calls during the change: ")
+            && !run.stdout.contains("client in the mesh ended early"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn the_timeout_does_not_count_while_a_person_reads() {
     terminal.press("y\n");
     let run = terminal.end();
     assert_eq!(run.code, Some(0), "{run}");
-    assert!(run.stdout.contains("peerauthentication.security.istio.io/default created"), "{run}");
+    assert!(run.stdout.contains("applied 6 changes") && !run.stdout.contains("created"), "{run}");
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn a_demo_that_ends_early_says_what_it_leaves() {
         terminal.screen.clear();
         terminal.press("\n");
     }
-    terminal.until("calls in the mesh");
+    terminal.until("in-mesh calls during");
     terminal.until("Press Enter to continue");
     terminal.press("\u{3}");
     let run = terminal.end();
@@ -276,7 +280,7 @@ fn interrupted_drain(stage: &Stage, arguments: &str) -> CliRun {
     let mut stderr = switch.stderr.take().unwrap();
     let mut buffer = [0; 4096];
     // The last message before the wait.
-    while !said.contains("calls in the mesh: ") {
+    while !said.contains("in-mesh calls during the change: ") {
         let read = stderr.read(&mut buffer).unwrap();
         assert!(read > 0, "{said}");
         said.push_str(&String::from_utf8_lossy(&buffer[..read]));
@@ -318,8 +322,8 @@ fn results_that_cannot_be_printed_do_not_end_a_change_before_its_proof() {
         "the results could not be written to stdout: No space left on device",
         "peerauthentication.security.istio.io/default created",
         "boards:8080            rejected   STRICT",
-        "proven: plaintext is rejected at 5 targets",
-        "disable-mtls -n microservices-demo --restore puts it back",
+        "5 targets: 5 rejected, 0 accepted, 0 inconclusive",
+        "undo with: secure-traffic disable-mtls -n microservices-demo --restore",
     ] {
         assert!(run.stderr.contains(said), "{said:?}: {run}");
     }
@@ -334,7 +338,7 @@ fn results_that_cannot_be_printed_do_not_end_a_change_before_its_proof() {
     drop(closed.stdout.take());
     let run = end(closed);
     assert_eq!(run.code, Some(0), "a reader may stop reading: {run}");
-    assert!(run.stderr.contains("proven: plaintext is rejected at 5 targets"), "{run}");
+    assert!(run.stderr.contains("5 targets: 5 rejected, 0 accepted, 0 inconclusive"), "{run}");
 }
 
 #[test]
@@ -373,7 +377,7 @@ fn a_demo_in_a_strict_namespace_restores_it() {
     terminal.until("restore STRICT at the end? [y/N]");
     terminal.press("y\n");
     terminal.until("Apply ");
-    terminal.until(" on https");
+    terminal.until(" (https");
     terminal.press("n\n");
     let run = terminal.end();
     assert_eq!(run.code, Some(1), "{run}");

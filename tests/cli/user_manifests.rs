@@ -51,9 +51,12 @@ fn manifests_are_applied_in_phases_and_restored() {
     command.args(["enable-mtls", "--yes", "--settle", "100ms", "-R", "-f"]).arg(&directory);
     let run = finish(command);
     assert_eq!(run.code, Some(0), "{run}");
-    for object in ["destinationrule.networking.istio.io/boards", "peerauthentication.security.istio.io/ours"] {
+    for (object, line) in [
+        ("destinationrule.networking.istio.io/boards", "+ destinationrule/boards   as in the file\n"),
+        ("peerauthentication.security.istio.io/ours", "+ peerauthentication/ours  as in the file\n"),
+    ] {
         assert!(run.stdout.contains(&format!("{object} created\n")), "{run}");
-        assert!(run.stderr.contains(&format!("{object} created (as you wrote it)\n")), "{run}");
+        assert!(run.stderr.contains(line), "{run}");
     }
     assert_verdicts(&run, "rejected", "STRICT");
     // Without -R only what is in the directory itself; and it is there already.
@@ -91,10 +94,14 @@ fn bad_manifests_are_refused_with_their_place() {
         ("a: 1\na: 2\n", 2, "stdin: duplicate mapping key: a at line 2, column 1"),
         ("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", 2, "stdin: v1 Secret is none of the kinds"),
         (&format!("{POLICY}---\n{POLICY}"), 2, "stdin, document 2: \"ours\" is there twice"),
-        (&POLICY.replace("STRICT", "DISABLE"), 1, "stdin: \"ours\": it says DISABLE, the command says STRICT"),
+        (
+            &POLICY.replace("STRICT", "DISABLE"),
+            1,
+            "stdin: \"ours\": the file sets DISABLE, but enable-mtls needs STRICT",
+        ),
         (&POLICY.replace("  name: ours", "  name: ours\n  namespace: other"), 2, "pass -n other"),
-        (&POLICY.replace("mode", "mood"), 1, "says no mode"),
-        ("", 2, "no objects in what -f names"),
+        (&POLICY.replace("mode", "mood"), 1, "the file sets no mode"),
+        ("", 2, "the files given with -f contain no objects"),
         ("{kind: List, items: [{apiVersion: v1, kind: Pod}]}", 2, "stdin, item 1: v1 Pod"),
     ] {
         let run = with_stdin(&stage, "enable-mtls --yes -f -", text);

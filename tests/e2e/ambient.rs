@@ -84,7 +84,7 @@ async fn an_ambient_namespace_is_switched_by_a_policy_alone() {
         Workload::new("app", &["-http", ":8080", "-echo", ":9000"]).ambient().start(stage).await;
         ready(stage).await;
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
-        run.shows("in force after").shows("proven: plaintext is rejected at 2 targets");
+        run.shows("in force after").shows("2 targets: 2 rejected, 0 accepted, 0 inconclusive");
         run.shows("service/web gets no rule: all its pods are in ambient mode");
         run.shows("in ztunnel's log policy denied");
         assert_eq!(stage.mesh_objects().await, ["peerauthentication.security.istio.io/default"]);

@@ -57,7 +57,7 @@ async fn what_another_writer_applies_is_waited_for_and_proven_both_ways() {
         };
         assert!(run.stdout.contains("mode: STRICT") && run.stdout.contains("mode: ISTIO_MUTUAL"), "{run}");
         run.shows("another writer has applied peerauthentication.security.istio.io/default").shows("in force a");
-        run.shows("proven: plaintext is rejected at 1 target");
+        run.shows("1 target: 1 rejected, 0 accepted, 0 inconclusive");
         let managers = stage.policies().get("default").await.unwrap().metadata.managed_fields.unwrap();
         assert!(managers.iter().all(|one| one.manager.as_deref() == Some(WRITER)), "it wrote: {managers:?}");
         assert_eq!(crate::restore::journals(stage).await, [""; 0]);
@@ -74,7 +74,7 @@ async fn what_another_writer_applies_is_waited_for_and_proven_both_ways() {
             run = stage.tool.run_and_tell(&["disable-mtls", "--observe"], ASKED, &asked) => run.expect_code(0),
             () = writer => unreachable!(),
         };
-        run.shows("apply this in 2 steps").shows("proven: plaintext is accepted at 1 target");
+        run.shows("apply this in 2 steps").shows("1 target: 0 rejected, 1 accepted, 0 inconclusive");
         assert_eq!(stage.probe_pods().await, [""; 0]);
     })
     .await;

@@ -203,7 +203,7 @@ async fn the_shipped_role_suffices_for_enable_and_restore() {
         let token = token(stage, "switch", role["rules"].clone()).await;
         // The namespace's own modes are known without the root namespace's; what else is unknown may not stop this.
         let on = stage.tool.run(&["--token", &token, "enable-mtls", "--yes", "--force"]).await.expect_code(0);
-        on.shows("proven: plaintext is rejected");
+        on.shows(" rejected, 0 accepted, 0 inconclusive");
         stage.tool.run(&["--token", &token, "disable-mtls", "--restore", "--yes"]).await.expect_code(0);
         assert_eq!(content(stage).await, before);
         assert_eq!(journals(stage).await, Vec::<String>::new());

@@ -37,11 +37,15 @@ async fn a_namespace_becomes_strict_in_steps_and_goes_back_without_a_lost_call()
         let before = content(stage).await;
         let counts = during(stage, &CLIENTS, async {
             let run = stage.tool.run(&["enable-mtls", "--yes", "--workload", "app=web"]).await.expect_code(0);
-            run.shows("strict-web created").shows("in force after").shows("proven: plaintext is rejected at 1 target");
+            run.shows("+ peerauthentication/strict-web")
+                .shows("in force after")
+                .shows("1 target: 1 rejected, 0 accepted, 0 inconclusive");
             stage.tool.run(&["probe", "api", "--expect", "accepted"]).await.expect_code(0);
 
             let run = stage.tool.run(&["enable-mtls", "--yes", "--workload", "tier=front"]).await.expect_code(0);
-            run.shows("strict-front created").shows("strict-web deleted").shows("rejected at 2 targets");
+            run.shows("+ peerauthentication/strict-front")
+                .shows("- peerauthentication/strict-web")
+                .shows("2 targets: 2 rejected");
             assert_eq!(selecting(stage).await, ["strict-front"]);
 
             let run = stage.tool.run(&["enable-mtls", "--yes", "--except", "legacy:8080"]).await.expect_code(0);

@@ -49,7 +49,7 @@ pub(super) async fn settle(
     phase: &Phase,
     clients: &[(String, ExpectedClusters)],
 ) -> Settled {
-    run.context.progress.begin("letting the mesh take the change over", None);
+    run.context.progress.begin("waiting for sidecars to load the change", None);
     let waited = wait_until_loaded(run, phase, clients).await;
     run.context.progress.end();
     match waited {
@@ -108,7 +108,7 @@ pub(super) async fn drain(run: &SwitchRun<'_>, planned: &Planned) -> Result<Exit
     let snapshot = &planned.state.snapshot;
     let longest = sidecars.iter().filter_map(|name| Some(snapshot.drain_time(snapshot.pods.get(name)?))).max();
     let longest = longest.unwrap_or_default();
-    run.context.progress.begin("waiting until old connections are gone", None);
+    run.context.progress.begin("waiting for old connections to close", None);
     let drained = run.context.shutdown.race(wait_until_drained(run, &sidecars, longest)).await;
     run.context.progress.end();
     drained

@@ -31,7 +31,7 @@ pub(super) async fn confirm(
         return Ok(true);
     }
     let (changes, namespace) = (count(planned.plan.writes().len(), "change"), &run.cluster.namespace);
-    let question = format!("Apply {changes} to namespace {namespace} on {}?", run.cluster.name);
+    let question = format!("Apply {changes} to namespace {namespace} on {}?", run.cluster.description);
     match confirm::ask(&question, &run.context.shutdown).await? {
         Confirmation::Yes => Ok(true),
         Confirmation::No => {
@@ -55,8 +55,11 @@ fn print_changes(run: &SwitchRun<'_>, planned: &Planned) {
     };
     printer.say(&format!("{will} in namespace {}:", run.cluster.namespace));
     let phases = planned.plan.phases();
-    for change in phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()) {
-        printer.say(&format!("  {}", plan_report::line(&run.requests().name(change), change)));
+    let changes: Vec<&Change> =
+        phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()).collect();
+    let lines = plan_report::lines(changes.iter().map(|change| (run.requests().name(change), *change)));
+    for (change, line) in changes.into_iter().zip(lines) {
+        printer.say(&format!("  {line}"));
         for owner in user_owned_fields(planned, change) {
             printer.say(&format!("    {} was set by {:?}", owner.field, owner.manager));
         }

@@ -157,10 +157,7 @@ pub(super) async fn finish(
             return Ok(ExitStatus::LeftBehind);
         }
         Goal::Switch(_) | Goal::Manifests(_) if journal.written_run().is_some() && run.is_enabling() => {
-            printer.say(&format!(
-                "what was there before is noted in the cluster: disable-mtls -n {} --restore puts it back",
-                run.cluster.namespace
-            ));
+            printer.say(&format!("undo with: {}", run.restore_command()));
         }
         Goal::Switch(_) if !run.is_enabling() => {
             for leftover in leftovers(&planned.state.snapshot, &planned.plan) {

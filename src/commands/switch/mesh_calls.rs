@@ -62,14 +62,14 @@ impl MeshCalls {
     /// run goes on without it.
     pub(super) async fn begin(&mut self, run: &SwitchRun<'_>) -> Result<(), Signal> {
         let Self::Starting(monitor) = self else { return Ok(()) };
-        run.context.progress.begin("waiting for the control in the mesh", None);
+        run.context.progress.begin("waiting for the client in the mesh", None);
         let begun = monitor.started().await;
         run.context.progress.end();
         let printer = run.context.printer;
         let reason = match begun {
             Ok(before) => {
                 for (name, failure) in before.broken {
-                    printer.warn(&format!("in the mesh {name} is not reached, before any change: {failure}"));
+                    printer.warn(&format!("in the mesh, {name} is not reachable, before any change: {failure}"));
                 }
                 self.advance(Self::Counting);
                 return Ok(());
@@ -78,9 +78,7 @@ impl MeshCalls {
             Err(Failure::Cluster(error)) => error.to_string(),
             Err(Failure::Pod(reason, message)) => format!("{reason}: {message}"),
         };
-        printer.warn(&format!(
-            "no control could be sent in the mesh ({reason}): whether calls in the mesh still get through is not watched"
-        ));
+        printer.warn(&format!("no client in the mesh could be started ({reason}): in-mesh calls are not watched"));
         self.advance(Self::Failed);
         Ok(())
     }
@@ -110,14 +108,14 @@ impl MeshCalls {
         let lost = lost_calls(run, monitor).await;
         let printer = run.context.printer;
         if let Some(Failure::Pod(reason, message)) = monitor.failure() {
-            printer.warn(&format!("the control in the mesh did not stay to the end: {reason}: {message}"));
+            printer.warn(&format!("the client in the mesh ended early: {reason}: {message}"));
         }
         let summary = monitor.summary();
         for name in &summary.repaired {
-            printer.say(&format!("in the mesh {name} is reached now, and was not before"));
+            printer.say(&format!("in the mesh, {name} is reachable now, and was not before"));
         }
         for (name, failure) in &summary.broken {
-            printer.warn(&format!("in the mesh {name} is not reached, as before: {failure}"));
+            printer.warn(&format!("in the mesh, {name} is not reachable, as before: {failure}"));
         }
         if let Some(lost) = lost {
             printer.warn(&lost);
@@ -131,9 +129,9 @@ impl MeshCalls {
     pub(super) async fn report_recovery(&self, run: &SwitchRun<'_>) {
         let Some(monitor) = self.counting() else { return };
         if monitor.recovered().await {
-            run.context.printer.say("calls in the mesh get through again");
+            run.context.printer.say("in-mesh calls succeed again");
         } else {
-            run.context.printer.warn("calls in the mesh do not get through again, though everything is as it was");
+            run.context.printer.warn("in-mesh calls still fail, although everything is as before");
         }
     }
 
@@ -148,7 +146,7 @@ impl MeshCalls {
 
 /// Waits until the monitor knows for every target whether calls succeed. Returns a text that names the lost targets.
 async fn lost_calls(run: &SwitchRun<'_>, monitor: &MeshTrafficMonitor) -> Option<String> {
-    run.context.progress.begin("waiting for the calls in the mesh", None);
+    run.context.progress.begin("waiting for in-mesh calls", None);
     let health = monitor.settled().await;
     run.context.progress.end();
     (health == Health::Lost).then(|| lost(&monitor.summary()))
@@ -158,18 +156,18 @@ async fn lost_calls(run: &SwitchRun<'_>, monitor: &MeshTrafficMonitor) -> Option
 fn print_summary(run: &SwitchRun<'_>, summary: &CallSummary, has_retries: bool) {
     let printer = run.context.printer;
     let succeeded = summary.calls - summary.failures();
-    let retries = if has_retries { " (HTTP calls after the retries of the client's sidecar)" } else { "" };
+    let retries = if has_retries { " (the client's sidecar retries HTTP calls)" } else { "" };
     let line = format!(
-        "calls in the mesh: {succeeded} of {} got through while it changed, at {}{retries}",
+        "in-mesh calls during the change: {succeeded} of {} succeeded, at {}{retries}",
         summary.calls,
         count(summary.watched, "target")
     );
     if !summary.not_watched.is_empty() {
-        printer.say(&format!("calls in the mesh are not watched at {}", not_watched(summary)));
+        printer.say(&format!("in-mesh calls are not watched at {}", not_watched(summary)));
     }
     match summary.failed.as_slice() {
         _ if summary.watched == 0 => {
-            printer.say("no call in the mesh shows whether the calls of other clients get through");
+            printer.say("no in-mesh call shows whether the calls of other clients succeed");
         }
         [] => printer.say(&line),
         failed => {
@@ -198,5 +196,5 @@ fn not_watched(summary: &CallSummary) -> String {
 fn lost(summary: &CallSummary) -> String {
     let lost = summary.failed.iter().filter(|(name, ..)| summary.lost.contains(name));
     let lost: Vec<String> = lost.map(|(name, _, failure)| format!("{name} ({failure})")).collect();
-    format!("calls in the mesh got through before the change, and do not any more: {}", lost.join(", "))
+    format!("in-mesh calls succeeded before the change and now fail: {}", lost.join(", "))
 }

@@ -156,8 +156,8 @@ fn ask(run: &SwitchRun<'_>, state: &ClusterState, plan: &Plan, phase: &Phase) {
         phase.changes.iter().filter(|change| change.is_write()).collect()
     };
     run.context.printer.say("to be applied now:");
-    for change in &asked {
-        run.context.printer.say(&format!("  {}", plan_report::line(&run.requests().name(change), change)));
+    for line in plan_report::lines(asked.iter().map(|change| (run.requests().name(change), *change))) {
+        run.context.printer.say(&format!("  {line}"));
     }
     if let Err(error) = print_objects(run, state, &asked) {
         run.context.printer.warn(&error.to_string());

@@ -399,7 +399,7 @@ impl<'a> EnforcementWatch<'a> {
         } else if tracker.has_moved() {
             printer.say(&format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
         } else if tracker.confirmed_only().is_empty() && !run.is_observing() {
-            printer.say(&format!("in force at {followed}, where nothing had to change"));
+            printer.say(&format!("already in force at {followed}"));
         } else {
             printer.say(&format!("in force at {followed}"));
         }

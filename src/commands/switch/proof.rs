@@ -7,15 +7,15 @@ use super::mesh_calls::MeshCalls;
 use super::phases::Written;
 use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
-use crate::domain::open_connections::OpenConnections;
 use crate::domain::plan::Direction;
 use crate::domain::probe::Case;
 use crate::error;
 use crate::exit::ExitStatus;
-use crate::report::human::Style;
+use crate::report::human::{self, Style};
 use crate::report::kinds::VerdictKind;
 use crate::report::model::ProbeReport;
-use crate::report::plan as plan_report;
+use crate::ui::printer;
+use tokio::time::Instant;
 
 /// The result of a proof.
 pub(super) struct Proof {
@@ -43,7 +43,6 @@ pub(super) async fn prove(
     planned: &Planned,
     written: &Written,
     calls: &MeshCalls,
-    connections: &OpenConnections,
 ) -> error::Result<Proof> {
     let context = run.context;
     let status = match written {
@@ -80,8 +79,9 @@ pub(super) async fn prove(
     // They are rows of the result, so that no report passes over them.
     let awaited = empty.into_iter().filter(|case| !planned.was_ready(case) && planned.must_be_proven(case));
     let cases: Vec<Case> = ready.into_iter().chain(awaited).collect();
+    let began = Instant::now();
     let (report, left_behind) = probe.run(&state.snapshot, &cases, Vec::new()).await?;
-    let text = render(&report, None, Style::default())?;
+    let text = render(&report, None, Style { width: printer::width(), ..Style::default() })?;
     // With -o, stdout has the objects, so the verdicts go to stderr.
     if run.settings.output.is_some() {
         context.printer.say_report(&text);
@@ -90,10 +90,11 @@ pub(super) async fn prove(
     }
     let verdict = report.exit_status_of_ready();
     if verdict == ExitStatus::Success {
-        print_proven(run, planned, &report, connections);
+        print_proven(run, planned, &report);
     } else {
         print_expectation(context, &report, expected);
     }
+    context.printer.say(&human::closing(&report, began.elapsed().as_secs_f64()));
     Ok(Proof { asked: status.and(verdict).and(left_behind), not_asked: report.exit_status() })
 }
 
@@ -118,7 +119,7 @@ fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], exp
 }
 
 /// Prints what is proven, and the ports that differ because their own policy says so.
-fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, connections: &OpenConnections) {
+fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport) {
     let of = |verdict: VerdictKind| -> Vec<&str> {
         let results = report.results.iter().filter(|result| result.answer.verdict == verdict && !result.is_empty());
         results.map(|result| result.target.as_str()).collect()
@@ -128,8 +129,7 @@ fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, co
         Goal::Restore(_) => accepted.is_empty(),
         Goal::Switch(_) | Goal::Manifests(_) => planned.plan.direction == Direction::Enable,
     };
-    let (verdict, proven, exceptions) =
-        if is_strict { ("rejected", rejected, accepted) } else { ("accepted", accepted, rejected) };
+    let exceptions = if is_strict { &accepted } else { &rejected };
     if !exceptions.is_empty() {
         let other = if is_strict { "accepted" } else { "rejected" };
         run.context.printer.warn(&format!("{other}, as its policy says: {}", exceptions.join(", ")));
@@ -140,9 +140,6 @@ fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport, co
             "the application does not answer, but it closes connections that a STRICT sidecar would reset: {}",
             closed.join(", ")
         ));
-    }
-    if !proven.is_empty() {
-        run.context.printer.say(&plan_report::closing(verdict, proven.len(), connections));
     }
 }
 

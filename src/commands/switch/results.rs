@@ -12,6 +12,7 @@ use crate::istio::change;
 use crate::istio::render::for_apply;
 use crate::report::RenderError;
 use crate::report::plan as plan_report;
+use crate::report::plural::count;
 use crate::ui::printer::Printer;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,12 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
     let mut printed: BTreeMap<String, &'static str> = BTreeMap::new();
     for write in writer.ledger().written() {
         printed.entry(write.title).and_modify(|word| *word = later(word, write.word)).or_insert(write.word);
+    }
+    if run.settings.output.is_none() && !run.context.printer.repeats_in_result() {
+        if !printed.is_empty() {
+            run.context.printer.say(&format!("applied {}", count(printed.len(), "change")));
+        }
+        return Ok(());
     }
     let object = |change: Change| planned.state.find(change.kind(), change.name()).cloned();
     let text = render(run, planned.plan.changes().filter_map(object), || {

@@ -65,7 +65,16 @@ impl ScriptedApi {
             }
         });
         let client = kube::Client::new(service, "demo");
-        Self { cluster: Cluster { client, namespace: "demo".to_owned(), name: "a test".to_owned() }, seen, task }
+        Self {
+            cluster: Cluster {
+                client,
+                namespace: "demo".to_owned(),
+                name: "a test".to_owned(),
+                description: String::new(),
+            },
+            seen,
+            task,
+        }
     }
 
     fn seen(&self) -> Vec<&'static str> {

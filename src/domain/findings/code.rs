@@ -52,7 +52,7 @@ macro_rules! codes {
 
 codes! {
     /// Clients in the mesh send plaintext to a port that accepts only mutual TLS.
-    PlaintextToStrict => "plaintext-to-strict", "set the rule's tls to ISTIO_MUTUAL, or take it away where auto mTLS is on; enable-mtls does it for rules of the namespace";
+    PlaintextToStrict => "plaintext-to-strict", "set the rule's tls to ISTIO_MUTUAL, or remove it if auto mTLS is on; enable-mtls does it for rules of the namespace";
     /// A workload is STRICT in a namespace or mesh in DISABLE, and auto mTLS reads only the wider mode (DR-25).
     StrictUnderDisable => "strict-under-disable", "set the namespace's mode to PERMISSIVE or STRICT, or give the Service a DestinationRule with ISTIO_MUTUAL";
     /// A rule makes clients send mutual TLS to pods without a proxy that terminates it.
@@ -110,7 +110,7 @@ codes! {
     /// A rule is not in force because an older one for the same host is (DR-6, DR-7).
     RuleNotInForce => "rule-not-in-force", "merge the rules into one";
     /// Clients of another namespace follow a rule of their own namespace instead of this namespace's (DR-3).
-    RuleShadowed => "rule-shadowed", "make the other rule say the same, or take it away";
+    RuleShadowed => "rule-shadowed", "give the other rule the same tls, or remove it";
     /// An entry of `portLevelSettings` has no tls, so the rule's own tls does not apply to that port (DR-12).
     PortEntryDropsTls => "port-entry-drops-tls", "repeat the tls in the entry";
     /// A subset that calls are routed to has another tls than its rule.

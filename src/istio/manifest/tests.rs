@@ -51,11 +51,11 @@ fn a_manifest_that_contradicts_the_command_is_reported() {
     let on = rule(&json!({"host": "a", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}));
     let none = rule(&json!({"host": "a"}));
     let simple = |host: &str| rule(&json!({"host": host, "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}));
-    let no_mode = Some("it says no mode for the namespace, the command says STRICT");
+    let no_mode = Some("the file sets no mode for the namespace, but enable-mtls needs STRICT");
     for (kind, manifest, direction, message) in [
         (ObjectKind::Policy, &strict, ON, None),
-        (ObjectKind::Policy, &strict, OFF, Some("it says STRICT, the command says PERMISSIVE")),
-        (ObjectKind::Policy, &hole, ON, Some("it says DISABLE, the command says STRICT")),
+        (ObjectKind::Policy, &strict, OFF, Some("the file sets STRICT, but disable-mtls needs PERMISSIVE")),
+        (ObjectKind::Policy, &hole, ON, Some("the file sets DISABLE, but enable-mtls needs STRICT")),
         (ObjectKind::Policy, &exception, ON, None),
         (ObjectKind::Policy, &exception, OFF, None),
         (ObjectKind::Policy, &policy(&json!({})), ON, no_mode),

@@ -72,7 +72,7 @@ fn an_acceptance_names_the_exception_that_lets_plaintext_in() {
     10.0.0.1:8080 (pod web-1, sidecar): 1 of 2 answered with HTTP 200; 1 of 2 answered with HTTP 503 by the sidecar itself.
     Its mode is PERMISSIVE, which shop/web-open decides for the port, over istio-system/default (PERMISSIVE) and shop/default (STRICT).
     Not ready, so it was not asked and does not count: 10.0.0.9.
-    Something without a certificate was heard: accepted (HTTP 200).
+    The target answered a client without a certificate: accepted (HTTP 200).
     Mode STRICT in shop/web-open, which makes the exception, would close it.
     ");
 }
@@ -98,7 +98,7 @@ fn a_rejection_names_the_certificate_that_proves_it() {
     Its mode is STRICT, which shop/default decides for the namespace.
     An ordinary TLS hello got the certificate of spiffe://cluster.local/ns/shop/sa/web, which verifies against the mesh root (issued by O=cluster.local, valid until 2026-01-02T00:00:00Z); it asked for a client certificate.
     Not ready, so it was not asked and does not count: 10.0.0.9.
-    At no way in was a byte answered, and it was the mesh that refused: every connection was reset.
+    No endpoint answered a byte, and the mesh refused: every connection was reset.
     A policy of mode PERMISSIVE for the namespace, the workload or the port would let plaintext in again (`secure-traffic disable-mtls -n shop`).
     ");
 }
@@ -129,13 +129,13 @@ fn an_inconclusive_verdict_ends_with_the_remedy() {
     10.0.0.1:8080 (pod web-1, sidecar): no record of its answers arrived.
     Its mode is not known: policies that could decide it cannot be read.
     Not ready, so it was not asked and does not count: 10.0.0.9.
-    It cannot be told: inconclusive (reset-without-evidence): reset.
+    No conclusion: inconclusive (reset-without-evidence): reset.
     To find out: look at the application.
     ");
     insta::assert_snapshot!(explained(answer(VerdictKind::Inconclusive, Some("image-pull"), "no image"), vec![]), @r"
     web:80 was not asked: no probe pod came to work in namespace shop.
     Not ready, so it was not asked and does not count: 10.0.0.9.
-    It cannot be told: inconclusive (image-pull): no image.
+    No conclusion: inconclusive (image-pull): no image.
     To find out: look at the application.
     ");
 }

@@ -95,7 +95,7 @@ fn hostile_text_is_escaped_for_the_terminal() {
     for verdict in [VerdictKind::Accepted, VerdictKind::Rejected, VerdictKind::Inconclusive] {
         let report = hostile_report(verdict);
         for (wide, per_endpoint) in [(false, false), (true, false), (false, true), (true, true)] {
-            let shown = probe(&report, Style { wide, per_endpoint, explain: false });
+            let shown = probe(&report, Style { wide, per_endpoint, ..Style::default() });
             assert!(shown.contains("\\u{1b}[2K\\u{1b}[32mrejected"), "shown, not dropped: {shown}");
             assert_harmless(&shown);
         }

@@ -19,15 +19,15 @@ const MAX_LINES: usize = 60;
 const MAX_OBJECTS: usize = 6;
 
 /// The whole report.
-pub fn text(report: &StatusReport, wide: bool) -> String {
-    let parts: Vec<String> = report.namespaces.iter().map(|namespace| namespace_text(namespace, wide)).collect();
+pub fn text(report: &StatusReport, wide: bool, width: Option<usize>) -> String {
+    let parts: Vec<String> = report.namespaces.iter().map(|namespace| namespace_text(namespace, wide, width)).collect();
     if parts.is_empty() {
         return "no namespace has to do with the mesh\n".to_owned();
     }
     parts.join("\n")
 }
 
-fn namespace_text(namespace: &NamespaceReport, wide: bool) -> String {
+fn namespace_text(namespace: &NamespaceReport, wide: bool, width: Option<usize>) -> String {
     let mut out = String::new();
     let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
     services.dedup();
@@ -50,7 +50,7 @@ fn namespace_text(namespace: &NamespaceReport, wide: bool) -> String {
     );
     if !rows.is_empty() {
         out.push('\n');
-        out.push_str(&lay_out(rows, wide));
+        out.push_str(&lay_out(rows, wide, width));
     }
     if !namespace.findings.is_empty() {
         out.push('\n');
@@ -162,7 +162,7 @@ fn caller(client: &ClientReport) -> String {
     }
 }
 
-fn lay_out(rows: Vec<Row>, wide: bool) -> String {
+fn lay_out(rows: Vec<Row>, wide: bool, width: Option<usize>) -> String {
     if wide {
         let head = ["SERVICE", "TARGET", "WORKLOAD", "READY", "PROXY", "MODE", "DECIDED BY", "CLIENTS SEND", "RULES"];
         let cells = rows.into_iter().map(|row| {
@@ -180,7 +180,7 @@ fn lay_out(rows: Vec<Row>, wide: bool) -> String {
             ];
             cells.map(|cell| line(&cell).into_owned()).to_vec()
         });
-        return table::layout(&head, &cells.collect::<Vec<_>>(), |_, column, cell| {
+        return table::layout(&head, &cells.collect::<Vec<_>>(), None, |_, column, cell| {
             paint(column == 5, column == 7, cell)
         });
     }
@@ -199,7 +199,7 @@ fn lay_out(rows: Vec<Row>, wide: bool) -> String {
     let cells: Vec<Vec<String>> =
         cells.into_iter().map(|row| row.map(|cell| line(&cell).into_owned()).to_vec()).collect();
     let head = ["SERVICE", "WORKLOAD", "MODE", "DECIDED BY", "CLIENTS SEND"];
-    let mut text = table::layout(&head, &cells, |_, column, cell| paint(column == 2, column == 4, cell));
+    let mut text = table::layout(&head, &cells, width, |_, column, cell| paint(column == 2, column == 4, cell));
     if cut {
         let _ = writeln!(text, "… and {} (-o wide shows all)", count(more, "more line"));
     }
