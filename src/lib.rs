@@ -74,6 +74,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let runtime = env::check_open_files()
         .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build())
         .map_err(error::Error::from);
+    let is_watch = match &cli.command {
+        Command::Probe(args) => args.watch,
+        Command::Status(args) => args.watch,
+        _ => false,
+    };
     let result = runtime.and_then(|runtime| {
         let result = runtime.block_on(dispatch(cli, settings, printer));
         // A request in progress must not delay the exit.
@@ -82,6 +87,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     });
     match result {
         Ok(status) => status.code(),
+        // Ctrl-C is how a watch is meant to end.
+        Err(error @ error::Error::Interrupted(Signal::Interrupt)) if is_watch => error.exit_status().code(),
         Err(error) => {
             printer.error(&error.to_string(), error.hint().as_deref());
             error.exit_status().code()
@@ -161,7 +168,10 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             Command::Sandbox(args) => commands::sandbox::run(&context, &args, program).await,
         }
     };
-    let result = match work.await {
+    let result = work.await;
+    // An interrupted wait has not ended its spinner.
+    context.progress.end();
+    let result = match result {
         Err(error::Error::Interrupted(Signal::OutputClosed)) => Ok(ExitStatus::Success),
         result => result,
     };

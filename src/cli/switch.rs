@@ -154,7 +154,7 @@ pub struct SwitchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  secure-traffic enable-mtls -n shop              # show the plan, ask, apply, wait, prove
+  secure-traffic enable-mtls -n shop              # plan, ask, apply, prove
   secure-traffic enable-mtls -n shop --yes        # for scripts
   secure-traffic enable-mtls -n shop --rehearse 1h # first see who would be refused, and stop if somebody would
   secure-traffic enable-mtls -n shop --diff       # what would change

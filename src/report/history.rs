@@ -127,7 +127,7 @@ impl HistoryReport {
         }
         let mut text = format!("{} can be undone in namespace {namespace}\n", count(self.runs.len(), "run"));
         for (index, run) in self.runs.iter().enumerate() {
-            let (id, command, time) = (line(&run.run), line(&run.command), line(&run.started_at));
+            let (id, command, time) = (line(&run.run), line(&run.command), whole_seconds(&line(&run.started_at)));
             let _ = write!(text, "\n{time}  {command}  run {id}  {}\n  by    {}\n", run.state, line(&run.started_by));
             for change in changes(&run.objects) {
                 text.push_str(&wrapped(&change, "  "));
@@ -148,6 +148,11 @@ impl HistoryReport {
     pub fn names(&self) -> String {
         self.runs.iter().flat_map(|run| [line(&run.run), "\n".into()]).collect()
     }
+}
+
+/// The time without a fraction of a second.
+fn whole_seconds(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// A sentence for the objects that a run did the same to: `created 2 rules (ISTIO_MUTUAL): app-ui, boards`.
@@ -190,7 +195,7 @@ mod tests {
 
     fn run(id: &str, command: &str, stage: Stage, entries: Vec<Entry>) -> Run {
         let (id, command) = (id.to_owned(), command.to_owned());
-        let (started_by, started_at) = ("ann@laptop, pid 7".to_owned(), "2026-11-30T09:00:00Z".to_owned());
+        let (started_by, started_at) = ("ann@laptop, pid 7".to_owned(), "2026-11-30T09:00:00.123456789Z".to_owned());
         Run { id, command, started_by, started_at, recorded_at: 0, stage, entries }
     }
 

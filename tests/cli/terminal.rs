@@ -262,6 +262,21 @@ fn a_watch_ends_when_its_reader_has_seen_enough() {
 }
 
 #[test]
+fn ctrl_c_ends_a_watch_without_an_error() {
+    let stage = Stage::new(State::Permissive, &[]);
+    for arguments in ["probe --watch boards", "status --watch"] {
+        let mut watch = start(stage.command(), arguments);
+        let mut stdout = watch.stdout.take().unwrap();
+        assert!(stdout.read(&mut [0; 64]).unwrap() > 0, "{arguments}");
+        signal(watch.id(), "INT");
+        let run = end(watch);
+        assert_eq!(run.code, Some(130), "{arguments}: {run}");
+        assert!(!run.stderr.contains("error:"), "{arguments}: {run}");
+        assert_eq!(stage.probe_pods(), [""; 0], "{arguments}: {run}");
+    }
+}
+
+#[test]
 fn a_watch_that_cannot_print_ends() {
     let stage = Stage::new(State::Permissive, &[]);
     let mut command = stage.command();

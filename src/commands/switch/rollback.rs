@@ -31,8 +31,11 @@ pub(super) async fn end_early(run: &SwitchRun<'_>, planned: &Planned, parts: &mu
         return;
     }
     let is_lock_lost = parts.writer.check_lock().is_err();
-    report_unfinished(run, planned, parts, is_lock_lost);
-    if !is_lock_lost && needs_rollback(run, matches!(error, Error::CallsLost(_))) {
+    let is_undone = !is_lock_lost
+        && needs_rollback(run, matches!(error, Error::CallsLost(_)))
+        && parts.journal.written_run().is_some();
+    report_unfinished(run, planned, parts, is_lock_lost, is_undone);
+    if is_undone {
         roll_back(run, parts).await;
     }
     results::record_writes(run, &parts.writer);
@@ -189,9 +192,9 @@ async fn undo(run: &SwitchRun<'_>, writer: &Writer<'_>, mut written_run: Run) ->
     Ok(plan)
 }
 
-/// Prints what was written before the run ended early, and how to go on or undo it. After the loss of the Lease another
-/// run decides that.
-fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, is_lock_lost: bool) {
+/// Prints what was written before the run ended early, and how to go on or undo it, unless this run undoes it itself
+/// (`is_undone`). After the loss of the Lease another run decides that.
+fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, is_lock_lost: bool, is_undone: bool) {
     let ledger = parts.writer.ledger();
     let (written, unanswered) = (ledger.written(), ledger.unanswered().len());
     if ledger.is_empty() {
@@ -205,6 +208,9 @@ fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, 
     let made = format!("{} of {} made{unknown}", written.len(), count(planned.plan.writes().len(), "change"));
     if is_lock_lost {
         return run.context.printer.warn(&format!("ended early: {made}; {WITHOUT_LEASE}"));
+    }
+    if is_undone {
+        return run.context.printer.warn(&format!("ended early: {made}"));
     }
     let undo = match &planned.goal {
         Goal::Restore(_) => format!(": `{}`", run.restore_command()),
