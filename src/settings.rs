@@ -3,7 +3,7 @@
 use crate::cli::global::GlobalArgs;
 use crate::cli::probe::{PodArgs, ProbeArgs};
 use crate::cli::rehearse::RehearseArgs;
-use crate::cli::status::{FindingArgs, StatusArgs, StatusFormat};
+use crate::cli::status::{FindingArgs, StatusArgs};
 use crate::cli::switch::{DisableArgs, DryRun, EnableArgs, SwitchArgs};
 use crate::cli::values::{ColorChoice, MatchLabels, OutputFormat, SandboxState};
 use crate::cluster::connection::Connection;
@@ -193,7 +193,7 @@ pub struct StatusSettings {
     /// `-A`: every namespace that is part of the mesh.
     pub all_namespaces: bool,
     /// `-o`.
-    pub output: StatusFormat,
+    pub output: Option<OutputFormat>,
     /// Repeat, and print changes.
     pub watch: bool,
     /// Which findings are reported.

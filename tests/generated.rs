@@ -207,10 +207,14 @@ fn manual_pages_have_their_sections_and_refer_to_pages_that_exist() {
 
 #[test]
 fn schemas_are_those_of_the_reports() {
-    let schemas = [("probe-report", schema::probe_report()), ("rehearsal-report", schema::rehearsal_report())];
+    let schemas = [
+        ("probe-report", schema::probe_report()),
+        ("rehearsal-report", schema::rehearsal_report()),
+        ("status-report", schema::status_report()),
+    ];
     let files = schemas.map(|(name, schema)| {
         let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
-        (format!("{name}.v1alpha1.json"), text.into_bytes())
+        (format!("{name}.v1alpha2.json"), text.into_bytes())
     });
     assert_current("docs/schema", &files);
 }

@@ -175,6 +175,9 @@ pub struct Reporting<'a> {
     pub reports: &'a [report::ReportTo],
     /// `-o`.
     pub output: Option<values::OutputFormat>,
+    /// Whether `-o json` and `-o yaml` are for the document of the whole run, which is printed when it has ended: a run
+    /// that changes a namespace. Other runs print it themselves, or print objects.
+    pub prints_document: bool,
 }
 
 impl Cli {
@@ -197,21 +200,13 @@ impl Cli {
             Command::Options => ("options", &[], None),
             Command::Man { .. } => ("man", &[], None),
         };
-        Reporting { command, namespace: self.global.namespace.as_deref(), reports, output }
+        let prints_document = match &self.command {
+            Command::EnableMtls(args) => args.switch.writes(),
+            Command::DisableMtls(args) => args.switch.writes(),
+            _ => false,
+        };
+        Reporting { command, namespace: self.global.namespace.as_deref(), reports, output, prints_document }
     }
-}
-
-/// `-o` of `history`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum HistoryFormat {
-    /// Text.
-    Table,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-    /// The identifiers of the runs, for `--restore=RUN`.
-    Name,
 }
 
 /// Arguments of `history`.
@@ -221,14 +216,11 @@ Examples:
   secure-traffic history -n shop
   secure-traffic history -n shop -o json | jq '.runs[].undo'")]
 pub struct HistoryArgs {
-    /// table, json, yaml or name
+    /// table, wide, json, yaml or name
     ///
     /// The format of the result: name prints the identifiers of the runs, for `disable-mtls --restore=RUN`.
-    #[arg(
-        short, long, value_enum, value_name = "FORMAT", default_value_t = HistoryFormat::Table,
-        hide_possible_values = true,
-    )]
-    pub output: HistoryFormat,
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    pub output: Option<values::OutputFormat>,
 }
 
 /// Arguments of `version`.
@@ -238,12 +230,10 @@ Examples:
   secure-traffic version
   secure-traffic version -o json | jq -r .kubernetesVersion")]
 pub struct VersionArgs {
-    /// json or yaml
+    /// table, wide, json, yaml or name
     ///
-    /// The format of the result. Without it, the result is text.
-    #[arg(
-        short, long, value_parser = values::document_format(), value_name = "FORMAT", hide_possible_values = true,
-    )]
+    /// The format of the result.
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<values::OutputFormat>,
 }
 

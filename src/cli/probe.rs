@@ -20,7 +20,7 @@ Examples:
   secure-traffic probe -n shop -l tier=backend --exclude legacy # only these, and not that one
   secure-traffic probe -n shop --explain web:8080               # why the answer is what it is
   secure-traffic probe -n shop --expect rejected --report junit=probe.xml
-  secure-traffic probe -n shop -o json | jq '.results[].verdict'
+  secure-traffic probe -n shop -o json | jq '.namespaces[].results[].verdict'
   secure-traffic probe --sandbox=strict boards:8080/shareditems # with no cluster at all")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ProbeArgs {
@@ -73,9 +73,9 @@ pub struct ProbeArgs {
     /// Without it a target has one row.
     #[arg(long)]
     pub per_endpoint: bool,
-    /// json, yaml, name or wide
+    /// table, wide, json, yaml or name
     ///
-    /// The format of the result. Without it, the result is a table.
+    /// The format of the result.
     #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
     /// Explain each answer in sentences

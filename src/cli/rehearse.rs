@@ -2,7 +2,7 @@
 
 use super::probe::PodArgs;
 use super::report::ReportArgs;
-use super::values::{OutputFormat, document_format, rehearsal_duration};
+use super::values::{OutputFormat, rehearsal_duration};
 use clap::Args;
 use std::time::Duration;
 
@@ -40,10 +40,10 @@ pub struct RehearseArgs {
     /// Ports are observed only where the sidecars write an access log anyway.
     #[arg(long, conflicts_with = "yes")]
     pub read_only: bool,
-    /// json or yaml
+    /// table, wide, json, yaml or name
     ///
-    /// The format of the result. Without it, the result is a table.
-    #[arg(short, long, value_parser = document_format(), value_name = "FORMAT", hide_possible_values = true)]
+    /// The format of the result.
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
     #[command(flatten)]
     pub pod: PodArgs,

@@ -1,24 +1,11 @@
 //! Arguments of `status`.
 
-use super::values::{duration, http_url};
+use super::values::{OutputFormat, duration, http_url};
 use crate::domain::findings::Code;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
-
-/// `-o` of `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatusFormat {
-    /// One line a port, like lines put together where there are many.
-    Table,
-    /// Every line, with more columns and every object.
-    Wide,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-}
 
 /// What is asked of findings; `status` and the check before a switch share it.
 #[derive(Debug, Clone, Default, Args)]
@@ -60,14 +47,11 @@ pub struct StatusArgs {
     /// Every namespace that is part of the mesh
     #[arg(short = 'A', long, conflicts_with = "services")]
     pub all_namespaces: bool,
-    /// table, wide, json or yaml
+    /// table, wide, json, yaml or name
     ///
     /// The format of the result: table puts like lines together where there are many, wide has every line and more columns.
-    #[arg(
-        short, long, value_enum, value_name = "FORMAT", default_value_t = StatusFormat::Table,
-        hide_possible_values = true,
-    )]
-    pub output: StatusFormat,
+    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    pub output: Option<OutputFormat>,
     /// Repeat every 2 s, and print changes
     #[arg(short, long)]
     pub watch: bool,

@@ -61,9 +61,10 @@ pub struct SwitchArgs {
         conflicts_with_all = ["dry_run", "diff", "verify", "rollback_on_failure", "no_journal", "force_conflicts"],
     )]
     pub observe: bool,
-    /// json, yaml, name or wide
+    /// table, wide, json, yaml or name
     ///
-    /// The format of the result. Without it, the result is text.
+    /// The format of the result. json and yaml are the document of the whole run (docs/schema); with --dry-run and --observe they
+    /// are the Kubernetes objects.
     #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<OutputFormat>,
     /// Wait until the change is in force and prove it with a probe; =false only applies
@@ -148,6 +149,13 @@ pub struct SwitchArgs {
     pub pod: PodArgs,
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+impl SwitchArgs {
+    /// Whether the run itself writes, and prints the document of the run with `-o json|yaml`.
+    pub const fn writes(&self) -> bool {
+        !self.diff && !self.observe && self.dry_run.is_none()
+    }
 }
 
 /// Arguments of `enable-mtls`.

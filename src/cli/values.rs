@@ -43,17 +43,20 @@ pub enum SandboxState {
     Legacy,
 }
 
-/// `-o`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// `-o`, which means the same for every command that reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
+    /// A table, or paragraphs where there is little to print.
+    #[default]
+    Table,
+    /// Every line, with more columns.
+    Wide,
     /// JSON.
     Json,
     /// YAML.
     Yaml,
-    /// Names only.
+    /// One line for each target: its name and the result.
     Name,
-    /// More columns.
-    Wide,
 }
 
 /// `--evidence`.
@@ -81,12 +84,6 @@ pub fn awaited_answer() -> impl TypedValueParser<Value = Expectation> {
         PossibleValue::new("accepted").help("Plaintext is accepted"),
     ])
     .map(|name| if name == "rejected" { Expectation::Rejected } else { Expectation::Accepted })
-}
-
-/// `-o` of a command whose result is a document.
-pub fn document_format() -> impl TypedValueParser<Value = OutputFormat> {
-    PossibleValuesParser::new([PossibleValue::new("json").help("JSON"), PossibleValue::new("yaml").help("YAML")])
-        .map(|name| if name == "json" { OutputFormat::Json } else { OutputFormat::Yaml })
 }
 
 /// `--for` of `rehearse`.

@@ -167,11 +167,8 @@ impl Demo<'_> {
         let (cases, _) = cases(&state.snapshot, std::slice::from_ref(&self.args.target))?;
         let (report, status) = probe_run.run(&state.snapshot, &cases, Vec::new()).await?;
         self.context.printer.result(&human::probe(&report, Style { width: printer::width(), ..Style::default() }))?;
-        let verdicts = report
-            .results
-            .iter()
-            .map(|result| format!("{} {}", result.target, result.answer.verdict))
-            .collect::<Vec<_>>();
+        let verdicts =
+            report.results().map(|result| format!("{} {}", result.target, result.answer.verdict)).collect::<Vec<_>>();
         Ok((verdicts.join(", "), report.exit_status().and(status)))
     }
 

@@ -1,8 +1,7 @@
 //! `history`: lists the runs whose journals are in the namespace, with the command that undoes each. It changes nothing.
 
 use super::Context;
-use crate::cli::HistoryFormat;
-use crate::cli::values::SandboxState;
+use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::{journal, snapshot};
 use crate::domain::journal::Run;
 use crate::error;
@@ -12,7 +11,7 @@ use crate::report::{json, yaml};
 
 /// Runs the command. A journal that cannot be read makes the exit code that of a cluster error, because `--restore` stops
 /// at it.
-pub async fn run(context: &Context, output: HistoryFormat) -> error::Result<ExitStatus> {
+pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Result<ExitStatus> {
     let cluster = context.cluster(SandboxState::Permissive).await?;
     context.read(snapshot::namespace_exists(&cluster)).await?;
     let stored = context.read(journal::list(&cluster)).await?;
@@ -34,10 +33,10 @@ pub async fn run(context: &Context, output: HistoryFormat) -> error::Result<Exit
     }
     let report = history(&cluster.name, &cluster.namespace, &runs);
     context.printer.result(&match output {
-        HistoryFormat::Table => report.text(),
-        HistoryFormat::Json => json::document(&report)?,
-        HistoryFormat::Yaml => yaml::document(&report)?,
-        HistoryFormat::Name => report.names(),
+        Some(OutputFormat::Json) => json::document(&report)?,
+        Some(OutputFormat::Yaml) => yaml::document(&report)?,
+        Some(OutputFormat::Name) => report.names(),
+        Some(OutputFormat::Table | OutputFormat::Wide) | None => report.text(),
     })?;
     Ok(status)
 }

@@ -257,13 +257,13 @@ pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) 
         Some(OutputFormat::Json) => json::document(report)?,
         Some(OutputFormat::Yaml) => yaml::document(report)?,
         Some(OutputFormat::Name) => human::names(report),
-        Some(OutputFormat::Wide) | None => human::probe(report, style),
+        Some(OutputFormat::Table | OutputFormat::Wide) | None => human::probe(report, style),
     })
 }
 
 /// Prints how the answers compare with the expected one. A run without targets has printed that already.
 pub fn print_expectation(context: &Context, report: &ProbeReport, expected: Expectation) {
-    if !report.results.is_empty() {
+    if report.results().next().is_some() {
         context.printer.say(&human::expectation(report, expected.into()));
     }
 }

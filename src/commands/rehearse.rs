@@ -22,7 +22,7 @@ use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::plural::count;
-use crate::report::rehearsal::{self as report, RehearsalReport, RehearsedPortReport};
+use crate::report::rehearsal::{self as report, RehearsalReport, RehearsedNamespace, RehearsedPortReport};
 use crate::report::{json, yaml};
 use crate::settings::RehearsalSettings;
 use observer::Observer;
@@ -50,8 +50,7 @@ pub async fn rehearse(
     cluster: &Cluster,
     api_versions: ApiVersions,
 ) -> error::Result<(RehearsalReport, ExitStatus)> {
-    let mut report =
-        RehearsalReport::empty(context.reports.command(), &cluster.namespace, jiff::Timestamp::now().to_string());
+    let mut report = RehearsalReport::empty(context.reports.command(), None, jiff::Timestamp::now().to_string());
     report.cluster.clone_from(&cluster.name);
     report.seconds = settings.duration.as_secs();
     // Read.
@@ -74,17 +73,19 @@ pub async fn rehearse(
         left_behind = left_behind.and(observe(&mut observer).await?);
         observer.read_open_connections().await?;
     }
-    report.instrument = match observer.instrument {
+    let mut rehearsed = RehearsedNamespace::empty(&cluster.namespace);
+    rehearsed.instrument = match observer.instrument {
         Instrument::AccessLog => report::ACCESS_LOG,
         Instrument::Telemetry => report::TELEMETRY,
     };
-    report.ports = observer.rows().iter().map(RehearsedPortReport::new).collect();
+    rehearsed.ports = observer.rows().iter().map(RehearsedPortReport::new).collect();
     let open = match observer.instrument {
         Instrument::AccessLog => context.shutdown.race(notes::open_connections(&observer)).await?,
         // They are ended and logged.
         Instrument::Telemetry => BTreeMap::new(),
     };
-    report.notes = notes::notes(&observer, &report, &open);
+    rehearsed.notes = notes::notes(&observer, &rehearsed, &open);
+    report.namespaces = vec![rehearsed];
     report.ended_at = jiff::Timestamp::now().to_string();
     report.exit_code = Some(report.exit_status().and(left_behind).code());
     Ok((report, left_behind))
@@ -156,6 +157,7 @@ fn render(report: &RehearsalReport, output: Option<OutputFormat>) -> Result<Stri
     Ok(match output {
         Some(OutputFormat::Json) => json::document(report)?,
         Some(OutputFormat::Yaml) => yaml::document(report)?,
-        Some(OutputFormat::Name | OutputFormat::Wide) | None => report::text(report),
+        Some(OutputFormat::Name) => report::names(report),
+        Some(OutputFormat::Table | OutputFormat::Wide) | None => report::text(report),
     })
 }

@@ -8,10 +8,10 @@ use crate::error::{self, Error, UsageError};
 use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::front_door::FrontDoorReport;
-use crate::report::model::{ChangeReport, ProbeReport, RunError};
+use crate::report::model::{CallsReport, ChangeReport, PhaseReport, ProbeReport, RunError};
 use crate::report::rehearsal::RehearsalReport;
 use crate::report::run::RunReport;
-use crate::report::{github, junit, tap};
+use crate::report::{github, junit, tap, yaml};
 use crate::sanitize;
 use crate::ui::printer::Printer;
 use crate::ui::report_file::{self, ReportFile};
@@ -27,11 +27,20 @@ enum Format {
     Tap,
 }
 
+/// Format of a document on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Document {
+    Json,
+    Yaml,
+}
+
 /// Where a report is written.
 #[derive(Debug)]
 enum Outlet {
     File(Format, ReportFile),
     Stdout,
+    /// `-o json|yaml` of a run that changes a namespace.
+    Document(Document),
     /// Annotations, and the file of the job's summary.
     Github(Option<PathBuf>),
 }
@@ -48,9 +57,11 @@ impl Reports {
     /// Opens all reports, so that a file that cannot be written is an error before any request.
     pub fn open(options: &Reporting<'_>, summary: Option<&Path>) -> Result<Self, UsageError> {
         let mut report = ProbeReport::empty(options.command, jiff::Timestamp::now().to_string());
-        options.namespace.unwrap_or_default().clone_into(&mut report.namespace);
+        if let Some(namespace) = options.namespace {
+            report.namespace_mut(namespace);
+        }
         let rehearsal = (options.command == "rehearse")
-            .then(|| RehearsalReport::empty(options.command, &report.namespace, report.started_at.clone()));
+            .then(|| RehearsalReport::empty(options.command, options.namespace, report.started_at.clone()));
         let report = RunReport { probe: report, rehearsal };
         check(options)?;
         let outlets = options.reports.iter().map(|to| {
@@ -70,7 +81,8 @@ impl Reports {
                 ReportTo::Github => Ok(Outlet::Github(summary.map(Path::to_owned))),
             }
         });
-        let outlets = outlets.collect::<Result<_, _>>()?;
+        let mut outlets = outlets.collect::<Result<Vec<_>, _>>()?;
+        outlets.extend(document(options).map(Outlet::Document));
         Ok(Self { outlets, command: options.command, report: Mutex::new(report) })
     }
 
@@ -82,20 +94,25 @@ impl Reports {
     /// Adds the results of a probe. A command that probes several times reports all of them.
     pub fn add_probe(&self, probe: &ProbeReport) {
         let report = &mut self.lock().probe;
-        let first = report.results.is_empty();
-        let (started_at, changes) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.changes));
-        let front_doors = std::mem::take(&mut report.front_doors);
-        let results = std::mem::take(&mut report.results);
+        let first = report.results().next().is_none();
         let expected = if first || report.expected == probe.expected { probe.expected } else { None };
-        *report = ProbeReport { started_at, expected, changes, front_doors, ..probe.clone() };
-        report.results.splice(0..0, results);
+        let (started_at, namespaces) = (std::mem::take(&mut report.started_at), std::mem::take(&mut report.namespaces));
+        *report = ProbeReport { started_at, expected, namespaces, ..probe.clone() };
+        for probed in &probe.namespaces {
+            let entry = report.namespace_mut(&probed.namespace);
+            entry.probe_namespace.clone_from(&probed.probe_namespace);
+            entry.results.extend_from_slice(&probed.results);
+            entry.not_probed.clone_from(&probed.not_probed);
+        }
     }
 
     /// Sets the result of a rehearsal.
     pub fn add_rehearsal(&self, rehearsal: &RehearsalReport) {
         let mut report = self.lock();
         report.probe.cluster.clone_from(&rehearsal.cluster);
-        report.probe.namespace.clone_from(&rehearsal.namespace);
+        for rehearsed in &rehearsal.namespaces {
+            report.probe.namespace_mut(&rehearsed.namespace);
+        }
         report.probe.started_at.clone_from(&rehearsal.started_at);
         report.rehearsal = Some(rehearsal.clone());
     }
@@ -104,10 +121,11 @@ impl Reports {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds objects that were written: name, and action as kubectl prints it.
-    pub fn add_changes(&self, objects: &[(String, &'static str)]) {
-        let report = &mut self.lock().probe;
-        report.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
+    /// Adds objects of a namespace that were written: name, and action as kubectl prints it.
+    pub fn add_changes(&self, namespace: &str, objects: &[(String, &'static str)]) {
+        let mut report = self.lock();
+        let entry = report.probe.namespace_mut(namespace);
+        entry.changes.extend(objects.iter().map(|(object, action)| ChangeReport { object: object.clone(), action }));
     }
 
     /// Marks the run as a dry run, whose reports must not pass for a proof.
@@ -116,9 +134,25 @@ impl Reports {
     }
 
     /// Adds the results of `--check-url`.
-    pub fn add_front_doors(&self, doors: &[FrontDoorReport]) {
-        let report = &mut self.lock().probe;
-        report.front_doors.extend_from_slice(doors);
+    pub fn add_front_doors(&self, namespace: &str, doors: &[FrontDoorReport]) {
+        self.lock().probe.namespace_mut(namespace).front_doors.extend_from_slice(doors);
+    }
+
+    /// Adds a phase of a change.
+    pub fn add_phase(&self, namespace: &str, phase: PhaseReport) {
+        self.lock().probe.namespace_mut(namespace).phases.push(phase);
+    }
+
+    /// Adds to the last phase after how many seconds it was in force at how many endpoints.
+    pub fn set_in_force(&self, namespace: &str, seconds: Option<f64>, endpoints: usize) {
+        if let Some(phase) = self.lock().probe.namespace_mut(namespace).phases.last_mut() {
+            (phase.in_force_seconds, phase.endpoints) = (seconds, Some(endpoints));
+        }
+    }
+
+    /// Sets the calls in the mesh during a change.
+    pub fn set_calls(&self, namespace: &str, calls: CallsReport) {
+        self.lock().probe.namespace_mut(namespace).calls = Some(calls);
     }
 
     /// Writes all reports. Returns the result of the run, whose status covers a report that could not be written.
@@ -152,6 +186,8 @@ impl Outlet {
         match self {
             Self::File(format, file) => file.write(&text(*format, report)?)?,
             Self::Stdout => printer.document(&tap::tap(report))?,
+            Self::Document(Document::Json) => printer.document(&text(Format::Json, report)?)?,
+            Self::Document(Document::Yaml) => printer.document(&yaml::document(&report.probe)?)?,
             Self::Github(summary) => {
                 printer.annotations(&github::annotations(report));
                 if let Some(file) = summary {
@@ -160,6 +196,15 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+}
+
+/// The document that the run prints when it has ended.
+fn document(options: &Reporting<'_>) -> Option<Document> {
+    match options.output.filter(|_| options.prints_document)? {
+        OutputFormat::Json => Some(Document::Json),
+        OutputFormat::Yaml => Some(Document::Yaml),
+        OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => None,
     }
 }
 

@@ -2,8 +2,7 @@
 //! It changes nothing.
 
 use super::{Context, leftovers};
-use crate::cli::status::StatusFormat;
-use crate::cli::values::SandboxState;
+use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::namespace_context;
@@ -33,13 +32,12 @@ pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<
     let api_versions = context.read(discover::discover(&cluster)).await?;
     let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
     leftovers::warn(context, &cluster, api_versions, scope).await;
-    let mut shown = String::new();
+    let mut shown = None;
     loop {
         let report = read(context, settings, &cluster, api_versions).await?;
-        let text = render(&report, settings.output)?;
-        if text != shown {
-            context.printer.result(&text)?;
-            shown = text;
+        if shown.as_ref() != Some(&report.namespaces) {
+            context.printer.result(&render(&report, settings.output)?)?;
+            shown = Some(report.namespaces.clone());
         }
         if !settings.watch {
             return Ok(report.exit_status());
@@ -54,6 +52,7 @@ async fn read(
     cluster: &Cluster,
     api_versions: ApiVersions,
 ) -> error::Result<StatusReport> {
+    let started_at = jiff::Timestamp::now().to_string();
     let options = &context.settings.mesh;
     let contexts = if settings.all_namespaces {
         context.read(namespace_context::read_all(cluster, api_versions, options)).await?
@@ -68,7 +67,7 @@ async fn read(
         let (overview, findings) = examine(&namespace, settings)?;
         namespaces.push(report::namespace(&namespace.snapshot, &overview, &findings));
     }
-    Ok(StatusReport::new(&cluster.name, namespaces))
+    Ok(StatusReport::new(&cluster.name, started_at, namespaces))
 }
 
 fn examine(namespace: &NamespaceContext, settings: &StatusSettings) -> error::Result<(Overview, Vec<Finding>)> {
@@ -119,19 +118,23 @@ pub async fn read_traffic(context: &Context, settings: &FindingSettings, namespa
     }
     if let Some(file) = settings.rehearsal.clone() {
         let rehearsed = context.read_files(move || read_rehearsal(&file)).await?;
-        if !namespace.is_empty() && rehearsed.namespace != namespace {
-            let message = format!("the rehearsal is about namespace {:?}, and not {namespace:?}", rehearsed.namespace);
-            return Err(UsageError { message, hint: Some(format!("pass -n {}", rehearsed.namespace)) }.into());
+        if !namespace.is_empty() && !rehearsed.iter().any(|one| one.namespace == namespace) {
+            let names: Vec<&str> = rehearsed.iter().map(|one| one.namespace.as_str()).collect();
+            let names = names.join(", ");
+            let message = format!("the rehearsal is about namespace {names:?}, and not {namespace:?}");
+            return Err(UsageError { message, hint: Some(format!("pass -n {names}")) }.into());
         }
-        for port in &rehearsed.not_observed {
-            context.printer.warn(&format!("the rehearsal did not observe {port}"));
+        for one in rehearsed.into_iter().filter(|one| namespace.is_empty() || one.namespace == namespace) {
+            for port in &one.not_observed {
+                context.printer.warn(&format!("the rehearsal did not observe {port}"));
+            }
+            traffic.seen.entry(one.namespace).or_default().extend(one.callers);
         }
-        traffic.seen.entry(rehearsed.namespace).or_default().extend(rehearsed.callers);
     }
     Ok(traffic)
 }
 
-fn read_rehearsal(file: &Path) -> Result<Rehearsed, UsageError> {
+fn read_rehearsal(file: &Path) -> Result<Vec<Rehearsed>, UsageError> {
     let error = |reason: String| UsageError {
         message: format!("the rehearsal {} cannot be read: {reason}", file.display()),
         hint: Some("write it with: secure-traffic rehearse -o json".to_owned()),
@@ -145,11 +148,12 @@ pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
     findings.retain(|finding| !settings.ignored.contains(&finding.code));
 }
 
-fn render(report: &StatusReport, format: StatusFormat) -> Result<String, RenderError> {
+fn render(report: &StatusReport, format: Option<OutputFormat>) -> Result<String, RenderError> {
     Ok(match format {
-        StatusFormat::Table => report::text(report, false, printer::width()),
-        StatusFormat::Wide => report::text(report, true, None),
-        StatusFormat::Json => json::document(report)?,
-        StatusFormat::Yaml => yaml::document(report)?,
+        Some(OutputFormat::Json) => json::document(report)?,
+        Some(OutputFormat::Yaml) => yaml::document(report)?,
+        Some(OutputFormat::Name) => report::names(report),
+        Some(OutputFormat::Wide) => report::text(report, true, None),
+        Some(OutputFormat::Table) | None => report::text(report, false, printer::width()),
     })
 }

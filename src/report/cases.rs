@@ -3,7 +3,7 @@
 
 use super::explain;
 use super::front_door::FrontDoorReport;
-use super::model::{ProbeReport, TargetReport};
+use super::model::{NamespaceReport, TargetReport};
 use super::rehearsal::{CallerReport, RehearsalReport, RehearsalResult, RehearsedPortReport, count_calls};
 use super::run::RunReport;
 use crate::exit::ExitStatus;
@@ -51,9 +51,14 @@ pub struct TestCase {
 /// The cases of a report: its targets, its URLs, its rehearsed ports, then the run.
 pub fn cases(run: &RunReport) -> Vec<TestCase> {
     let report = &run.probe;
-    let targets = report.results.iter().map(|result| of_target(report, result));
-    let rehearsed = run.rehearsal.iter().flat_map(|rehearsal| &rehearsal.ports).map(of_rehearsed_port);
-    targets.chain(report.front_doors.iter().map(of_url)).chain(rehearsed).chain([of_run(run)]).collect()
+    let expects = report.expected.is_some();
+    let targets = report
+        .namespaces
+        .iter()
+        .flat_map(|namespace| namespace.results.iter().map(move |result| of_target(namespace, result, expects)));
+    let doors = report.namespaces.iter().flat_map(|namespace| &namespace.front_doors);
+    let rehearsed = run.rehearsal.iter().flat_map(RehearsalReport::ports).map(of_rehearsed_port);
+    targets.chain(doors.map(of_url)).chain(rehearsed).chain([of_run(run)]).collect()
 }
 
 fn of_rehearsed_port(port: &RehearsedPortReport) -> TestCase {
@@ -77,9 +82,9 @@ fn of_rehearsed_port(port: &RehearsedPortReport) -> TestCase {
     }
 }
 
-fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
+fn of_target(namespace: &NamespaceReport, result: &TargetReport, expects: bool) -> TestCase {
     let answer = &result.answer;
-    let outcome = match result.exit_status(report.expected.is_some()) {
+    let outcome = match result.exit_status(expects) {
         ExitStatus::Success => CaseResult::Passed,
         ExitStatus::Unexpected => CaseResult::Failed,
         _ => CaseResult::Unknown,
@@ -98,7 +103,7 @@ fn of_target(report: &ProbeReport, result: &TargetReport) -> TestCase {
         outcome,
         kind: answer.reason.unwrap_or(answer.verdict.as_str()).to_owned(),
         message: format!("{expected}{}: {}", explain::verdict_word(answer), answer.message),
-        details: explain::target(report, result),
+        details: explain::target(namespace, result),
         seconds: samples.map(|sample| sample.seconds).sum(),
     }
 }
@@ -123,8 +128,9 @@ fn of_url(door: &FrontDoorReport) -> TestCase {
 /// The case of the run. It fails only if no other case explains the exit code, so that no failure passes unnoticed.
 fn of_run(run: &RunReport) -> TestCase {
     let report = &run.probe;
-    let targets = if report.results.is_empty() { ExitStatus::Success } else { report.exit_status() };
-    let is_down = report.front_doors.iter().any(|door| door.still_down == Some(true));
+    let targets = if report.results().next().is_none() { ExitStatus::Success } else { report.exit_status() };
+    let mut doors = report.namespaces.iter().flat_map(|namespace| &namespace.front_doors);
+    let is_down = doors.any(|door| door.still_down == Some(true));
     let rehearsed = run.rehearsal.as_ref().map_or(ExitStatus::Success, RehearsalReport::exit_status);
     let explained =
         targets.and(rehearsed).and(if is_down { ExitStatus::Unexpected } else { ExitStatus::Success }).code();
@@ -138,7 +144,8 @@ fn of_run(run: &RunReport) -> TestCase {
     // An error is not a pass, even with exit code 0.
     let outcome = if report.error.is_some() && outcome == CaseResult::Passed { CaseResult::Unknown } else { outcome };
     let hint = report.error.as_ref().and_then(|error| error.hint.as_ref()).map(|hint| format!("hint: {hint}"));
-    let changes = report.changes.iter().map(|change| format!("{} {}", change.object, change.action));
+    let changes = report.namespaces.iter().flat_map(|namespace| &namespace.changes);
+    let changes = changes.map(|change| format!("{} {}", change.object, change.action));
     TestCase {
         name: format!("secure-traffic {}", report.command),
         outcome,

@@ -3,8 +3,8 @@
 
 use super::kinds::{ModeKind, VerdictKind};
 use super::model::{
-    ControlReport, EndpointReport, HelloReport, PolicyReport, ProbeReport, ProxyEvidence, SampleReport, TargetReport,
-    VerdictReport,
+    ControlReport, EndpointReport, HelloReport, NamespaceReport, PolicyReport, ProxyEvidence, SampleReport,
+    TargetReport, VerdictReport,
 };
 use super::plural::count;
 
@@ -17,7 +17,7 @@ pub fn verdict_word(answer: &VerdictReport) -> String {
 }
 
 /// The sentences for one target. Names from the cluster are not escaped yet.
-pub fn target(report: &ProbeReport, result: &TargetReport) -> Vec<String> {
+pub fn target(report: &NamespaceReport, result: &TargetReport) -> Vec<String> {
     let mut sentences = vec![requests(report, result)];
     for endpoint in &result.endpoints {
         sentences.push(answers(endpoint));
@@ -37,7 +37,7 @@ pub fn target(report: &ProbeReport, result: &TargetReport) -> Vec<String> {
     sentences
 }
 
-fn requests(report: &ProbeReport, result: &TargetReport) -> String {
+fn requests(report: &NamespaceReport, result: &TargetReport) -> String {
     let place = report.probe_namespace.as_ref().unwrap_or(&report.namespace);
     let of_endpoints = result.endpoints.iter().map(|endpoint| endpoint.samples.len()).sum::<usize>();
     if result.samples.is_empty() && of_endpoints == 0 {
@@ -172,7 +172,7 @@ fn conclusion(result: &TargetReport) -> String {
     }
 }
 
-fn what_would_change_it(report: &ProbeReport, result: &TargetReport) -> Option<String> {
+fn what_would_change_it(report: &NamespaceReport, result: &TargetReport) -> Option<String> {
     let namespace = &report.namespace;
     if let Some(remedy) = result.answer.remedy {
         return Some(format!("To find out: {remedy}."));

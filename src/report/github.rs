@@ -59,12 +59,12 @@ pub fn summary(run: &RunReport) -> String {
 
 fn headline(run: &RunReport, cases: &[TestCase]) -> String {
     let report = &run.probe;
-    if let Some(rehearsal) = run.rehearsal.as_ref().filter(|rehearsal| !rehearsal.ports.is_empty()) {
+    if let Some(rehearsal) = run.rehearsal.as_ref().filter(|rehearsal| rehearsal.ports().next().is_some()) {
         return rehearsal.summary();
     }
     let of = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
-    let place = if report.namespace.is_empty() { String::new() } else { format!(" in {}", report.namespace) };
-    let targets = count(report.results.len(), "target");
+    let place = if report.namespaces.is_empty() { String::new() } else { format!(" in {}", report.place()) };
+    let targets = count(report.results().count(), "target");
     match (of(CaseResult::Failed), of(CaseResult::Unknown)) {
         (0, 0) if of(CaseResult::Skipped) > 0 => format!("dry run{place}: nothing was probed or changed"),
         (0, 0) => match report.expected {

@@ -2,7 +2,7 @@
 
 use super::explain::{self, verdict_word};
 use super::kinds::{ExpectationKind, ModeKind, VerdictKind};
-use super::model::{EndpointReport, ProbeReport, SampleReport, TargetReport};
+use super::model::{EndpointReport, NamespaceReport, ProbeReport, SampleReport, TargetReport};
 use super::plural::count;
 use super::table;
 use crate::sanitize::{self, line};
@@ -30,20 +30,22 @@ pub struct Style {
 pub fn probe(report: &ProbeReport, style: Style) -> String {
     let mut out = String::new();
     if style.explain {
-        for result in &report.results {
-            explained(&mut out, report, result);
+        for namespace in &report.namespaces {
+            for result in &namespace.results {
+                explained(&mut out, namespace, result);
+            }
         }
-    } else if report.results.len() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
-        for result in &report.results {
+    } else if report.results().count() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
+        for result in report.results() {
             paragraph(&mut out, result);
         }
     } else {
         out.push_str(&rows(report, style));
         remedies(&mut out, report);
     }
-    if !report.not_probed.is_empty() {
-        let names: Vec<String> =
-            report.not_probed.iter().map(|left| format!("{} ({})", left.name, left.reason)).collect();
+    let not_probed = report.namespaces.iter().flat_map(|namespace| &namespace.not_probed);
+    let names: Vec<String> = not_probed.map(|left| format!("{} ({})", left.name, left.reason)).collect();
+    if !names.is_empty() {
         let _ = writeln!(out, "not probed: {}", line(&names.join(", ")));
     }
     out
@@ -51,7 +53,7 @@ pub fn probe(report: &ProbeReport, style: Style) -> String {
 
 /// Names only: `-o name`.
 pub fn names(report: &ProbeReport) -> String {
-    report.results.iter().fold(String::new(), |mut out, result| {
+    report.results().fold(String::new(), |mut out, result| {
         let _ = writeln!(out, "{} {}", line(&result.target), verdict_word(&result.answer));
         out
     })
@@ -60,8 +62,7 @@ pub fn names(report: &ProbeReport) -> String {
 /// One sentence that compares the verdicts with the expected ones.
 pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
     let unexpected: Vec<String> = report
-        .results
-        .iter()
+        .results()
         .filter(|result| result.as_expected != Some(true))
         .map(|result| {
             let (target, verdict) = (&result.target, result.answer.verdict.as_str());
@@ -81,7 +82,7 @@ pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
         ExpectationKind::Rejected | ExpectationKind::Accepted => expected.as_str(),
     };
     if unexpected.is_empty() {
-        format!("as expected: {} {verdict}", count(report.results.len(), "target"))
+        format!("as expected: {} {verdict}", count(report.results().count(), "target"))
     } else {
         format!("not as expected: {}", line(&unexpected.join("; ")))
     }
@@ -89,10 +90,10 @@ pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
 
 /// The last line about a proof that took `seconds`: `5 targets: 4 rejected, 1 accepted, 0 inconclusive (0.6 s)`.
 pub fn closing(report: &ProbeReport, seconds: f64) -> String {
-    let number = |verdict| report.results.iter().filter(|result| result.answer.verdict == verdict).count();
+    let number = |verdict| report.results().filter(|result| result.answer.verdict == verdict).count();
     format!(
         "{}: {} rejected, {} accepted, {} inconclusive ({seconds:.1} s)",
-        count(report.results.len(), "target"),
+        count(report.results().count(), "target"),
         number(VerdictKind::Rejected),
         number(VerdictKind::Accepted),
         number(VerdictKind::Inconclusive)
@@ -112,9 +113,9 @@ fn headline(out: &mut String, result: &TargetReport) {
     let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
 }
 
-fn explained(out: &mut String, report: &ProbeReport, result: &TargetReport) {
+fn explained(out: &mut String, namespace: &NamespaceReport, result: &TargetReport) {
     headline(out, result);
-    for sentence in explain::target(report, result) {
+    for sentence in explain::target(namespace, result) {
         let _ = writeln!(out, "  {}", line(&sentence));
     }
 }
@@ -227,7 +228,7 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     }
     let mut cells: Vec<Vec<String>> = Vec::new();
     let mut colors = Vec::new();
-    for result in &report.results {
+    for result in report.results() {
         let mut modes: Vec<&str> =
             result.endpoints.iter().map(|endpoint| endpoint.mode.map_or("unknown", ModeKind::as_str)).collect();
         modes.sort_unstable();
@@ -291,7 +292,7 @@ fn spiffe(endpoint: &EndpointReport) -> Option<&str> {
 /// Each remedy once, for the end of a table.
 fn remedies(out: &mut String, report: &ProbeReport) {
     let mut known: Vec<(&str, &str)> =
-        report.results.iter().filter_map(|result| Some((result.answer.reason?, result.answer.remedy?))).collect();
+        report.results().filter_map(|result| Some((result.answer.reason?, result.answer.remedy?))).collect();
     known.sort_unstable();
     known.dedup();
     for (reason, remedy) in known {

@@ -3,7 +3,6 @@
 
 use super::RenderError;
 use super::cases::{CaseResult, TestCase, cases};
-use super::kinds::ExpectationKind;
 use super::model::ProbeReport;
 use super::run::RunReport;
 use crate::sanitize;
@@ -13,11 +12,11 @@ use std::time::Duration;
 /// The document.
 pub fn junit(run: &RunReport) -> Result<String, RenderError> {
     let report = &run.probe;
-    let mut suite = TestSuite::new(clean(&format!("secure-traffic {} {}", report.command, report.namespace)));
+    let mut suite = TestSuite::new(clean(&format!("secure-traffic {} {}", report.command, report.place())));
     suite.timestamp = report.started_at.parse().ok();
     suite.set_time(took(report));
     for (name, value) in properties(report) {
-        suite.add_property((name, clean(value).as_str()));
+        suite.add_property((name, clean(&value).as_str()));
     }
     suite.add_test_cases(cases(run).iter().map(|case| junit_case(report, case)));
     let mut document = Report::new("secure-traffic");
@@ -39,7 +38,7 @@ fn junit_case(report: &ProbeReport, case: &TestCase) -> Junit {
         status.set_message(clean(&case.message)).set_type(case.kind.as_str()).set_description(details.as_str());
     }
     let mut junit = Junit::new(clean(&case.name), status);
-    junit.set_classname(clean(&format!("secure-traffic.{}", report.namespace)));
+    junit.set_classname(clean(&format!("secure-traffic.{}", report.place())));
     junit.set_time(Duration::try_from_secs_f64(case.seconds).unwrap_or_default());
     if case.outcome == CaseResult::Passed {
         junit.set_system_out(format!("{}\n{details}", clean(&case.message)).trim_end());
@@ -47,14 +46,14 @@ fn junit_case(report: &ProbeReport, case: &TestCase) -> Junit {
     junit
 }
 
-fn properties(report: &ProbeReport) -> impl Iterator<Item = (&'static str, &str)> {
+fn properties(report: &ProbeReport) -> impl Iterator<Item = (&'static str, String)> {
     [
-        ("cluster", Some(report.cluster.as_str())),
-        ("namespace", Some(&report.namespace)),
-        ("version", Some(report.version)),
-        ("kubernetesVersion", report.kubernetes_version.as_deref()),
-        ("istioVersion", report.istio_version.as_deref()),
-        ("expected", report.expected.map(ExpectationKind::as_str)),
+        ("cluster", Some(report.cluster.clone())),
+        ("namespace", Some(report.place())),
+        ("version", Some(report.version.to_owned())),
+        ("kubernetesVersion", report.kubernetes_version.clone()),
+        ("istioVersion", report.istio_version.clone()),
+        ("expected", report.expected.map(|expected| expected.as_str().to_owned())),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))

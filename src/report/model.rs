@@ -9,6 +9,7 @@ use crate::domain::evidence::Sources;
 use crate::domain::expectation::{Comparison, Expectation};
 use crate::domain::mesh::socket_address;
 use crate::domain::mesh_client::MeshClientAnswer;
+use crate::domain::mesh_traffic::CallSummary;
 use crate::domain::probe::{Case, EndpointObservation, NotProbed, Observation};
 use crate::domain::proxy::{ProxyReport, Weight};
 use crate::domain::reason::Reason;
@@ -19,9 +20,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Version of the shapes below.
-pub const API_VERSION: &str = "secure-traffic/v1alpha1";
+pub const API_VERSION: &str = "secure-traffic/v1alpha2";
 
-/// What a run of `probe` found.
+/// What a run of `probe`, `enable-mtls`, `disable-mtls` or `demo` did and found.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -34,11 +35,6 @@ pub struct ProbeReport {
     pub command: &'static str,
     /// Server of the cluster; empty where the run did not get so far.
     pub cluster: String,
-    /// Namespace of the targets; empty where the run did not get so far as to know it.
-    pub namespace: String,
-    /// Namespace of the probe, where it was another.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probe_namespace: Option<String>,
     /// When the probe began, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
@@ -65,9 +61,29 @@ pub struct ProbeReport {
     /// Why the run ended early, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// One entry for each namespace; none where the run did not get so far as to know it.
+    pub namespaces: Vec<NamespaceReport>,
+}
+
+/// What the run did and found in one namespace.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct NamespaceReport {
+    /// Namespace of the targets.
+    pub namespace: String,
+    /// Namespace of the probe, where it was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_namespace: Option<String>,
     /// Objects that were written before the probe, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
+    /// The phases in which they were written, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseReport>,
+    /// The calls of a client in the mesh while they were written; absent where none was watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallsReport>,
     /// Front doors that were asked while objects were written and the probe went on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub front_doors: Vec<FrontDoorReport>,
@@ -88,6 +104,41 @@ pub struct RunError {
     /// What a person can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// Objects of one kind that were written together.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct PhaseReport {
+    /// `policy` or `destination-rules`.
+    #[schemars(extend("enum" = ["policy", "destination-rules"]))]
+    pub kind: &'static str,
+    /// Number of the objects.
+    pub objects: usize,
+    /// Seconds until all of them were written.
+    pub seconds: f64,
+    /// Seconds from then until every endpoint that shows it followed the change; absent where that is not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_force_seconds: Option<f64>,
+    /// Number of these endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<usize>,
+}
+
+/// Calls of a client in the mesh.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct CallsReport {
+    /// How many were sent.
+    pub sent: usize,
+    /// How many of them succeeded.
+    pub succeeded: usize,
+    /// The targets to which calls succeeded before the change and fail after it.
+    pub lost: Vec<String>,
+    /// Number of the targets.
+    pub targets: usize,
 }
 
 /// An object that was written.
@@ -218,7 +269,7 @@ pub struct ProxyEvidence {
 }
 
 /// One policy that had a say.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct PolicyReport {
     /// `mesh`, `namespace`, `workload` or `port`.
@@ -343,18 +394,21 @@ pub fn probe_report(
     let exit = overall(results.iter(), context.expected.is_some());
     ProbeReport {
         cluster: context.cluster.clone(),
-        namespace: context.namespace.clone(),
-        probe_namespace: context.probe_namespace.clone(),
         kubernetes_version: context.kubernetes_version.clone(),
         istio_version: context.istio_version.clone(),
         expected: context.expected.map(ExpectationKind::from),
         dry_run: false,
         exit_code: Some(exit.code()),
-        results,
-        not_probed: not_probed
-            .into_iter()
-            .map(|left| NotProbedReport { name: left.name, reason: left.reason })
-            .collect(),
+        namespaces: vec![NamespaceReport {
+            namespace: context.namespace.clone(),
+            probe_namespace: context.probe_namespace.clone(),
+            results,
+            not_probed: not_probed
+                .into_iter()
+                .map(|left| NotProbedReport { name: left.name, reason: left.reason })
+                .collect(),
+            ..NamespaceReport::default()
+        }],
         ..ProbeReport::empty(context.command, context.started_at.clone())
     }
 }
@@ -367,8 +421,6 @@ impl ProbeReport {
             kind: "ProbeReport",
             command,
             cluster: String::new(),
-            namespace: String::new(),
-            probe_namespace: None,
             ended_at: started_at.clone(),
             started_at,
             version: env!("CARGO_PKG_VERSION"),
@@ -378,21 +430,38 @@ impl ProbeReport {
             dry_run: false,
             exit_code: None,
             error: None,
-            changes: Vec::new(),
-            front_doors: Vec::new(),
-            results: Vec::new(),
-            not_probed: Vec::new(),
+            namespaces: Vec::new(),
         }
+    }
+
+    /// The entry of a namespace, which is added if there is none.
+    pub fn namespace_mut(&mut self, name: &str) -> &mut NamespaceReport {
+        let index = self.namespaces.iter().position(|entry| entry.namespace == name).unwrap_or_else(|| {
+            self.namespaces.push(NamespaceReport { namespace: name.to_owned(), ..NamespaceReport::default() });
+            self.namespaces.len() - 1
+        });
+        &mut self.namespaces[index]
+    }
+
+    /// The targets of all namespaces.
+    pub fn results(&self) -> impl Iterator<Item = &TargetReport> {
+        self.namespaces.iter().flat_map(|namespace| &namespace.results)
+    }
+
+    /// The names of the namespaces: `shop`, or `shop, web`.
+    pub fn place(&self) -> String {
+        let names: Vec<&str> = self.namespaces.iter().map(|entry| entry.namespace.as_str()).collect();
+        names.join(", ")
     }
 
     /// The exit status that follows from the verdicts; it does not depend on the format.
     pub fn exit_status(&self) -> ExitStatus {
-        overall(self.results.iter(), self.expected.is_some())
+        overall(self.results(), self.expected.is_some())
     }
 
     /// The exit status that follows from the verdicts of the targets with a ready endpoint.
     pub fn exit_status_of_ready(&self) -> ExitStatus {
-        overall(self.results.iter().filter(|result| !result.is_empty()), self.expected.is_some())
+        overall(self.results().filter(|result| !result.is_empty()), self.expected.is_some())
     }
 }
 
@@ -456,6 +525,18 @@ fn judged(context: &ReportContext, case: &Case, seen: &Observation, changed: boo
         control: seen.mesh_client.as_ref().map(control),
         not_ready: case.unready.clone(),
         body: seen.body.clone(),
+    }
+}
+
+impl CallsReport {
+    /// The report of a summary.
+    pub fn new(summary: &CallSummary) -> Self {
+        Self {
+            sent: summary.calls,
+            succeeded: summary.calls - summary.failures(),
+            lost: summary.lost.iter().cloned().collect(),
+            targets: summary.watched,
+        }
     }
 }
 

@@ -40,8 +40,6 @@ pub struct RehearsalReport {
     pub command: &'static str,
     /// Server of the cluster; empty where the run did not get so far.
     pub cluster: String,
-    /// Namespace of the ports.
-    pub namespace: String,
     /// When the rehearsal began, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
@@ -52,15 +50,27 @@ pub struct RehearsalReport {
     pub version: &'static str,
     /// How long the ports were to be observed, in seconds.
     pub seconds: u64,
-    /// What the calls were read from: `access-log`, or `telemetry` where a Telemetry object of the run switched it on.
-    pub instrument: &'static str,
     /// Exit code of the run; absent in a report whose run never came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Why the run ended early, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// One entry for each namespace; none where the run did not get so far as to know it.
+    pub namespaces: Vec<RehearsedNamespace>,
+}
+
+/// Who would be refused in one namespace.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct RehearsedNamespace {
+    /// Namespace of the ports.
+    pub namespace: String,
+    /// What the calls were read from: `access-log`, or `telemetry` where a Telemetry object of the run switched it on.
+    pub instrument: &'static str,
     /// The TCP ports of the Services, then other ports to which plaintext calls were seen.
+    #[serde(rename = "results")]
     pub ports: Vec<RehearsedPortReport>,
     /// What limits the result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,6 +89,18 @@ pub enum RehearsalResult {
     NotObserved,
     /// It refuses nothing there that is accepted now.
     NotRefused,
+}
+
+impl RehearsalResult {
+    /// The word in JSON.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Callers => "callers",
+            Self::Nobody => "nobody",
+            Self::NotObserved => "notObserved",
+            Self::NotRefused => "notRefused",
+        }
+    }
 }
 
 /// One port.
@@ -131,12 +153,22 @@ pub struct CallerReport {
 
 /// The part of a recorded [`RehearsalReport`] that `--rehearsal` uses.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct RecordedRehearsal {
+    namespaces: Vec<RecordedNamespace>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RecordedNamespace {
+    namespace: String,
+    results: Vec<RecordedPort>,
+}
+
+/// The fields that a document of every version has.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordedVersion {
     api_version: String,
     kind: String,
-    namespace: String,
-    ports: Vec<RecordedPort>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,7 +185,7 @@ struct RecordedCaller {
     calls: u64,
 }
 
-/// What a rehearsal saw.
+/// What a rehearsal saw in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsed {
     /// The namespace of the ports.
@@ -165,28 +197,26 @@ pub struct Rehearsed {
 }
 
 impl Rehearsed {
-    /// Reads the JSON document of a rehearsal. The error says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let recorded: RecordedRehearsal = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if recorded.kind != "RehearsalReport" || recorded.api_version != API_VERSION {
+    /// Reads the JSON document of a rehearsal: its namespaces. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Vec<Self>, String> {
+        let version: RecordedVersion = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if version.kind != "RehearsalReport" || version.api_version != API_VERSION {
             return Err(format!("it is not a RehearsalReport of {API_VERSION}"));
         }
+        let recorded: RecordedRehearsal = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(recorded.namespaces.into_iter().map(Self::from).collect())
+    }
+}
+
+impl From<RecordedNamespace> for Rehearsed {
+    fn from(RecordedNamespace { namespace, results: ports }: RecordedNamespace) -> Self {
         let caller = |port: &RecordedPort, caller: &RecordedCaller| observed(&port.name, &caller.name, caller.calls);
-        let is_unobserved = |port: &&RecordedPort| is_unobserved(port.result, port.reason.as_deref());
-        Ok(Self {
-            namespace: recorded.namespace,
-            callers: recorded
-                .ports
-                .iter()
-                .flat_map(|port| port.callers.iter().map(move |one| caller(port, one)))
-                .collect(),
-            not_observed: recorded
-                .ports
-                .iter()
-                .filter(is_unobserved)
-                .map(|port| format!("{}: {}", port.name, port.reason.as_deref().unwrap_or_default()))
-                .collect(),
-        })
+        let callers = ports.iter().flat_map(|port| port.callers.iter().map(move |one| caller(port, one)));
+        let not_observed = ports
+            .iter()
+            .filter(|port| is_unobserved(port.result, port.reason.as_deref()))
+            .map(|port| format!("{}: {}", port.name, port.reason.as_deref().unwrap_or_default()));
+        Self { namespace, callers: callers.collect(), not_observed: not_observed.collect() }
     }
 }
 
@@ -213,48 +243,52 @@ const fn is_zero(number: &u64) -> bool {
 
 impl RehearsalReport {
     /// The report of a run that has not got far.
-    pub fn empty(command: &'static str, namespace: &str, started_at: String) -> Self {
+    pub fn empty(command: &'static str, namespace: Option<&str>, started_at: String) -> Self {
         Self {
             api_version: API_VERSION,
             kind: "RehearsalReport",
             command,
             cluster: String::new(),
-            namespace: namespace.to_owned(),
             ended_at: started_at.clone(),
             started_at,
             version: env!("CARGO_PKG_VERSION"),
             seconds: 0,
-            instrument: ACCESS_LOG,
             exit_code: None,
             error: None,
-            ports: Vec::new(),
-            notes: Vec::new(),
+            namespaces: namespace.map(RehearsedNamespace::empty).into_iter().collect(),
         }
+    }
+
+    /// The ports of all namespaces.
+    pub fn ports(&self) -> impl Iterator<Item = &RehearsedPortReport> {
+        self.namespaces.iter().flat_map(|namespace| &namespace.ports)
     }
 
     /// The status of the run: 1 if STRICT would refuse somebody, else 3 if a port was not observed or there is none.
     pub fn exit_status(&self) -> ExitStatus {
         // A misspelt namespace must not pass for one without callers.
-        let without_ports = if self.ports.is_empty() { ExitStatus::Inconclusive } else { ExitStatus::Success };
-        self.ports.iter().map(RehearsedPortReport::exit_status).fold(without_ports, ExitStatus::and)
+        let has_ports = self.ports().next().is_some();
+        let without_ports = if has_ports { ExitStatus::Success } else { ExitStatus::Inconclusive };
+        self.ports().map(RehearsedPortReport::exit_status).fold(without_ports, ExitStatus::and)
     }
 
     /// The names of all callers, each once, those of the first ports first.
     fn names(&self) -> Vec<&str> {
         let mut seen = BTreeSet::new();
-        let callers = self.ports.iter().flat_map(|port| &port.callers).map(|caller| caller.name.as_str());
+        let callers = self.ports().flat_map(|port| &port.callers).map(|caller| caller.name.as_str());
         callers.filter(|name| seen.insert(*name)).collect()
     }
 
     /// `3 of 7 ports would refuse callers: legacy-client (outside/Deployment), node lab, 203.0.113.7`.
     pub fn summary(&self) -> String {
-        let of = |result| self.ports.iter().filter(|port| port.result == result).count();
+        let of = |result| self.ports().filter(|port| port.result == result).count();
         let (callers, unseen) =
-            (of(RehearsalResult::Callers), self.ports.iter().filter(|port| port.is_unobserved()).count());
-        if self.ports.is_empty() {
+            (of(RehearsalResult::Callers), self.ports().filter(|port| port.is_unobserved()).count());
+        let number = self.ports().count();
+        if number == 0 {
             return "no Service of the namespace has a TCP port".to_owned();
         }
-        let total = count(self.ports.len(), "port");
+        let total = count(number, "port");
         let unobserved = match unseen {
             0 => String::new(),
             1 => "; 1 port was not observed throughout".to_owned(),
@@ -273,6 +307,13 @@ impl RehearsalReport {
         let more = names.len().saturating_sub(MAX_NAMES);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         format!("{callers} of {total} would refuse callers: {}{more}{unobserved}", shown.join(", "))
+    }
+}
+
+impl RehearsedNamespace {
+    /// A namespace of which nothing is known yet.
+    pub fn empty(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), instrument: ACCESS_LOG, ports: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -354,8 +395,8 @@ fn time(microseconds: i64, format: &str) -> String {
 /// The table of all ports, and the closing line.
 pub fn text(report: &RehearsalReport) -> String {
     let mut text = String::new();
-    if !report.ports.is_empty() {
-        let rows: Vec<Vec<String>> = report.ports.iter().flat_map(rows).collect();
+    if report.ports().next().is_some() {
+        let rows: Vec<Vec<String>> = report.ports().flat_map(rows).collect();
         let paint = |row: usize, column: usize, cell: &str| match (column, rows[row][1].as_str()) {
             (0 | 2, _) if rows[row][1].parse::<u64>().is_ok_and(|calls| calls > 0) => cell.red().to_string(),
             (2, "-") => cell.yellow().to_string(),
@@ -364,12 +405,20 @@ pub fn text(report: &RehearsalReport) -> String {
         text = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, None, paint);
         text.push('\n');
     }
-    for note in &report.notes {
+    for note in report.namespaces.iter().flat_map(|namespace| &namespace.notes) {
         let _ = writeln!(text, "note: {}", line(note));
     }
     text.push_str(&report.summary());
     text.push('\n');
     text
+}
+
+/// `-o name`: `web:8080 callers`.
+pub fn names(report: &RehearsalReport) -> String {
+    report.ports().fold(String::new(), |mut text, port| {
+        let _ = writeln!(text, "{} {}", line(&port.name), port.result.word());
+        text
+    })
 }
 
 /// The rows of a port: one for each caller, of which the first has the port's name.
@@ -464,7 +513,8 @@ mod tests {
 
     fn report(rows: &[PortRow]) -> RehearsalReport {
         let ports = rows.iter().map(RehearsedPortReport::new).collect();
-        RehearsalReport { ports, ..RehearsalReport::empty("rehearse", "shop", String::new()) }
+        let namespaces = vec![RehearsedNamespace { ports, ..RehearsedNamespace::empty("shop") }];
+        RehearsalReport { namespaces, ..RehearsalReport::empty("rehearse", None, String::new()) }
     }
 
     #[test]
@@ -515,7 +565,7 @@ mod tests {
         let unobserved = PortRow { not_observed: Some("no log".into()), ..row("c:1", &[]) };
         let others = row("deployment/a:9", &[(None, 1)]);
         let report = report(&[row("a:1", &[(Some(node), 2)]), unobserved, others]);
-        let read = Rehearsed::parse(&serde_json::to_string(&report).unwrap()).unwrap();
+        let read = Rehearsed::parse(&serde_json::to_string(&report).unwrap()).unwrap().remove(0);
         assert_eq!((read.namespace.as_str(), read.not_observed.as_slice()), ("shop", &["c:1: no log".to_owned()][..]));
         assert_eq!(read.callers[0], observed("a:1", "node lab", 2));
         assert_eq!((read.callers[0].service.as_str(), read.callers[1].service.as_str()), ("a", ""));
@@ -523,7 +573,7 @@ mod tests {
             ("", "EOF"),
             ("{}", "missing field"),
             (
-                "{\"apiVersion\": \"x\", \"kind\": \"ProbeReport\", \"namespace\": \"\", \"ports\": []}",
+                "{\"apiVersion\": \"secure-traffic/v1alpha1\", \"kind\": \"RehearsalReport\", \"namespace\": \"\", \"ports\": []}",
                 "not a RehearsalReport",
             ),
         ] {

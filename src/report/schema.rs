@@ -2,12 +2,18 @@
 
 use super::model::{API_VERSION, ProbeReport};
 use super::rehearsal::RehearsalReport;
+use super::status::StatusReport;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 /// JSON Schema 2020-12 of [`ProbeReport`] as it is serialized.
 pub fn probe_report() -> Value {
     schema::<ProbeReport>("ProbeReport")
+}
+
+/// JSON Schema 2020-12 of [`StatusReport`] as it is serialized.
+pub fn status_report() -> Value {
+    schema::<StatusReport>("StatusReport")
 }
 
 /// JSON Schema 2020-12 of [`RehearsalReport`] as it is serialized.

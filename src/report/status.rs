@@ -10,12 +10,16 @@ use crate::domain::inbound::InboundPath;
 use crate::domain::mesh::{ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
+use crate::sanitize::line;
 pub use human::{paragraphs, text};
+use schemars::JsonSchema;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// The report of a run of `status`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
     /// Always [`API_VERSION`].
@@ -24,14 +28,20 @@ pub struct StatusReport {
     pub kind: &'static str,
     /// URL of the API server.
     pub cluster: String,
+    /// When the cluster was read, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub started_at: String,
     /// The version of this tool.
     pub version: &'static str,
+    /// Exit code of the run.
     pub exit_code: u8,
+    /// One entry for each namespace.
     pub namespaces: Vec<NamespaceReport>,
 }
 
 /// One namespace.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport {
     pub namespace: String,
@@ -42,6 +52,7 @@ pub struct NamespaceReport {
     /// Whether auto mTLS is on.
     pub auto_mtls: bool,
     /// TCP ports of Services.
+    #[serde(rename = "results")]
     pub ports: Vec<PortReport>,
     /// Workloads without a Service.
     pub workloads: Vec<WorkloadPortReport>,
@@ -50,7 +61,8 @@ pub struct NamespaceReport {
 }
 
 /// One port of a Service.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 pub struct PortReport {
     pub service: String,
@@ -67,7 +79,8 @@ pub struct PortReport {
 }
 
 /// Pods of a workload with the same mode at one port.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadPortReport {
     /// `deployment/web`.
@@ -93,7 +106,8 @@ pub struct WorkloadPortReport {
 }
 
 /// What one kind of caller sends.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientReport {
     /// The kind of caller.
@@ -115,7 +129,8 @@ pub struct ClientReport {
 }
 
 /// One finding.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct FindingReport {
     /// `error`, `warning` or `info`.
     pub severity: SeverityKind,
@@ -128,11 +143,12 @@ pub struct FindingReport {
 
 impl StatusReport {
     /// The report of these namespaces.
-    pub fn new(cluster: &str, namespaces: Vec<NamespaceReport>) -> Self {
+    pub fn new(cluster: &str, started_at: String, namespaces: Vec<NamespaceReport>) -> Self {
         let mut report = Self {
             api_version: API_VERSION,
             kind: "StatusReport",
             cluster: cluster.to_owned(),
+            started_at,
             version: env!("CARGO_PKG_VERSION"),
             exit_code: 0,
             namespaces,
@@ -147,6 +163,18 @@ impl StatusReport {
         let broken = findings.any(|finding| finding.severity == SeverityKind::Error);
         if broken { ExitStatus::Unexpected } else { ExitStatus::Success }
     }
+}
+
+/// `-o name`: `web:8080 STRICT`, with every mode that is enforced there; `none` for endpoints that enforce none.
+pub fn names(report: &StatusReport) -> String {
+    let mut text = String::new();
+    for port in report.namespaces.iter().flat_map(|namespace| &namespace.ports) {
+        let modes = port.workloads.iter().map(|workload| workload.mode.map_or("none", ModeKind::as_str));
+        let modes: Vec<&str> = modes.collect::<BTreeSet<_>>().into_iter().collect();
+        let modes = if modes.is_empty() { "none".to_owned() } else { modes.join(",") };
+        let _ = writeln!(text, "{}:{} {modes}", line(&port.service), port.port);
+    }
+    text
 }
 
 /// The report of one namespace.

@@ -135,7 +135,7 @@ fn a_lasting_outage_rolls_back_on_request() {
     let text = std::fs::read_to_string(report).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_keeps_to_schema(&report);
-    let entry = &report["frontDoors"][0];
+    let entry = &report["namespaces"][0]["frontDoors"][0];
     assert_eq!(entry["url"], server.url);
     assert_eq!((&entry["lastFailure"], &entry["stillDown"]), (&"HTTP 503".into(), &true.into()));
     let (asked, answered) = (entry["asked"].as_u64().unwrap(), entry["answered"].as_u64().unwrap());

@@ -75,8 +75,9 @@ pub(crate) fn assert_objects(run: &CliRun, result: &str) {
 #[track_caller]
 pub(crate) fn assert_keeps_to_schema(report: &serde_json::Value) {
     let schema = match report["kind"].as_str() {
-        Some("ProbeReport") => include_str!("../../docs/schema/probe-report.v1alpha1.json"),
-        Some("RehearsalReport") => include_str!("../../docs/schema/rehearsal-report.v1alpha1.json"),
+        Some("ProbeReport") => include_str!("../../docs/schema/probe-report.v1alpha2.json"),
+        Some("RehearsalReport") => include_str!("../../docs/schema/rehearsal-report.v1alpha2.json"),
+        Some("StatusReport") => include_str!("../../docs/schema/status-report.v1alpha2.json"),
         _ => return,
     };
     let schema = serde_json::from_str(schema).unwrap();

@@ -67,13 +67,13 @@ fn a_silent_application_leaves_the_mesh_client_without_an_answer() {
     let stage = Stage::new(State::Strict, &[Lookalike::Silent]);
     let run = stage.run("probe --control --max-time 1s --attempts 1 -o json silent");
     assert_eq!(run.code, Some(0), "{run}");
-    let control = &run.json()["results"][0]["control"];
+    let control = &run.json()["namespaces"][0]["results"][0]["control"];
     assert!(control["gotThrough"].is_null() && control["message"].is_string(), "{run}");
 }
 
 /// What `status` says of every port.
 fn ports(stage: &Stage) -> serde_json::Value {
-    let ports = stage.run("status -o json").json()["namespaces"][0]["ports"].clone();
+    let ports = stage.run("status -o json").json()["namespaces"][0]["results"].clone();
     assert_eq!(ports.as_array().map(Vec::len), Some(5));
     ports
 }

@@ -117,39 +117,66 @@ fn reports_for_machines() {
     exit 0
     --- stdout
     {
-      "apiVersion": "secure-traffic/v1alpha1",
+      "apiVersion": "secure-traffic/v1alpha2",
       "kind": "ProbeReport",
       "command": "probe",
       "cluster": "the sandbox",
-      "namespace": "microservices-demo",
       "startedAt": "[time]",
       "endedAt": "[time]",
       "version": "[version]",
       "kubernetesVersion": "v1.36.0+secure-traffic-sandbox.[version]",
       "exitCode": 0,
-      "results": [
+      "namespaces": [
         {
-          "target": "boards:8080",
-          "service": "boards",
-          "port": 8080,
-          "verdict": "rejected",
-          "message": "reset by the mesh 1/1",
-          "endpoints": [
+          "namespace": "microservices-demo",
+          "results": [
             {
-              "address": "10.244.0.3:8080",
-              "pod": "boards-[pod]",
-              "dataPlane": "sidecar",
-              "mode": "STRICT",
-              "policies": [
-                {
-                  "level": "namespace",
-                  "namespace": "microservices-demo",
-                  "name": "default",
-                  "mode": "STRICT"
-                }
-              ],
+              "target": "boards:8080",
+              "service": "boards",
+              "port": 8080,
               "verdict": "rejected",
               "message": "reset by the mesh 1/1",
+              "endpoints": [
+                {
+                  "address": "10.244.0.3:8080",
+                  "pod": "boards-[pod]",
+                  "dataPlane": "sidecar",
+                  "mode": "STRICT",
+                  "policies": [
+                    {
+                      "level": "namespace",
+                      "namespace": "microservices-demo",
+                      "name": "default",
+                      "mode": "STRICT"
+                    }
+                  ],
+                  "verdict": "rejected",
+                  "message": "reset by the mesh 1/1",
+                  "samples": [
+                    {
+                      "exitCode": 56,
+                      "message": "Recv failure: Connection reset by peer",
+                      "connected": true,
+                      "bytes": 0,
+                      "fromSidecar": false,
+                      "connectSeconds": "[seconds]",
+                      "seconds": "[seconds]"
+                    }
+                  ],
+                  "hello": {
+                    "exitCode": "[race]",
+                    "certificateRequested": true,
+                    "certificates": 2,
+                    "spiffe": "spiffe://cluster.local/ns/microservices-demo/sa/boards",
+                    "issuer": "O=cluster.local",
+                    "expires": "[time]"
+                  },
+                  "proxy": {
+                    "refusesPlaintext": null,
+                    "message": "could not create pods/portforward in namespace \"microservices-demo\": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster"
+                  }
+                }
+              ],
               "samples": [
                 {
                   "exitCode": 56,
@@ -160,30 +187,7 @@ fn reports_for_machines() {
                   "connectSeconds": "[seconds]",
                   "seconds": "[seconds]"
                 }
-              ],
-              "hello": {
-                "exitCode": "[race]",
-                "certificateRequested": true,
-                "certificates": 2,
-                "spiffe": "spiffe://cluster.local/ns/microservices-demo/sa/boards",
-                "issuer": "O=cluster.local",
-                "expires": "[time]"
-              },
-              "proxy": {
-                "refusesPlaintext": null,
-                "message": "could not create pods/portforward in namespace \"microservices-demo\": NotImplemented: the sandbox has no pods/portforward: it is a stage for mutual TLS, not a cluster"
-              }
-            }
-          ],
-          "samples": [
-            {
-              "exitCode": 56,
-              "message": "Recv failure: Connection reset by peer",
-              "connected": true,
-              "bytes": 0,
-              "fromSidecar": false,
-              "connectSeconds": "[seconds]",
-              "seconds": "[seconds]"
+              ]
             }
           ]
         }
@@ -195,22 +199,34 @@ fn reports_for_machines() {
     shows!(run("probe --sandbox -o yaml --attempts 1 boards"), @r#"
     exit 0
     --- stdout
-    apiVersion: secure-traffic/v1alpha1
+    apiVersion: secure-traffic/v1alpha2
     cluster: the sandbox
     command: probe
     endedAt: [time]
     exitCode: 0
     kind: ProbeReport
     kubernetesVersion: v1.36.0+secure-traffic-sandbox.[version]
-    namespace: microservices-demo
-    results:
-    - endpoints:
-      - address: 10.244.0.3:8080
-        dataPlane: sidecar
+    namespaces:
+    - namespace: microservices-demo
+      results:
+      - endpoints:
+        - address: 10.244.0.3:8080
+          dataPlane: sidecar
+          message: HTTP 200
+          mode: PERMISSIVE
+          pod: boards-[pod]
+          policies: []
+          samples:
+          - bytes: 270
+            connectSeconds: [seconds]
+            connected: true
+            exitCode: 0
+            fromSidecar: false
+            httpStatus: 200
+            seconds: [seconds]
+          verdict: accepted
         message: HTTP 200
-        mode: PERMISSIVE
-        pod: boards-[pod]
-        policies: []
+        port: 8080
         samples:
         - bytes: 270
           connectSeconds: [seconds]
@@ -219,20 +235,9 @@ fn reports_for_machines() {
           fromSidecar: false
           httpStatus: 200
           seconds: [seconds]
+        service: boards
+        target: boards:8080
         verdict: accepted
-      message: HTTP 200
-      port: 8080
-      samples:
-      - bytes: 270
-        connectSeconds: [seconds]
-        connected: true
-        exitCode: 0
-        fromSidecar: false
-        httpStatus: 200
-        seconds: [seconds]
-      service: boards
-      target: boards:8080
-      verdict: accepted
     startedAt: [time]
     version: "[version]"
     --- stderr
@@ -277,13 +282,13 @@ fn one_open_endpoint_among_many_is_found() {
     let stage = Stage::new(State::Strict, &[Lookalike::HalfMeshed]);
     let run = stage.run("probe half-meshed --per-endpoint -o json");
     let report = run.json();
-    let verdicts: Vec<&str> = report["results"][0]["endpoints"]
+    let verdicts: Vec<&str> = report["namespaces"][0]["results"][0]["endpoints"]
         .as_array()
         .unwrap()
         .iter()
         .map(|endpoint| endpoint["verdict"].as_str().unwrap())
         .collect();
-    assert_eq!(report["results"][0]["verdict"], "accepted", "{run}");
+    assert_eq!(report["namespaces"][0]["results"][0]["verdict"], "accepted", "{run}");
     assert_eq!(verdicts.iter().filter(|verdict| **verdict == "accepted").count(), 1, "{verdicts:?}");
     assert_eq!(verdicts.len(), 6);
 }
@@ -408,7 +413,7 @@ fn an_unreadable_answer_does_not_hide_the_others() {
     let run = stage.run("probe -o json rude boards app-ui");
     assert_eq!(run.code, Some(0), "{run}");
     let report = run.json();
-    let results = report["results"].as_array().unwrap();
+    let results = report["namespaces"][0]["results"].as_array().unwrap();
     let verdicts: Vec<_> = results.iter().map(|result| (&result["service"], &result["verdict"])).collect();
     assert_eq!(json!(verdicts), json!([["rude", "accepted"], ["boards", "accepted"], ["app-ui", "accepted"]]), "{run}");
     assert_eq!(stage.probe_pods(), [""; 0]);
@@ -509,9 +514,12 @@ fn the_probe_can_run_in_another_namespace() {
     namespace microservices-demo, asked from outside
     ");
     let report = stage.run("probe --from-namespace outside -o json boards").json();
-    assert_eq!((&report["namespace"], &report["probeNamespace"]), (&json!("microservices-demo"), &json!("outside")));
+    assert_eq!(
+        (&report["namespaces"][0]["namespace"], &report["namespaces"][0]["probeNamespace"]),
+        (&json!("microservices-demo"), &json!("outside"))
+    );
     let own = stage.run("probe --from-namespace microservices-demo -o json boards").json();
-    assert!(own.get("probeNamespace").is_none());
+    assert!(own["namespaces"][0].get("probeNamespace").is_none());
     shows!(stage.run("probe --from-namespace nosuch boards"), @r#"
     exit 4
     --- stderr

@@ -11,7 +11,7 @@ const CLIENT: &str = "legacy-client (outside/Deployment)";
 
 /// The entry of a port.
 fn port<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let ports = report["ports"].as_array().unwrap();
+    let ports = report["namespaces"][0]["results"].as_array().unwrap();
     ports.iter().find(|port| port["name"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"))
 }
 

@@ -167,7 +167,7 @@ fn an_unreachable_cluster_is_an_error_in_every_report() {
     assert_eq!(report.run.code, Some(4), "{}", report.run);
     assert_eq!(report.junit, (vec![], vec!["secure-traffic probe".to_owned()]));
     assert_eq!(report.tap, ["secure-traffic probe"]);
-    assert_eq!((&report.json["exitCode"], &report.json["results"]), (&4.into(), &serde_json::json!([])));
+    assert_eq!((&report.json["exitCode"], &report.json["namespaces"]), (&4.into(), &serde_json::json!([])));
     assert!(report.json["error"]["message"].as_str().unwrap().contains("503") || report.run.stderr.contains("gone"));
 }
 
@@ -176,13 +176,15 @@ fn a_switch_reports_what_it_wrote_and_what_it_proved() {
     let report = reported(command(), "enable-mtls --sandbox --yes boards");
     assert_eq!((report.run.code, &report.junit), (Some(0), &(vec![], vec![])), "{}", report.run);
     assert_eq!(report.json["command"], "enable-mtls");
-    let objects: Vec<&str> =
-        report.json["changes"].as_array().unwrap().iter().map(|change| change["object"].as_str().unwrap()).collect();
+    let objects: Vec<&str> = report.json["namespaces"][0]["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["object"].as_str().unwrap())
+        .collect();
     assert_eq!(objects, ["destinationrule.networking.istio.io/boards", "peerauthentication.security.istio.io/default"]);
-    assert_eq!(
-        (&report.json["results"][0]["verdict"], &report.json["results"][0]["expected"]),
-        (&"rejected".into(), &"rejected".into())
-    );
+    let result = &report.json["namespaces"][0]["results"][0];
+    assert_eq!((&result["verdict"], &result["expected"]), (&"rejected".into(), &"rejected".into()));
     // Without --yes and a terminal nothing is done, and no report says otherwise.
     let refused = reported(command(), "enable-mtls --sandbox boards");
     assert_eq!((refused.run.code, refused.tap.len()), (Some(2), 1), "{}", refused.run);
@@ -192,8 +194,12 @@ fn a_switch_reports_what_it_wrote_and_what_it_proved() {
 fn a_demo_reports_each_of_its_probes() {
     let report = reported(command(), "demo");
     assert_eq!((report.run.code, &report.junit), (Some(0), &(vec![], vec![])), "{}", report.run);
-    let verdicts: Vec<&str> =
-        report.json["results"].as_array().unwrap().iter().map(|result| result["verdict"].as_str().unwrap()).collect();
+    let verdicts: Vec<&str> = report.json["namespaces"][0]["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["verdict"].as_str().unwrap())
+        .collect();
     assert_eq!(verdicts.first(), Some(&"accepted"));
     assert_eq!(verdicts.last(), Some(&"accepted"));
     assert!(verdicts.contains(&"rejected"));
@@ -243,7 +249,7 @@ fn a_killed_run_leaves_no_passing_report() {
     assert_eq!(junit(&file("a.xml")).1, ["secure-traffic probe"]);
     assert_eq!(tap(&file("a.tap")), ["secure-traffic probe"]);
     let report = json(&file("a.json"));
-    assert!(report.get("exitCode").is_none() && report["results"] == serde_json::json!([]), "{report:#}");
+    assert!(report.get("exitCode").is_none() && report["namespaces"] == serde_json::json!([]), "{report:#}");
 }
 
 #[test]

@@ -99,8 +99,8 @@ fn an_unenforced_port_is_an_error_under_strict() {
 #[test]
 fn the_json_report_has_the_same_content() {
     let report = run("status --sandbox=strict -o json boards").json();
-    assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("secure-traffic/v1alpha1"), &json!("StatusReport")));
-    let port = &report["namespaces"][0]["ports"][0];
+    assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("secure-traffic/v1alpha2"), &json!("StatusReport")));
+    let port = &report["namespaces"][0]["results"][0];
     assert_eq!((&port["service"], &port["port"]), (&json!("boards"), &json!(8080)));
     let side = &port["workloads"][0];
     assert_eq!((&side["mode"], &side["dataPlane"]), (&json!("STRICT"), &json!("sidecar")));
@@ -155,7 +155,7 @@ fn a_rule_that_the_switch_repairs_does_not_stop_it_and_one_that_stays_does() {
         "{stopped}"
     );
     let status = stage.run("status -o json").json();
-    assert_eq!(status["namespaces"][0]["ports"][0]["workloads"][0]["mode"], "PERMISSIVE");
+    assert_eq!(status["namespaces"][0]["results"][0]["workloads"][0]["mode"], "PERMISSIVE");
     let repaired = stage.run("enable-mtls --yes --verify=false");
     assert_eq!(repaired.code, Some(0), "{repaired}");
     assert_eq!(stage.run("status").code, Some(0));

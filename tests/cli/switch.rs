@@ -515,7 +515,7 @@ fn nothing_is_written_where_the_probe_does_not_reach_what_it_would_prove() {
     let status = stage.run("status -o json").json();
     let mode = |port: &serde_json::Value| port["workloads"][0]["mode"].clone();
     let modes: Vec<serde_json::Value> =
-        status["namespaces"][0]["ports"].as_array().into_iter().flatten().map(mode).collect();
+        status["namespaces"][0]["results"].as_array().into_iter().flatten().map(mode).collect();
     assert!(!modes.contains(&"STRICT".into()), "{status:#}");
     // Other Services can be changed.
     let run = stage.run("enable-mtls --yes boards");

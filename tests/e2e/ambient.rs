@@ -241,7 +241,7 @@ async fn predictions_agree(stage: &Stage) {
     let status = stage.tool.run(&["status", "-o", "json"]).await;
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     let sends = |service: &str, from: &str| {
-        let ports = status["namespaces"][0]["ports"].as_array().unwrap();
+        let ports = status["namespaces"][0]["results"].as_array().unwrap();
         let port = ports.iter().find(|port| port["service"] == service && port["port"] == 9000).unwrap();
         let clients = port["clients"].as_array().unwrap();
         let client = clients.iter().find(|client| client["from"] == from).unwrap_or_else(|| panic!("{from}: {port:#}"));

@@ -222,7 +222,7 @@ async fn two_hundred_targets_are_one_pod() {
         stage.ready().await;
         let report = stage.tool.probe(&["--expect", "rejected", "-v"]).await;
         assert_eq!(report.run.code, 0, "{report}");
-        assert_eq!(report.json["results"].as_array().unwrap().len(), 200);
+        assert_eq!(report.json["namespaces"][0]["results"].as_array().unwrap().len(), 200);
         let requests: Vec<&str> = report.run.stderr.lines().filter(|line| line.contains("/pods")).collect();
         let made = requests.iter().filter(|line| line.contains("POST")).count();
         assert_eq!(made, 1, "{requests:#?}");

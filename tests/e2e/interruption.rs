@@ -23,7 +23,7 @@ fn outcome(run: &LabRun, right: &str) -> Result<String, String> {
         return Ok(if run.code == -1 { "ended before it listened".to_owned() } else { format!("exit {}", run.code) });
     }
     let report: serde_json::Value = serde_json::from_str(&run.stdout).map_err(|_| run.to_string())?;
-    let result = &report["results"][0];
+    let result = &report["namespaces"][0]["results"][0];
     assert_evidence(result);
     if verdict_or_reason(result) == right && run.code == 0 { Ok(right.to_owned()) } else { Err(run.to_string()) }
 }

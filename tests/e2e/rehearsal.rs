@@ -85,7 +85,7 @@ async fn exactly_the_callers_without_mutual_tls_are_named() {
             let run = stage.tool.run(&["rehearse", "--for", "15s", "-o", "json"]).await.expect_code(1);
             let report: Value = serde_json::from_str(&run.stdout).unwrap();
             let port = |name: &str| {
-                let ports = report["ports"].as_array().unwrap().iter();
+                let ports = report["namespaces"][0]["results"].as_array().unwrap().iter();
                 ports.clone().find(|port| port["name"] == name).unwrap().clone()
             };
             let web = port("web:8080");

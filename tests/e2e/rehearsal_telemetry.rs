@@ -87,7 +87,7 @@ async fn without_an_access_log_a_telemetry_object_shows_who_would_be_refused() {
         })
         .await;
         let callers = |name: &str| {
-            let ports = report["ports"].as_array().unwrap();
+            let ports = report["namespaces"][0]["results"].as_array().unwrap();
             let port = ports.iter().find(|port| port["name"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"));
             assert_eq!(port["reason"], Value::Null, "{report:#}");
             let names = port["callers"].as_array().unwrap().iter().map(|caller| caller["name"].as_str().unwrap());

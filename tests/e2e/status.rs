@@ -40,7 +40,7 @@ async fn every_line_agrees_with_curl_and_the_sidecar() {
         let probe = stage.tool.probe(&["--control"]).await;
         let chains = loaded_chains(stage, "app").await;
         for Line { service: name, mode, decided, open, through } in LINES {
-            let ports = namespace["ports"].as_array().unwrap();
+            let ports = namespace["results"].as_array().unwrap();
             let port = ports.iter().find(|port| port["service"] == name).unwrap();
             let side = &port["workloads"][0];
             assert_eq!(side["mode"].as_str(), mode, "{name}: {side:#}");

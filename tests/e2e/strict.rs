@@ -197,7 +197,7 @@ async fn the_probe_can_run_in_another_namespace() {
         stage.create(&none).await;
         let report = stage.tool.probe(&["--from-namespace", "default", "web:8080"]).await;
         report.expect_rejected(&stage.name, "web", "app");
-        assert_eq!(report.json["probeNamespace"], "default");
+        assert_eq!(report.json["namespaces"][0]["probeNamespace"], "default");
         assert_eq!(stage.probe_pods().await, Vec::<String>::new());
     })
     .await;

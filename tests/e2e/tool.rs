@@ -147,7 +147,7 @@ impl Report {
     /// The result for a Service.
     #[track_caller]
     pub(crate) fn result(&self, service: &str) -> &Value {
-        let results = self.json["results"].as_array().unwrap();
+        let results = self.json["namespaces"][0]["results"].as_array().unwrap();
         results.iter().find(|result| result["service"] == service).unwrap_or_else(|| panic!("{service}: {self}"))
     }
 

@@ -6,7 +6,7 @@ use crate::curl_pod::proxy;
 use crate::domain::mesh::AccessLog;
 use crate::domain::port_protocol::PortProtocol;
 use crate::domain::rehearsal::{Instrument, PodPort, Prospect, RehearsedPort};
-use crate::report::rehearsal::{RehearsalReport, RehearsalResult};
+use crate::report::rehearsal::{RehearsalResult, RehearsedNamespace};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most sidecars that are asked for the number of their connections.
@@ -41,7 +41,7 @@ pub(super) async fn open_connections(observer: &Observer<'_>) -> BTreeMap<String
 }
 
 /// The limits of the result. `open` are the connections that are open at its end.
-pub(super) fn notes(observer: &Observer<'_>, report: &RehearsalReport, open: &BTreeMap<String, u64>) -> Vec<String> {
+pub(super) fn notes(observer: &Observer<'_>, report: &RehearsedNamespace, open: &BTreeMap<String, u64>) -> Vec<String> {
     let mut notes = Vec::new();
     if !observer.snapshot().unread.is_empty() {
         notes.push(format!("not considered, because it cannot be read: {}", observer.snapshot().unread.join(", ")));

@@ -80,7 +80,7 @@ impl FrontDoorWatch {
                 outcome.is_broken |= door.answered_before;
             }
         }
-        run.context.reports.add_front_doors(&reports);
+        run.context.reports.add_front_doors(&run.cluster.namespace, &reports);
         outcome
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::mesh_traffic::{CallSummary, Health};
 use crate::domain::probe::Case;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
+use crate::report::model::CallsReport;
 use crate::report::plural::count;
 use crate::signal::Signal;
 use std::time::Duration;
@@ -111,6 +112,7 @@ impl MeshCalls {
             printer.warn(&format!("the client in the mesh ended early: {reason}: {message}"));
         }
         let summary = monitor.summary();
+        run.context.reports.set_calls(&run.cluster.namespace, CallsReport::new(&summary));
         for name in &summary.repaired {
             printer.say(&format!("in the mesh, {name} is reachable now, and was not before"));
         }

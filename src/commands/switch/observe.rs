@@ -178,7 +178,7 @@ fn print_objects(run: &SwitchRun<'_>, state: &ClusterState, changes: &[&Change])
     let text = match run.settings.output {
         Some(OutputFormat::Yaml) => yaml::write_all(&objects).map_err(RenderError::Yaml)?,
         Some(OutputFormat::Json) => plan_report::objects(&objects, true)?,
-        Some(OutputFormat::Name | OutputFormat::Wide) | None => return Ok(()),
+        Some(OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide) | None => return Ok(()),
     };
     run.context.printer.result(&text)?;
     Ok(())

@@ -9,9 +9,11 @@ use crate::cluster::apply::{Applied, Writer};
 use crate::cluster::lease::WriteGuard;
 use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::Removal;
-use crate::domain::plan::{Phase, Plan};
+use crate::domain::plan::{ObjectKind, Phase, Plan};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
+use crate::report::model::PhaseReport;
+use tokio::time::Instant;
 
 /// The started parts, which the phases and a roll-back work with.
 pub(super) struct Parts<'a> {
@@ -44,10 +46,22 @@ impl<'a> Parts<'a> {
         plan: &Plan,
         phase: &Phase,
     ) -> Vec<Applied> {
-        match &self.external_writer {
+        let began = Instant::now();
+        let applied = match &self.external_writer {
             Some(external_writer) => external_writer.wait(run, state, plan, phase).await,
             None => self.writer.write(state, &phase.changes, &*run.context.progress).await,
+        };
+        let objects = applied.iter().filter(|one| one.result.is_ok()).count();
+        if objects > 0 {
+            let kind = match phase.kind {
+                ObjectKind::Policy => "policy",
+                ObjectKind::Rule => "destination-rules",
+            };
+            let seconds = began.elapsed().as_secs_f64();
+            let report = PhaseReport { kind, objects, seconds, in_force_seconds: None, endpoints: None };
+            run.context.reports.add_phase(&run.cluster.namespace, report);
         }
+        applied
     }
 
     /// Waits for the last answers, looks up unanswered writes, and writes into the journal what was created and whether

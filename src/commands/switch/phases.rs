@@ -393,6 +393,8 @@ impl<'a> EnforcementWatch<'a> {
             }));
         }
         let printer = run.context.printer;
+        let seconds = tracker.has_moved().then(|| tracker.since().as_secs_f64());
+        run.context.reports.set_in_force(&run.cluster.namespace, seconds, tracker.followed());
         let followed = count(tracker.followed(), "endpoint");
         if tracker.followed() == 0 && lagging.is_empty() {
             printer.say("every endpoint that was watched is replaced by another, which the proof covers");

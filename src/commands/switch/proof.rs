@@ -121,7 +121,7 @@ fn without_endpoints(run: &SwitchRun<'_>, planned: &Planned, empty: &[Case], exp
 /// Prints what is proven, and the ports that differ because their own policy says so.
 fn print_proven(run: &SwitchRun<'_>, planned: &Planned, report: &ProbeReport) {
     let of = |verdict: VerdictKind| -> Vec<&str> {
-        let results = report.results.iter().filter(|result| result.answer.verdict == verdict && !result.is_empty());
+        let results = report.results().filter(|result| result.answer.verdict == verdict && !result.is_empty());
         results.map(|result| result.target.as_str()).collect()
     };
     let (rejected, accepted) = (of(VerdictKind::Rejected), of(VerdictKind::Accepted));

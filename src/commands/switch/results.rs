@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 pub(super) fn record_writes(run: &SwitchRun<'_>, writer: &Writer<'_>) {
     let written = writer.ledger().written();
     let named: Vec<_> = written.into_iter().map(|write| (write.title, write.word)).collect();
-    run.context.reports.add_changes(&named);
+    run.context.reports.add_changes(&run.cluster.namespace, &named);
 }
 
 /// The results of a run that has written. One that cannot be printed must not end the run before its proof: it goes to
@@ -55,10 +55,12 @@ impl ResultOutput {
 }
 
 /// Prints what was written and what needed no write.
-pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) -> error::Result<()> {
+pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) {
     record_writes(run, writer);
-    if run.is_observing() {
-        return Ok(());
+    // The document of the run has them, too.
+    let has_document = matches!(run.settings.output, Some(OutputFormat::Json | OutputFormat::Yaml));
+    if run.is_observing() || has_document {
+        return;
     }
     // An object that is written twice was created if its first write created it.
     let mut printed: BTreeMap<String, &'static str> = BTreeMap::new();
@@ -69,17 +71,13 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
         if !printed.is_empty() {
             run.context.printer.say(&format!("applied {}", count(printed.len(), "change")));
         }
-        return Ok(());
+        return;
     }
-    let object = |change: Change| planned.state.find(change.kind(), change.name()).cloned();
-    let text = render(run, planned.plan.changes().filter_map(object), || {
-        result_lines(run, planned, "", |name, planned_word| {
-            // After a second plan, nothing may be left to do for an object that the first one wrote.
-            printed.get(name).copied().or((planned_word == "unchanged").then_some("unchanged"))
-        })
-    })?;
+    let text = result_lines(run, planned, "", |name, planned_word| {
+        // After a second plan, nothing may be left to do for an object that the first one wrote.
+        printed.get(name).copied().or((planned_word == "unchanged").then_some("unchanged"))
+    });
     run.output.print(run.context.printer, &text);
-    Ok(())
 }
 
 /// `--dry-run=client`: prints the objects as a run would leave them, in an order in which it is safe to apply them, and
@@ -130,7 +128,7 @@ fn render(
     Ok(match run.settings.output {
         Some(OutputFormat::Json) => plan_report::objects(&objects.collect::<Vec<_>>(), true)?,
         Some(OutputFormat::Yaml) => plan_report::objects(&objects.collect::<Vec<_>>(), false)?,
-        Some(OutputFormat::Name | OutputFormat::Wide) | None => lines(),
+        Some(OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide) | None => lines(),
     })
 }
 

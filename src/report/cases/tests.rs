@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::front_door::FrontDoorSummary;
 use crate::report::human::tests::{assert_harmless, hostile_report};
 use crate::report::kinds::VerdictKind;
-use crate::report::model::RunError;
+use crate::report::model::{ProbeReport, RunError};
 use crate::report::{github, junit, tap};
 use std::time::Duration;
 
@@ -61,11 +61,8 @@ fn a_url_has_its_own_case_which_explains_the_exit_code() {
         (None, Some(0), Unknown, Passed),
     ];
     for (still_down, exit_code, of_url, of_run) in rows {
-        let report = ProbeReport {
-            exit_code,
-            front_doors: vec![door(still_down)],
-            ..ProbeReport::empty("enable-mtls", String::new())
-        };
+        let mut report = ProbeReport { exit_code, ..ProbeReport::empty("enable-mtls", String::new()) };
+        report.namespace_mut("shop").front_doors = vec![door(still_down)];
         let outcomes: Vec<CaseResult> = cases(&report.clone().into()).iter().map(|case| case.outcome).collect();
         assert_eq!(outcomes, [of_url, of_run], "{still_down:?} {exit_code:?}");
     }
@@ -77,9 +74,9 @@ fn hostile_text_is_escaped_in_every_format() {
         [(VerdictKind::Accepted, Some(false)), (VerdictKind::Rejected, None), (VerdictKind::Inconclusive, None)]
     {
         let mut report = hostile_report(verdict);
-        report.results.iter_mut().for_each(|result| result.as_expected = as_expected);
-        report.results[0].target = "a,b:c%\n::error::forged # skip \"x\\ |<b>`".to_owned();
-        report.front_doors = vec![FrontDoorReport {
+        report.namespaces[0].results.iter_mut().for_each(|result| result.as_expected = as_expected);
+        report.namespaces[0].results[0].target = "a,b:c%\n::error::forged # skip \"x\\ |<b>`".to_owned();
+        report.namespaces[0].front_doors = vec![FrontDoorReport {
             url: "\u{202e}a|b::error::\u{1b}[31m".to_owned(),
             message: "x\n::error::forged\u{1b}[31m".to_owned(),
             ..door(as_expected)
@@ -105,7 +102,7 @@ fn hostile_text_is_escaped_in_every_format() {
 #[test]
 fn characters_that_xml_forbids_are_escaped() {
     let mut report = hostile_report(VerdictKind::Accepted);
-    report.results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
+    report.namespaces[0].results[0].target = "a\u{fffe}\u{ffff}\0]]>".to_owned();
     let xml = junit::junit(&report.clone().into()).unwrap();
     assert!(xml.contains("a\\u{fffe}\\u{ffff}\\u{0}]]&gt;"), "{xml}");
 }
@@ -113,8 +110,9 @@ fn characters_that_xml_forbids_are_escaped() {
 #[test]
 fn annotations_beyond_the_limit_are_listed_in_the_last_one() {
     let mut report = hostile_report(VerdictKind::Inconclusive);
-    let result = report.results[0].clone();
-    report.results = (0..14).map(|index| TargetReport { target: format!("t{index}"), ..result.clone() }).collect();
+    let result = report.namespaces[0].results[0].clone();
+    report.namespaces[0].results =
+        (0..14).map(|index| TargetReport { target: format!("t{index}"), ..result.clone() }).collect();
     let text = github::annotations(&report.clone().into());
     assert_eq!(text.lines().count(), 10);
     assert!(text.lines().last().unwrap().starts_with("::warning title=and 5 more::t9, t10, t11, t12, t13"), "{text}");

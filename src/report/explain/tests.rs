@@ -40,8 +40,7 @@ fn endpoint(mode: Option<ModeKind>, policies: Vec<PolicyReport>, samples: Vec<Sa
 }
 
 fn explained(answer: VerdictReport, endpoints: Vec<EndpointReport>) -> String {
-    let report =
-        ProbeReport { namespace: "shop".to_owned(), ..ProbeReport::empty("probe", "2026-01-01T00:00:00Z".to_owned()) };
+    let namespace = NamespaceReport { namespace: "shop".to_owned(), ..NamespaceReport::default() };
     let samples = endpoints.first().map(|endpoint| endpoint.samples.clone()).unwrap_or_default();
     let result = TargetReport {
         target: "web:80".to_owned(),
@@ -56,7 +55,7 @@ fn explained(answer: VerdictReport, endpoints: Vec<EndpointReport>) -> String {
         not_ready: vec!["10.0.0.9".to_owned()],
         body: None,
     };
-    target(&report, &result).join("\n")
+    target(&namespace, &result).join("\n")
 }
 
 #[test]

@@ -62,11 +62,14 @@ pub(crate) fn hostile_report(verdict: VerdictKind) -> ProbeReport {
     };
     ProbeReport {
         cluster: hostile(),
-        namespace: hostile(),
         kubernetes_version: Some(hostile()),
         exit_code: Some(3),
-        results: vec![target(), target()],
-        not_probed: vec![NotProbedReport { name: hostile(), reason: "ExternalName" }],
+        namespaces: vec![NamespaceReport {
+            namespace: hostile(),
+            results: vec![target(), target()],
+            not_probed: vec![NotProbedReport { name: hostile(), reason: "ExternalName" }],
+            ..NamespaceReport::default()
+        }],
         ..ProbeReport::empty("probe", String::new())
     }
 }
