@@ -74,8 +74,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
         'secure-traffic;enable-mtls' {
             [CompletionResult]::new('--service', '--service', [CompletionResultType]::ParameterName, 'Services by name, for --dry-run=client; the same as naming them as arguments')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'client: render; server: validate')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Wait until the change is in force and prove it with a probe; =false only applies')
             [CompletionResult]::new('--wait-timeout', '--wait-timeout', [CompletionResultType]::ParameterName, 'Time for the policy to come into force everywhere')
             [CompletionResult]::new('--settle', '--settle', [CompletionResultType]::ParameterName, 'Time for changed rules to reach the clients')
@@ -157,8 +157,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
         'secure-traffic;disable-mtls' {
             [CompletionResult]::new('--service', '--service', [CompletionResultType]::ParameterName, 'Services by name, for --dry-run=client; the same as naming them as arguments')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'client: render; server: validate')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Wait until the change is in force and prove it with a probe; =false only applies')
             [CompletionResult]::new('--wait-timeout', '--wait-timeout', [CompletionResultType]::ParameterName, 'Time for the policy to come into force everywhere')
             [CompletionResult]::new('--settle', '--settle', [CompletionResultType]::ParameterName, 'Time for changed rules to reach the clients')
@@ -242,8 +242,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--expect', '--expect', [CompletionResultType]::ParameterName, 'Expected: rejected, accepted or policy')
             [CompletionResult]::new('--until', '--until', [CompletionResultType]::ParameterName, 'Wait for it: rejected or accepted')
             [CompletionResult]::new('--from-namespace', '--from-namespace', [CompletionResultType]::ParameterName, 'Namespace to ask from; default: that of the targets')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'json, yaml, name or wide')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image with curl in it')
             [CompletionResult]::new('--image-pull-secret', '--image-pull-secret', [CompletionResultType]::ParameterName, 'Secret with the credentials for the image; can be repeated')
             [CompletionResult]::new('--toleration', '--toleration', [CompletionResultType]::ParameterName, 'Taint of nodes on which the pods may run; can be repeated')
@@ -299,8 +299,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;status' {
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json or yaml')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json or yaml')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--ignore', '--ignore', [CompletionResultType]::ParameterName, 'Leave out findings with this code')
             [CompletionResult]::new('--prometheus', '--prometheus', [CompletionResultType]::ParameterName, 'Prometheus to ask who sent plaintext')
             [CompletionResult]::new('--since', '--since', [CompletionResultType]::ParameterName, 'How far back to ask it')
@@ -345,8 +345,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
         }
         'secure-traffic;rehearse' {
             [CompletionResult]::new('--for', '--for', [CompletionResultType]::ParameterName, 'Time to observe (5s to 24h)')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'json or yaml')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'json or yaml')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image with curl in it')
             [CompletionResult]::new('--image-pull-secret', '--image-pull-secret', [CompletionResultType]::ParameterName, 'Secret with the credentials for the image; can be repeated')
             [CompletionResult]::new('--toleration', '--toleration', [CompletionResultType]::ParameterName, 'Taint of nodes on which the pods may run; can be repeated')
@@ -524,8 +524,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;history' {
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, json, yaml or name')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, json, yaml or name')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account')
@@ -678,8 +678,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;version' {
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'json or yaml')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'json or yaml')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account')

@@ -70,8 +70,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
         &'secure-traffic;enable-mtls'= {
             cand --service 'Services by name, for --dry-run=client; the same as naming them as arguments'
             cand --dry-run 'client: render; server: validate'
-            cand -o 'json, yaml, name or wide'
-            cand --output 'json, yaml, name or wide'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand --verify 'Wait until the change is in force and prove it with a probe; =false only applies'
             cand --wait-timeout 'Time for the policy to come into force everywhere'
             cand --settle 'Time for changed rules to reach the clients'
@@ -152,8 +152,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
         &'secure-traffic;disable-mtls'= {
             cand --service 'Services by name, for --dry-run=client; the same as naming them as arguments'
             cand --dry-run 'client: render; server: validate'
-            cand -o 'json, yaml, name or wide'
-            cand --output 'json, yaml, name or wide'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand --verify 'Wait until the change is in force and prove it with a probe; =false only applies'
             cand --wait-timeout 'Time for the policy to come into force everywhere'
             cand --settle 'Time for changed rules to reach the clients'
@@ -236,8 +236,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --expect 'Expected: rejected, accepted or policy'
             cand --until 'Wait for it: rejected or accepted'
             cand --from-namespace 'Namespace to ask from; default: that of the targets'
-            cand -o 'json, yaml, name or wide'
-            cand --output 'json, yaml, name or wide'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand --image 'Image with curl in it'
             cand --image-pull-secret 'Secret with the credentials for the image; can be repeated'
             cand --toleration 'Taint of nodes on which the pods may run; can be repeated'
@@ -292,8 +292,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --version 'Print version'
         }
         &'secure-traffic;status'= {
-            cand -o 'table, wide, json or yaml'
-            cand --output 'table, wide, json or yaml'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand --ignore 'Leave out findings with this code'
             cand --prometheus 'Prometheus to ask who sent plaintext'
             cand --since 'How far back to ask it'
@@ -337,8 +337,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
         }
         &'secure-traffic;rehearse'= {
             cand --for 'Time to observe (5s to 24h)'
-            cand -o 'json or yaml'
-            cand --output 'json or yaml'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand --image 'Image with curl in it'
             cand --image-pull-secret 'Secret with the credentials for the image; can be repeated'
             cand --toleration 'Taint of nodes on which the pods may run; can be repeated'
@@ -512,8 +512,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --version 'Print version'
         }
         &'secure-traffic;history'= {
-            cand -o 'table, json, yaml or name'
-            cand --output 'table, json, yaml or name'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand -n 'Namespace to work in; default: the context''s, else "default"'
             cand --namespace 'Namespace to work in; default: the context''s, else "default"'
             cand --kubeconfig 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account'
@@ -662,8 +662,8 @@ set edit:completion:arg-completer[secure-traffic] = {|@words|
             cand --version 'Print version'
         }
         &'secure-traffic;version'= {
-            cand -o 'json or yaml'
-            cand --output 'json or yaml'
+            cand -o 'table, wide, json, yaml or name'
+            cand --output 'table, wide, json, yaml or name'
             cand -n 'Namespace to work in; default: the context''s, else "default"'
             cand --namespace 'Namespace to work in; default: the context''s, else "default"'
             cand --kubeconfig 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account'

@@ -74,7 +74,7 @@ fn bad_input_is_refused_before_anything_is_asked() {
         ("rehearse --sandbox --for 25h", "\"25h\" is not between 5s and 24h"),
         ("rehearse --sandbox --for soon", "invalid duration"),
         ("rehearse --sandbox --for 5s nosuch", "service \"nosuch\" not found"),
-        ("rehearse --sandbox --for 5s -o name", "invalid value 'name'"),
+        ("rehearse --sandbox --for 5s -o csv", "invalid value 'csv'"),
     ] {
         let run = run(arguments);
         assert_eq!(run.code, Some(2), "{arguments}: {run}");
@@ -121,7 +121,7 @@ fn a_log_without_times_leaves_the_port_unobserved() {
     let report = run.json();
     let reason = port(&report, "boards:8080")["reason"].as_str().unwrap();
     assert!(reason.starts_with("a part of the log of boards-"), "{reason}");
-    let notes = report["notes"].as_array().unwrap();
+    let notes = report["namespaces"][0]["notes"].as_array().unwrap();
     assert!(notes.iter().any(|note| note.as_str().unwrap().starts_with("a Telemetry object with")), "{notes:?}");
 }
 

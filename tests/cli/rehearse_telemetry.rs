@@ -60,7 +60,7 @@ fn a_telemetry_object_switches_the_log_on_and_is_removed() {
     assert_eq!(run.code, Some(1), "{run}");
     let report = run.json();
     crate::helpers::assert_keeps_to_schema(&report);
-    assert_eq!(report["instrument"], "telemetry", "{report:#}");
+    assert_eq!(report["namespaces"][0]["instrument"], "telemetry", "{report:#}");
     let (boards, userprofile) = (&report["namespaces"][0]["results"][0], &report["namespaces"][0]["results"][1]);
     assert_eq!((&boards["name"], &boards["reason"]), (&json!("boards:8080"), &Value::Null), "{report:#}");
     let callers: Vec<&Value> = boards["callers"].as_array().unwrap().iter().map(|caller| &caller["name"]).collect();

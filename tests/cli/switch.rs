@@ -1,6 +1,7 @@
-use crate::helpers::{Stage, assert_objects, assert_verdicts, run, shows};
+use crate::helpers::{Stage, assert_keeps_to_schema, assert_objects, assert_verdicts, run, shows};
 use secure_traffic::istio::yaml;
 use secure_traffic::sandbox::{Lookalike, State};
+use serde_json::{Value, json};
 
 #[test]
 fn without_a_terminal_and_without_yes_nothing_is_written() {
@@ -390,16 +391,26 @@ fn applied_without_proof() {
     peerauthentication.security.istio.io/default
     "#);
     let run = run("enable-mtls --sandbox --yes --verify=false -q -o yaml --destination-rules=never");
-    let object = yaml::read_one(&run.stdout).unwrap();
-    assert_eq!(object["spec"]["mtls"]["mode"], "STRICT", "{run}");
-    assert!(object["metadata"].get("managedFields").is_none(), "{run}");
+    let report = yaml::read_one(&run.stdout).unwrap();
+    assert_keeps_to_schema(&report);
+    let changes = json!([{"object": "peerauthentication.security.istio.io/default", "action": "created"}]);
+    assert_eq!(report["namespaces"][0]["changes"], changes, "{run}");
 }
 
 #[test]
-fn objects_on_stdout_and_the_proof_on_stderr() {
+fn a_change_is_one_document_on_stdout_and_its_proof_is_on_stderr() {
     let run = run("enable-mtls --sandbox --yes -o json --color always boards");
     assert_eq!(run.code, Some(0), "{run}");
-    assert_eq!(run.json()["kind"], "List");
+    let report = run.json();
+    assert_keeps_to_schema(&report);
+    assert_eq!((&report["kind"], &report["exitCode"]), (&json!("ProbeReport"), &json!(0)));
+    let [namespace] = &report["namespaces"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!(namespace["changes"].as_array().unwrap().len(), 2, "{report:#}");
+    let phases: Vec<&Value> = namespace["phases"].as_array().unwrap().iter().map(|phase| &phase["kind"]).collect();
+    assert_eq!(phases, ["destination-rules", "policy"], "{report:#}");
+    assert!(namespace["phases"][1]["inForceSeconds"].is_f64(), "{report:#}");
+    assert_eq!(namespace["calls"]["sent"], namespace["calls"]["succeeded"], "{report:#}");
+    assert_eq!(namespace["results"][0]["verdict"], "rejected", "{report:#}");
     assert!(run.stderr.contains("\u{1b}[") && !run.stderr.contains("\\u{1b}"), "coloured, and not escaped: {run}");
     assert!(run.stderr.contains("1 target: 1 rejected, 0 accepted, 0 inconclusive"), "{run}");
 }

@@ -81,7 +81,7 @@ fn fields_of_other_managers_stay() {
     let stage = Stage::new(State::Strict, &[]);
     let file = write(stage.directory.path(), "rule.yaml", RULE);
     let mut command = stage.command();
-    command.args(["enable-mtls", "--yes", "--verify=false", "-o", "yaml", "-f"]).arg(file);
+    command.args(["enable-mtls", "--dry-run=server", "-o", "yaml", "-f"]).arg(file);
     let run = finish(command);
     assert!(run.stdout.contains("maxConnections: 5") && run.stdout.contains("mode: ISTIO_MUTUAL"), "{run}");
 }
