@@ -113,6 +113,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
     temporary_folder::sweep();
     let command = cli.command;
+    let printer = if matches!(command, Command::Demo(_)) { printer.with_screens(settings.dumb) } else { printer };
     let is_watch = match &command {
         Command::Status(args) => args.watch,
         Command::Probe(args) => args.watch && args.until.is_none(),

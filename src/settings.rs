@@ -43,6 +43,8 @@ pub struct Settings {
     pub verbose: bool,
     /// Use colour on both streams.
     pub color: bool,
+    /// The terminal can neither move its cursor nor clear its screen.
+    pub dumb: bool,
     /// Show no progress bars.
     pub ci: bool,
     /// Name of the user and machine, for the Lease.
@@ -93,6 +95,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             ColorChoice::Never => false,
             ColorChoice::Auto => !environment.no_color && !environment.dumb && printer::is_terminal(),
         },
+        dumb: environment.dumb,
         ci: environment.ci,
         holder: environment.holder,
         external_diff: environment.external_diff,

@@ -255,20 +255,20 @@ pub struct ExplainArgs {
 #[command(after_help = "\
 Examples:
   secure-traffic demo                       # no cluster needed: on the embedded sandbox
-  secure-traffic demo --pause               # wait for Enter before each step
-  secure-traffic demo -n microservices-demo # the same story on the cluster of your kubeconfig")]
+  secure-traffic demo --pause               # wait for a key before each step
+  secure-traffic demo -n microservices-demo # the same steps on the cluster of your kubeconfig")]
 pub struct DemoArgs {
     /// What to ask for; must be a path of a Service of the namespace
     #[arg(long, value_name = "TARGET", default_value = "boards:8080/shareditems")]
     pub target: crate::domain::probe::Target,
-    /// Wait for Enter before each step
+    /// Wait for a key before each step: Space or Enter continues, q ends
     #[arg(long)]
     pub pause: bool,
     #[command(flatten)]
     pub pod: probe::PodArgs,
     #[command(flatten)]
     pub report: report::ReportArgs,
-    /// Answer yes to the confirmation of each change; needed on a cluster where there is no terminal
+    /// Answer yes to the question before the first step; needed on a cluster where there is no terminal
     #[arg(short, long)]
     pub yes: bool,
 }

@@ -32,6 +32,8 @@ pub enum MeshClient<'a> {
     OnDemand,
     /// It runs together with the probe.
     Always,
+    /// It runs together with the probe, which does without it where it fails.
+    WherePossible,
 }
 
 /// Everything that probing cases needs.
@@ -125,7 +127,7 @@ impl ProbeRun<'_> {
         cases: &[Case],
     ) -> Option<MeshClientRun> {
         match self.mesh_client {
-            MeshClient::Always => Some(mesh_client::run(runner, snapshot, cases).await),
+            MeshClient::Always | MeshClient::WherePossible => Some(mesh_client::run(runner, snapshot, cases).await),
             MeshClient::OnDemand | MeshClient::Running(_) => None,
         }
     }

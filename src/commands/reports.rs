@@ -106,6 +106,11 @@ impl Reports {
         }
     }
 
+    /// What the run did and found so far.
+    pub fn probe(&self) -> ProbeReport {
+        self.lock().probe.clone()
+    }
+
     /// Sets the result of a rehearsal.
     pub fn add_rehearsal(&self, rehearsal: &RehearsalReport) {
         let mut report = self.lock();

@@ -18,6 +18,7 @@ pub mod plural;
 pub mod rehearsal;
 pub mod run;
 pub mod schema;
+pub mod screen;
 pub mod status;
 pub mod story;
 pub mod table;

@@ -1,107 +1,103 @@
 //! The texts of `demo`: its steps and its summary.
 
+use super::screen::{COLUMNS, DemoStep};
 use crate::sanitize;
 use colored::Colorize;
 use std::fmt::Write as _;
 
-/// One step of the demo.
-pub struct DemoStep {
-    pub title: &'static str,
-    /// What happens next, in one or two sentences.
-    pub text: String,
-    /// The commands by which a user does the same.
-    pub commands: Vec<String>,
-}
-
-const WIDTH: usize = 78;
-
-/// The text of a step: title, sentences and commands.
-pub fn step(number: usize, of: usize, step: &DemoStep) -> String {
-    let title = format!("── {number} of {of} · {} ", step.title);
-    let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
-    let mut text = format!("\n{}\n{}\n", format!("{title}{rule}").cyan().bold(), sanitize::text(&step.text));
-    for command in &step.commands {
-        let _ = writeln!(text, "  {} {}", "$".dimmed(), sanitize::text(command));
-    }
-    text + "\n"
-}
-
 /// The steps: probe, enable, probe, disable, probe.
-pub fn steps(namespace: &str, target: &str, services: &[String]) -> [DemoStep; 5] {
-    let rogue = || {
-        format!(
-            "oc run curl-rogue -n {namespace} --attach --rm --restart=Never --image=appropriate/curl \\\n      \
-             --labels=sidecar.istio.io/inject=false -- http://{target}"
-        )
-    };
-    let apply = |policy: &str, rules: &str| vec![format!("oc apply -f {policy}"), format!("oc apply -f {rules}")];
-    let names = services.join(", ");
+pub fn steps(namespace: &str, target: &str) -> [DemoStep; 5] {
+    let [again, off, last] = later_steps(namespace, target);
     [
         DemoStep {
+            number: "Step 1 of 5",
             title: "A rogue asks, and is served",
-            text: format!("A pod without the mesh's certificates asks for {target}, in plaintext."),
-            commands: vec![rogue()],
+            text: format!("The rogue is a pod without the mesh's certificates. It asks for {target}, in plaintext."),
+            command: rogue(namespace, target),
         },
         DemoStep {
+            number: "Step 2 of 5",
             title: "Turn strict mutual TLS on",
-            text: format!(
-                "First every client learns to send mutual TLS ({names}),\nthen the policy makes every server demand it. In this order no call is lost."
-            ),
-            commands: apply("destinationrules-mtls.yaml", "policy-default-enablemtls.yaml"),
+            text:
+                "First DestinationRules make every client send mutual TLS, then the policy makes every server demand \
+                   it. In this order no call is lost."
+                    .to_owned(),
+            command: apply(namespace, "destinationrules-mtls.yaml", "policy-default-enablemtls.yaml"),
         },
-        DemoStep {
-            title: "The same rogue asks again",
-            text: "Nothing about the rogue has changed. Now the mesh resets its connections: the sidecar's\n\
-                   certificate is verified against the mesh root, which shows that it was the sidecar."
-                .to_owned(),
-            commands: vec![rogue()],
-        },
-        DemoStep {
-            title: "Put things back the way they were",
-            text: "The other way round: first the policy lets plaintext in again, then the rules go.".to_owned(),
-            commands: apply("policy-default-disablemtls.yaml", "destinationrules.yaml"),
-        },
-        DemoStep { title: "And the rogue is served again", text: "The last time.".to_owned(), commands: vec![rogue()] },
+        DemoStep { title: "The same rogue asks again", ..again },
+        off,
+        last,
     ]
 }
 
-/// The steps in a namespace that is STRICT already: probe, disable, probe, restore.
-pub fn steps_from_strict(target: &str) -> [DemoStep; 4] {
+/// The steps in a namespace that is STRICT already: the last three, and one that restores STRICT.
+pub fn steps_from_strict(namespace: &str, target: &str) -> [DemoStep; 4] {
+    let [refused, off, last] = later_steps(namespace, target);
     [
         DemoStep {
-            title: "A rogue asks, and is refused",
-            text: format!("A pod without the mesh's certificates asks for {target}, in plaintext."),
-            commands: Vec::new(),
+            text: format!(
+                "The rogue is a pod without the mesh's certificates. It asks for {target}, in plaintext, and the \
+                 namespace is STRICT."
+            ),
+            ..refused
         },
+        off,
+        last,
         DemoStep {
-            title: "Turn strict mutual TLS off",
-            text: "First the policy lets plaintext in, then the rules of the clients change.".to_owned(),
-            commands: Vec::new(),
-        },
-        DemoStep {
-            title: "The same rogue asks again",
-            text: "Nothing about the rogue has changed. Now it is served.".to_owned(),
-            commands: Vec::new(),
-        },
-        DemoStep {
-            title: "Put things back the way they were",
-            text: "The policy and the rules get their former state, so that STRICT applies again.".to_owned(),
-            commands: Vec::new(),
+            number: "After step 5",
+            title: "Restore STRICT",
+            text: "The rules and the policy get their former state, so that STRICT applies again.".to_owned(),
+            command: String::new(),
         },
     ]
 }
 
-/// The text at the end. `rows` are the moments with what was observed; `as_told` is whether that is as expected.
+/// Steps 3 to 5.
+fn later_steps(namespace: &str, target: &str) -> [DemoStep; 3] {
+    [
+        DemoStep {
+            number: "Step 3 of 5",
+            title: "A rogue asks, and is refused",
+            text: "Nothing about the rogue has changed. Now the mesh resets its connections.".to_owned(),
+            command: rogue(namespace, target),
+        },
+        DemoStep {
+            number: "Step 4 of 5",
+            title: "Turn strict mutual TLS off",
+            text: "The other way round: first the policy admits plaintext, then the rules change.".to_owned(),
+            command: apply(namespace, "policy-default-disablemtls.yaml", "destinationrules.yaml"),
+        },
+        DemoStep {
+            number: "Step 5 of 5",
+            title: "The rogue is served again",
+            text: "The rogue is still the same. Without STRICT, the servers answer it again.".to_owned(),
+            command: rogue(namespace, target),
+        },
+    ]
+}
+
+fn rogue(namespace: &str, target: &str) -> String {
+    format!(
+        "oc run curl-rogue -n {namespace} --attach --rm --restart=Never --image=appropriate/curl \
+         --labels=sidecar.istio.io/inject=false -- http://{target}"
+    )
+}
+
+fn apply(namespace: &str, first: &str, second: &str) -> String {
+    format!("oc apply -f {first} -f {second} -n {namespace}")
+}
+
+/// The text at the end. `rows` are the steps with what was observed; `as_told` is whether that is as expected.
 pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
-    let mut text = format!("\n{}\n", format!("── What was seen {}", "─".repeat(WIDTH - 16)).cyan().bold());
+    let title = "── What was seen ";
+    let rule = "─".repeat(COLUMNS - 2 - title.chars().count());
+    let mut text = format!("{}\n", format!("{title}{rule}").cyan().bold());
     let width = rows.iter().map(|(when, _)| when.chars().count()).max().unwrap_or_default();
     for (when, what) in rows {
         let _ = writeln!(text, "  {when:<width$}   {}", sanitize::line(what));
     }
     if as_told {
-        text.push_str(
-            "\nNo code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.\n",
-        );
+        text.push_str("\nNo code was changed. The mesh encrypts its calls, and refuses plaintext.\n");
     }
     text
 }

@@ -56,7 +56,7 @@ fn shrink(widths: &mut [usize], limit: usize) {
 }
 
 /// The cell in at most this width; one that is cut ends with `…`.
-fn cut(cell: &str, width: usize) -> Cow<'_, str> {
+pub(super) fn cut(cell: &str, width: usize) -> Cow<'_, str> {
     if cell.width() <= width {
         return Cow::Borrowed(cell);
     }

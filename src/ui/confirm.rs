@@ -1,8 +1,9 @@
-//! The confirmation before a change, and the pause of the demo: both read a line from the terminal. A signal ends the
-//! wait; `--timeout` does not count meanwhile.
+//! The confirmation before a change, which reads a line from the terminal, and the pause of the demo, which reads a key. A
+//! signal ends the wait; `--timeout` does not count meanwhile.
 
 use crate::sanitize;
 use crate::signal::{Shutdown, Signal};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::io::{self, IsTerminal, Write};
 
 /// The answer to a confirmation.
@@ -30,16 +31,64 @@ pub async fn ask(question: &str, shutdown: &Shutdown) -> io::Result<Confirmation
     })
 }
 
-/// Prints `text` and waits for Enter, if stdin is a terminal. Enter counts as "yes", the end of the input as "no".
+/// Prints `text` and waits for a key, if stdin is a terminal. Space and Enter count as "yes", `q`, Ctrl-D and the end of
+/// the input as "no". Other keys, and those that were pressed before, are ignored; no key is echoed.
 pub async fn pause(text: &str, shutdown: &Shutdown) -> io::Result<Confirmation> {
     if !io::stdin().is_terminal() {
         return Ok(Confirmation::NoTerminal);
     }
-    Ok(match read_line(text, shutdown).await? {
-        Line::Interrupted(signal) => Confirmation::Interrupted(signal),
-        Line::Text(_) => Confirmation::Yes,
-        Line::End => Confirmation::No,
-    })
+    let _paused = shutdown.pause_limit();
+    let keys = SingleKeys::start()?;
+    write_stderr(&sanitize::text(text))?;
+    // A read cannot be cancelled: after a signal its thread is left behind, and ends with the process.
+    let answer = match shutdown.race(tokio::task::spawn_blocking(read_key)).await {
+        Ok(read) => read.map_err(io::Error::other)??,
+        Err(signal) => Confirmation::Interrupted(signal),
+    };
+    drop(keys);
+    let _ = write_stderr("\n");
+    Ok(answer)
+}
+
+/// Reads keys up to one that is an answer.
+fn read_key() -> io::Result<Confirmation> {
+    const END_OF_INPUT: u8 = 4;
+    loop {
+        let mut key = [0];
+        // Not through the buffer of `io::Stdin`, which would keep keys for the next pause.
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut key))?;
+        match key {
+            _ if length == 0 => return Ok(Confirmation::No),
+            [b' ' | b'\n' | b'\r'] => return Ok(Confirmation::Yes),
+            [b'q' | b'Q' | END_OF_INPUT] => return Ok(Confirmation::No),
+            _ => {}
+        }
+    }
+}
+
+/// While this value lives, the terminal passes on each key at once and echoes none. Ctrl-C stays a signal.
+struct SingleKeys {
+    former: Termios,
+}
+
+impl SingleKeys {
+    fn start() -> io::Result<Self> {
+        let former = tcgetattr(io::stdin())?;
+        let mut keys = former.clone();
+        keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        keys.special_codes[SpecialCodeIndex::VMIN] = 1;
+        keys.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // `Flush` drops the keys that were pressed before.
+        tcsetattr(io::stdin(), OptionalActions::Flush, &keys)?;
+        Ok(Self { former })
+    }
+}
+
+impl Drop for SingleKeys {
+    fn drop(&mut self) {
+        // The terminal may be closed.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.former);
+    }
 }
 
 /// What was read after a prompt.

@@ -15,13 +15,25 @@ pub struct Printer {
     quiet: bool,
     /// A report is written to stdout, so results go to stderr.
     results_to_stderr: bool,
+    screens: Screens,
+}
+
+/// Whether screens show what the run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Screens {
+    /// No: results and messages do.
+    None,
+    /// One below the other: results are dropped.
+    Plain,
+    /// Each on a cleared terminal: messages, which would scroll them away, are dropped too.
+    Cleared,
 }
 
 impl Printer {
     /// `quiet` drops messages, but no results, warnings and errors; `color` holds for both streams.
     pub fn new(quiet: bool, color: bool) -> Self {
         colored::control::set_override(color);
-        Self { quiet, results_to_stderr: false }
+        Self { quiet, results_to_stderr: false, screens: Screens::None }
     }
 
     /// Reserves stdout for a report, if `leaving`: results go to stderr.
@@ -31,8 +43,43 @@ impl Printer {
         self
     }
 
+    /// Prints screens in place of results. On a terminal that can clear its screen they also replace messages, but not
+    /// warnings and errors.
+    #[must_use]
+    pub fn with_screens(mut self, dumb: bool) -> Self {
+        self.screens = if is_terminal() && !dumb { Screens::Cleared } else { Screens::Plain };
+        self
+    }
+
+    /// Prints results and messages, also where [`Self::screen`] is used for the rest.
+    #[must_use]
+    pub fn without_screens(mut self) -> Self {
+        self.screens = Screens::None;
+        self
+    }
+
+    /// Begins a new screen, which a pipe shows as an empty line. What the terminal shows is scrolled away, not erased.
+    pub fn new_screen(&self) -> io::Result<()> {
+        let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let text = if self.screens == Screens::Cleared { "\n".repeat(rows) + "\u{1b}[H" } else { "\n".to_owned() };
+        self.without_screens().result(&text)
+    }
+
+    /// Prints a part of a screen. The caller must have escaped text from the cluster.
+    pub fn screen(&self, text: &str) -> io::Result<()> {
+        self.without_screens().result(text)
+    }
+
+    /// The columns of the terminal on which screens are shown; `None` elsewhere.
+    pub fn screen_width(&self) -> Option<usize> {
+        if self.screens == Screens::Cleared { width() } else { None }
+    }
+
     /// Prints a result. The caller must have escaped text from the cluster.
     pub fn result(&self, text: &str) -> io::Result<()> {
+        if self.screens != Screens::None {
+            return Ok(());
+        }
         if self.results_to_stderr {
             self.say_report(text);
             return Ok(());
@@ -58,14 +105,14 @@ impl Printer {
 
     /// Prints a message about the progress of the work.
     pub fn say(&self, text: &str) {
-        if !self.quiet {
+        if !self.quiet && self.screens != Screens::Cleared {
             Self::stderr(&sanitize::text(text));
         }
     }
 
     /// Prints a rendered, escaped and coloured report to stderr.
     pub fn say_report(&self, text: &str) {
-        if !self.quiet {
+        if !self.quiet && self.screens != Screens::Cleared {
             Self::stderr(text.trim_end());
         }
     }

@@ -8,91 +8,103 @@ fn the_whole_demo() {
     exit 0
     --- stdout
 
-    ── 1 of 5 · A rogue asks, and is served ──────────────────────────────────────
-    A pod without the mesh's certificates asks for boards:8080/shareditems, in plaintext.
-      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
-          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+    ── Step 1 of 5 · A rogue asks, and is served ─────────────────────────────────
+    The rogue is a pod without the mesh's certificates. It asks for
+    boards:8080/shareditems, in plaintext.
 
-    boards:8080/shareditems  accepted
-      seen       HTTP 200
-      policy     PERMISSIVE, the mesh's default: no policy says otherwise
-      body
-        [
-          {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
-          {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
-        ]
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never \
+          --image=appropriate/curl --labels=sidecar.istio.io/inject=false -- \
+          http://boards:8080/shareditems
 
-    ── 2 of 5 · Turn strict mutual TLS on ────────────────────────────────────────
-    First every client learns to send mutual TLS (app-ui, boards, boards-mongodb, context-scraper, userprofile),
-    then the policy makes every server demand it. In this order no call is lost.
-      $ oc apply -f destinationrules-mtls.yaml
-      $ oc apply -f policy-default-enablemtls.yaml
+      now
+      client ── calls ─────▶ boards:8080
+      rogue  ── plaintext ─▶ boards:8080
+      accepted: HTTP 200
 
-    destinationrule.networking.istio.io/app-ui created
-    destinationrule.networking.istio.io/boards created
-    destinationrule.networking.istio.io/boards-mongodb created
-    destinationrule.networking.istio.io/context-scraper created
-    destinationrule.networking.istio.io/userprofile created
-    peerauthentication.security.istio.io/default created
-    TARGET                 VERDICT    MODE     SEEN
-    app-ui:8080            rejected   STRICT   reset by the mesh 3/3
-    boards:8080            rejected   STRICT   reset by the mesh 3/3
-    boards-mongodb:27017   rejected   STRICT   reset by the mesh 3/3
-    context-scraper:9100   rejected   STRICT   reset by the mesh 3/3
-    userprofile:8080       rejected   STRICT   reset by the mesh 3/3
+      [
+        {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+        {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+      ]
+      client  in the mesh: HTTP 200
 
-    ── 3 of 5 · The same rogue asks again ────────────────────────────────────────
-    Nothing about the rogue has changed. Now the mesh resets its connections: the sidecar's
-    certificate is verified against the mesh root, which shows that it was the sidecar.
-      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
-          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+    ── Step 2 of 5 · Turn strict mutual TLS on ───────────────────────────────────
+    First DestinationRules make every client send mutual TLS, then the policy
+    makes every server demand it. In this order no call is lost.
 
-    boards:8080/shareditems  rejected
-      seen       reset by the mesh 3/3
-      curl       (56) Recv failure: Connection reset by peer
-      identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
-      policy     STRICT, by microservices-demo/default (namespace)
+      $ oc apply -f destinationrules-mtls.yaml -f policy-default-enablemtls.yaml \
+          -n microservices-demo
 
-    ── 4 of 5 · Put things back the way they were ────────────────────────────────
-    The other way round: first the policy lets plaintext in again, then the rules go.
-      $ oc apply -f policy-default-disablemtls.yaml
-      $ oc apply -f destinationrules.yaml
+      client ── mutual TLS ▶ app-ui:8080          ✗─ plaintext ── rogue
+      client ── mutual TLS ▶ boards:8080          ✗─ plaintext ── rogue
+      client ── mutual TLS ▶ boards-mongodb:27017 ✗─ plaintext ── rogue
+      client ── mutual TLS ▶ context-scraper:9100 ✗─ plaintext ── rogue
+      client ── mutual TLS ▶ userprofile:8080     ✗─ plaintext ── rogue
 
-    peerauthentication.security.istio.io/default configured
-    destinationrule.networking.istio.io/app-ui configured
-    destinationrule.networking.istio.io/boards configured
-    destinationrule.networking.istio.io/boards-mongodb configured
-    destinationrule.networking.istio.io/context-scraper configured
-    destinationrule.networking.istio.io/userprofile configured
-    TARGET                 VERDICT    MODE         SEEN
-    app-ui:8080            accepted   PERMISSIVE   HTTP 200
-    boards:8080            accepted   PERMISSIVE   HTTP 200
-    boards-mongodb:27017   accepted   PERMISSIVE   bytes came back, not HTTP
-    context-scraper:9100   accepted   PERMISSIVE   HTTP 200
-    userprofile:8080       accepted   PERMISSIVE   HTTP 200
+      rules   5 objects in [seconds] s
+      policy  1 object in [seconds] s, in force at 5 endpoints after [seconds] s
+      rogue   5 targets: 5 rejected, 0 accepted, 0 inconclusive
+      client  [all] calls succeeded during the change
 
-    ── 5 of 5 · And the rogue is served again ────────────────────────────────────
-    The last time.
-      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never --image=appropriate/curl \
-          --labels=sidecar.istio.io/inject=false -- http://boards:8080/shareditems
+    ── Step 3 of 5 · The same rogue asks again ───────────────────────────────────
+    Nothing about the rogue has changed. Now the mesh resets its connections.
 
-    boards:8080/shareditems  accepted
-      seen       HTTP 200
-      policy     PERMISSIVE, by microservices-demo/default (namespace)
-      body
-        [
-          {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
-          {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
-        ]
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never \
+          --image=appropriate/curl --labels=sidecar.istio.io/inject=false -- \
+          http://boards:8080/shareditems
 
-    ── What was seen ──────────────────────────────────────────────────────────────
-      A rogue asks, and is served         boards:8080/shareditems accepted
-      Turn strict mutual TLS on           STRICT, in force and proven
-      The same rogue asks again           boards:8080/shareditems rejected
-      Put things back the way they were   PERMISSIVE, in force and proven
-      And the rogue is served again       boards:8080/shareditems accepted
+      before                               now
+      client ── calls ─────▶ boards:8080   client ── mutual TLS ▶ boards:8080
+      rogue  ── plaintext ─▶ boards:8080   rogue  ── plaintext ─✗ boards:8080
+      accepted: HTTP 200                   rejected: reset by the mesh 3/3
 
-    No code was changed, no network was rebuilt: the platform encrypts, and refuses what does not.
+      rogue   curl: Recv failure: Connection reset by peer
+      server  spiffe://cluster.local/ns/microservices-demo/sa/boards
+              its certificate is verified against the mesh root
+      client  in the mesh: HTTP 200
+
+    ── Step 4 of 5 · Turn strict mutual TLS off ──────────────────────────────────
+    The other way round: first the policy admits plaintext, then the rules change.
+
+      $ oc apply -f policy-default-disablemtls.yaml -f destinationrules.yaml \
+          -n microservices-demo
+
+      client ── calls ─────▶ app-ui:8080          ◀─ plaintext ── rogue
+      client ── calls ─────▶ boards:8080          ◀─ plaintext ── rogue
+      client ── calls ─────▶ boards-mongodb:27017 ◀─ plaintext ── rogue
+      client ── calls ─────▶ context-scraper:9100 ◀─ plaintext ── rogue
+      client ── calls ─────▶ userprofile:8080     ◀─ plaintext ── rogue
+
+      policy  1 object in [seconds] s, in force at 5 endpoints after [seconds] s
+      rules   5 objects in [seconds] s
+      rogue   5 targets: 0 rejected, 5 accepted, 0 inconclusive
+      client  [all] calls succeeded during the change
+
+    ── Step 5 of 5 · The rogue is served again ───────────────────────────────────
+    The rogue is still the same. Without STRICT, the servers answer it again.
+
+      $ oc run curl-rogue -n microservices-demo --attach --rm --restart=Never \
+          --image=appropriate/curl --labels=sidecar.istio.io/inject=false -- \
+          http://boards:8080/shareditems
+
+      before                               now
+      client ── mutual TLS ▶ boards:8080   client ── calls ─────▶ boards:8080
+      rogue  ── plaintext ─✗ boards:8080   rogue  ── plaintext ─▶ boards:8080
+      rejected: reset by the mesh 3/3      accepted: HTTP 200
+
+      [
+        {"_id": "5ccb871cfa5ab60016b33374", "owner": "userX", "type": "string", "raw": "hi", "name": "", "id": "ObiAGZaUd", "created_at": "2019-05-03T00:11:08+00:00"},
+        {"_id": "5ccc51d34cfcfe00161ef710", "owner": "userX", "type": "string", "raw": "this is good", "name": "", "id": "-4kF8UeJU", "created_at": "2019-05-03T14:36:03+00:00"}
+      ]
+      client  in the mesh: HTTP 200
+
+    ── What was seen ─────────────────────────────────────────────────────────────
+      A rogue asks, and is served   boards:8080/shareditems accepted
+      Turn strict mutual TLS on     STRICT, in force and proven
+      The same rogue asks again     boards:8080/shareditems rejected
+      Turn strict mutual TLS off    PERMISSIVE, in force and proven
+      The rogue is served again     boards:8080/shareditems accepted
+
+    No code was changed. The mesh encrypts its calls, and refuses plaintext.
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)

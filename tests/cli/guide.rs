@@ -133,7 +133,7 @@ impl Desk {
         }
         let mut answered = 0;
         while terminal.read() {
-            let asked = ["[y/N]", "Press Enter to continue"].map(|text| terminal.screen.matches(text).count());
+            let asked = ["[y/N]", "Press Space or Enter"].map(|text| terminal.screen.matches(text).count());
             for _ in answered..asked.iter().sum() {
                 terminal.press("y\n");
             }

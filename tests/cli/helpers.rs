@@ -152,6 +152,8 @@ pub(crate) fn filters() -> insta::Settings {
         (r"(seconds|connectSeconds): [\d.e-]+", "$1: [seconds]"),
         (r"secure-traffic-sandbox\.\d+\.\d+\.\d+", "secure-traffic-sandbox.[version]"),
         (r"in force after \d+\.\d+ s", "in force after [seconds] s"),
+        (r"(objects? in|endpoints? after) \d+\.\d+ s", "$1 [seconds] s"),
+        (r"\d+ of \d+ calls succ", "[all] calls succ"),
         (r"inconclusive \(\d+\.\d s\)", "inconclusive ([seconds] s)"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
         // curl counts the milliseconds, so one failure can have several wordings.

@@ -179,7 +179,7 @@ fn the_pause_of_the_demo_ends_on_every_signal() {
     let stage = Stage::new(State::Permissive, &[]);
     for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let Some(mut terminal) = Terminal::start(&stage, "demo --pause --sandbox=permissive") else { return };
-        terminal.until("Press Enter to continue");
+        terminal.until("Press Space or Enter");
         signal(terminal.tool(), name);
         let run = terminal.end();
         assert_eq!(run.code, Some(code), "{run}");
@@ -191,17 +191,51 @@ fn a_demo_that_ends_early_says_what_it_leaves() {
     let stage = Stage::new(State::Permissive, &[]);
     let arguments = format!("demo --pause --yes --kubeconfig {}", stage.kubeconfig().display());
     let Some(mut terminal) = Terminal::start(&stage, &arguments) else { return };
-    for _ in 0..2 {
-        terminal.until("Press Enter to continue");
+    for key in ["\n", " ", "\u{3}"] {
+        terminal.until("Press Space or Enter");
         terminal.screen.clear();
-        terminal.press("\n");
+        terminal.press(key);
     }
-    terminal.until("in-mesh calls during");
-    terminal.until("Press Enter to continue");
-    terminal.press("\u{3}");
     let run = terminal.end();
     assert_eq!(run.code, Some(130), "{run}");
     assert!(run.stdout.contains("STRICT stays on in namespace microservices-demo; undo it with"), "{run}");
+}
+
+#[test]
+fn the_demo_is_a_screen_for_each_step_and_q_ends_it() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let Some(mut terminal) = Terminal::start(&stage, "demo --pause --sandbox=permissive") else { return };
+    for key in ["x ", "\n", " ", "q"] {
+        terminal.until("Press Space or Enter");
+        let before = std::mem::take(&mut terminal.screen);
+        assert_eq!(before.matches("── Step ").count(), usize::from(key != "x "), "{before}");
+        terminal.press(key);
+    }
+    let run = terminal.end();
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stdout.starts_with("\r\n") && run.stdout.contains("── What was seen "), "no key is echoed: {run}");
+    assert!(run.stdout.contains("The same rogue asks again") && !run.stdout.contains("Turn strict mutual TLS off"));
+    assert!(run.stdout.contains("\u{1b}[H"), "a new screen: {run}");
+}
+
+#[test]
+fn the_demo_asks_before_its_first_step_on_a_cluster() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let demo = format!("demo --kubeconfig {}", stage.kubeconfig().display());
+    let run = stage.run(&demo);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("the demo changes namespace microservices-demo, and there is no terminal to ask on"));
+    assert!(run.stdout.is_empty(), "{run}");
+    let rows = [("n\n", 1), ("\u{4}", 1), ("\u{3}", 130)];
+    for (keys, code) in rows {
+        let Some(mut terminal) = Terminal::start(&stage, &demo) else { return };
+        terminal.until("Start? [y/N]");
+        assert!(terminal.screen.contains("and step 4 turns STRICT off"), "{}", terminal.screen);
+        terminal.press(keys);
+        let run = terminal.end();
+        assert_eq!(run.code, Some(code), "{keys:?}: {run}");
+        assert!(run.stdout.contains("nothing was changed") && !run.stdout.contains("Step 1"), "{run}");
+    }
 }
 
 #[test]
@@ -390,13 +424,21 @@ fn a_demo_in_a_strict_namespace_restores_it() {
     assert!(run.stderr.contains("is STRICT already, and there is no terminal to ask on"), "{run}");
     let Some(mut terminal) = Terminal::start(&stage, &demo) else { return };
     terminal.until("restore STRICT at the end? [y/N]");
-    terminal.press("y\n");
-    terminal.until("Apply ");
-    terminal.until(" (https");
+    assert!(terminal.screen.contains("Step 4 turns STRICT off in namespace microservices-demo on "));
     terminal.press("n\n");
     let run = terminal.end();
     assert_eq!(run.code, Some(1), "{run}");
-    assert!(run.stdout.contains("PERMISSIVE was not applied: the answer was no"), "{run}");
+    assert!(run.stdout.contains("nothing was changed"), "{run}");
+
+    let Some(mut terminal) = Terminal::start(&stage, &format!("{demo} --pause --yes")) else { return };
+    for key in [" ", " ", "q"] {
+        terminal.until("Press Space or Enter");
+        terminal.screen.clear();
+        terminal.press(key);
+    }
+    let run = terminal.end();
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stdout.contains("STRICT, restored and proven"), "also after q: {run}");
 
     let run = stage.run(&format!("{demo} --yes"));
     assert_eq!(run.code, Some(0), "{run}");

@@ -80,6 +80,9 @@ pub(crate) fn assert_harmless(shown: &str) {
     for ours in [
         "\u{1b}[0m",
         "\u{1b}[1m",
+        "\u{1b}[2m",
+        "\u{1b}[1;36m",
+        "\u{1b}[31m",
         "\u{1b}[1;32m",
         "\u{1b}[1;33m",
         "\u{1b}[1;35m",
@@ -123,10 +126,10 @@ fn object_names_and_demo_steps_are_escaped() {
     for only_name in [true, false] {
         assert_harmless(&crate::report::plan::result_line(HOSTILE, "created", "", only_name));
     }
-    let steps = crate::report::story::steps(HOSTILE, HOSTILE, &[HOSTILE.to_owned()]);
-    for (index, step) in steps.iter().enumerate() {
-        colored::control::set_override(false);
-        assert_harmless(&crate::report::story::step(index + 1, 5, step));
+    for step in crate::report::story::steps(HOSTILE, HOSTILE) {
+        for limit in [None, Some(80)] {
+            assert_harmless(&crate::report::screen::head(&step, limit));
+        }
     }
     assert_harmless(&crate::report::story::summary(&[("A rogue asks", HOSTILE.to_owned())], true));
 }
