@@ -534,7 +534,7 @@ impl CallsReport {
         Self {
             sent: summary.calls,
             succeeded: summary.calls - summary.failures(),
-            lost: summary.lost.iter().cloned().collect(),
+            lost: summary.lost.clone(),
             targets: summary.watched,
         }
     }
