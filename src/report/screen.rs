@@ -70,7 +70,7 @@ pub fn probed(earlier: Option<&TargetReport>, now: &TargetReport, limit: Option<
     let mut text = String::new();
     match earlier {
         Some(earlier) => {
-            let half = limit.map(|limit| limit / 2 - 3);
+            let half = limit.map(|limit| (limit / 2).saturating_sub(3));
             let (left, right) = (calls("before", earlier, half), calls("now", now, half));
             let widest = left.iter().map(|row| width(row)).max().unwrap_or_default();
             for (left, right) in left.iter().zip(&right) {

@@ -62,9 +62,12 @@ fn assert_is_current(name: &str, session: &str) {
 /// The same, in a dark and in a light terminal: `NAME-dark.svg` and `NAME-light.svg`.
 fn assert_are_current(name: &str, session: &str) {
     let dark = anstyle_svg::Term::new().min_width_px(MIN_WIDTH).render_svg(session);
-    let light = dark.replace(".fg { fill: #AAAAAA }", ".fg { fill: #1F2328 }");
-    let light = light.replace(".bg { fill: #000000 }", ".bg { fill: #FFFFFF }");
-    assert_ne!(dark, light, "the colours of a picture are called otherwise");
+    // The dark terminal's colours for text, background, cyan and green, with darker ones for the light terminal.
+    let colors = [("#AAAAAA", "#1F2328"), ("#000000", "#FFFFFF"), ("#00AAAA", "#007A7A"), ("#00AA00", "#1A7F37")];
+    let light = colors.iter().fold(dark.clone(), |picture, (from, to)| {
+        assert!(picture.contains(from), "{name} has no colour {from}");
+        picture.replace(from, to)
+    });
     assert_is_kept(&format!("{name}-dark.svg"), &dark, session);
     assert_is_kept(&format!("{name}-light.svg"), &light, session);
 }
