@@ -28,6 +28,7 @@ pub mod settings;
 pub mod signal;
 pub mod temporary_folder;
 pub mod ui;
+pub mod wrap;
 
 use clap::FromArgMatches;
 use cli::report::ReportTo;

@@ -19,8 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("curl_pod/", &["cluster", "domain", "istio", "progress", "sanitize::excerpt", "signal"]),
     ("http_client/", &["cluster", "domain", "istio", "sanitize::excerpt"]),
     ("sandbox/", &["domain", "env::program", "istio", "temporary_folder"]),
-    ("report/", &["domain", "exit", "istio::yaml", "sanitize"]),
-    ("ui/", &["progress", "sanitize", "signal"]),
+    ("report/", &["domain", "exit", "istio::yaml", "sanitize", "wrap"]),
+    ("ui/", &["progress", "sanitize", "signal", "wrap"]),
     // Of `curl_pod` only the default that the help shows.
     (
         "cli/",
@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("exit.rs", &["signal"]),
     ("signal.rs", &[]),
     ("sanitize.rs", &[]),
+    ("wrap.rs", &[]),
     ("progress.rs", &[]),
     ("program.rs", &[]),
     ("temporary_folder.rs", &[]),

@@ -6,6 +6,7 @@ use super::model::{EndpointReport, NamespaceReport, ProbeReport, SampleReport, T
 use super::plural::count;
 use super::table;
 use crate::sanitize::{self, line};
+use crate::wrap::wrap;
 use colored::{Color, Colorize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,12 +33,12 @@ pub fn probe(report: &ProbeReport, style: Style) -> String {
     if style.explain {
         for namespace in &report.namespaces {
             for result in &namespace.results {
-                explained(&mut out, namespace, result);
+                explained(&mut out, namespace, result, style.width);
             }
         }
     } else if report.results().count() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
         for result in report.results() {
-            paragraph(&mut out, result);
+            paragraph(&mut out, result, style.width);
         }
     } else {
         out.push_str(&rows(report, style));
@@ -113,17 +114,18 @@ fn headline(out: &mut String, result: &TargetReport) {
     let _ = writeln!(out, "{}  {}", line(&result.target).bold(), word.color(color(result.answer.verdict)).bold());
 }
 
-fn explained(out: &mut String, namespace: &NamespaceReport, result: &TargetReport) {
+fn explained(out: &mut String, namespace: &NamespaceReport, result: &TargetReport, width: Option<usize>) {
     headline(out, result);
     for sentence in explain::target(namespace, result) {
-        let _ = writeln!(out, "  {}", line(&sentence));
+        let _ = writeln!(out, "{}", wrap(&format!("  {}", line(&sentence)), width, 0));
     }
 }
 
-fn paragraph(out: &mut String, result: &TargetReport) {
+fn paragraph(out: &mut String, result: &TargetReport, width: Option<usize>) {
     headline(out, result);
     let mut fact = |name: &str, value: &str| {
-        let _ = writeln!(out, "{}", format!("  {name:<10} {}", line(value)).trim_end());
+        let fact = format!("  {name:<10} {}", line(value));
+        let _ = writeln!(out, "{}", wrap(fact.trim_end(), width, 0));
     };
     fact("seen", &result.answer.message);
     for answer in curl_messages(result) {

@@ -1,9 +1,11 @@
 //! Writes results to stdout and everything else to stderr.
 
 use crate::sanitize;
+use crate::wrap::wrap;
 use colored::Colorize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Pause between two looks at whether stdout is still read.
@@ -106,7 +108,7 @@ impl Printer {
     /// Prints a message about the progress of the work.
     pub fn say(&self, text: &str) {
         if !self.quiet && self.screens != Screens::Cleared {
-            Self::stderr(&sanitize::text(text));
+            Self::stderr(&wrap(&sanitize::text(text), stderr_width(), 0));
         }
     }
 
@@ -129,15 +131,20 @@ impl Printer {
 
     /// Prints a warning; the work goes on.
     pub fn warn(&self, text: &str) {
-        Self::stderr(&format!("{} {}", "warning:".yellow().bold(), sanitize::text(text)));
+        Self::labelled("warning:", colored::Color::Yellow, text);
     }
 
     /// Prints the error that ends the run, and its hint.
     pub fn error(&self, text: &str, hint: Option<&str>) {
-        Self::stderr(&format!("{} {}", "error:".red().bold(), sanitize::text(text)));
+        Self::labelled("error:", colored::Color::Red, text);
         if let Some(hint) = hint {
-            Self::stderr(&format!("{} {}", "hint:".cyan().bold(), sanitize::text(hint)));
+            Self::labelled("hint:", colored::Color::Cyan, hint);
         }
+    }
+
+    fn labelled(label: &str, color: colored::Color, text: &str) {
+        let text = wrap(&sanitize::text(text), stderr_width(), label.len() + 1);
+        Self::stderr(&format!("{} {text}", label.color(color).bold()));
     }
 
     /// A failed write to stderr is ignored: there is no other stream to report it on.
@@ -163,8 +170,16 @@ pub async fn stdout_closed() {
 
 /// The columns of the terminal to which results are written; `None` where stdout is no terminal.
 pub fn width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    columns(io::stdout())
+}
+
+fn columns(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+fn stderr_width() -> Option<usize> {
+    columns(io::stderr())
 }
 
 /// Whether stdout and stderr are terminals.
