@@ -487,9 +487,9 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
         }
         Some(DryRun::Client) => RunMode::ClientDryRun,
         Some(DryRun::Server) => RunMode::ServerDryRun,
-        None if args.diff => RunMode::Diff,
-        None if args.observe => RunMode::Observe,
-        None => RunMode::Write,
+        None | Some(DryRun::None) if args.diff => RunMode::Diff,
+        None | Some(DryRun::None) if args.observe => RunMode::Observe,
+        None | Some(DryRun::None) => RunMode::Write,
     };
     let defaults = SwitchSettings::new(goal, pod_options(&args.pod));
     SwitchCommand::OnCluster(Box::new(SwitchSettings {

@@ -19,6 +19,8 @@ use url::Url;
 /// `--dry-run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
+    /// No dry run: the default.
+    None,
     /// Render only; no cluster is contacted.
     Client,
     /// Let the API server validate every object; nothing is written.
@@ -154,7 +156,7 @@ pub struct SwitchArgs {
 impl SwitchArgs {
     /// Whether the run itself writes, and prints the document of the run with `-o json|yaml`.
     pub const fn writes(&self) -> bool {
-        !self.diff && !self.observe && self.dry_run.is_none()
+        !self.diff && !self.observe && matches!(self.dry_run, None | Some(DryRun::None))
     }
 }
 

@@ -264,7 +264,7 @@ impl FromStr for Target {
     /// `SERVICE`, `SERVICE:PORT`, `SERVICE:PORT/PATH`, or an `http://` URL of a Service of the namespace.
     fn from_str(text: &str) -> Result<Self, String> {
         let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some((scheme, _)) => {
                 return Err(format!("{scheme}:// is not plaintext HTTP: the question is whether http:// gets in"));
             }
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn targets_are_parsed() {
         let number = |port| Some(PortRef::Number(port));
-        let rows: [(&str, &str, Option<PortRef>, Option<&str>); 7] = [
+        let rows: [(&str, &str, Option<PortRef>, Option<&str>); 8] = [
             ("boards", "boards", None, None),
             ("boards:8080", "boards", number(8080), None),
             ("boards:http", "boards", Some(PortRef::Name("http".into())), None),
@@ -374,6 +374,7 @@ mod tests {
             ("boards/x?y=1&z=%20", "boards", None, Some("/x?y=1&z=%20")),
             ("http://boards:8080/shareditems", "boards", number(8080), Some("/shareditems")),
             ("http://boards", "boards", number(80), None),
+            ("HTTP://boards:8080/", "boards", number(8080), Some("/")),
         ];
         for (text, service, port, path) in rows {
             let target: Target = text.parse().unwrap();

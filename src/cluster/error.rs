@@ -191,6 +191,12 @@ fn transport_hint(error: &kube::Error) -> String {
         return "the way to the API server is bad: a proxy or load balancer in between may cut connections; try again"
             .to_owned();
     }
+    if is_other_than_json(error) {
+        return "check the address: a login page or a proxy may have answered in place of the API server".to_owned();
+    }
+    if causes(error).any(|cause| cause.to_string().contains(NOT_TLS)) {
+        return "check the address: a server without TLS has one that begins with http://".to_owned();
+    }
     if root_cause(error).to_lowercase().contains("certificate") {
         return "check --certificate-authority and --tls-server-name against the server's certificate".to_owned();
     }
@@ -238,6 +244,14 @@ pub fn is_unanswered(error: &kube::Error) -> bool {
     }
 }
 
+/// How rustls calls an answer without TLS.
+const NOT_TLS: &str = "InvalidContentType";
+
+/// Whether the answer is no JSON at all, as the page of a login or of a proxy. One of another shape is JSON.
+fn is_other_than_json(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::SerdeError(error) if error.is_syntax())
+}
+
 /// The innermost cause, which names what the user can change.
 fn root_cause(error: &kube::Error) -> String {
     if is_timeout(error) {
@@ -247,9 +261,15 @@ fn root_cause(error: &kube::Error) -> String {
     if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_cut)) {
         return "the connection was closed before the answer was whole".to_owned();
     }
+    if is_other_than_json(error) {
+        return "its answer is not JSON".to_owned();
+    }
     let last = causes(error).last();
     // A proxy in between may answer with an HTML page; its beginning is enough.
     let text = last.map_or_else(|| error.to_string(), ToString::to_string);
+    if text.contains(NOT_TLS) {
+        return "it does not speak TLS".to_owned();
+    }
     match text.char_indices().nth(300) {
         Some((end, _)) => format!("{} …", text[..end].trim_end()),
         None => text,

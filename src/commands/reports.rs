@@ -178,7 +178,7 @@ impl Reports {
         let mut written = ExitStatus::Success;
         for outlet in &self.outlets {
             if let Err(error) = outlet.write(printer, &run) {
-                printer.warn(&format!("a report could not be written: {error}"));
+                printer.warn(&format!("{} could not be written: {error}", outlet.name()));
                 written = ExitStatus::LeftBehind;
             }
         }
@@ -187,6 +187,15 @@ impl Reports {
 }
 
 impl Outlet {
+    /// What is written, and where.
+    fn name(&self) -> String {
+        match self {
+            Self::File(_, file) => format!("the report {}", file.path().display()),
+            Self::Github(Some(summary)) => format!("the summary {}", summary.display()),
+            Self::Stdout | Self::Document(_) | Self::Github(None) => "the report on stdout".to_owned(),
+        }
+    }
+
     fn write(&self, printer: Printer, report: &RunReport) -> error::Result<()> {
         match self {
             Self::File(format, file) => file.write(&text(*format, report)?)?,

@@ -65,6 +65,11 @@ impl TargetError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownService { known, .. } if known.is_empty() => Some("the namespace has no Services".to_owned()),
+            Self::UnknownService { service, known, .. }
+                if matches!(service.as_str(), "svc" | "service" | "services") =>
+            {
+                Some(format!("write the name alone, without {service:?}; its Services are: {}", known.join(", ")))
+            }
             Self::UnknownService { known, .. } => Some(format!("its Services are: {}", known.join(", "))),
             Self::UnknownPort { known, .. } if known.is_empty() => Some("it has no TCP port at all".to_owned()),
             Self::UnknownPort { known, .. } => Some(format!("its TCP ports are: {}", known.join(", "))),

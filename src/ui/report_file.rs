@@ -33,6 +33,11 @@ impl ReportFile {
         Ok(file)
     }
 
+    /// Its path, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Replaces the content. A reader sees either the old text or the new one.
     pub fn write(&self, text: &str) -> io::Result<()> {
         if let Some(stream) = &self.stream {

@@ -49,8 +49,8 @@ fn a_url_without_an_api_server_is_an_error() {
     shows!(probe(&Stub::new(page(200))), @r#"
     exit 4
     --- stderr
-    error: could not ask the API server at http://127.0.0.1:[port]: expected value at line 1 column 1
-    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    error: could not ask the API server at http://127.0.0.1:[port]: its answer is not JSON
+    hint: check the address: a login page or a proxy may have answered in place of the API server
     "#);
     shows!(probe(&Stub::new(page(502))), @r#"
     exit 4
@@ -60,8 +60,8 @@ fn a_url_without_an_api_server_is_an_error() {
     shows!(probe(&Stub::new(|_, _| Some(Answer { status: 200, kind: "application/json", body: "\u{0}garbage".to_owned() }))), @r#"
     exit 4
     --- stderr
-    error: could not ask the API server at http://127.0.0.1:[port]: expected value at line 1 column 1
-    hint: check that the API server of this context is up (`kubectl cluster-info`); --context chooses another, and --sandbox needs none
+    error: could not ask the API server at http://127.0.0.1:[port]: its answer is not JSON
+    hint: check the address: a login page or a proxy may have answered in place of the API server
     "#);
     shows!(probe(&Stub::new(|_, _| Some(Answer::json(200, &json!({"kind": "Wrong"}))))), @r#"
     exit 4
@@ -84,6 +84,7 @@ fn a_server_that_speaks_no_http() {
         let run = run(&format!("probe boards --server {scheme}://{address}"));
         assert_eq!((run.code, run.stdout.as_str()), (Some(4), ""), "{run}");
         assert!(run.stderr.contains("hint: ") && !run.stderr.contains("panic"), "{run}");
+        assert_eq!(run.stderr.contains("it does not speak TLS"), scheme == "https", "{run}");
     }
 }
 

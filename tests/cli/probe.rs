@@ -295,6 +295,8 @@ fn one_open_endpoint_among_many_is_found() {
 
 #[test]
 fn unknown_names_are_reported_with_the_known_ones() {
+    let prefixed = run("probe --sandbox svc/boards");
+    assert!(prefixed.stderr.contains("hint: write the name alone, without \"svc\"; its Services are: "), "{prefixed}");
     shows!(run("probe --sandbox nosuch"), @r#"
     exit 2
     --- stderr

@@ -253,6 +253,13 @@ fn a_killed_run_leaves_no_passing_report() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_at_the_end_is_named() {
+    let run = run("probe --sandbox --report junit=/dev/full boards");
+    assert_eq!(run.code, Some(5), "{run}");
+    assert!(run.stderr.contains("warning: the report /dev/full could not be written: No space left"), "{run}");
+}
+
+#[test]
 fn tap_is_the_only_output_on_stdout() {
     shows!(run("probe --sandbox=strict --attempts 1 --expect accepted --report tap=- -q boards"), @r#"
     exit 1

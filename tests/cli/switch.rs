@@ -269,6 +269,8 @@ fn offline_needs_the_names() {
     assert_eq!(run("enable-mtls --dry-run=client Boards").code, Some(2));
     assert_eq!(run("enable-mtls --dry-run=client --destination-rules=never -o name boards").code, Some(0));
     assert_eq!(run("enable-mtls --policy-api v1 boards").code, Some(2), "without --dry-run");
+    let written = run("enable-mtls --sandbox --yes --verify=false --dry-run=none -o name boards");
+    assert!(written.stdout.contains("peerauthentication.security.istio.io/default"), "{written}");
 }
 
 #[test]

@@ -86,6 +86,10 @@ pub(super) async fn drain(
     parts: &mut Parts<'_>,
     open: &OpenConnections,
 ) -> Result<ExitStatus, Signal> {
+    // A run that has changed nothing ends no connections.
+    if !run.is_observing() && parts.writer.ledger().written().is_empty() {
+        return Ok(ExitStatus::Success);
+    }
     let drained = match connections::report_held(run, planned, open).await {
         Ok(()) => clients::drain(run, planned).await,
         Err(signal) => Err(signal),
