@@ -61,7 +61,7 @@ async fn under_a_default_deny_nothing_is_written_until_the_printed_rule_admits_t
         assert_eq!(rules.len(), 2, "{run}");
         apply(stage, &rules).await;
         let run = stage.tool.run(&["enable-mtls", "--yes"]).await.expect_code(0);
-        run.shows("rejected").shows("calls in the mesh");
+        run.shows("rejected").shows("in-mesh calls");
         assert!(!run.stderr.contains("no client in the mesh could be started"), "the mesh client is admitted: {run}");
 
         // Without the rules again, STRICT is turned off all the same.
