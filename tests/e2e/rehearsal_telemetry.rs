@@ -93,7 +93,7 @@ async fn without_an_access_log_a_telemetry_object_shows_who_would_be_refused() {
             let names = port["callers"].as_array().unwrap().iter().map(|caller| caller["name"].as_str().unwrap());
             names.map(str::to_owned).collect::<BTreeSet<_>>()
         };
-        assert_eq!(report["instrument"], "telemetry", "{report:#}");
+        assert_eq!(report["namespaces"][0]["instrument"], "telemetry", "{report:#}");
         assert_eq!(callers("web:8080"), [format!("plain ({}/Pod)", stage.name)].into(), "{report:#}");
         // It stays connected all the time.
         assert_eq!(callers("echo:7000"), [format!("plain-tcp ({}/Pod)", stage.name)].into(), "{report:#}");
