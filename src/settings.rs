@@ -142,7 +142,7 @@ pub struct ProbeSettings {
     /// Options of the pods.
     pub pods: PodOptions,
     /// `-o`.
-    pub output: Option<OutputFormat>,
+    pub output: OutputFormat,
     /// Print a row for every endpoint.
     pub per_endpoint: bool,
     /// Print why each answer is what it is.
@@ -196,7 +196,7 @@ pub struct StatusSettings {
     /// `-A`: every namespace that is part of the mesh.
     pub all_namespaces: bool,
     /// `-o`.
-    pub output: Option<OutputFormat>,
+    pub output: OutputFormat,
     /// Repeat, and print changes.
     pub watch: bool,
     /// Which findings are reported.
@@ -248,7 +248,7 @@ pub struct RehearsalSettings {
     /// Options of the pods.
     pub pods: PodOptions,
     /// `-o`.
-    pub output: Option<OutputFormat>,
+    pub output: OutputFormat,
 }
 
 /// Resolves the arguments of `rehearse`.
@@ -291,7 +291,7 @@ pub struct SwitchSettings {
     /// Whether it writes.
     pub mode: RunMode,
     /// Format of the result.
-    pub output: Option<OutputFormat>,
+    pub output: OutputFormat,
     /// `--yes`: no question is asked.
     pub assume_yes: bool,
     /// `--force`: findings do not stop the run.
@@ -391,7 +391,7 @@ pub struct OfflineSettings {
     /// Version of the rules; the newest that fits the policy without one.
     pub rule_api: Option<RuleApi>,
     /// Format of the result.
-    pub output: Option<OutputFormat>,
+    pub output: OutputFormat,
 }
 
 impl SwitchSettings {
@@ -401,7 +401,7 @@ impl SwitchSettings {
         Self {
             goal,
             mode: RunMode::Write,
-            output: None,
+            output: OutputFormat::default(),
             assume_yes: false,
             force: false,
             rehearsal: None,
@@ -477,7 +477,7 @@ fn reads_cluster(args: &SwitchArgs, goal: &SwitchGoal) -> bool {
 
 fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
     let mode = match args.dry_run {
-        Some(DryRun::Client) if !reads_cluster(args, &goal) => {
+        DryRun::Client if !reads_cluster(args, &goal) => {
             return SwitchCommand::Offline(OfflineSettings {
                 goal,
                 policy_api: args.policy_api,
@@ -485,11 +485,11 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
                 output: args.output,
             });
         }
-        Some(DryRun::Client) => RunMode::ClientDryRun,
-        Some(DryRun::Server) => RunMode::ServerDryRun,
-        None | Some(DryRun::None) if args.diff => RunMode::Diff,
-        None | Some(DryRun::None) if args.observe => RunMode::Observe,
-        None | Some(DryRun::None) => RunMode::Write,
+        DryRun::Client => RunMode::ClientDryRun,
+        DryRun::Server => RunMode::ServerDryRun,
+        DryRun::None if args.diff => RunMode::Diff,
+        DryRun::None if args.observe => RunMode::Observe,
+        DryRun::None => RunMode::Write,
     };
     let defaults = SwitchSettings::new(goal, pod_options(&args.pod));
     SwitchCommand::OnCluster(Box::new(SwitchSettings {

@@ -174,7 +174,7 @@ pub struct Reporting<'a> {
     /// `--report`.
     pub reports: &'a [report::ReportTo],
     /// `-o`.
-    pub output: Option<values::OutputFormat>,
+    pub output: values::OutputFormat,
     /// Whether `-o json` and `-o yaml` are for the document of the whole run, which is printed when it has ended: a run
     /// that changes a namespace. Other runs print it themselves, or print objects.
     pub prints_document: bool,
@@ -183,22 +183,23 @@ pub struct Reporting<'a> {
 impl Cli {
     /// The reports that the command writes; most commands write none.
     pub fn reporting(&self) -> Reporting<'_> {
+        let none = values::OutputFormat::default();
         let (command, reports, output): (_, &[_], _) = match &self.command {
             Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.output),
             Command::DisableMtls(args) => ("disable-mtls", &args.switch.report.reports, args.switch.output),
             Command::Probe(args) => ("probe", &args.report.reports, args.output),
             Command::Rehearse(args) => ("rehearse", &args.report.reports, args.output),
-            Command::Demo(args) => ("demo", &args.report.reports, None),
-            Command::Sandbox(_) => ("sandbox", &[], None),
-            Command::Status(_) => ("status", &[], None),
-            Command::Cleanup => ("cleanup", &[], None),
-            Command::History(_) => ("history", &[], None),
-            Command::Version(_) => ("version", &[], None),
-            Command::Rbac(_) => ("rbac", &[], None),
-            Command::Completions { .. } => ("completions", &[], None),
-            Command::Explain(_) => ("explain", &[], None),
-            Command::Options => ("options", &[], None),
-            Command::Man { .. } => ("man", &[], None),
+            Command::Demo(args) => ("demo", &args.report.reports, none),
+            Command::Sandbox(_) => ("sandbox", &[], none),
+            Command::Status(_) => ("status", &[], none),
+            Command::Cleanup => ("cleanup", &[], none),
+            Command::History(_) => ("history", &[], none),
+            Command::Version(_) => ("version", &[], none),
+            Command::Rbac(_) => ("rbac", &[], none),
+            Command::Completions { .. } => ("completions", &[], none),
+            Command::Explain(_) => ("explain", &[], none),
+            Command::Options => ("options", &[], none),
+            Command::Man { .. } => ("man", &[], none),
         };
         let prints_document = match &self.command {
             Command::EnableMtls(args) => args.switch.writes(),
@@ -219,8 +220,16 @@ pub struct HistoryArgs {
     /// table, wide, json, yaml or name
     ///
     /// The format of the result: name prints the identifiers of the runs, for `disable-mtls --restore=RUN`.
-    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Option<values::OutputFormat>,
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub output: values::OutputFormat,
 }
 
 /// Arguments of `version`.
@@ -233,8 +242,16 @@ pub struct VersionArgs {
     /// table, wide, json, yaml or name
     ///
     /// The format of the result.
-    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Option<values::OutputFormat>,
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub output: values::OutputFormat,
 }
 
 /// Arguments of `explain`.

@@ -76,8 +76,16 @@ pub struct ProbeArgs {
     /// table, wide, json, yaml or name
     ///
     /// The format of the result.
-    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Option<OutputFormat>,
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub output: OutputFormat,
     /// Explain each answer in sentences
     #[arg(long)]
     pub explain: bool,

@@ -50,8 +50,16 @@ pub struct StatusArgs {
     /// table, wide, json, yaml or name
     ///
     /// The format of the result: table puts like lines together where there are many, wide has every line and more columns.
-    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Option<OutputFormat>,
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub output: OutputFormat,
     /// Repeat every 2 s, and print changes
     #[arg(short, long)]
     pub watch: bool,

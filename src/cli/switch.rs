@@ -17,9 +17,10 @@ use std::time::Duration;
 use url::Url;
 
 /// `--dry-run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
-    /// No dry run: the default.
+    /// No dry run.
+    #[default]
     None,
     /// Render only; no cluster is contacted.
     Client,
@@ -48,8 +49,11 @@ pub struct SwitchArgs {
     ///
     /// "client" prints what a run would apply: it reads the cluster, or contacts none where Services are named. "server" lets
     /// the API server validate the objects.
-    #[arg(long, value_enum, value_name = "WHO", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "client")]
-    pub dry_run: Option<DryRun>,
+    #[arg(
+        long, value_enum, value_name = "WHO", default_value_t, hide_default_value = true, hide_possible_values = true,
+        num_args = 0..=1, require_equals = true, default_missing_value = "client",
+    )]
+    pub dry_run: DryRun,
     /// Show the changes as a diff; write nothing
     ///
     /// Exit code 0 for no changes, 1 for some.
@@ -67,8 +71,16 @@ pub struct SwitchArgs {
     ///
     /// The format of the result. json and yaml are the document of the whole run (docs/schema); with --dry-run and --observe they
     /// are the Kubernetes objects.
-    #[arg(short, long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
-    pub output: Option<OutputFormat>,
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub output: OutputFormat,
     /// Wait until the change is in force and prove it with a probe; =false only applies
     #[arg(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub verify: bool,
@@ -156,7 +168,7 @@ pub struct SwitchArgs {
 impl SwitchArgs {
     /// Whether the run itself writes, and prints the document of the run with `-o json|yaml`.
     pub const fn writes(&self) -> bool {
-        !self.diff && !self.observe && matches!(self.dry_run, None | Some(DryRun::None))
+        !self.diff && !self.observe && matches!(self.dry_run, DryRun::None)
     }
 }
 

@@ -1,17 +1,17 @@
 //! `history`: lists the runs whose journals are in the namespace, with the command that undoes each. It changes nothing.
 
 use super::Context;
+use super::output::render;
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::{journal, snapshot};
 use crate::domain::journal::Run;
 use crate::error;
 use crate::exit::ExitStatus;
-use crate::report::history::history;
-use crate::report::{json, yaml};
+use crate::report::history::{HistoryReport, history};
 
 /// Runs the command. A journal that cannot be read makes the exit code that of a cluster error, because `--restore` stops
 /// at it.
-pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Result<ExitStatus> {
+pub async fn run(context: &Context, output: OutputFormat) -> error::Result<ExitStatus> {
     let cluster = context.cluster(SandboxState::Permissive).await?;
     context.read(snapshot::namespace_exists(&cluster)).await?;
     let stored = context.read(journal::list(&cluster)).await?;
@@ -32,11 +32,7 @@ pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Resu
         }
     }
     let report = history(&cluster.name, &cluster.namespace, &runs);
-    context.printer.result(&match output {
-        Some(OutputFormat::Json) => json::document(&report)?,
-        Some(OutputFormat::Yaml) => yaml::document(&report)?,
-        Some(OutputFormat::Name) => report.names(),
-        Some(OutputFormat::Table | OutputFormat::Wide) | None => report.text(),
-    })?;
+    let text = |report: &HistoryReport| if output == OutputFormat::Name { report.names() } else { report.text() };
+    context.printer.result(&render(&report, output, text)?)?;
     Ok(status)
 }

@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod manifests;
 pub mod manual;
 pub mod offline;
+mod output;
 pub mod preflight;
 pub mod probe;
 pub mod probe_run;

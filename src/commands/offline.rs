@@ -52,14 +52,14 @@ pub async fn run(context: &Context, settings: &OfflineSettings) -> error::Result
     let apis = Apis { policy, rule: settings.rule_api.unwrap_or(newest) };
     let rendered = render::manifests(apis, &what);
     let text = match settings.output {
-        Some(OutputFormat::Yaml) => yaml::write_all(&rendered).map_err(RenderError::Yaml)?,
-        Some(OutputFormat::Json) => objects(&rendered, true)?,
+        OutputFormat::Yaml => yaml::write_all(&rendered).map_err(RenderError::Yaml)?,
+        OutputFormat::Json => objects(&rendered, true)?,
         format => rendered
             .iter()
             .map(|object| {
                 let kind = if object["kind"] == policy.kind().kind { policy.kind() } else { apis.rule.kind() };
                 let name = kind.object_name(read::metadata(object, "name"));
-                result_line(&name, "created", " (dry run)", format == Some(OutputFormat::Name))
+                result_line(&name, "created", " (dry run)", format == OutputFormat::Name)
             })
             .collect(),
     };

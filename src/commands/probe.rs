@@ -59,7 +59,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
     }
     let (report, status) = probe_run.run(&state.snapshot, &cases, not_probed).await?;
     let style = Style {
-        wide: settings.output == Some(OutputFormat::Wide),
+        wide: settings.output == OutputFormat::Wide,
         per_endpoint: settings.per_endpoint,
         explain: settings.explain,
         width: printer::width(),
@@ -72,12 +72,12 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
 }
 
 fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
-    let for_machines = matches!(settings.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name));
+    let for_machines = matches!(settings.output, OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name);
     if settings.explain && for_machines {
         let message = "--explain works only with the default or wide output".to_owned();
         return Err(UsageError { message, hint: Some("use -o json for the same facts".to_owned()) });
     }
-    if settings.action == ProbeAction::Watch && settings.output == Some(OutputFormat::Wide) {
+    if settings.action == ProbeAction::Watch && settings.output == OutputFormat::Wide {
         let message = "--watch has no further columns: leave -o wide out".to_owned();
         return Err(UsageError { message, hint: None });
     }
@@ -85,10 +85,10 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
 }
 
 /// The object of the first pod that the run would create.
-fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: Option<OutputFormat>) -> Result<String, RenderError> {
+fn render_pod(run: &ProbeRun<'_>, cases: &[Case], output: OutputFormat) -> Result<String, RenderError> {
     let pod = run.probe_runner().render_pod(cases);
     Ok(match output {
-        Some(OutputFormat::Json) => json::document(&pod)?,
+        OutputFormat::Json => json::document(&pod)?,
         _ => yaml::document(&pod)?,
     })
 }

@@ -1,7 +1,7 @@
 //! Probes cases and returns the report: cases → pods → observations → evidence → verdicts → report. For `probe`,
 //! `probe --watch`, `demo` and the proof of `enable-mtls` and `disable-mtls`.
 
-use super::Context;
+use super::{Context, output};
 use crate::cli::values::OutputFormat;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::{self, ApiVersions};
@@ -22,7 +22,6 @@ use crate::exit::ExitStatus;
 use crate::report::RenderError;
 use crate::report::human::{self, Style};
 use crate::report::model::{self, ProbeReport, ReportContext};
-use crate::report::{json, yaml};
 
 /// When a client in the mesh requests the same targets as the probe.
 pub enum MeshClient<'a> {
@@ -254,12 +253,10 @@ pub async fn sweep_abandoned(cluster: &Cluster) {
 }
 
 /// Writes the report in the requested format.
-pub fn render(report: &ProbeReport, output: Option<OutputFormat>, style: Style) -> Result<String, RenderError> {
-    Ok(match output {
-        Some(OutputFormat::Json) => json::document(report)?,
-        Some(OutputFormat::Yaml) => yaml::document(report)?,
-        Some(OutputFormat::Name) => human::names(report),
-        Some(OutputFormat::Table | OutputFormat::Wide) | None => human::probe(report, style),
+pub fn render(report: &ProbeReport, output: OutputFormat, style: Style) -> Result<String, RenderError> {
+    output::render(report, output, |report| match output {
+        OutputFormat::Name => human::names(report),
+        _ => human::probe(report, style),
     })
 }
 

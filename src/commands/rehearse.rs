@@ -8,6 +8,7 @@ mod notes;
 mod observer;
 mod telemetry;
 
+use super::output::render;
 use super::probe_run::sweep_abandoned;
 use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
@@ -20,10 +21,8 @@ use crate::domain::rehearsal::{Instrument, StrictPreview, WritePermission};
 use crate::domain::rights::PROBE;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
-use crate::report::RenderError;
 use crate::report::plural::count;
 use crate::report::rehearsal::{self as report, RehearsalReport, RehearsedNamespace, RehearsedPortReport};
-use crate::report::{json, yaml};
 use crate::settings::RehearsalSettings;
 use observer::Observer;
 use std::collections::BTreeMap;
@@ -38,7 +37,8 @@ pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Resu
     let api_versions = context.read(discover::discover(&cluster)).await?;
     let (report, status) = rehearse(context, settings, &cluster, api_versions).await?;
     context.reports.add_rehearsal(&report);
-    context.printer.result(&render(&report, settings.output)?)?;
+    let text = if settings.output == OutputFormat::Name { report::names } else { report::text };
+    context.printer.result(&render(&report, settings.output, text)?)?;
     Ok(report.exit_status().and(status))
 }
 
@@ -151,13 +151,4 @@ async fn remove_leftovers(
 
 fn need() -> Need {
     Need { rights: PROBE.to_vec(), purpose: "the rehearsal", instead: None }
-}
-
-fn render(report: &RehearsalReport, output: Option<OutputFormat>) -> Result<String, RenderError> {
-    Ok(match output {
-        Some(OutputFormat::Json) => json::document(report)?,
-        Some(OutputFormat::Yaml) => yaml::document(report)?,
-        Some(OutputFormat::Name) => report::names(report),
-        Some(OutputFormat::Table | OutputFormat::Wide) | None => report::text(report),
-    })
 }

@@ -11,36 +11,28 @@ use crate::report::front_door::FrontDoorReport;
 use crate::report::model::{CallsReport, ChangeReport, PhaseReport, ProbeReport, RunError};
 use crate::report::rehearsal::RehearsalReport;
 use crate::report::run::RunReport;
-use crate::report::{github, junit, tap, yaml};
-use crate::sanitize;
+use crate::report::{github, json, junit, tap, yaml};
 use crate::ui::printer::Printer;
 use crate::ui::report_file::{self, ReportFile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Format of a report file.
+/// Format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Junit,
     Json,
-    Tap,
-}
-
-/// Format of a document on stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Document {
-    Json,
     Yaml,
+    Tap,
 }
 
 /// Where a report is written.
 #[derive(Debug)]
 enum Outlet {
     File(Format, ReportFile),
-    Stdout,
-    /// `-o json|yaml` of a run that changes a namespace.
-    Document(Document),
+    /// `--report tap=-`, or `-o json|yaml` of a run that changes a namespace.
+    Stdout(Format),
     /// Annotations, and the file of the job's summary.
     Github(Option<PathBuf>),
 }
@@ -77,12 +69,12 @@ impl Reports {
                 ReportTo::Junit(path) => file(Format::Junit, path),
                 ReportTo::Json(path) => file(Format::Json, path),
                 ReportTo::Tap(path) => file(Format::Tap, path),
-                ReportTo::TapOnStdout => Ok(Outlet::Stdout),
+                ReportTo::TapOnStdout => Ok(Outlet::Stdout(Format::Tap)),
                 ReportTo::Github => Ok(Outlet::Github(summary.map(Path::to_owned))),
             }
         });
         let mut outlets = outlets.collect::<Result<Vec<_>, _>>()?;
-        outlets.extend(document(options).map(Outlet::Document));
+        outlets.extend(document_format(options).map(Outlet::Stdout));
         Ok(Self { outlets, command: options.command, report: Mutex::new(report) })
     }
 
@@ -192,16 +184,14 @@ impl Outlet {
         match self {
             Self::File(_, file) => format!("the report {}", file.path().display()),
             Self::Github(Some(summary)) => format!("the summary {}", summary.display()),
-            Self::Stdout | Self::Document(_) | Self::Github(None) => "the report on stdout".to_owned(),
+            Self::Stdout(_) | Self::Github(None) => "the report on stdout".to_owned(),
         }
     }
 
     fn write(&self, printer: Printer, report: &RunReport) -> error::Result<()> {
         match self {
             Self::File(format, file) => file.write(&text(*format, report)?)?,
-            Self::Stdout => printer.document(&tap::tap(report))?,
-            Self::Document(Document::Json) => printer.document(&text(Format::Json, report)?)?,
-            Self::Document(Document::Yaml) => printer.document(&yaml::document(&report.probe)?)?,
+            Self::Stdout(format) => printer.document(&text(*format, report)?)?,
             Self::Github(summary) => {
                 printer.annotations(&github::annotations(report));
                 if let Some(file) = summary {
@@ -213,23 +203,23 @@ impl Outlet {
     }
 }
 
-/// The document that the run prints when it has ended.
-fn document(options: &Reporting<'_>) -> Option<Document> {
-    match options.output.filter(|_| options.prints_document)? {
-        OutputFormat::Json => Some(Document::Json),
-        OutputFormat::Yaml => Some(Document::Yaml),
-        OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => None,
+/// The format of the document that the run prints when it has ended.
+fn document_format(options: &Reporting<'_>) -> Option<Format> {
+    match options.output {
+        OutputFormat::Json if options.prints_document => Some(Format::Json),
+        OutputFormat::Yaml if options.prints_document => Some(Format::Yaml),
+        _ => None,
     }
 }
 
 fn text(format: Format, report: &RunReport) -> Result<String, RenderError> {
-    let document = |value: &str| sanitize::json(value).into_owned() + "\n";
     Ok(match format {
         Format::Junit => junit::junit(report)?,
         Format::Json => match &report.rehearsal {
-            Some(rehearsal) => document(&serde_json::to_string_pretty(rehearsal)?),
-            None => document(&serde_json::to_string_pretty(&report.probe)?),
+            Some(rehearsal) => json::document(rehearsal)?,
+            None => json::document(&report.probe)?,
         },
+        Format::Yaml => yaml::document(&report.probe)?,
         Format::Tap => tap::tap(report),
     })
 }
@@ -243,7 +233,7 @@ fn check(options: &Reporting<'_>) -> Result<(), UsageError> {
             return usage_error(format!("two reports cannot go to the same file: {}", file.display()));
         }
     }
-    if matches!(options.output, Some(OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name))
+    if matches!(options.output, OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name)
         && options.reports.contains(&ReportTo::TapOnStdout)
     {
         return usage_error("--report tap=- and -o both want stdout: write one of them to a file".to_owned());

@@ -1,6 +1,7 @@
 //! `status`: reads the namespace and its surroundings, and prints the mode of every port, what decides it, and findings.
 //! It changes nothing.
 
+use super::output::render;
 use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::connect::Cluster;
@@ -13,10 +14,8 @@ use crate::domain::probe::TargetError;
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
 use crate::http_client::prometheus;
-use crate::report::RenderError;
 use crate::report::rehearsal::Rehearsed;
 use crate::report::status::{self as report, StatusReport};
-use crate::report::{json, yaml};
 use crate::settings::{FindingSettings, StatusSettings};
 use crate::ui::printer;
 use std::collections::BTreeMap;
@@ -36,7 +35,8 @@ pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<
     loop {
         let report = read(context, settings, &cluster, api_versions).await?;
         if shown.as_ref() != Some(&report.namespaces) {
-            context.printer.result(&render(&report, settings.output)?)?;
+            let text = |report: &StatusReport| text(report, settings.output);
+            context.printer.result(&render(&report, settings.output, text)?)?;
             shown = Some(report.namespaces.clone());
         }
         if !settings.watch {
@@ -148,12 +148,10 @@ pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
     findings.retain(|finding| !settings.ignored.contains(&finding.code));
 }
 
-fn render(report: &StatusReport, format: Option<OutputFormat>) -> Result<String, RenderError> {
-    Ok(match format {
-        Some(OutputFormat::Json) => json::document(report)?,
-        Some(OutputFormat::Yaml) => yaml::document(report)?,
-        Some(OutputFormat::Name) => report::names(report),
-        Some(OutputFormat::Wide) => report::text(report, true, None),
-        Some(OutputFormat::Table) | None => report::text(report, false, printer::width()),
-    })
+fn text(report: &StatusReport, output: OutputFormat) -> String {
+    match output {
+        OutputFormat::Name => report::names(report),
+        OutputFormat::Wide => report::text(report, true, None),
+        _ => report::text(report, false, printer::width()),
+    }
 }

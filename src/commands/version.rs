@@ -2,6 +2,7 @@
 //! is no error.
 
 use super::Context;
+use super::output::render;
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::connect::Cluster;
 use crate::cluster::connection::Connection;
@@ -9,10 +10,9 @@ use crate::cluster::{discover, snapshot};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::version::{ClusterVersions, VersionReport};
-use crate::report::{json, yaml};
 
 /// Runs the command.
-pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Result<ExitStatus> {
+pub async fn run(context: &Context, output: OutputFormat) -> error::Result<ExitStatus> {
     let cluster = match context.cluster(SandboxState::Permissive).await {
         Ok(cluster) => Some(read(context, &cluster).await?),
         Err(Error::Cluster(error)) if !names_a_cluster(context) => {
@@ -22,11 +22,7 @@ pub async fn run(context: &Context, output: Option<OutputFormat>) -> error::Resu
         Err(error) => return Err(error),
     };
     let report = VersionReport::new(cluster);
-    context.printer.result(&match output {
-        Some(OutputFormat::Json) => json::document(&report)?,
-        Some(OutputFormat::Yaml) => yaml::document(&report)?,
-        _ => report.text(),
-    })?;
+    context.printer.result(&render(&report, output, VersionReport::text)?)?;
     Ok(ExitStatus::Success)
 }
 

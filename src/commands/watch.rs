@@ -184,7 +184,7 @@ impl Watcher<'_> {
     fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) -> io::Result<()> {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let text = match self.settings.output {
-            Some(OutputFormat::Json | OutputFormat::Yaml) => lines::json(&time, target, change),
+            OutputFormat::Json | OutputFormat::Yaml => lines::json(&time, target, change),
             _ => lines::text(&time, target, change),
         };
         self.probe_run.context.printer.result(&text)
@@ -208,7 +208,7 @@ impl Watcher<'_> {
             }
             return Ok(None);
         }
-        let wide = self.settings.output == Some(OutputFormat::Wide);
+        let wide = self.settings.output == OutputFormat::Wide;
         let style = Style { wide, explain: self.settings.explain, width: printer::width(), ..Style::default() };
         probe_run.context.printer.result(&render(&report, self.settings.output, style)?)?;
         let seconds = self.began.elapsed().as_secs_f64();

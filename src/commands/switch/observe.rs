@@ -138,7 +138,7 @@ pub(super) fn announce(run: &SwitchRun<'_>, planned: &Planned) {
             count(steps, "step")
         ));
     }
-    if run.settings.output.is_none() {
+    if run.settings.output == OutputFormat::Table {
         printer.say("-o yaml prints the objects, for your own tool to apply");
     }
 }
@@ -176,9 +176,9 @@ fn print_objects(run: &SwitchRun<'_>, state: &ClusterState, changes: &[&Change])
         }
     }
     let text = match run.settings.output {
-        Some(OutputFormat::Yaml) => yaml::write_all(&objects).map_err(RenderError::Yaml)?,
-        Some(OutputFormat::Json) => plan_report::objects(&objects, true)?,
-        Some(OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide) | None => return Ok(()),
+        OutputFormat::Yaml => yaml::write_all(&objects).map_err(RenderError::Yaml)?,
+        OutputFormat::Json => plan_report::objects(&objects, true)?,
+        OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide => return Ok(()),
     };
     run.context.printer.result(&text)?;
     Ok(())

@@ -1,10 +1,11 @@
 //! Proves the result of a switch by a probe of every target from outside the mesh.
 
-use super::super::probe_run::{MeshClient, ProbeRun, print_expectation, render};
+use super::super::probe_run::{MeshClient, ProbeRun, print_expectation};
 use super::SwitchRun;
 use super::goal::{Goal, Planned, ProofScope};
 use super::mesh_calls::MeshCalls;
 use super::phases::Written;
+use crate::cli::values::OutputFormat;
 use crate::cluster::snapshot;
 use crate::domain::expectation::Expectation;
 use crate::domain::plan::Direction;
@@ -81,12 +82,12 @@ pub(super) async fn prove(
     let cases: Vec<Case> = ready.into_iter().chain(awaited).collect();
     let began = Instant::now();
     let (report, left_behind) = probe.run(&state.snapshot, &cases, Vec::new()).await?;
-    let text = render(&report, None, Style { width: printer::width(), ..Style::default() })?;
-    // With -o, stdout has the objects, so the verdicts go to stderr.
-    if run.settings.output.is_some() {
-        context.printer.say_report(&text);
-    } else {
+    let text = human::probe(&report, Style { width: printer::width(), ..Style::default() });
+    // With -o, stdout has what was requested, so the verdicts go to stderr.
+    if run.settings.output == OutputFormat::Table {
         run.output.print(context.printer, &text);
+    } else {
+        context.printer.say_report(&text);
     }
     let verdict = report.exit_status_of_ready();
     if verdict == ExitStatus::Success {

@@ -4,6 +4,7 @@ use super::super::rehearse;
 use super::SwitchRun;
 use super::checks;
 use super::goal::{Goal, Planned};
+use crate::cli::values::OutputFormat;
 use crate::domain::rehearsal::WritePermission;
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
@@ -22,7 +23,7 @@ pub(super) async fn rehearse(run: &SwitchRun<'_>, planned: &mut Planned) -> erro
     // The policy holds for the whole namespace, whatever Services are named.
     let (services, request, pods) = (Vec::new(), request.clone(), run.settings.pod.clone());
     let permission = permission(run);
-    let settings = RehearsalSettings { services, request, duration, permission, pods, output: None };
+    let settings = RehearsalSettings { services, request, duration, permission, pods, output: OutputFormat::default() };
     let (report, left_behind) = rehearse::rehearse(run.context, &settings, run.cluster, run.api_versions).await?;
     run.context.printer.say_report(&report::text(&report));
     if !run.settings.force {

@@ -58,7 +58,7 @@ impl ResultOutput {
 pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Writer<'_>) {
     record_writes(run, writer);
     // The document of the run has them, too.
-    let has_document = matches!(run.settings.output, Some(OutputFormat::Json | OutputFormat::Yaml));
+    let has_document = matches!(run.settings.output, OutputFormat::Json | OutputFormat::Yaml);
     if run.is_observing() || has_document {
         return;
     }
@@ -67,7 +67,7 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
     for write in writer.ledger().written() {
         printed.entry(write.title).and_modify(|word| *word = later(word, write.word)).or_insert(write.word);
     }
-    if run.settings.output.is_none() && !run.context.printer.repeats_in_result() {
+    if run.settings.output == OutputFormat::Table && !run.context.printer.repeats_in_result() {
         if !printed.is_empty() {
             run.context.printer.say(&format!("applied {}", count(printed.len(), "change")));
         }
@@ -98,12 +98,10 @@ pub(super) fn client_dry_run(run: &SwitchRun<'_>, planned: &Planned) -> error::R
 
 /// Every object once, where it is written last: a policy that passes PERMISSIVE is STRICT only after the rules.
 fn last_of_each_object(phases: &[Phase]) -> Vec<&Change> {
-    let mut last: Vec<&Change> = Vec::new();
-    for change in phases.iter().flat_map(|phase| &phase.changes).rev() {
-        if !last.iter().any(|later| later.is_same_object(change)) {
-            last.push(change);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let changes = phases.iter().flat_map(|phase| &phase.changes).rev();
+    let mut last: Vec<&Change> =
+        changes.filter(|change| seen.insert((change.kind(), change.namespace(), change.name()))).collect();
     last.reverse();
     last
 }
@@ -126,9 +124,9 @@ fn render(
     lines: impl FnOnce() -> String,
 ) -> Result<String, RenderError> {
     Ok(match run.settings.output {
-        Some(OutputFormat::Json) => plan_report::objects(&objects.collect::<Vec<_>>(), true)?,
-        Some(OutputFormat::Yaml) => plan_report::objects(&objects.collect::<Vec<_>>(), false)?,
-        Some(OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide) | None => lines(),
+        OutputFormat::Json => plan_report::objects(&objects.collect::<Vec<_>>(), true)?,
+        OutputFormat::Yaml => plan_report::objects(&objects.collect::<Vec<_>>(), false)?,
+        OutputFormat::Table | OutputFormat::Name | OutputFormat::Wide => lines(),
     })
 }
 
@@ -140,7 +138,7 @@ fn result_lines(
     suffix: &str,
     word: impl Fn(&str, &'static str) -> Option<&'static str>,
 ) -> String {
-    let only_name = run.settings.output == Some(OutputFormat::Name);
+    let only_name = run.settings.output == OutputFormat::Name;
     let mut text = String::new();
     let mut shown = BTreeSet::new();
     for change in planned.plan.phases().iter().flat_map(|phase| &phase.changes) {
