@@ -31,13 +31,15 @@ pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<
     let api_versions = context.read(discover::discover(&cluster)).await?;
     let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
     leftovers::warn(context, &cluster, api_versions, scope).await;
-    let mut shown = None;
+    let mut shown = String::new();
     loop {
         let report = read(context, settings, &cluster, api_versions).await?;
-        if shown.as_ref() != Some(&report.namespaces) {
-            let text = |report: &StatusReport| text(report, settings.output);
-            context.printer.result(&render(&report, settings.output, text)?)?;
-            shown = Some(report.namespaces.clone());
+        let printed = render(&report, settings.output, |report| text(report, settings.output))?;
+        // A document has the time at which the cluster was read, which is no change.
+        let compared = printed.replacen(&report.started_at, "", 1);
+        if compared != shown {
+            context.printer.result(&printed)?;
+            shown = compared;
         }
         if !settings.watch {
             return Ok(report.exit_status());

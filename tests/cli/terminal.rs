@@ -3,7 +3,10 @@
 use crate::helpers::{CliRun, Stage, command, signal};
 use crate::signals::{end, start, until_a_probe_runs};
 use assert_cmd::cargo::CommandCargoExt;
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
 use secure_traffic::sandbox::{Lookalike, State};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -308,6 +311,44 @@ fn ctrl_c_ends_a_watch_without_an_error() {
         assert!(!run.stderr.contains("error:"), "{arguments}: {run}");
         assert_eq!(stage.probe_pods(), [""; 0], "{arguments}: {run}");
     }
+}
+
+#[test]
+fn a_watch_of_the_status_prints_a_table_again_only_when_it_is_another() {
+    let stage = Stage::new(State::Strict, &[]);
+    let mut watch = start(stage.command(), "status --watch");
+    let mut stdout = watch.stdout.take().unwrap();
+    let mut shown = String::new();
+    let mut read_until = |text: &str| {
+        let mut buffer = [0; 4096];
+        while !shown.contains(text) {
+            let length = stdout.read(&mut buffer).unwrap();
+            assert!(length > 0, "{shown}");
+            shown.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        shown.clone()
+    };
+    read_until("STRICT");
+    // It is one of the policies that a document lists, and the table has only the one that decides.
+    let policy = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": "mesh"},
+        "spec": {"mtls": {"mode": "PERMISSIVE"}},
+    });
+    let policies: Api<DynamicObject> = {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("security.istio.io", "v1", "PeerAuthentication"));
+        let _inside = stage.runtime.enter();
+        Api::namespaced_with(stage.sandbox.client(), "istio-system", &resource)
+    };
+    let policy = serde_json::from_value(policy).unwrap();
+    stage.runtime.block_on(policies.create(&PostParams::default(), &policy)).unwrap();
+    // Time for two more reads.
+    std::thread::sleep(Duration::from_secs(5));
+    let run = stage.run("disable-mtls --yes --verify=false --destination-rules=never");
+    assert_eq!(run.code, Some(0), "{run}");
+    let shown = read_until("PERMISSIVE");
+    assert_eq!(shown.matches("SERVICE ").count(), 2, "{shown}");
+    signal(watch.id(), "INT");
+    end(watch);
 }
 
 #[test]
