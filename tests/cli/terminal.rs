@@ -398,6 +398,15 @@ fn an_interrupted_wait_for_old_connections_is_rolled_back_or_told() {
 }
 
 #[test]
+fn a_run_that_changes_nothing_does_not_wait_for_sidecars_that_cannot_be_asked() {
+    let stage = Stage::new(State::Strict, &[]);
+    let run = stage.run("enable-mtls --yes --wait-drain");
+    assert_eq!(run.code, Some(0), "{run}");
+    assert!(run.stderr.contains("from before an earlier change, which may still be open"), "{run}");
+    assert!(!run.stderr.contains("the longest drain time of these pods"), "{run}");
+}
+
+#[test]
 fn results_that_cannot_be_printed_do_not_end_a_change_before_its_proof() {
     let stage = Stage::new(State::Permissive, &[]);
     let switch = |stdout: Stdio| {

@@ -86,12 +86,9 @@ pub(super) async fn drain(
     parts: &mut Parts<'_>,
     open: &OpenConnections,
 ) -> Result<ExitStatus, Signal> {
-    // A run that has changed nothing ends no connections.
-    if !run.is_observing() && parts.writer.ledger().written().is_empty() {
-        return Ok(ExitStatus::Success);
-    }
+    let has_changed = run.is_observing() || !parts.writer.ledger().written().is_empty();
     let drained = match connections::report_held(run, planned, open).await {
-        Ok(()) => clients::drain(run, planned).await,
+        Ok(()) => clients::drain(run, planned, has_changed).await,
         Err(signal) => Err(signal),
     };
     if matches!(drained, Ok(ExitStatus::Success)) {
