@@ -19,35 +19,38 @@ fn broken(line: &str, width: usize, start: usize) -> String {
     if start + line.width() <= width {
         return line.to_owned();
     }
-    let own_indent = line.len() - line.trim_start_matches(' ').len();
-    let indent = " ".repeat(own_indent + INDENT);
-    let mut out = line[..own_indent].to_owned();
-    let mut column = start + own_indent;
-    let mut is_first = true;
-    for word in words(&line[own_indent..]) {
-        let is_too_wide = column + usize::from(!is_first) + word.width() > width;
-        if is_too_wide && !is_first {
-            out = out.trim_end().to_owned() + "\n" + &indent;
-            column = indent.len();
-        } else if !is_first {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += word.width();
-        is_first = false;
-    }
-    out
+    let (own_indent, text) = line.split_at(line.len() - line.trim_start_matches(' ').len());
+    let indent = own_indent.len() + INDENT;
+    let rows = fill(words(text), width.saturating_sub(start + own_indent.len()), width.saturating_sub(indent));
+    let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
+    own_indent.to_owned() + &rows.join(&format!("\n{}", " ".repeat(indent)))
 }
 
 /// The words of a line. A blank inside of backquotes separates none.
-fn words(line: &str) -> Vec<&str> {
+fn words(line: &str) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
-    let is_gap = move |c: char| {
+    line.split(move |c: char| {
         is_quoted ^= c == '`';
         c == ' ' && !is_quoted
-    };
-    line.split(is_gap).collect()
+    })
+}
+
+/// Joins words by blanks in rows: the first one of at most `first` columns, the others of at most `rest`. A word that is wider
+/// has a row of its own.
+pub fn fill<W: AsRef<str>>(words: impl IntoIterator<Item = W>, first: usize, rest: usize) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for word in words {
+        let word = word.as_ref();
+        let limit = if rows.len() > 1 { rest } else { first };
+        match rows.last_mut() {
+            Some(row) if row.width() + 1 + word.width() <= limit => {
+                row.push(' ');
+                row.push_str(word);
+            }
+            _ => rows.push(word.to_owned()),
+        }
+    }
+    rows
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use crate::domain::findings::Code;
 use crate::domain::reason::Reason;
+use crate::wrap::fill;
 
 const FINDINGS: &str = include_str!("../../docs/findings.md");
 const VERDICTS: &str = include_str!("../../docs/verdicts.md");
@@ -76,23 +77,10 @@ fn sentence(text: &str) -> String {
 
 /// Lines of at most [`WIDTH`] columns that begin with `indent`. Only blanks are places to break.
 pub(super) fn wrapped(text: &str, indent: &str) -> String {
-    let mut lines = String::new();
-    let mut width = 0;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if width == 0 || width + 1 + length > WIDTH {
-            if width > 0 {
-                lines.push('\n');
-            }
-            lines.push_str(indent);
-            width = indent.len() + length;
-        } else {
-            lines.push(' ');
-            width += 1 + length;
-        }
-        lines.push_str(word);
-    }
-    lines + "\n"
+    let width = WIDTH - indent.len();
+    let rows: Vec<String> =
+        fill(text.split_whitespace(), width, width).iter().map(|row| format!("{indent}{row}")).collect();
+    rows.join("\n") + "\n"
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::model::{CallsReport, PhaseReport, TargetReport};
 use super::plural::count;
 use super::table::cut;
 use crate::sanitize;
+use crate::wrap::fill;
 use colored::{Color, Colorize};
 use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
@@ -51,11 +52,11 @@ pub fn head(step: &DemoStep, limit: Option<usize>) -> String {
     let title = format!("── {} · {} ", step.number, step.title);
     let rule = "─".repeat((COLUMNS - 2).saturating_sub(title.width()));
     let mut text = format!("{}\n", format!("{title}{rule}").cyan().bold());
-    for row in wrapped(&sanitize::line(&step.text), COLUMNS - 2, "") {
+    for row in fill(sanitize::line(&step.text).split_whitespace(), COLUMNS - 2, COLUMNS - 2) {
         let _ = writeln!(text, "{}", fitted(&row, limit));
     }
     text.push('\n');
-    for (index, row) in wrapped(&sanitize::line(&step.command), COLUMNS - 8, " \\").iter().enumerate() {
+    for (index, row) in command_rows(&sanitize::line(&step.command), COLUMNS - 8).iter().enumerate() {
         let prompt = if index == 0 { format!("  {}", "$".dimmed()) } else { "     ".to_owned() };
         let _ = writeln!(text, "{prompt} {}", fitted(row, limit.map(|limit| limit.saturating_sub(6))).bold());
     }
@@ -245,26 +246,22 @@ fn fitted(row: &str, limit: Option<usize>) -> String {
     limit.map_or_else(|| row.to_owned(), |limit| cut(row, limit).into_owned())
 }
 
-/// The words of a text in rows of at most this many columns, as far as single words allow. Each row but the last ends
-/// with `continued`. An option of one letter stays with its value.
-fn wrapped(text: &str, columns: usize, continued: &str) -> Vec<String> {
-    let mut rows: Vec<String> = Vec::new();
-    let mut words = text.split_whitespace();
-    while let Some(word) = words.next() {
-        let is_option = word.len() == 2 && word.starts_with('-') && word != "--";
-        let value = if is_option { words.next() } else { None };
-        let word = value.map_or_else(|| word.to_owned(), |value| format!("{word} {value}"));
-        match rows.last_mut() {
-            Some(row) if row.width() + 1 + word.width() <= columns => {
-                row.push(' ');
-                row.push_str(&word);
+/// A command in rows of at most `columns`, of which all but the last end with a backslash. An option of one letter stays
+/// with its value.
+fn command_rows(command: &str, columns: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in command.split_whitespace() {
+        match words.last_mut() {
+            Some(option) if option.len() == 2 && option.starts_with('-') && option != "--" => {
+                option.push(' ');
+                option.push_str(word);
             }
-            Some(row) => {
-                row.push_str(continued);
-                rows.push(word);
-            }
-            None => rows.push(word),
+            _ => words.push(word.to_owned()),
         }
+    }
+    let mut rows = fill(words, columns, columns);
+    if let Some((_, all_but_last)) = rows.split_last_mut() {
+        all_but_last.iter_mut().for_each(|row| row.push_str(" \\"));
     }
     rows
 }
