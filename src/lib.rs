@@ -36,6 +36,7 @@ use cli::values::SandboxState;
 use cli::{Cli, Command};
 use commands::Context;
 use commands::reports::Reports;
+use commands::sandbox::Wanted;
 use exit::ExitStatus;
 use signal::Signal;
 use std::ffi::OsString;
@@ -75,11 +76,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let runtime = env::check_open_files()
         .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build())
         .map_err(error::Error::from);
-    let is_watch = match &cli.command {
-        Command::Probe(args) => args.watch,
-        Command::Status(args) => args.watch,
-        _ => false,
-    };
+    let is_watch = cli.command.is_watch();
     let result = runtime.and_then(|runtime| {
         let result = runtime.block_on(dispatch(cli, settings, printer));
         // A request in progress must not delay the exit.
@@ -103,7 +100,7 @@ fn complete(arguments: &[OsString]) -> Option<u8> {
     let limit = env::completion_timeout().and_then(|text| cli::values::duration(&text).ok());
     let success = Some(ExitStatus::Success.code());
     if let Some(text) = commands::completion::answer_kubectl(arguments, resolve, limit) {
-        // Without a reader there is nobody to tell.
+        // If nobody reads the answer, an error message has no reader either.
         let _ = ui::printer::Printer::new(true, false).result(&text);
         return success;
     }
@@ -115,18 +112,14 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     temporary_folder::sweep();
     let command = cli.command;
     let printer = if matches!(command, Command::Demo(_)) { printer.with_screens(settings.dumb) } else { printer };
-    let is_watch = match &command {
-        Command::Status(args) => args.watch,
-        Command::Probe(args) => args.watch && args.until.is_none(),
-        _ => false,
-    };
+    let is_endless_watch = command.is_watch() && !matches!(&command, Command::Probe(args) if args.until.is_some());
     // `sandbox`, `demo` and a watch without `--until` have no time limit.
-    let endless = is_watch || matches!(command, Command::Sandbox(_) | Command::Demo(_));
-    let default = (!endless).then_some(Duration::from_mins(10));
+    let is_endless = is_endless_watch || matches!(command, Command::Sandbox(_) | Command::Demo(_));
+    let default = (!is_endless).then_some(Duration::from_mins(10));
     let limit = settings.timeout.or(default).filter(|limit| !limit.is_zero());
     // Every other command goes on to its end: its exit code says more than its output.
     let output_closed =
-        async move { if is_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
+        async move { if is_endless_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
     let left_by_force = match &command {
         Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_) => LeftByForce::Changes,
         Command::Rehearse(args) if !args.read_only => LeftByForce::Telemetry,
@@ -134,13 +127,8 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     };
     let temporary_paths = commands::TemporaryPaths::default();
     let left = temporary_paths.clone();
-    let program = match &command {
-        Command::Sandbox(args) if args.shell => vec![env::shell()],
-        Command::Sandbox(args) => args.program.clone(),
-        _ => Vec::new(),
-    };
-    let relay = if program.is_empty() { None } else { Some(signal::Relay::new(env::hangup())?) };
-    let shutdown = if relay.is_some() {
+    let program = wanted_program(&command)?;
+    let shutdown = if program.is_some() {
         signal::limit(limit)
     } else {
         signal::listen(limit, env::hangup(), output_closed, move |_| {
@@ -148,7 +136,6 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             printer.warn(last_words(left_by_force));
         })?
     };
-    let program = relay.map(|signals| commands::sandbox::Wanted { program, signals });
     let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new(), temporary_paths };
     let work = async {
@@ -178,6 +165,16 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
         result => result,
     };
     context.reports.close(printer, result)
+}
+
+/// The program that `sandbox` runs, which gets the signals of this process from here on.
+fn wanted_program(command: &Command) -> error::Result<Option<Wanted>> {
+    let program = match command {
+        Command::Sandbox(args) if args.shell => vec![env::shell()],
+        Command::Sandbox(args) if !args.program.is_empty() => args.program.clone(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Wanted { program, signals: signal::Relay::new(env::hangup())? }))
 }
 
 /// What a run may leave that a second signal ends.

@@ -180,6 +180,17 @@ pub struct Reporting<'a> {
     pub prints_document: bool,
 }
 
+impl Command {
+    /// Whether the run repeats its work until it is interrupted, or until what it waits for is there.
+    pub const fn is_watch(&self) -> bool {
+        match self {
+            Self::Probe(args) => args.watch,
+            Self::Status(args) => args.watch,
+            _ => false,
+        }
+    }
+}
+
 impl Cli {
     /// The reports that the command writes; most commands write none.
     pub fn reporting(&self) -> Reporting<'_> {

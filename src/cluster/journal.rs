@@ -77,7 +77,8 @@ pub struct StoredJournal {
 
 /// The run of a switch, from the name of a `ConfigMap` of its journal.
 pub fn run_of(name: &str) -> Option<&str> {
-    Some(name.strip_prefix("secure-traffic-journal-")?.rsplit_once('-')?.0)
+    let rest = name.strip_prefix("secure-traffic-")?.strip_prefix(JournalKind::Switch.component())?;
+    Some(rest.strip_prefix('-')?.rsplit_once('-')?.0)
 }
 
 /// The journals of switches in the namespace, the oldest first.

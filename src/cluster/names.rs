@@ -1,7 +1,7 @@
 //! Names for completion in a shell, from the kubeconfig and from the cluster. No credential plugin is run, because it could
 //! ask for a password or open a browser.
 
-use super::connect::{connect, namespace};
+use super::connect::{Cluster, connect};
 use super::connection::Connection;
 use super::journal;
 use super::kubeconfig;
@@ -59,21 +59,22 @@ pub async fn entries(connection: &Connection, list: Entries) -> Vec<String> {
 
 /// The names of the namespaces; `None` if the cluster cannot be asked.
 pub async fn namespaces(connection: &Connection) -> Option<Vec<String>> {
-    let client = client(connection).await?;
-    Some(rows(&client, "/api/v1/namespaces", None).await?.into_iter().map(|(name, _)| name).collect())
+    let cluster = cluster(connection).await?;
+    Some(rows(&cluster.client, "/api/v1/namespaces", None).await?.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The names of the Services in the namespace, each with its TCP ports.
 pub async fn services(connection: &Connection) -> Option<Vec<(String, Vec<u16>)>> {
-    let path = format!("/api/v1/namespaces/{}/services", namespace(connection).await.ok()?);
-    let rows = rows(&client(connection).await?, &path, None).await?;
+    let cluster = cluster(connection).await?;
+    let rows = rows(&cluster.client, &format!("/api/v1/namespaces/{}/services", cluster.namespace), None).await?;
     Some(rows.into_iter().map(|(name, ports)| (name, tcp_ports(&ports))).collect())
 }
 
 /// The identifiers of the runs that `--restore=RUN` can undo.
 pub async fn runs(connection: &Connection) -> Option<Vec<String>> {
-    let path = format!("/api/v1/namespaces/{}/configmaps", namespace(connection).await.ok()?);
-    let rows = rows(&client(connection).await?, &path, Some(journal::LABELS)).await?;
+    let cluster = cluster(connection).await?;
+    let path = format!("/api/v1/namespaces/{}/configmaps", cluster.namespace);
+    let rows = rows(&cluster.client, &path, Some(journal::LABELS)).await?;
     let mut runs: Vec<String> = rows.iter().filter_map(|(name, _)| journal::run_of(name).map(str::to_owned)).collect();
     runs.sort();
     runs.dedup();
@@ -81,14 +82,14 @@ pub async fn runs(connection: &Connection) -> Option<Vec<String>> {
 }
 
 /// `None` where a credential plugin would have to be run.
-async fn client(connection: &Connection) -> Option<Client> {
+async fn cluster(connection: &Connection) -> Option<Cluster> {
     let selected = kubeconfig::load(connection).await.ok()?;
     let needs_plugin =
         selected.is_some_and(|selected| selected.user.exec.is_some() || selected.user.auth_provider.is_some());
     if needs_plugin && connection.token.is_none() {
         return None;
     }
-    Some(connect(connection, &Shutdown::never()).await.ok()?.client)
+    connect(connection, &Shutdown::never()).await.ok()
 }
 
 /// The name and the ports, which only Services have, of each object. The API server answers from its cache.

@@ -71,20 +71,35 @@ enum Asking {
     Fish,
 }
 
+impl Asking {
+    const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+
+    const fn script(self) -> &'static str {
+        match self {
+            Self::Bash => BASH,
+            Self::Zsh => ZSH,
+            Self::Fish => FISH,
+        }
+    }
+}
+
 /// The script for a shell; `None` for shells whose script contains the candidates.
 pub fn script(shell: clap_complete::Shell) -> Option<&'static str> {
-    match shell {
-        clap_complete::Shell::Bash => Some(BASH),
-        clap_complete::Shell::Zsh => Some(ZSH),
-        clap_complete::Shell::Fish => Some(FISH),
-        _ => None,
-    }
+    Asking::ALL.into_iter().find(|asking| asking.name() == shell.to_string()).map(Asking::script)
 }
 
 /// Answers a shell's script; `false` if none asks.
 pub fn answer_shell(arguments: &[OsString], resolve: fn(&GlobalArgs) -> Settings, limit: Option<Duration>) -> bool {
     let source = Source::new(resolve, limit);
-    let shells = [Asking::Bash, Asking::Zsh, Asking::Fish].map(|shell| Adapter { shell, source: Arc::clone(&source) });
+    let shells = Asking::ALL.map(|shell| Adapter { shell, source: Arc::clone(&source) });
     let shells: [&dyn EnvCompleter; 3] = shells.each_ref().map(|adapter| adapter as &dyn EnvCompleter);
     let completion = CompleteEnv::with_factory(|| with_completers(cli::command(None), &source));
     let answered = completion.var(VARIABLE).shells(Shells(&shells)).try_complete(arguments.iter().cloned(), None);
@@ -126,11 +141,7 @@ struct Adapter {
 
 impl EnvCompleter for Adapter {
     fn name(&self) -> &'static str {
-        match self.shell {
-            Asking::Bash => "bash",
-            Asking::Zsh => "zsh",
-            Asking::Fish => "fish",
-        }
+        self.shell.name()
     }
 
     fn is(&self, name: &str) -> bool {
@@ -138,12 +149,7 @@ impl EnvCompleter for Adapter {
     }
 
     fn write_registration(&self, _: &str, _: &str, _: &str, _: &str, out: &mut dyn Write) -> io::Result<()> {
-        let script = match self.shell {
-            Asking::Bash => BASH,
-            Asking::Zsh => ZSH,
-            Asking::Fish => FISH,
-        };
-        out.write_all(script.as_bytes())
+        out.write_all(self.shell.script().as_bytes())
     }
 
     fn write_complete(

@@ -6,7 +6,7 @@ use super::switch::{self, SwitchEnd};
 use crate::cli::DemoArgs;
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, ApiVersions};
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::error::ClusterError;
 use crate::cluster::journal;
 use crate::cluster::snapshot;
@@ -39,8 +39,7 @@ const REJECTED: Action = Action::Probe(Expectation::Rejected);
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &DemoArgs) -> error::Result<ExitStatus> {
-    let cluster = context.cluster(SandboxState::Permissive).await?;
-    let api_versions = context.read(discover::discover(&cluster)).await?;
+    let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let state = context.read(snapshot::read(&cluster, api_versions, &context.settings.mesh)).await?;
     // A target that does not exist must be an error before the first step.
     let (target_cases, _) = cases(&state.snapshot, std::slice::from_ref(&args.target))?;

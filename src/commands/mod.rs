@@ -27,7 +27,7 @@ pub mod watch;
 use crate::cli::values::SandboxState;
 use crate::cluster::connect::{self, Cluster, connect};
 use crate::cluster::deadline::Deadline;
-use crate::cluster::discover::ApiVersions;
+use crate::cluster::discover::{self, ApiVersions};
 use crate::cluster::error::ClusterError;
 use crate::cluster::lease::{self, Lease, LeaseError, ReleaseError};
 use crate::cluster::trace::Trace;
@@ -102,6 +102,13 @@ impl Context {
             name: "the sandbox".to_owned(),
             description: "the sandbox".to_owned(),
         })
+    }
+
+    /// The same, with the versions of the APIs that it serves.
+    pub async fn discovered_cluster(&self, needed: SandboxState) -> error::Result<(Cluster, ApiVersions)> {
+        let cluster = self.cluster(needed).await?;
+        let api_versions = self.read(discover::discover(&cluster)).await?;
+        Ok((cluster, api_versions))
     }
 
     /// The namespace of the run, without contact to a cluster.

@@ -3,7 +3,6 @@
 use super::probe_run::{MeshClient, ProbeRun, print_expectation, render, sweep_abandoned};
 use super::{Context, leftovers, watch};
 use crate::cli::values::{OutputFormat, SandboxState};
-use crate::cluster::discover;
 use crate::cluster::snapshot;
 use crate::domain::probe::Case;
 use crate::error::{self, UsageError};
@@ -17,8 +16,7 @@ use crate::ui::printer;
 /// Runs the command.
 pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<ExitStatus> {
     check(settings)?;
-    let cluster = context.cluster(SandboxState::Permissive).await?;
-    let api_versions = context.read(discover::discover(&cluster)).await?;
+    let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let state = context.read(snapshot::read(&cluster, api_versions, &context.settings.mesh)).await?;
     let (cases, not_probed) = settings.selection.cases(&state.snapshot)?;
     let mut options = settings.pods.clone();

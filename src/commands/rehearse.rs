@@ -14,7 +14,7 @@ use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::access::{self, Need};
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, ApiVersions};
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::{namespace_context, snapshot};
 use crate::domain::mesh::Snapshot;
 use crate::domain::rehearsal::{Instrument, StrictPreview, WritePermission};
@@ -33,8 +33,7 @@ const AFTER_REMOVAL: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Result<ExitStatus> {
-    let cluster = context.cluster(SandboxState::Permissive).await?;
-    let api_versions = context.read(discover::discover(&cluster)).await?;
+    let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let (report, status) = rehearse(context, settings, &cluster, api_versions).await?;
     context.reports.add_rehearsal(&report);
     let text = if settings.output == OutputFormat::Name { report::names } else { report::text };

@@ -147,9 +147,9 @@ impl Reports {
         }
     }
 
-    /// Sets the calls in the mesh during a change.
-    pub fn set_calls(&self, namespace: &str, calls: CallsReport) {
-        self.lock().probe.namespace_mut(namespace).calls = Some(calls);
+    /// Sets the calls in the mesh during a change; `None` where none were counted.
+    pub fn set_calls(&self, namespace: &str, calls: Option<CallsReport>) {
+        self.lock().probe.namespace_mut(namespace).calls = calls;
     }
 
     /// Writes all reports. Returns the result of the run, whose status covers a report that could not be written.

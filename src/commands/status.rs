@@ -5,7 +5,7 @@ use super::output::render;
 use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, ApiVersions};
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::namespace_context;
 use crate::domain::findings::{self, Finding, Purpose};
 use crate::domain::namespace_context::{NamespaceContext, Observed};
@@ -27,8 +27,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<ExitStatus> {
-    let cluster = context.cluster(SandboxState::Permissive).await?;
-    let api_versions = context.read(discover::discover(&cluster)).await?;
+    let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
     leftovers::warn(context, &cluster, api_versions, scope).await;
     let mut shown = String::new();

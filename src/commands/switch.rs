@@ -25,7 +25,7 @@ use super::{Context, offline};
 use crate::cli::values::SandboxState;
 use crate::cluster::apply::ChangeRequests;
 use crate::cluster::connect::Cluster;
-use crate::cluster::discover::{self, ApiVersions};
+use crate::cluster::discover::ApiVersions;
 use crate::cluster::snapshot::{self, ClusterState};
 use crate::curl_pod::probe_pod::random_word;
 use crate::curl_pod::runner::ProbeRunner;
@@ -47,17 +47,11 @@ pub async fn run(context: &Context, command: &SwitchCommand) -> error::Result<Ex
         SwitchCommand::OnCluster(settings) => settings,
     };
     let needs = if settings.goal.is_enabling() { SandboxState::Permissive } else { SandboxState::Strict };
-    let (cluster, api_versions) = contact(context, needs).await.map_err(|error| match settings.mode {
+    let (cluster, api_versions) = context.discovered_cluster(needs).await.map_err(|error| match settings.mode {
         RunMode::ClientDryRun => offline::with_hint(error),
         _ => error,
     })?;
     Ok(switch(context, settings, &cluster, api_versions).await?.status())
-}
-
-async fn contact(context: &Context, needs: SandboxState) -> error::Result<(Cluster, ApiVersions)> {
-    let cluster = context.cluster(needs).await?;
-    let api_versions = context.read(discover::discover(&cluster)).await?;
-    Ok((cluster, api_versions))
 }
 
 /// How a switch ended that was not stopped by an error.

@@ -91,10 +91,16 @@ pub fn expectation(report: &ProbeReport, expected: ExpectationKind) -> String {
 
 /// The last line about a proof that took `seconds`: `5 targets: 4 rejected, 1 accepted, 0 inconclusive (0.6 s)`.
 pub fn closing(report: &ProbeReport, seconds: f64) -> String {
-    let number = |verdict| report.results().filter(|result| result.answer.verdict == verdict).count();
+    format!("{} ({seconds:.1} s)", tally(report.results()))
+}
+
+/// How many targets have which verdict: `5 targets: 4 rejected, 1 accepted, 0 inconclusive`.
+pub(super) fn tally<'a>(results: impl Iterator<Item = &'a TargetReport>) -> String {
+    let verdicts: Vec<VerdictKind> = results.map(|result| result.answer.verdict).collect();
+    let number = |kind| verdicts.iter().filter(|verdict| **verdict == kind).count();
     format!(
-        "{}: {} rejected, {} accepted, {} inconclusive ({seconds:.1} s)",
-        count(report.results().count(), "target"),
+        "{}: {} rejected, {} accepted, {} inconclusive",
+        count(verdicts.len(), "target"),
         number(VerdictKind::Rejected),
         number(VerdictKind::Accepted),
         number(VerdictKind::Inconclusive)

@@ -5,6 +5,7 @@
 use crate::domain::expectation::{Expectation, ExpectedVerdict};
 use crate::domain::findings::Severity;
 use crate::domain::mesh::MtlsMode;
+use crate::domain::object::ObjectKind;
 use crate::domain::verdict::Verdict;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -37,6 +38,24 @@ impl From<&Verdict> for VerdictKind {
             Verdict::Accepted(_) => Self::Accepted,
             Verdict::Rejected(_) => Self::Rejected,
             Verdict::Inconclusive(..) => Self::Inconclusive,
+        }
+    }
+}
+
+/// The kind of the objects that a phase of a change writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum PhaseKind {
+    Policy,
+    DestinationRules,
+}
+
+impl From<ObjectKind> for PhaseKind {
+    fn from(kind: ObjectKind) -> Self {
+        match kind {
+            ObjectKind::Policy => Self::Policy,
+            ObjectKind::Rule => Self::DestinationRules,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! the types of `domain`. The doc comments of its fields are the descriptions in the JSON Schema.
 
 use super::front_door::FrontDoorReport;
-use super::kinds::{ExpectationKind, ExpectedKind, ModeKind, VerdictKind};
+use super::kinds::{ExpectationKind, ExpectedKind, ModeKind, PhaseKind, VerdictKind};
 use crate::domain::effective::Effective;
 use crate::domain::evidence::JudgeParams;
 use crate::domain::evidence::Sources;
@@ -111,9 +111,8 @@ pub struct RunError {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct PhaseReport {
-    /// `policy` or `destination-rules`.
-    #[schemars(extend("enum" = ["policy", "destination-rules"]))]
-    pub kind: &'static str,
+    /// The kind of the objects.
+    pub kind: PhaseKind,
     /// Number of the objects.
     pub objects: usize,
     /// Seconds until all of them were written.

@@ -1,7 +1,8 @@
 //! The screens of `demo`: for each step a title, the command by which a user does the same, a picture of who calls whom,
 //! and a few lines of text. With the prompt of `--pause` below it, a screen fits a terminal of 80 columns and 24 lines.
 
-use super::kinds::VerdictKind;
+use super::human::tally;
+use super::kinds::{PhaseKind, VerdictKind};
 use super::model::{CallsReport, PhaseReport, TargetReport};
 use super::plural::count;
 use super::table::cut;
@@ -49,9 +50,7 @@ pub struct Switched<'a> {
 /// The upper part of a screen, which is printed before the step runs. On a terminal, `limit` is its number of columns;
 /// in a pipe nothing is cut.
 pub fn head(step: &DemoStep, limit: Option<usize>) -> String {
-    let title = format!("── {} · {} ", step.number, step.title);
-    let rule = "─".repeat((COLUMNS - 2).saturating_sub(title.width()));
-    let mut text = format!("{}\n", format!("{title}{rule}").cyan().bold());
+    let mut text = title_row(&format!("{} · {}", step.number, step.title));
     for row in fill(sanitize::line(&step.text).split_whitespace(), COLUMNS - 2, COLUMNS - 2) {
         let _ = writeln!(text, "{}", fitted(&row, limit));
     }
@@ -64,6 +63,13 @@ pub fn head(step: &DemoStep, limit: Option<usize>) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A title in the rule at the top of a screen.
+pub(super) fn title_row(title: &str) -> String {
+    let title = format!("── {title} ");
+    let rule = "─".repeat((COLUMNS - 2).saturating_sub(title.width()));
+    format!("{}\n", format!("{title}{rule}").cyan().bold())
 }
 
 /// The lower part of a screen after a probe: the calls to the target, beside those of an earlier probe if there was one.
@@ -219,7 +225,10 @@ fn evidence(result: &TargetReport) -> Vec<String> {
 fn summary_of_switch(switched: &Switched<'_>) -> Vec<String> {
     let mut rows = Vec::new();
     for phase in switched.phases {
-        let kind = if phase.kind == "policy" { "policy" } else { "rules " };
+        let kind = match phase.kind {
+            PhaseKind::Policy => "policy",
+            PhaseKind::DestinationRules => "rules ",
+        };
         let mut row = format!("{kind}  {} in {:.2} s", count(phase.objects, "object"), phase.seconds);
         if let (Some(seconds), Some(endpoints)) = (phase.in_force_seconds, phase.endpoints.filter(|number| *number > 0))
         {
@@ -227,14 +236,7 @@ fn summary_of_switch(switched: &Switched<'_>) -> Vec<String> {
         }
         rows.push(row);
     }
-    let number = |verdict| switched.results.iter().filter(|result| result.answer.verdict == verdict).count();
-    rows.push(format!(
-        "rogue   {}: {} rejected, {} accepted, {} inconclusive",
-        count(switched.results.len(), "target"),
-        number(VerdictKind::Rejected),
-        number(VerdictKind::Accepted),
-        number(VerdictKind::Inconclusive)
-    ));
+    rows.push(format!("rogue   {}", tally(switched.results.iter())));
     if let Some(calls) = switched.calls {
         rows.push(format!("client  {} of {} calls succeeded during the change", calls.succeeded, calls.sent));
     }
@@ -261,7 +263,9 @@ fn command_rows(command: &str, columns: usize) -> Vec<String> {
     }
     let mut rows = fill(words, columns, columns);
     if let Some((_, all_but_last)) = rows.split_last_mut() {
-        all_but_last.iter_mut().for_each(|row| row.push_str(" \\"));
+        for row in all_but_last {
+            row.push_str(" \\");
+        }
     }
     rows
 }

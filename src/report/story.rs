@@ -1,8 +1,7 @@
 //! The texts of `demo`: its steps and its summary.
 
-use super::screen::{COLUMNS, DemoStep};
+use super::screen::{DemoStep, title_row};
 use crate::sanitize;
-use colored::Colorize;
 use std::fmt::Write as _;
 
 /// The steps: probe, enable, probe, disable, probe.
@@ -89,9 +88,7 @@ fn apply(namespace: &str, first: &str, second: &str) -> String {
 
 /// The text at the end. `rows` are the steps with what was observed; `as_told` is whether that is as expected.
 pub fn summary(rows: &[(&str, String)], as_told: bool) -> String {
-    let title = "── What was seen ";
-    let rule = "─".repeat(COLUMNS - 2 - title.chars().count());
-    let mut text = format!("{}\n", format!("{title}{rule}").cyan().bold());
+    let mut text = title_row("What was seen");
     let width = rows.iter().map(|(when, _)| when.chars().count()).max().unwrap_or_default();
     for (when, what) in rows {
         let _ = writeln!(text, "  {when:<width$}   {}", sanitize::line(what));

@@ -105,14 +105,18 @@ impl MeshCalls {
 
     /// Prints the calls of the whole run; `Unexpected` where calls are lost.
     pub(super) async fn report(&self, run: &SwitchRun<'_>) -> ExitStatus {
-        let Some(monitor) = self.counting() else { return ExitStatus::Success };
+        let Some(monitor) = self.counting() else {
+            // Those of an earlier change, of the demo, are not of this one.
+            run.context.reports.set_calls(&run.cluster.namespace, None);
+            return ExitStatus::Success;
+        };
         let lost = lost_calls(run, monitor).await;
         let printer = run.context.printer;
         if let Some(Failure::Pod(reason, message)) = monitor.failure() {
             printer.warn(&format!("the client in the mesh ended early: {reason}: {message}"));
         }
         let summary = monitor.summary();
-        run.context.reports.set_calls(&run.cluster.namespace, CallsReport::new(&summary));
+        run.context.reports.set_calls(&run.cluster.namespace, Some(CallsReport::new(&summary)));
         for name in &summary.repaired {
             printer.say(&format!("in the mesh, {name} is reachable now, and was not before"));
         }

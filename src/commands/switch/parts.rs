@@ -9,7 +9,7 @@ use crate::cluster::apply::{Applied, Writer};
 use crate::cluster::lease::WriteGuard;
 use crate::cluster::snapshot::ClusterState;
 use crate::curl_pod::probe_pod::Removal;
-use crate::domain::plan::{ObjectKind, Phase, Plan};
+use crate::domain::plan::{Phase, Plan};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::model::PhaseReport;
@@ -53,11 +53,8 @@ impl<'a> Parts<'a> {
         };
         let objects = applied.iter().filter(|one| one.result.is_ok()).count();
         if objects > 0 {
-            let kind = match phase.kind {
-                ObjectKind::Policy => "policy",
-                ObjectKind::Rule => "destination-rules",
-            };
             let seconds = began.elapsed().as_secs_f64();
+            let kind = phase.kind.into();
             let report = PhaseReport { kind, objects, seconds, in_force_seconds: None, endpoints: None };
             run.context.reports.add_phase(&run.cluster.namespace, report);
         }

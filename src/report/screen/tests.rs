@@ -48,7 +48,7 @@ fn every_screen_fits_the_terminal() {
         in_force_seconds: Some(123.45),
         endpoints,
     };
-    let phases = [phase("destination-rules", None), phase("policy", Some(1234))];
+    let phases = [phase(PhaseKind::DestinationRules, None), phase(PhaseKind::Policy, Some(1234))];
     let calls = CallsReport { sent: 12345, succeeded: 12345, lost: Vec::new(), targets: 200 };
     for (namespace, service, number) in [("shop", "web", 1), ("microservices-demo", "boards", 5), (&*long, &*long, 200)]
     {
