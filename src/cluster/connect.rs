@@ -52,6 +52,12 @@ impl Cluster {
     pub fn in_namespace(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
+
+    /// Namespace `demo` of a cluster that a test simulates.
+    #[cfg(test)]
+    pub fn of_test(client: Client) -> Self {
+        Self { client, namespace: "demo".to_owned(), name: "a test".to_owned(), description: String::new() }
+    }
 }
 
 /// Creates the client; sends no request. A credential plugin is run, and ended if the future is dropped. After a signal,

@@ -400,7 +400,7 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(Response::new(Body::from(body.into_bytes()))) }
         });
         let client = kube::Client::new(service, "shop");
-        (Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() }, seen)
+        (Cluster::of_test(client), seen)
     }
 
     fn map(id: &str, number: usize) -> serde_json::Value {

@@ -624,8 +624,7 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
         });
         let client = kube::Client::new(service, "shop");
-        let cluster =
-            Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() };
+        let cluster = Cluster::of_test(client);
         let (sender, receiver) = watch::channel(None);
         let shutdown = Shutdown::from_channel(receiver);
         let signal = async {

@@ -326,10 +326,7 @@ mod tests {
             }
         });
         let client = kube::Client::new(service, "shop");
-        (
-            Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() },
-            requests,
-        )
+        (Cluster::of_test(client), requests)
     }
 
     async fn list_pods(cluster: &Cluster) -> Result<usize, String> {

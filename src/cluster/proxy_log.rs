@@ -369,8 +369,7 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(body.as_bytes().to_vec()))) }
         });
         let client = kube::Client::new(service, "shop");
-        let cluster =
-            Cluster { client, namespace: "shop".to_owned(), name: "test".to_owned(), description: String::new() };
+        let cluster = Cluster::of_test(client);
         let (sender, mut receiver) = tokio::sync::mpsc::channel(100);
         follow_sidecar(cluster, "web-0".to_owned(), beginning, sender).await;
         let mut events = Vec::new();

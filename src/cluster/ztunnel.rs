@@ -104,12 +104,7 @@ mod tests {
                 respond.send_response(Response::builder().status(status).body(body).unwrap());
             }
         });
-        Cluster {
-            client: kube::Client::new(service, "demo"),
-            namespace: "demo".to_owned(),
-            name: "a test".to_owned(),
-            description: String::new(),
-        }
+        Cluster::of_test(kube::Client::new(service, "demo"))
     }
 
     #[tokio::test]

@@ -187,7 +187,7 @@ impl EndpointCase {
             InboundPath::Direct(Bypass::AddressFamily) => {
                 Some(format!("the sidecar of {pod} does not capture the address family of {}", self.address))
             }
-            InboundPath::Direct(_) => Some(format!("{pod} has no sidecar, so nothing there obeys the policy")),
+            InboundPath::Direct(_) => Some(format!("{pod} has no sidecar, so the policy has no effect there")),
             _ => None,
         }
     }

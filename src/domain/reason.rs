@@ -184,11 +184,11 @@ impl Reason {
             Self::NodeLost => "see that the nodes are ready (`kubectl get nodes`), and try again",
             Self::ProbeFailed => "see the pod's events; raise --pod-timeout if the cluster is slow",
             Self::ControlFailed => {
-                "see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh"
+                "see that the application runs and which DestinationRule applies to its clients; plaintext is refused, but so is the mesh"
             }
             Self::NotSteady => "probe again once nothing changes, with more --attempts",
             Self::LostOutput => "probe again; if it stays, look at the node's logging",
-            Self::Unexpected => "see curl's own words above",
+            Self::Unexpected => "see curl's message above",
         }
     }
 }

@@ -53,7 +53,7 @@ fn a_failing_mesh_client_makes_a_rejection_inconclusive() {
       identity   spiffe://cluster.local/ns/microservices-demo/sa/boards (verified against the mesh root; issued by O=cluster.local, expires [time])
       policy     STRICT, by microservices-demo/default (namespace)
       control    a client in the mesh does not get through: its sidecar answers HTTP 503: the application is not reached
-      remedy     see that the application runs and which DestinationRule its clients obey; plaintext is refused, but so is the mesh
+      remedy     see that the application runs and which DestinationRule applies to its clients; plaintext is refused, but so is the mesh
     --- stderr
     namespace microservices-demo
     not as expected: boards:8080 is inconclusive, expected rejected

@@ -65,16 +65,7 @@ impl ScriptedApi {
             }
         });
         let client = kube::Client::new(service, "demo");
-        Self {
-            cluster: Cluster {
-                client,
-                namespace: "demo".to_owned(),
-                name: "a test".to_owned(),
-                description: String::new(),
-            },
-            seen,
-            task,
-        }
+        Self { cluster: Cluster::of_test(client), seen, task }
     }
 
     fn seen(&self) -> Vec<&'static str> {

@@ -43,12 +43,7 @@ fn cluster(log: Option<String>) -> Cluster {
             respond.send_response(response);
         }
     });
-    Cluster {
-        client: kube::Client::new(service, "demo"),
-        namespace: "demo".to_owned(),
-        name: "a test".to_owned(),
-        description: String::new(),
-    }
+    Cluster::of_test(kube::Client::new(service, "demo"))
 }
 
 fn forbidden() -> String {
@@ -116,12 +111,7 @@ async fn a_log_that_may_not_be_read_names_the_right() {
 #[tokio::test(start_paused = true)]
 async fn without_an_endpoint_in_ambient_mode_nothing_is_requested() {
     let (service, _handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let cluster = Cluster {
-        client: kube::Client::new(service, "demo"),
-        namespace: "demo".to_owned(),
-        name: "a test".to_owned(),
-        description: String::new(),
-    };
+    let cluster = Cluster::of_test(kube::Client::new(service, "demo"));
     let mut sidecar = case();
     sidecar.endpoints[0].data_plane = DataPlane::Sidecar;
     let logs = ZtunnelLogs::follow(&cluster, &MeshSettings::default(), &[sidecar]).await;

@@ -31,7 +31,7 @@ pub(super) fn find(context: &NamespaceContext, overview: &Overview, findings: &m
         findings.push(Finding::new(Severity::Warning, Code::RootUnreadable, message));
     }
     if !context.inert.is_empty() && !policies.legacy_only {
-        let message = "policies of authentication.istio.io are left, which nothing obeys";
+        let message = "policies of authentication.istio.io are left, which have no effect";
         let objects = context.inert.iter().map(|name| format!("policy.authentication.istio.io/{name}"));
         findings.push(Finding::new(Severity::Warning, Code::LegacyInert, message).about(objects));
     }
@@ -72,7 +72,7 @@ fn ignored(context: &NamespaceContext, findings: &mut Vec<Finding>) {
         .collect();
     if !objects.is_empty() {
         let known: Vec<&str> = revisions.into_iter().collect();
-        let message = format!("objects for another revision than the proxies' ({}) are not obeyed", known.join(", "));
+        let message = format!("objects for another revision than the proxies' ({}) have no effect", known.join(", "));
         findings.push(Finding::new(Severity::Warning, Code::WrongRevision, message).about(objects));
     }
 }
@@ -216,7 +216,7 @@ fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     let undetermined = (
         Code::AmbientUndetermined,
         Severity::Warning,
-        "two policies of one level were made in the same second: which one the ztunnel obeys changes",
+        "two policies of one level were made in the same second: which one the ztunnel applies changes",
     );
     let disabled = (Code::AmbientDisable, Severity::Info, "DISABLE means PERMISSIVE to a ztunnel");
     let workload_ports = overview.ports.iter().flat_map(|port| &port.workload_ports).chain(&overview.others);
@@ -238,7 +238,7 @@ fn in_ambient(context: &NamespaceContext, overview: &Overview, findings: &mut Ve
     let ambient = context.snapshot.pods.values().any(|pod| pod.data_plane == DataPlane::Ambient);
     let rules: Vec<String> = has_tls.map(|rule| format!("destinationrule/{}", rule.name)).collect();
     if ambient && !rules.is_empty() {
-        let message = "ambient clients without a waypoint obey no DestinationRule";
+        let message = "no DestinationRule applies to ambient clients without a waypoint";
         findings.push(Finding::new(Severity::Info, Code::AmbientIgnoresRules, message).about(rules));
     }
     waypoints(context, findings);

@@ -137,7 +137,7 @@ fn shadowed(overview: &Overview, findings: &mut Vec<Finding>) {
     }
     for ((namespace, rules), objects) in shadows {
         let message = format!(
-            "clients in namespace {namespace} obey {} in the place of this namespace's rules",
+            "clients in namespace {namespace} use {}, in the place of this namespace's rules",
             rules.join(", ")
         );
         let rules = rules.iter().map(|rule| format!("destinationrule/{rule}"));

@@ -34,7 +34,7 @@ pub(super) fn plan(snapshot: &Snapshot, exceptions: &[Target], plan: &mut Plan) 
         }
     }
     check_other_services(snapshot, &opened, plan);
-    // Services with one selector share one policy: Istio obeys only the oldest of two (PA-4).
+    // Services with one selector share one policy: Istio applies only the oldest of two (PA-4).
     let mut by_selector: BTreeMap<&BTreeMap<String, String>, (&str, BTreeSet<u16>)> = BTreeMap::new();
     for OpenPorts { service, ports } in &opened {
         by_selector.entry(&service.selector).or_insert((&service.name, BTreeSet::new())).1.extend(ports);

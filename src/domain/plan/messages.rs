@@ -171,7 +171,7 @@ pub enum PlanBlocker {
         /// As on the command line.
         selector: String,
     },
-    /// Pods that the request is for obey another policy: only the oldest of two with a selector counts (PA-4).
+    /// Another policy applies to pods that the request is for: only the oldest of two with a selector counts (PA-4).
     OtherSelector {
         policy: String,
         /// Its selector, as `app=web`.
@@ -289,7 +289,10 @@ impl fmt::Display for Warning {
                 let pods = format!("pods of revision {revision}");
                 match follows {
                     Some(name) => {
-                        write!(f, "{pods} obey policy {name}, not the one that is changed (--policy {name} changes it)")
+                        write!(
+                            f,
+                            "policy {name} applies to {pods}, not the one that is changed (--policy {name} changes it)"
+                        )
                     }
                     None => write!(
                         f,

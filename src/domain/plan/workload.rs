@@ -9,7 +9,7 @@ use crate::domain::mesh::{MtlsMode, PeerAuthentication, Pod, Service, Snapshot};
 use crate::domain::selector::{has_labels, labels_text};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Plans the policy that makes the pods with `labels` STRICT. Istio obeys only the oldest policy of a workload (PA-4), so
+/// Plans the policy that makes the pods with `labels` STRICT. Istio applies only the oldest policy of a workload (PA-4), so
 /// pods that another policy selects stop the run, unless the new one makes that policy superfluous.
 pub(super) fn plan(snapshot: &Snapshot, labels: &BTreeMap<String, String>, plan: &mut Plan) {
     if snapshot.policies.legacy_only {
