@@ -12,11 +12,14 @@ const OPEN_FILES: usize = 32;
 
 /// The values of the environment variables that concern output, identity and connection.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about the environment")]
 pub struct Environment {
     /// `NO_COLOR` is set and not empty: <https://no-color.org>.
     pub no_color: bool,
     /// `TERM=dumb`.
     pub dumb: bool,
+    /// The locale has Unicode, and `TERM` names no terminal without it.
+    pub unicode: bool,
     /// `CI` is set: no progress bars, even on a terminal.
     pub ci: bool,
     /// User, host and process that run the command, for other users: `ann@laptop, pid 4711`.
@@ -65,22 +68,32 @@ pub fn check_open_files() -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn read() -> Environment {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let either = |names: [&str; 2]| {
-        names.into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    };
+    let first =
+        |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let locale = first(&["LC_ALL", "LC_CTYPE", "LANG"]);
+    let term = std::env::var("TERM").ok();
     let paths = std::env::var_os("KUBECONFIG").unwrap_or_default();
     Environment {
         no_color: set("NO_COLOR"),
-        dumb: std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
+        dumb: term.as_deref() == Some("dumb"),
+        unicode: has_unicode(locale.as_deref(), term.as_deref()),
         ci: set("CI"),
         holder: holder(),
         external_diff: std::env::var("KUBECTL_EXTERNAL_DIFF").ok().filter(|command| !command.trim().is_empty()),
         kubeconfig: std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect(),
         home: std::env::home_dir(),
-        https_proxy: either(["HTTPS_PROXY", "https_proxy"]),
-        http_proxy: either(["HTTP_PROXY", "http_proxy"]),
-        no_proxy: either(["NO_PROXY", "no_proxy"]),
+        https_proxy: first(&["HTTPS_PROXY", "https_proxy"]),
+        http_proxy: first(&["HTTP_PROXY", "http_proxy"]),
+        no_proxy: first(&["NO_PROXY", "no_proxy"]),
     }
+}
+
+/// Whether a terminal shows Unicode, by its locale (POSIX: the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is not empty)
+/// and its type.
+fn has_unicode(locale: Option<&str>, term: Option<&str>) -> bool {
+    const WITHOUT: [&str; 8] = ["ansi", "cons25", "dumb", "linux", "vt52", "vt100", "vt102", "vt220"];
+    let locale = locale.unwrap_or("C").to_ascii_lowercase();
+    (locale.ends_with("utf-8") || locale.ends_with("utf8")) && !term.is_some_and(|term| WITHOUT.contains(&term))
 }
 
 /// The file of a job's summary in GitHub Actions.
@@ -117,6 +130,21 @@ fn ignores_hangup(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unicode_needs_a_locale_and_a_terminal_that_have_it() {
+        for (locale, term, expected) in [
+            (Some("en_US.UTF-8"), Some("xterm-256color"), true),
+            (Some("C.utf8"), None, true),
+            (Some("C"), Some("xterm"), false),
+            (Some("de_DE.ISO-8859-1"), Some("xterm"), false),
+            (None, Some("xterm"), false),
+            (Some("en_US.UTF-8"), Some("linux"), false),
+            (Some("en_US.UTF-8"), Some("dumb"), false),
+        ] {
+            assert_eq!(has_unicode(locale, term), expected, "{locale:?} {term:?}");
+        }
+    }
 
     #[test]
     fn an_ignored_hangup_is_seen() {

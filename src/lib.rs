@@ -42,6 +42,7 @@ use signal::Signal;
 use std::ffi::OsString;
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use ui::printer::Abilities;
 
 /// Runs the tool with these arguments and returns its exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -63,7 +64,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let mut settings = settings::resolve(&cli.global, env::read());
-    let printer = ui::printer::Printer::new(settings.quiet, settings.color);
+    let printer = ui::printer::Printer::new(settings.quiet, settings.color, settings.terminal);
     let leaving = cli.reporting().reports.contains(&ReportTo::TapOnStdout);
     let printer = printer.leaving_stdout(leaving);
     // The demo runs on the sandbox, unless a cluster is named.
@@ -101,7 +102,7 @@ fn complete(arguments: &[OsString]) -> Option<u8> {
     let success = Some(ExitStatus::Success.code());
     if let Some(text) = commands::completion::answer_kubectl(arguments, resolve, limit) {
         // If nobody reads the answer, an error message has no reader either.
-        let _ = ui::printer::Printer::new(true, false).result(&text);
+        let _ = ui::printer::Printer::new(true, false, Abilities { moves_cursor: false, unicode: true }).result(&text);
         return success;
     }
     if commands::completion::answer_shell(arguments, resolve, limit) { success } else { None }
@@ -111,7 +112,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let reports = Reports::open(&cli.reporting(), env::github_step_summary().as_deref())?;
     temporary_folder::sweep();
     let command = cli.command;
-    let printer = if matches!(command, Command::Demo(_)) { printer.with_screens(settings.dumb) } else { printer };
+    let printer = if matches!(command, Command::Demo(_)) { printer.with_screens() } else { printer };
     let is_endless_watch = command.is_watch() && !matches!(&command, Command::Probe(args) if args.until.is_some());
     // `sandbox`, `demo` and a watch without `--until` have no time limit.
     let is_endless = is_endless_watch || matches!(command, Command::Sandbox(_) | Command::Demo(_));
@@ -136,7 +137,7 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
             printer.warn(last_words(left_by_force));
         })?
     };
-    let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci));
+    let progress = Box::new(ui::progress::Bar::new(settings.quiet, settings.ci, settings.terminal.unicode));
     let context = Context { settings, printer, progress, shutdown, reports, sandbox: OnceCell::new(), temporary_paths };
     let work = async {
         match command {

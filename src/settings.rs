@@ -20,7 +20,7 @@ use crate::domain::rehearsal::WritePermission;
 use crate::domain::selection::Selection;
 use crate::env::Environment;
 use crate::istio::kinds::{PolicyApi, RuleApi};
-use crate::ui::printer;
+use crate::ui::printer::{self, Abilities};
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -43,8 +43,8 @@ pub struct Settings {
     pub verbose: bool,
     /// Use colour on both streams.
     pub color: bool,
-    /// The terminal can neither move its cursor nor clear its screen.
-    pub dumb: bool,
+    /// What the terminal can do.
+    pub terminal: Abilities,
     /// Show no progress bars.
     pub ci: bool,
     /// Name of the user and machine, for the Lease.
@@ -95,7 +95,7 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
             ColorChoice::Never => false,
             ColorChoice::Auto => !environment.no_color && !environment.dumb && printer::is_terminal(),
         },
-        dumb: environment.dumb,
+        terminal: Abilities { moves_cursor: !environment.dumb, unicode: environment.unicode },
         ci: environment.ci,
         holder: environment.holder,
         external_diff: environment.external_diff,

@@ -10,6 +10,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("KUBECONFIG", "The kubeconfig files, in place of ~/.kube/config."),
     ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "The proxies to servers, and the servers that none is used for."),
     ("NO_COLOR, TERM", "Not empty, or \"dumb\": no colour."),
+    ("LC_ALL, LC_CTYPE, LANG", "Without UTF-8, terminals show ASCII signs."),
     ("CI", "Set: no progress bars."),
     ("KUBECTL_EXTERNAL_DIFF", "The program that --diff runs, in place of the built-in one."),
     ("GITHUB_STEP_SUMMARY", "The file of the summary of --report github."),

@@ -37,7 +37,7 @@ use front_door::FrontDoorWatch;
 use goal::{Goal, Planned};
 use lock::Locked;
 use parts::Parts;
-use results::ResultOutput;
+use results::{PlanRows, ResultOutput};
 use std::time::Duration;
 
 /// Runs `enable-mtls` or `disable-mtls`.
@@ -82,7 +82,15 @@ pub async fn switch(
     api_versions: ApiVersions,
 ) -> error::Result<SwitchEnd> {
     let output = ResultOutput::default();
-    let run = &SwitchRun { context, settings, cluster, api_versions, output, id: random_word(5) };
+    let run = &SwitchRun {
+        context,
+        settings,
+        cluster,
+        api_versions,
+        output,
+        plan_rows: PlanRows::default(),
+        id: random_word(5),
+    };
     // Read and plan.
     let Some(goal) = Goal::read(run).await? else { return Ok(SwitchEnd::Ended(ExitStatus::Success)) };
     let mut planned = Planned::new(goal, run.read_state().await?);
@@ -161,6 +169,8 @@ struct SwitchRun<'a> {
     api_versions: ApiVersions,
     /// The results of a run that has written.
     output: ResultOutput,
+    /// Where a terminal shows the plan.
+    plan_rows: PlanRows,
     /// Random identifier of the run.
     id: String,
 }

@@ -1,9 +1,14 @@
 //! The confirmation before a change, which reads a line from the terminal, and the pause of the demo, which reads a key. A
 //! signal ends the wait; `--timeout` does not count meanwhile.
 
+use super::printer::{self, for_stream};
+use super::rows;
 use crate::sanitize;
 use crate::signal::{Shutdown, Signal};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use crate::wrap::wrap;
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+};
 use std::io::{self, IsTerminal, Write};
 
 /// The answer to a confirmation.
@@ -24,7 +29,7 @@ pub async fn ask(question: &str, shutdown: &Shutdown) -> io::Result<Confirmation
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(Confirmation::NoTerminal);
     }
-    Ok(match read_line(&format!("{question} [y/N] "), shutdown).await? {
+    Ok(match read_line(&format!("{question} [y/N]"), shutdown).await? {
         Line::Interrupted(signal) => Confirmation::Interrupted(signal),
         Line::Text(line) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Confirmation::Yes,
         Line::Text(_) | Line::End => Confirmation::No,
@@ -101,8 +106,11 @@ enum Line {
 
 async fn read_line(prompt: &str, shutdown: &Shutdown) -> io::Result<Line> {
     let _paused = shutdown.pause_limit();
+    // Nothing that was typed before the question answers it.
+    tcflush(io::stdin(), QueueSelector::IFlush)?;
+    let prompt = wrap(&sanitize::text(prompt), printer::stderr_width(), 0) + " ";
     // stderr is locked for the prompt only: warnings may be printed while the answer is awaited.
-    write_stderr(&sanitize::text(prompt))?;
+    write_stderr(&prompt)?;
     // A read cannot be cancelled: after a signal its thread is left behind, and ends with the process.
     let reading = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
@@ -115,15 +123,19 @@ async fn read_line(prompt: &str, shutdown: &Shutdown) -> io::Result<Line> {
         }
         Err(signal) => Line::Interrupted(signal),
     };
-    if !matches!(line, Line::Text(_)) {
+    match &line {
+        Line::Text(typed) => rows::count(&(prompt + typed)),
         // The cursor is still behind the prompt.
-        let _ = write_stderr("\n");
+        Line::End | Line::Interrupted(_) => {
+            let _ = write_stderr("\n");
+            rows::count(&prompt);
+        }
     }
     Ok(line)
 }
 
 fn write_stderr(text: &str) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
-    stderr.write_all(text.as_bytes())?;
+    stderr.write_all(for_stream(text, true).as_bytes())?;
     stderr.flush()
 }

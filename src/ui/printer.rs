@@ -1,15 +1,31 @@
 //! Writes results to stdout and everything else to stderr.
 
+use super::ascii::ascii;
+use super::rows::{self, Row};
 use crate::sanitize;
 use crate::wrap::wrap;
 use colored::Colorize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Pause between two looks at whether stdout is still read.
 const READER_POLL: Duration = Duration::from_millis(250);
+
+/// Whether terminals get ASCII only. Like colour, it holds for the whole process.
+static ASCII_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// What the terminal can do, as the environment says.
+#[derive(Debug, Clone, Copy)]
+pub struct Abilities {
+    /// It moves its cursor and clears its screen: `TERM` is not `dumb`.
+    pub moves_cursor: bool,
+    /// It shows Unicode.
+    pub unicode: bool,
+}
 
 /// The streams of a run.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +34,7 @@ pub struct Printer {
     /// A report is written to stdout, so results go to stderr.
     results_to_stderr: bool,
     screens: Screens,
+    moves_cursor: bool,
 }
 
 /// Whether screens show what the run does.
@@ -33,9 +50,10 @@ enum Screens {
 
 impl Printer {
     /// `quiet` drops messages, but no results, warnings and errors; `color` holds for both streams.
-    pub fn new(quiet: bool, color: bool) -> Self {
+    pub fn new(quiet: bool, color: bool, terminal: Abilities) -> Self {
         colored::control::set_override(color);
-        Self { quiet, results_to_stderr: false, screens: Screens::None }
+        ASCII_ONLY.store(!terminal.unicode, Ordering::Relaxed);
+        Self { quiet, results_to_stderr: false, screens: Screens::None, moves_cursor: terminal.moves_cursor }
     }
 
     /// Reserves stdout for a report, if `leaving`: results go to stderr.
@@ -48,8 +66,8 @@ impl Printer {
     /// Prints screens in place of results. On a terminal that can clear its screen they also replace messages, but not
     /// warnings and errors.
     #[must_use]
-    pub fn with_screens(mut self, dumb: bool) -> Self {
-        self.screens = if is_terminal() && !dumb { Screens::Cleared } else { Screens::Plain };
+    pub fn with_screens(mut self) -> Self {
+        self.screens = if is_terminal() && self.moves_cursor { Screens::Cleared } else { Screens::Plain };
         self
     }
 
@@ -92,7 +110,12 @@ impl Printer {
     /// Prints the report for which stdout is reserved.
     pub fn document(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let is_terminal = stdout.is_terminal();
+        let shown = for_stream(text, is_terminal);
+        let written = stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush());
+        if is_terminal {
+            rows::count(&shown);
+        }
         match written {
             // The reader, such as `head`, may close the pipe early.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -110,6 +133,35 @@ impl Printer {
         if !self.quiet && self.screens != Screens::Cleared {
             Self::stderr(&wrap(&sanitize::text(text), stderr_width(), 0));
         }
+    }
+
+    /// Prints a line of the plan, whose first character is the sign of the change: `+`, `~` or `-`. Returns its row on the
+    /// terminal, for [`Self::mark_done`].
+    pub fn say_change(&self, line: &str) -> Option<Row> {
+        let row = rows::current();
+        let text = wrap(&sanitize::text(&format!("  {line}")), stderr_width(), 0);
+        let color = match text.trim_start().chars().next() {
+            Some('+') => colored::Color::Green,
+            Some('-') => colored::Color::Red,
+            _ => colored::Color::Yellow,
+        };
+        let (sign, rest) = text.split_at_checked(3).unwrap_or((&text, ""));
+        self.say_report(&format!("{}{rest}", sign.color(color)));
+        row.filter(|_| self.may_mark())
+    }
+
+    /// Marks a change in the plan as done, if the terminal still shows it. No progress may be shown meanwhile.
+    pub fn mark_done(&self, change: Row) {
+        let mark = "✓".green().to_string();
+        if self.may_mark()
+            && let Some(sequence) = rows::marked(change, &for_stream(&mark, true))
+        {
+            let _ = write!(io::stderr().lock(), "{sequence}");
+        }
+    }
+
+    fn may_mark(self) -> bool {
+        !self.quiet && self.screens == Screens::None && self.moves_cursor && is_terminal()
     }
 
     /// Prints a rendered, escaped and coloured report to stderr.
@@ -149,8 +201,19 @@ impl Printer {
 
     /// A failed write to stderr is ignored: there is no other stream to report it on.
     fn stderr(text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let mut stderr = io::stderr().lock();
+        let is_terminal = stderr.is_terminal();
+        let text = format!("{}\n", for_stream(text, is_terminal));
+        let _ = stderr.write_all(text.as_bytes());
+        if is_terminal {
+            rows::count(&text);
+        }
     }
+}
+
+/// The text as the stream gets it: a terminal without Unicode shows ASCII signs; a pipe always gets the same.
+pub(super) fn for_stream(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    if is_terminal && ASCII_ONLY.load(Ordering::Relaxed) { ascii(text) } else { Cow::Borrowed(text) }
 }
 
 /// Waits until the reader of stdout has closed it, also while nothing is printed; for ever where stdout has no reader.
@@ -178,7 +241,7 @@ fn columns(stream: impl AsFd) -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-fn stderr_width() -> Option<usize> {
+pub(super) fn stderr_width() -> Option<usize> {
     columns(io::stderr())
 }
 

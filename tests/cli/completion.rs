@@ -76,7 +76,7 @@ impl Desk {
         command.env("PATH", format!("{}/bin:{}", folder.display(), std::env::var("PATH").unwrap()));
         command.env("KUBECONFIG", folder.join("kubeconfig")).env("HOME", folder).current_dir(folder);
         command.env("SECURE_TRAFFIC_COMPLETE_TIMEOUT", "20s");
-        command.env("XDG_CONFIG_HOME", folder).env("XDG_DATA_HOME", folder);
+        command.env("XDG_CONFIG_HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CACHE_HOME", folder);
     }
 
     /// Starts a shell with the committed script; `None` where it or `script` is missing.
@@ -106,7 +106,8 @@ impl Desk {
                 let setup = format!(
                     "function fish_prompt; echo -n 'ready> '; end; function fish_greeting; end; function fish_right_prompt; end\nset -g fish_autosuggestion_enabled 0\nsource {scripts}/secure-traffic.fish\nfunction fish_user_key_bindings; bind \\cg 'commandline > {file}.new; mv {file}.new {file}'; end\n"
                 );
-                std::fs::create_dir_all(folder.join("fish")).unwrap();
+                // Without this folder, fish first parses the manual pages of the system.
+                std::fs::create_dir_all(folder.join("fish/generated_completions")).unwrap();
                 write(&folder.join("fish"), "config.fish", &setup);
                 "fish -i".to_owned()
             }

@@ -116,7 +116,7 @@ fn the_whole_demo() {
       + destinationrule/userprofile      tls ISTIO_MUTUAL
       + peerauthentication/default       mode STRICT
     open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
-    in force after [seconds] s at 5 endpoints
+    ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 5 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
     undo with: secure-traffic disable-mtls -n microservices-demo --restore
@@ -129,7 +129,7 @@ fn the_whole_demo() {
       ~ destinationrule/context-scraper  tls ISTIO_MUTUAL → none
       ~ destinationrule/userprofile      tls ISTIO_MUTUAL → none
     open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
-    in force after [seconds] s at 5 endpoints
+    ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
     peerauthentication/default stays with PERMISSIVE, which exempts the namespace from a STRICT of the mesh; delete it with: kubectl delete peerauthentication default -n microservices-demo

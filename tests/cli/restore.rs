@@ -189,7 +189,7 @@ fn restore_brings_back_the_former_objects_exactly() {
       ~ destinationrule/ours             as before
       - destinationrule/userprofile      it did not exist before
     open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
-    in force after [seconds] s at 5 endpoints
+    ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
     everything is as it was before

@@ -21,8 +21,13 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts the tool. `None` where no `script` is installed, unless the environment forbids to skip.
     fn start(stage: &Stage, arguments: &str) -> Option<Self> {
+        Self::start_after(stage, "true", arguments)
+    }
+
+    /// The same, after other commands of the shell.
+    fn start_after(stage: &Stage, setup: &str, arguments: &str) -> Option<Self> {
         let tool = Command::cargo_bin("secure-traffic").unwrap();
-        let line = format!("{} {arguments}", tool.get_program().to_str().unwrap());
+        let line = format!("{setup}; exec {} {arguments}", tool.get_program().to_str().unwrap());
         Self::open(&line, |command| {
             command.env("KUBECONFIG", stage.kubeconfig()).env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
         })
@@ -32,7 +37,7 @@ impl Terminal {
     pub(crate) fn open(line: &str, prepare: impl FnOnce(&mut Command)) -> Option<Self> {
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--flush", "--command", line, "/dev/null"]);
-        command.env("TERM", "xterm").env_remove("CI");
+        command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env_remove("CI");
         prepare(&mut command);
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut script) = spawned else {
@@ -64,6 +69,13 @@ impl Terminal {
     pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Press(keys) => self.press(keys),
+            Act::Kill(name) => signal(self.tool(), name),
+        }
     }
 
     /// The process of the tool: the youngest descendant of `script`.
@@ -113,10 +125,7 @@ fn a_prompt_ends_on_every_signal() {
         terminal.until("Apply 6 changes to namespace microservices-demo on ");
         terminal.until("[y/N]");
         let begin = Instant::now();
-        match act {
-            Act::Press(keys) => terminal.press(keys),
-            Act::Kill(name) => signal(terminal.tool(), name),
-        }
+        terminal.act(act);
         let run = terminal.end();
         assert_eq!(run.code, Some(code), "{act:?}: {run}");
         assert!(run.stdout.contains("nothing was changed") && run.stdout.contains(message), "{act:?}: {run}");
@@ -124,6 +133,54 @@ fn a_prompt_ends_on_every_signal() {
     }
     let run = stage.run("enable-mtls --diff");
     assert_eq!(run.code, Some(1), "nothing was written: {run}");
+}
+
+#[test]
+fn what_is_typed_before_a_question_is_no_answer() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let kubeconfig = stage.kubeconfig();
+    for (arguments, question) in [
+        ("enable-mtls".to_owned(), "Apply 6 changes to namespace "),
+        (format!("demo --kubeconfig {}", kubeconfig.display()), "Start? [y/N]"),
+    ] {
+        // The terminal has the answer before the tool starts.
+        let Some(mut terminal) = Terminal::start_after(&stage, "sleep 1", &arguments) else { return };
+        terminal.press("y\n");
+        terminal.until(question);
+        terminal.press("n\n");
+        let run = terminal.end();
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(run.stdout.contains("nothing was changed"), "{run}");
+    }
+}
+
+#[test]
+fn the_plan_is_marked_as_done_where_the_terminal_shows_it() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let marked = |setup: &str| {
+        let mut terminal = Terminal::start_after(&stage, setup, "enable-mtls --verify=false")?;
+        terminal.until("[y/N]");
+        terminal.press("y\n");
+        let run = terminal.end();
+        assert_eq!(run.code, Some(0), "{run}");
+        let undone = stage.run("disable-mtls --yes --verify=false --restore");
+        assert_eq!(undone.code, Some(0), "{undone}");
+        Some(run.stdout)
+    };
+    let Some(shown) = marked("stty cols 80 rows 24") else { return };
+    // Below the first change: five more, two rows of text, and two of the question.
+    let sequence = |up: usize, mark: &str| format!("\u{1b}7\u{1b}[{up}A\r{mark}\u{1b}8");
+    for up in 5..=10 {
+        assert!(shown.contains(&sequence(up, "\u{1b}[32m✓\u{1b}[0m")), "{up}: {shown:?}");
+    }
+    assert_eq!(shown.matches("\u{1b}7").count(), 6, "{shown:?}");
+    let Some(shown) = marked("stty cols 80 rows 24; export LC_ALL=C") else { return };
+    assert!(shown.contains(&sequence(10, "\u{1b}[32m*\u{1b}[0m")) && shown.is_ascii(), "{shown:?}");
+    // Rows that have scrolled out of the screen stay as they are.
+    let Some(shown) = marked("stty cols 80 rows 7") else { return };
+    assert_eq!(shown.matches("\u{1b}7").count(), 2, "{shown:?}");
+    let Some(shown) = marked("stty cols 80 rows 24; export TERM=dumb") else { return };
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
 }
 
 #[test]
@@ -229,14 +286,20 @@ fn the_demo_asks_before_its_first_step_on_a_cluster() {
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("the demo changes namespace microservices-demo, and there is no terminal to ask on"));
     assert!(run.stdout.is_empty(), "{run}");
-    let rows = [("n\n", 1), ("\u{4}", 1), ("\u{3}", 130)];
-    for (keys, code) in rows {
+    let rows = [
+        (Act::Press("n\n"), 1),
+        (Act::Press("\u{4}"), 1),
+        (Act::Press("\u{3}"), 130),
+        (Act::Kill("TERM"), 143),
+        (Act::Kill("HUP"), 129),
+    ];
+    for (act, code) in rows {
         let Some(mut terminal) = Terminal::start(&stage, &demo) else { return };
         terminal.until("Start? [y/N]");
         assert!(terminal.screen.contains("and step 4 turns STRICT off"), "{}", terminal.screen);
-        terminal.press(keys);
+        terminal.act(act);
         let run = terminal.end();
-        assert_eq!(run.code, Some(code), "{keys:?}: {run}");
+        assert_eq!(run.code, Some(code), "{act:?}: {run}");
         assert!(run.stdout.contains("nothing was changed") && !run.stdout.contains("Step 1"), "{run}");
     }
 }

@@ -36,7 +36,7 @@ async fn a_switch_that_breaks_mesh_calls_is_rolled_back() {
 
         // Left to do it well, it asks the sidecars instead of taking its time.
         let run = stage.tool.run(&["enable-mtls", "--yes", "web"]).await.expect_code(0);
-        run.shows("settled: loaded after");
+        run.shows("rules loaded after");
         run.shows("succeeded, at 1 target");
     })
     .await;

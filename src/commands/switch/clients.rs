@@ -79,7 +79,7 @@ async fn wait_until_loaded(run: &SwitchRun<'_>, phase: &Phase, clients: &[(Strin
             let took = begin.elapsed();
             tokio::time::sleep(took.clamp(MARGIN, settle.max(MARGIN))).await;
             let (took, sidecars) = (took.as_secs_f64(), count(clients.len(), "sidecar"));
-            Loading::Done(format!("settled: loaded after {took:.2} s by {sidecars}"))
+            Loading::Done(format!("✓ rules loaded after {took:.2} s by {sidecars}"))
         }
         WaitOutcome::Late(pods) => {
             let (limit, pods) = (limit.as_secs(), pods.join(", "));
@@ -88,7 +88,7 @@ async fn wait_until_loaded(run: &SwitchRun<'_>, phase: &Phase, clients: &[(Strin
         WaitOutcome::Unknown(reason) => {
             tokio::time::sleep(settle).await;
             let reason = if reason.is_empty() { "" } else { ", because sidecars could not be asked" };
-            Loading::Done(format!("settled for {:.1} s{reason}", settle.as_secs_f64()))
+            Loading::Done(format!("✓ settled for {:.1} s{reason}", settle.as_secs_f64()))
         }
     }
 }

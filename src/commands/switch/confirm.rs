@@ -59,7 +59,9 @@ fn print_changes(run: &SwitchRun<'_>, planned: &Planned) {
         phases.iter().flat_map(|phase| &phase.changes).filter(|change| change.is_write()).collect();
     let lines = plan_report::lines(changes.iter().map(|change| (run.requests().name(change), *change)));
     for (change, line) in changes.into_iter().zip(lines) {
-        printer.say(&format!("  {line}"));
+        if let Some(row) = printer.say_change(&line) {
+            run.plan_rows.add(run.requests().name(change), row);
+        }
         for owner in user_owned_fields(planned, change) {
             printer.say(&format!("    {} was set by {:?}", owner.field, owner.manager));
         }

@@ -51,6 +51,10 @@ impl<'a> Parts<'a> {
             Some(external_writer) => external_writer.wait(run, state, plan, phase).await,
             None => self.writer.write(state, &phase.changes, &*run.context.progress).await,
         };
+        run.context.progress.end();
+        for one in applied.iter().filter(|one| one.result.is_ok()) {
+            run.plan_rows.mark_done(run.context.printer, &run.requests().name(&one.change));
+        }
         let objects = applied.iter().filter(|one| one.result.is_ok()).count();
         if objects > 0 {
             let seconds = began.elapsed().as_secs_f64();

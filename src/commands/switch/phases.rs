@@ -399,11 +399,11 @@ impl<'a> EnforcementWatch<'a> {
         if tracker.followed() == 0 && lagging.is_empty() {
             printer.say("every endpoint that was watched is replaced by another, which the proof covers");
         } else if tracker.has_moved() {
-            printer.say(&format!("in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
+            printer.say(&format!("✓ policy in force after {:.2} s at {followed}", tracker.since().as_secs_f64()));
         } else if tracker.confirmed_only().is_empty() && !run.is_observing() {
-            printer.say(&format!("already in force at {followed}"));
+            printer.say(&format!("✓ policy already in force at {followed}"));
         } else {
-            printer.say(&format!("in force at {followed}"));
+            printer.say(&format!("✓ policy in force at {followed}"));
         }
         let confirmed = tracker.confirmed_only();
         if !confirmed.is_empty() {

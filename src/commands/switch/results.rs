@@ -14,10 +14,11 @@ use crate::report::RenderError;
 use crate::report::plan as plan_report;
 use crate::report::plural::count;
 use crate::ui::printer::Printer;
+use crate::ui::rows::Row;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Passes every write so far to the reports.
 pub(super) fn record_writes(run: &SwitchRun<'_>, writer: &Writer<'_>) {
@@ -51,6 +52,29 @@ impl ResultOutput {
         let failure = self.failure.get()?;
         let failure = io::Error::new(failure.kind(), failure.to_string());
         Some(Error::local_io("the results could not be written to stdout", failure))
+    }
+}
+
+/// The rows of the changes in the plan that a terminal shows, with the names of their objects.
+#[derive(Debug, Default)]
+pub(super) struct PlanRows(Mutex<Vec<(String, Row)>>);
+
+impl PlanRows {
+    /// Adds the row of a change.
+    pub(super) fn add(&self, object: String, row: Row) {
+        self.lock().push((object, row));
+    }
+
+    /// Marks the first change of the object that is not marked yet.
+    pub(super) fn mark_done(&self, printer: Printer, object: &str) {
+        let mut rows = self.lock();
+        if let Some(index) = rows.iter().position(|(name, _)| name == object) {
+            printer.mark_done(rows.remove(index).1);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, Row)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
