@@ -128,6 +128,7 @@ pub fn pod_options(args: &PodArgs) -> PodOptions {
 
 /// Settings of `probe`.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ProbeSettings {
     /// The targets.
     pub selection: Selection,
@@ -143,6 +144,8 @@ pub struct ProbeSettings {
     pub pods: PodOptions,
     /// `-o`.
     pub output: OutputFormat,
+    /// `--no-headers`.
+    pub no_headers: bool,
     /// Print a row for every endpoint.
     pub per_endpoint: bool,
     /// Print why each answer is what it is.
@@ -183,6 +186,7 @@ pub fn probe_settings(args: &ProbeArgs) -> ProbeSettings {
         probe_namespace: args.from_namespace.clone(),
         pods: pod_options(&args.pod),
         output: args.output,
+        no_headers: args.no_headers,
         per_endpoint: args.per_endpoint,
         explain: args.explain,
     }
@@ -197,6 +201,8 @@ pub struct StatusSettings {
     pub all_namespaces: bool,
     /// `-o`.
     pub output: OutputFormat,
+    /// `--no-headers`.
+    pub no_headers: bool,
     /// Repeat, and print changes.
     pub watch: bool,
     /// Which findings are reported.
@@ -229,6 +235,7 @@ pub fn status_settings(args: &StatusArgs) -> StatusSettings {
         services: args.services.clone(),
         all_namespaces: args.all_namespaces,
         output: args.output,
+        no_headers: args.no_headers,
         watch: args.watch,
         findings: finding_settings(&args.findings),
     }
@@ -249,6 +256,8 @@ pub struct RehearsalSettings {
     pub pods: PodOptions,
     /// `-o`.
     pub output: OutputFormat,
+    /// `--no-headers`.
+    pub no_headers: bool,
 }
 
 /// Resolves the arguments of `rehearse`.
@@ -264,6 +273,7 @@ pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
         },
         pods: pod_options(&args.pod),
         output: args.output,
+        no_headers: args.no_headers,
     }
 }
 

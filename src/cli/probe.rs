@@ -86,6 +86,11 @@ pub struct ProbeArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
+    /// Leave out the head of the table
+    ///
+    /// A few targets have a row each as well, in place of a paragraph.
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["watch", "explain", "dry_run"])]
+    pub no_headers: bool,
     /// Explain each answer in sentences
     #[arg(long)]
     pub explain: bool,

@@ -53,6 +53,9 @@ pub struct RehearseArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
+    /// Leave out the head of the table
+    #[arg(long, hide_short_help = true)]
+    pub no_headers: bool,
     #[command(flatten)]
     pub pod: PodArgs,
     #[command(flatten)]

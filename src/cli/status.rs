@@ -60,6 +60,9 @@ pub struct StatusArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
+    /// Leave out the head of the table
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["watch"])]
+    pub no_headers: bool,
     /// Repeat every 2 s, and print changes
     #[arg(short, long)]
     pub watch: bool,

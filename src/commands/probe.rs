@@ -1,5 +1,6 @@
 //! `probe`: reads the cluster, probes the targets from outside the mesh, and prints the verdicts.
 
+use super::output::check_headers;
 use super::probe_run::{MeshClient, ProbeRun, print_expectation, render, sweep_abandoned};
 use super::{Context, leftovers, watch};
 use crate::cli::values::{OutputFormat, SandboxState};
@@ -60,6 +61,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
         wide: settings.output == OutputFormat::Wide,
         per_endpoint: settings.per_endpoint,
         explain: settings.explain,
+        no_headers: settings.no_headers,
         width: printer::width(),
     };
     context.printer.result(&render(&report, settings.output, style)?)?;
@@ -70,6 +72,7 @@ pub async fn run(context: &Context, settings: &ProbeSettings) -> error::Result<E
 }
 
 fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
+    check_headers(settings.no_headers, settings.output)?;
     let for_machines = matches!(settings.output, OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name);
     if settings.explain && for_machines {
         let message = "--explain works only with the default or wide output".to_owned();

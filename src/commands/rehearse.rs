@@ -8,7 +8,7 @@ mod notes;
 mod observer;
 mod telemetry;
 
-use super::output::render;
+use super::output::{check_headers, render};
 use super::probe_run::sweep_abandoned;
 use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
@@ -33,10 +33,14 @@ const AFTER_REMOVAL: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Result<ExitStatus> {
+    check_headers(settings.no_headers, settings.output)?;
     let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let (report, status) = rehearse(context, settings, &cluster, api_versions).await?;
     context.reports.add_rehearsal(&report);
-    let text = if settings.output == OutputFormat::Name { report::names } else { report::text };
+    let text = |report: &RehearsalReport| match settings.output {
+        OutputFormat::Name => report::names(report),
+        _ => report::text(report, settings.no_headers),
+    };
     context.printer.result(&render(&report, settings.output, text)?)?;
     Ok(report.exit_status().and(status))
 }

@@ -1,7 +1,7 @@
 //! `status`: reads the namespace and its surroundings, and prints the mode of every port, what decides it, and findings.
 //! It changes nothing.
 
-use super::output::render;
+use super::output::{check_headers, render};
 use super::{Context, leftovers};
 use crate::cli::values::{OutputFormat, SandboxState};
 use crate::cluster::connect::Cluster;
@@ -27,13 +27,14 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<ExitStatus> {
+    check_headers(settings.no_headers, settings.output)?;
     let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
     leftovers::warn(context, &cluster, api_versions, scope).await;
     let mut shown = String::new();
     loop {
         let report = read(context, settings, &cluster, api_versions).await?;
-        let printed = render(&report, settings.output, |report| text(report, settings.output))?;
+        let printed = render(&report, settings.output, |report| text(report, settings))?;
         // A document has the time at which the cluster was read, which is no change.
         let compared = printed.replacen(&report.started_at, "", 1);
         if compared != shown {
@@ -149,10 +150,11 @@ pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
     findings.retain(|finding| !settings.ignored.contains(&finding.code));
 }
 
-fn text(report: &StatusReport, output: OutputFormat) -> String {
-    match output {
+fn text(report: &StatusReport, settings: &StatusSettings) -> String {
+    let wide = settings.output == OutputFormat::Wide;
+    let width = if wide { None } else { printer::width() };
+    match settings.output {
         OutputFormat::Name => report::names(report),
-        OutputFormat::Wide => report::text(report, true, None),
-        _ => report::text(report, false, printer::width()),
+        _ => report::text(report, report::Style { wide, no_headers: settings.no_headers, width }),
     }
 }

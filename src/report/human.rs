@@ -16,6 +16,7 @@ const PARAGRAPHS: usize = 3;
 
 /// The options that decide how much is shown.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Style {
     /// `-o wide`.
     pub wide: bool,
@@ -23,6 +24,8 @@ pub struct Style {
     pub per_endpoint: bool,
     /// `--explain`.
     pub explain: bool,
+    /// `--no-headers`.
+    pub no_headers: bool,
     /// Columns of the terminal, into which a table is fitted; `None` elsewhere.
     pub width: Option<usize>,
 }
@@ -36,7 +39,7 @@ pub fn probe(report: &ProbeReport, style: Style) -> String {
                 explained(&mut out, namespace, result, style.width);
             }
         }
-    } else if report.results().count() <= PARAGRAPHS && !style.per_endpoint && !style.wide {
+    } else if report.results().count() <= PARAGRAPHS && !style.per_endpoint && !style.wide && !style.no_headers {
         for result in report.results() {
             paragraph(&mut out, result, style.width);
         }
@@ -276,9 +279,10 @@ fn rows(report: &ProbeReport, style: Style) -> String {
     let cells: Vec<Vec<String>> =
         cells.into_iter().map(|row| row.iter().map(|cell| line(cell).into_owned()).collect()).collect();
     let verdict_column = if style.per_endpoint { 3 } else { 1 };
-    table::layout(&head, &cells, style.width.filter(|_| !style.wide), |row, column, cell| {
+    let table = table::layout(&head, &cells, style.width.filter(|_| !style.wide), |row, column, cell| {
         if column == verdict_column { cell.color(colors[row]).to_string() } else { cell.to_owned() }
-    })
+    });
+    table::without_head(table, style.no_headers)
 }
 
 /// The results of samples, equal ones counted: `3× HTTP 200`, `3× curl 56`.

@@ -392,8 +392,8 @@ fn time(microseconds: i64, format: &str) -> String {
     jiff::Timestamp::from_microsecond(microseconds).map_or_else(|_| String::new(), |at| at.strftime(format).to_string())
 }
 
-/// The table of all ports, and the closing line.
-pub fn text(report: &RehearsalReport) -> String {
+/// The table of all ports, without its head if `no_headers`, and the closing line.
+pub fn text(report: &RehearsalReport, no_headers: bool) -> String {
     let mut text = String::new();
     if report.ports().next().is_some() {
         let rows: Vec<Vec<String>> = report.ports().flat_map(rows).collect();
@@ -402,7 +402,8 @@ pub fn text(report: &RehearsalReport) -> String {
             (2, "-") => cell.yellow().to_string(),
             _ => cell.to_owned(),
         };
-        text = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, None, paint);
+        let table = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, None, paint);
+        text = table::without_head(table, no_headers);
         text.push('\n');
     }
     for note in report.namespaces.iter().flat_map(|namespace| &namespace.notes) {
@@ -592,7 +593,7 @@ mod tests {
     #[test]
     fn a_name_from_the_cluster_cannot_control_the_terminal() {
         let hostile = Caller::Node("\u{1b}[31mx\n".into());
-        let text = text(&report(&[row("a\u{7}:1", &[(Some(hostile), 1)])]));
+        let text = text(&report(&[row("a\u{7}:1", &[(Some(hostile), 1)])]), false);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
     }
 }

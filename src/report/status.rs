@@ -11,7 +11,7 @@ use crate::domain::mesh::{ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
 use crate::sanitize::line;
-pub use human::{paragraphs, text};
+pub use human::{Style, paragraphs, text};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -44,6 +44,11 @@ pub fn layout(
     text
 }
 
+/// A table without its head (`--no-headers`).
+pub fn without_head(table: String, is_headless: bool) -> String {
+    if is_headless { table.split_once('\n').map_or_else(String::new, |(_, rows)| rows.to_owned()) } else { table }
+}
+
 /// Takes width from the widest columns until the table fits.
 fn shrink(widths: &mut [usize], limit: usize) {
     let gaps = GAP * widths.len().saturating_sub(1);

@@ -255,6 +255,33 @@ fn rendered_offline_byte_for_byte() {
 }
 
 #[test]
+fn tables_can_do_without_their_heads() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let first = |arguments: &str| {
+        let run = stage.run(arguments);
+        assert!(run.code == Some(0) || run.code == Some(1), "{run}");
+        run.stdout
+            .lines()
+            .find(|line| line.contains(":8080") || line.starts_with("boards "))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(first("probe boards --no-headers"), "boards:8080   accepted   PERMISSIVE   HTTP 200");
+    for arguments in
+        ["probe --no-headers", "probe -o wide --no-headers", "status --no-headers", "status -o wide --no-headers"]
+    {
+        let run = stage.run(arguments);
+        assert_eq!(run.code, Some(0), "{run}");
+        assert!(run.stdout.contains("boards") && !run.stdout.contains("MODE"), "{run}");
+    }
+    for arguments in ["probe -o json --no-headers", "status -o name --no-headers", "rehearse -o yaml --no-headers"] {
+        let run = stage.run(arguments);
+        assert_eq!(run.code, Some(2), "{run}");
+        assert!(run.stderr.contains("--no-headers works only with -o table and -o wide"), "{run}");
+    }
+}
+
+#[test]
 fn offline_needs_the_names() {
     shows!(run("enable-mtls --dry-run=client --policy-api v1"), @r#"
     exit 2

@@ -23,9 +23,17 @@ pub(super) async fn rehearse(run: &SwitchRun<'_>, planned: &mut Planned) -> erro
     // The policy holds for the whole namespace, whatever Services are named.
     let (services, request, pods) = (Vec::new(), request.clone(), run.settings.pod.clone());
     let permission = permission(run);
-    let settings = RehearsalSettings { services, request, duration, permission, pods, output: OutputFormat::default() };
+    let settings = RehearsalSettings {
+        services,
+        request,
+        duration,
+        permission,
+        pods,
+        output: OutputFormat::default(),
+        no_headers: false,
+    };
     let (report, left_behind) = rehearse::rehearse(run.context, &settings, run.cluster, run.api_versions).await?;
-    run.context.printer.say_report(&report::text(&report));
+    run.context.printer.say_report(&report::text(&report, false));
     if !run.settings.force {
         check(&report)?;
     }

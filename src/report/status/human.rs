@@ -18,16 +18,27 @@ const MAX_LINES: usize = 60;
 /// The most objects of a finding that are listed without `-o wide`.
 const MAX_OBJECTS: usize = 6;
 
+/// How much of a report is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// `-o wide`.
+    pub wide: bool,
+    /// `--no-headers`.
+    pub no_headers: bool,
+    /// Columns of the terminal, into which a table is fitted; `None` elsewhere.
+    pub width: Option<usize>,
+}
+
 /// The whole report.
-pub fn text(report: &StatusReport, wide: bool, width: Option<usize>) -> String {
-    let parts: Vec<String> = report.namespaces.iter().map(|namespace| namespace_text(namespace, wide, width)).collect();
+pub fn text(report: &StatusReport, style: Style) -> String {
+    let parts: Vec<String> = report.namespaces.iter().map(|namespace| namespace_text(namespace, style)).collect();
     if parts.is_empty() {
         return "no namespace has to do with the mesh\n".to_owned();
     }
     parts.join("\n")
 }
 
-fn namespace_text(namespace: &NamespaceReport, wide: bool, width: Option<usize>) -> String {
+fn namespace_text(namespace: &NamespaceReport, style: Style) -> String {
     let mut out = String::new();
     let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
     services.dedup();
@@ -50,11 +61,11 @@ fn namespace_text(namespace: &NamespaceReport, wide: bool, width: Option<usize>)
     );
     if !rows.is_empty() {
         out.push('\n');
-        out.push_str(&lay_out(rows, wide, width));
+        out.push_str(&table::without_head(lay_out(rows, style.wide, style.width), style.no_headers));
     }
     if !namespace.findings.is_empty() {
         out.push('\n');
-        out.push_str(&findings(&namespace.findings, wide));
+        out.push_str(&findings(&namespace.findings, style.wide));
     }
     out
 }
