@@ -10,6 +10,7 @@ use crate::domain::plan::{self, Direction, Plan};
 use crate::error::{self, Error};
 use crate::report::status;
 use crate::settings::FindingSettings;
+use crate::ui::printer;
 use std::collections::BTreeSet;
 
 /// Findings that the plan reports in a message of its own.
@@ -110,7 +111,7 @@ pub fn print(context: &Context, findings: &[Finding]) {
     let of = |severity| findings.iter().filter(move |finding| finding.severity == severity);
     let errors: Vec<_> = of(Severity::Error).map(status::finding).collect();
     if !errors.is_empty() {
-        context.printer.say_report(&status::paragraphs(&errors, false));
+        context.printer.say_report(&status::paragraphs(&errors, false, printer::stderr_width()));
     }
     for finding in of(Severity::Warning) {
         context.printer.warn(&format!("{} ({}: {})", finding.message, finding.code, finding.objects.join(", ")));

@@ -24,6 +24,7 @@ use crate::exit::ExitStatus;
 use crate::report::plural::count;
 use crate::report::rehearsal::{self as report, RehearsalReport, RehearsedNamespace, RehearsedPortReport};
 use crate::settings::RehearsalSettings;
+use crate::ui::printer;
 use observer::Observer;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub async fn run(context: &Context, settings: &RehearsalSettings) -> error::Resu
     context.reports.add_rehearsal(&report);
     let text = |report: &RehearsalReport| match settings.output {
         OutputFormat::Name => report::names(report),
-        _ => report::text(report, settings.no_headers),
+        OutputFormat::Wide => report::text(report, None, settings.no_headers),
+        _ => report::text(report, printer::width(), settings.no_headers),
     };
     context.printer.result(&render(&report, settings.output, text)?)?;
     Ok(report.exit_status().and(status))

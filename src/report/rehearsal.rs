@@ -9,10 +9,11 @@ use crate::domain::namespace_context::{Observed, ObservedBy};
 use crate::domain::rehearsal::{CallCount, CallerRow, PortRow, TelemetryEffect};
 use crate::exit::ExitStatus;
 use crate::sanitize::line;
+use crate::wrap::wrap;
 use colored::Colorize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// The access log that the sidecars write anyway.
@@ -20,6 +21,12 @@ pub const ACCESS_LOG: &str = "access-log";
 
 /// An access log that a `Telemetry` object of the run switched on.
 pub const TELEMETRY: &str = "telemetry";
+
+/// The caller of a port at which STRICT refuses nothing that is accepted now.
+const NONE_TO_REFUSE: &str = "none to refuse";
+
+/// The caller of a port that was not observed throughout.
+const NOT_OBSERVED: &str = "not observed";
 
 /// Most names in the closing line.
 const MAX_NAMES: usize = 10;
@@ -392,25 +399,47 @@ fn time(microseconds: i64, format: &str) -> String {
     jiff::Timestamp::from_microsecond(microseconds).map_or_else(|_| String::new(), |at| at.strftime(format).to_string())
 }
 
-/// The table of all ports, without its head if `no_headers`, and the closing line.
-pub fn text(report: &RehearsalReport, no_headers: bool) -> String {
+/// The table of all ports, without its head if `no_headers`, and the closing line, for a terminal of this width; in a pipe
+/// nothing is shortened.
+pub fn text(report: &RehearsalReport, width: Option<usize>, no_headers: bool) -> String {
     let mut text = String::new();
     if report.ports().next().is_some() {
-        let rows: Vec<Vec<String>> = report.ports().flat_map(rows).collect();
-        let paint = |row: usize, column: usize, cell: &str| match (column, rows[row][1].as_str()) {
-            (0 | 2, _) if rows[row][1].parse::<u64>().is_ok_and(|calls| calls > 0) => cell.red().to_string(),
-            (2, "-") => cell.yellow().to_string(),
-            _ => cell.to_owned(),
-        };
-        let table = table::layout(&["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], &rows, None, paint);
-        text = table::without_head(table, no_headers);
+        text = table::without_head(ports_text(report, width), no_headers);
         text.push('\n');
     }
     for note in report.namespaces.iter().flat_map(|namespace| &namespace.notes) {
-        let _ = writeln!(text, "note: {}", line(note));
+        let _ = writeln!(text, "{}", wrap(&format!("note: {}", line(note)), width, 0));
     }
-    text.push_str(&report.summary());
+    text.push_str(&wrap(&report.summary(), width, 0));
     text.push('\n');
+    text
+}
+
+/// The table of all ports. Where it does not fit, its reasons follow it, times have no date, and a head is shorter.
+fn ports_text(report: &RehearsalReport, width: Option<usize>) -> String {
+    let cells = |style| report.ports().flat_map(|port| rows(port, style)).collect::<Vec<Vec<String>>>();
+    let (mut head, mut rows) = (["PORT", "PLAINTEXT CALLS", "CALLERS", "LAST SEEN"], cells(RowStyle::Full));
+    let is_short = table::is_wider(&head, &rows, width);
+    if is_short {
+        head[1] = "CALLS";
+        rows = cells(RowStyle::Short);
+    }
+    let paint = |row: usize, column: usize, cell: &str| match (column, rows[row][1].as_str()) {
+        (0 | 2, _) if rows[row][1].parse::<u64>().is_ok_and(|calls| calls > 0) => cell.red().to_string(),
+        (2, "-") => cell.yellow().to_string(),
+        _ => cell.to_owned(),
+    };
+    let mut text = table::layout(&head, &rows, width, paint);
+    let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for port in report.ports().filter(|_| is_short) {
+        if let Some(reason) = &port.reason {
+            let label = if port.result == RehearsalResult::NotRefused { NONE_TO_REFUSE } else { NOT_OBSERVED };
+            reasons.entry(format!("{label}: {reason}")).or_default().push(&port.name);
+        }
+    }
+    for (reason, ports) in reasons {
+        let _ = writeln!(text, "{}", wrap(&line(&format!("{reason} ({})", ports.join(", "))), width, 0));
+    }
     text
 }
 
@@ -422,23 +451,38 @@ pub fn names(report: &RehearsalReport) -> String {
     })
 }
 
+/// What the rows of a port have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowStyle {
+    /// Reasons, and times with their date.
+    Full,
+    /// Neither.
+    Short,
+}
+
 /// The rows of a port: one for each caller, of which the first has the port's name.
-fn rows(port: &RehearsedPortReport) -> Vec<Vec<String>> {
+fn rows(port: &RehearsedPortReport, style: RowStyle) -> Vec<Vec<String>> {
     let name = line(&port.name).into_owned();
-    let reason = line(port.reason.as_deref().unwrap_or_default()).into_owned();
+    let is_short = style == RowStyle::Short;
+    let with_reason = |label: &str| match port.reason.as_deref().filter(|_| !is_short) {
+        Some(reason) => format!("{label}: {}", line(reason)),
+        None => label.to_owned(),
+    };
     let single = |calls: &str, callers: String| vec![name.clone(), calls.to_owned(), callers, "-".to_owned()];
     match port.result {
         RehearsalResult::Nobody => vec![single("0", "nobody".to_owned())],
-        RehearsalResult::NotRefused => vec![single("0", format!("none to refuse: {reason}"))],
-        RehearsalResult::NotObserved => vec![single("-", format!("not observed: {reason}"))],
+        RehearsalResult::NotRefused => vec![single("0", with_reason(NONE_TO_REFUSE))],
+        RehearsalResult::NotObserved => vec![single("-", with_reason(NOT_OBSERVED))],
         RehearsalResult::Callers => {
             let callers = port.callers.iter().enumerate().map(|(index, caller)| {
                 let name = if index == 0 { name.clone() } else { String::new() };
-                vec![name, caller.calls.to_string(), described(caller), caller.last_seen.clone()]
+                let last_seen = caller.last_seen.split_once('T').filter(|_| is_short).map(|(_, time)| time);
+                let last_seen = last_seen.unwrap_or(&caller.last_seen).to_owned();
+                vec![name, caller.calls.to_string(), described(caller), last_seen]
             });
-            let incomplete = (!reason.is_empty()).then(|| {
-                vec![String::new(), "-".to_owned(), format!("and others, not observed: {reason}"), "-".to_owned()]
-            });
+            let others = || with_reason(&format!("and others, {NOT_OBSERVED}"));
+            let incomplete =
+                port.reason.is_some().then(|| vec![String::new(), "-".to_owned(), others(), "-".to_owned()]);
             callers.chain(incomplete).collect()
         }
     }
@@ -591,9 +635,28 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_does_not_fit_has_its_reasons_below() {
+        let long = |name: &str| PortRow { not_observed: Some("the log of a pod has gaps".into()), ..row(name, &[]) };
+        let callers = row("web:1", &[(Some(Caller::Node("lab".into())), 12)]);
+        let report = report(&[callers, long("a:1"), long("b:1")]);
+        let shown = text(&report, Some(60), false);
+        assert_eq!(
+            shown,
+            "PORT    CALLS   CALLERS        LAST SEEN\n\
+             web:1   12      node lab       00:00:01Z\n\
+             a:1     -       not observed   -\n\
+             b:1     -       not observed   -\n\
+             not observed: the log of a pod has gaps (a:1, b:1)\n\
+             \n\
+             1 of 3 ports would refuse callers: node lab; 2 ports were\n  not observed throughout\n"
+        );
+        assert!(text(&report, None).contains("not observed: the log of a pod has gaps   -\n"));
+    }
+
+    #[test]
     fn a_name_from_the_cluster_cannot_control_the_terminal() {
         let hostile = Caller::Node("\u{1b}[31mx\n".into());
-        let text = text(&report(&[row("a\u{7}:1", &[(Some(hostile), 1)])]), false);
+        let text = text(&report(&[row("a\u{7}:1", &[(Some(hostile), 1)])]), None, false);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
     }
 }

@@ -18,12 +18,7 @@ pub fn layout(
     limit: Option<usize>,
     paint: impl Fn(usize, usize, &str) -> String,
 ) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.width()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
-        }
-    }
+    let mut widths = widths(head, rows);
     if let Some(limit) = limit {
         shrink(&mut widths, limit);
     }
@@ -49,12 +44,36 @@ pub fn without_head(table: String, is_headless: bool) -> String {
     if is_headless { table.split_once('\n').map_or_else(String::new, |(_, rows)| rows.to_owned()) } else { table }
 }
 
-/// Takes width from the widest columns until the table fits.
+/// Whether the table is wider than `limit`, so that [`layout`] would cut it.
+pub fn is_wider(head: &[&str], rows: &[Vec<String>], limit: Option<usize>) -> bool {
+    limit.is_some_and(|limit| total(&widths(head, rows)) > limit)
+}
+
+/// The width of each column.
+fn widths(head: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.width()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    widths
+}
+
+/// The width of a table whose columns have these widths.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+/// Takes width from the widest columns until the table fits. The first column names the row: up to a third of the table it
+/// is cut only when no other column can be.
 fn shrink(widths: &mut [usize], limit: usize) {
-    let gaps = GAP * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > limit {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > LEAST => *widest -= 1,
+    while total(widths) > limit {
+        let Some((first, rest)) = widths.split_first_mut() else { return };
+        let widest = rest.iter_mut().max().filter(|widest| **widest > LEAST);
+        match widest {
+            Some(widest) if *first <= limit / 3 || *widest >= *first => *widest -= 1,
+            _ if *first > LEAST => *first -= 1,
             _ => return,
         }
     }
@@ -86,6 +105,9 @@ mod tests {
         assert!(table(Some(51)).ends_with("a   a sentence of many words   日本日本日本日本日本\n"));
         assert_eq!(table(Some(35)).lines().last(), Some("a   a sentence of…   日本日本日本…"));
         assert!(table(Some(35)).lines().all(|line| line.width() <= 35));
+        let rows = vec![vec!["boards:8080".to_owned(), "deployment/boards".to_owned()]];
+        let table_of_a_service = layout(&["SERVICE", "WORKLOAD"], &rows, Some(24), |_, _, cell| cell.to_owned());
+        assert!(table_of_a_service.ends_with("boards:8080   deploymen…\n"), "{table_of_a_service}");
         assert_eq!(table(Some(1)), table(Some(23)), "no column is cut to less than it needs to be understood");
         assert_eq!(table(None), table(Some(1000)));
     }

@@ -241,7 +241,8 @@ fn columns(stream: impl AsFd) -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-pub(super) fn stderr_width() -> Option<usize> {
+/// The columns of the terminal to which messages are written; `None` where stderr is no terminal.
+pub fn stderr_width() -> Option<usize> {
     columns(io::stderr())
 }
 

@@ -6,7 +6,7 @@ use secure_traffic::sandbox::{Lookalike, State};
 use serde_json::{Value, json};
 
 /// Creates an object of the mesh in the stage's namespace.
-fn create(stage: &Stage, object: &Value) {
+pub(crate) fn create(stage: &Stage, object: &Value) {
     let (group, version) = object["apiVersion"].as_str().unwrap().split_once('/').unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap()));
     let _inside = stage.runtime.enter();
@@ -17,10 +17,18 @@ fn create(stage: &Stage, object: &Value) {
     stage.runtime.block_on(api.create(&params, &object)).unwrap();
 }
 
-fn rule(name: &str, tls: &str) -> Value {
+pub(crate) fn rule(name: &str, tls: &str) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": name},
         "spec": {"host": name, "trafficPolicy": {"tls": {"mode": tls}}},
+    })
+}
+
+/// The namespace's own policy.
+pub(crate) fn policy(mode: &str) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": "default"},
+        "spec": {"mtls": {"mode": mode}},
     })
 }
 
@@ -49,20 +57,14 @@ fn every_port_has_its_mode_and_the_object_that_decides() {
 fn broken_calls_are_named_with_their_rule() {
     let stage = Stage::new(State::Permissive, &[]);
     create(&stage, &rule("boards", "DISABLE"));
-    create(
-        &stage,
-        &json!({
-            "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication", "metadata": {"name": "default"},
-            "spec": {"mtls": {"mode": "STRICT"}},
-        }),
-    );
+    create(&stage, &policy("STRICT"));
     shows!(stage.run("status boards"), @r"
     exit 1
     --- stdout
     namespace microservices-demo: 1 service, 1 port; root namespace istio-system, auto mTLS on
 
     SERVICE       WORKLOAD                      MODE     DECIDED BY            CLIENTS SEND
-    boards:8080   pod/boards-[pod]   STRICT   default (namespace)   plaintext, BREAKS
+    boards:8080   pod/boards-[pod]   STRICT   default (namespace)   BREAKS: plaintext
 
     error  plaintext-to-strict
       found   the rule microservices-demo/boards makes clients send plaintext, and mode STRICT refuses it; callers: this namespace, gateways, other namespaces

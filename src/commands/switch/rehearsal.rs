@@ -10,6 +10,7 @@ use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::rehearsal::{self as report, RehearsalReport};
 use crate::settings::RehearsalSettings;
+use crate::ui::printer;
 
 /// Rehearses, stops the run where STRICT would refuse somebody or a port was not observed, and plans again. The returned
 /// status is about pods that were left.
@@ -33,7 +34,7 @@ pub(super) async fn rehearse(run: &SwitchRun<'_>, planned: &mut Planned) -> erro
         no_headers: false,
     };
     let (report, left_behind) = rehearse::rehearse(run.context, &settings, run.cluster, run.api_versions).await?;
-    run.context.printer.say_report(&report::text(&report, false));
+    run.context.printer.say_report(&report::text(&report, printer::stderr_width(), false));
     if !run.settings.force {
         check(&report)?;
     }

@@ -5,6 +5,7 @@ use crate::report::kinds::SeverityKind;
 use crate::report::plural::count;
 use crate::report::table;
 use crate::sanitize::line;
+use crate::wrap::wrap;
 use colored::{Color, Colorize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,6 +29,8 @@ pub struct Style {
     /// Columns of the terminal, into which a table is fitted; `None` elsewhere.
     pub width: Option<usize>,
 }
+/// Marks calls that fail.
+const BREAKS: &str = "BREAKS: ";
 
 /// The whole report.
 pub fn text(report: &StatusReport, style: Style) -> String {
@@ -44,14 +47,16 @@ fn namespace_text(namespace: &NamespaceReport, style: Style) -> String {
     services.dedup();
     let auto = if namespace.auto_mtls { "on" } else { "off" };
     let assumed = if namespace.mesh_readable { "" } else { " (assumed: the mesh's settings cannot be read)" };
-    let _ = writeln!(
-        out,
-        "namespace {}: {}, {}; root namespace {}, auto mTLS {auto}{assumed}",
-        line(&namespace.namespace).bold(),
+    let name = line(&namespace.namespace);
+    let heading = format!(
+        "namespace {name}: {}, {}; root namespace {}, auto mTLS {auto}{assumed}",
         count(services.len(), "service"),
         count(namespace.ports.len(), "port"),
         line(&namespace.root_namespace),
     );
+    // A coloured text cannot be wrapped.
+    let heading = wrap(&heading, style.width, 0).replacen(&format!(" {name}"), &format!(" {}", name.bold()), 1);
+    let _ = writeln!(out, "{heading}");
     let mut rows: Vec<Row> = namespace.ports.iter().flat_map(|port| port_rows(namespace, port)).collect();
     rows.extend(
         namespace
@@ -65,7 +70,7 @@ fn namespace_text(namespace: &NamespaceReport, style: Style) -> String {
     }
     if !namespace.findings.is_empty() {
         out.push('\n');
-        out.push_str(&findings(&namespace.findings, style.wide));
+        out.push_str(&findings(&namespace.findings, style.wide, style.width));
     }
     out
 }
@@ -149,13 +154,15 @@ fn clients(port: &PortReport, workload: &str) -> String {
     let mut order: Vec<String> = Vec::new();
     for client in &port.clients {
         let Some(protocols) = client.sends.get(workload) else { continue };
-        let fails = if client.breaks_at.iter().any(|at| at == workload) { ", BREAKS" } else { "" };
-        let text = format!("{}{fails}", protocols.join(" or "));
+        let fails = if client.breaks_at.iter().any(|at| at == workload) { BREAKS } else { "" };
+        let text = format!("{fails}{}", protocols.join(" or "));
         if !order.contains(&text) {
             order.push(text.clone());
         }
         sent.entry(text).or_default().push(caller(client));
     }
+    // The end of a long cell may be cut.
+    order.sort_by_key(|text| !text.starts_with(BREAKS));
     match &order[..] {
         [] => "-".to_owned(),
         [only] => only.clone(),
@@ -207,9 +214,15 @@ fn lay_out(rows: Vec<Row>, wide: bool, width: Option<usize>) -> String {
     if cut {
         cells.truncate(MAX_LINES);
     }
-    let cells: Vec<Vec<String>> =
+    let mut cells: Vec<Vec<String>> =
         cells.into_iter().map(|row| row.map(|cell| line(&cell).into_owned()).to_vec()).collect();
     let head = ["SERVICE", "WORKLOAD", "MODE", "DECIDED BY", "CLIENTS SEND"];
+    if table::is_wider(&head, &cells, width) {
+        // The policy without its level.
+        for cell in cells.iter_mut().map(|row| &mut row[3]) {
+            cell.truncate(cell.find(" (").unwrap_or(cell.len()));
+        }
+    }
     let mut text = table::layout(&head, &cells, width, |_, column, cell| paint(column == 2, column == 4, cell));
     if cut {
         let _ = writeln!(text, "… and {} (-o wide shows all)", count(more, "more line"));
@@ -253,14 +266,14 @@ fn paint(is_mode: bool, is_clients: bool, cell: &str) -> String {
             _ => None,
         }
     } else {
-        (is_clients && word.contains("BREAKS")).then_some(Color::Red)
+        (is_clients && word.contains(BREAKS)).then_some(Color::Red)
     };
     color.map_or_else(|| cell.to_owned(), |color| cell.color(color).to_string())
 }
 
 /// The findings and their number by severity.
-fn findings(findings: &[FindingReport], all: bool) -> String {
-    let mut out = paragraphs(findings, all);
+fn findings(findings: &[FindingReport], all: bool, width: Option<usize>) -> String {
+    let mut out = paragraphs(findings, all, width);
     let number = |severity: SeverityKind, noun: &str| {
         count(findings.iter().filter(|finding| finding.severity == severity).count(), noun)
     };
@@ -274,9 +287,10 @@ fn findings(findings: &[FindingReport], all: bool) -> String {
     out
 }
 
-/// One paragraph for each finding. `all` lists every object.
-pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
+/// One paragraph for each finding, for a terminal of this width. `all` lists every object.
+pub fn paragraphs(findings: &[FindingReport], all: bool, width: Option<usize>) -> String {
     let mut out = String::new();
+    let fact = |name: &str, value: &str| wrap(&format!("  {name:<7} {}", line(value)), width, 0);
     for finding in findings {
         let color = match finding.severity {
             SeverityKind::Error => Color::Red,
@@ -284,16 +298,16 @@ pub fn paragraphs(findings: &[FindingReport], all: bool) -> String {
             SeverityKind::Info => Color::Cyan,
         };
         let _ = writeln!(out, "{}  {}", finding.severity.as_str().color(color).bold(), finding.code.bold());
-        let _ = writeln!(out, "  {:<7} {}", "found", line(&finding.message));
+        let _ = writeln!(out, "{}", fact("found", &finding.message));
         if !finding.objects.is_empty() {
             let shown = if all { finding.objects.len() } else { MAX_OBJECTS.min(finding.objects.len()) };
             let mut objects = finding.objects[..shown].join(", ");
             if shown < finding.objects.len() {
                 let _ = write!(objects, " and {} more", finding.objects.len() - shown);
             }
-            let _ = writeln!(out, "  {:<7} {}", "about", line(&objects));
+            let _ = writeln!(out, "{}", fact("about", &objects));
         }
-        let _ = writeln!(out, "  {:<7} {}", "remedy", line(finding.remedy));
+        let _ = writeln!(out, "{}", fact("remedy", finding.remedy));
     }
     out
 }
