@@ -30,7 +30,6 @@ pub mod temporary_folder;
 pub mod ui;
 pub mod wrap;
 
-use clap::FromArgMatches;
 use cli::report::ReportTo;
 use cli::values::SandboxState;
 use cli::{Cli, Command};
@@ -52,10 +51,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     if let Some(code) = complete(&arguments) {
         return code;
     }
-    let parsed = cli::command(arguments.first())
-        .try_get_matches_from(&arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match cli::wrong_use::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout with exit code 0, errors to stderr with exit code 2.
@@ -89,7 +85,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         // Ctrl-C is how a watch is meant to end.
         Err(error @ error::Error::Interrupted(Signal::Interrupt)) if is_watch => error.exit_status().code(),
         Err(error) => {
-            printer.error(&error.to_string(), error.hint().as_deref());
+            let message = error.to_string();
+            let hint = cli::wrong_use::separated_state(&arguments, &message).or_else(|| error.hint());
+            printer.error(&message, hint.as_deref());
             error.exit_status().code()
         }
     }
@@ -122,6 +120,8 @@ async fn dispatch(cli: Cli, settings: settings::Settings, printer: ui::printer::
     let output_closed =
         async move { if is_endless_watch { ui::printer::stdout_closed().await } else { std::future::pending().await } };
     let left_by_force = match &command {
+        // It ends with the process, and so does all that is on it.
+        _ if settings.sandbox.is_some() => LeftByForce::Nothing,
         Command::EnableMtls(_) | Command::DisableMtls(_) | Command::Demo(_) => LeftByForce::Changes,
         Command::Rehearse(args) if !args.read_only => LeftByForce::Telemetry,
         _ => LeftByForce::Pods,
@@ -181,6 +181,7 @@ fn wanted_program(command: &Command) -> error::Result<Option<Wanted>> {
 /// What a run may leave that a second signal ends.
 #[derive(Debug, Clone, Copy)]
 enum LeftByForce {
+    Nothing,
     Pods,
     Telemetry,
     Changes,
@@ -195,6 +196,20 @@ const fn last_words(left: LeftByForce) -> &'static str {
         LeftByForce::Telemetry => {
             "stopped immediately: a probe pod and a Telemetry object may remain (remove them with `secure-traffic cleanup`)"
         }
+        LeftByForce::Nothing => "stopped immediately",
         LeftByForce::Pods => "stopped immediately: a probe pod may remain (remove it with `secure-traffic cleanup`)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_changes_a_cluster_is_said_to_be_undone() {
+        for left in [LeftByForce::Nothing, LeftByForce::Pods, LeftByForce::Telemetry] {
+            assert!(!last_words(left).contains("--restore"), "{left:?}");
+        }
+        assert!(last_words(LeftByForce::Changes).contains("`secure-traffic disable-mtls --restore`"));
     }
 }

@@ -8,6 +8,7 @@ pub mod report;
 pub mod status;
 pub mod switch;
 pub mod values;
+pub mod wrong_use;
 
 use clap::builder::StyledStr;
 use clap::{Arg, CommandFactory, Parser, Subcommand};
@@ -73,9 +74,25 @@ pub fn command(called_as: Option<&OsString>) -> clap::Command {
         .after_long_help(EXIT_CODES);
     let file = called_as.and_then(|path| Path::new(path).file_stem()?.to_str());
     match file.and_then(|name| name.split_once('-')) {
-        Some((host @ ("kubectl" | "oc"), _)) => command.bin_name(format!("{host} secure-traffic")),
+        Some((host @ ("kubectl" | "oc"), _)) => {
+            let name = format!("{host} secure-traffic");
+            with_name(command, &name).mut_subcommands(|sub| with_name(sub, &name)).bin_name(name)
+        }
         _ => command,
     }
+}
+
+/// The command with another name of the program in its help texts.
+fn with_name(command: clap::Command, name: &str) -> clap::Command {
+    let renamed =
+        |text: Option<&StyledStr>| text.map(|text| text.to_string().replace("secure-traffic ", &format!("{name} ")));
+    let (short, long) = (renamed(command.get_after_help()), renamed(command.get_after_long_help()));
+    command.after_help(short.unwrap_or_default()).after_long_help(long.unwrap_or_default()).mut_args(
+        |arg| match renamed(arg.get_long_help()) {
+            Some(help) => arg.long_help(help),
+            None => arg,
+        },
+    )
 }
 
 /// `-h` of a command ends with its first example, and `--help` with all examples and the exit codes. An option that the

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::cli;
 use crate::domain::findings::Code;
+use crate::domain::near_names::near_names;
 use crate::domain::reason::Reason;
 use crate::error::{self, UsageError};
 use crate::exit::ExitStatus;
@@ -34,17 +35,12 @@ fn unknown(name: &str) -> UsageError {
     UsageError { message: format!("no finding and no reason is called {name:?}"), hint: Some(hint) }
 }
 
-/// The names that differ from `name` in few letters, else those that contain it.
+/// The findings and reasons that the user may have meant.
 fn near(name: &str) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Code::all().map(Code::as_str).chain(Reason::all().map(Reason::as_str)).collect();
     names.sort_unstable();
     names.dedup();
-    let name = name.to_lowercase().replace('_', "-");
-    let similar = similar::get_close_matches(name.as_str(), &names, 3, 0.7);
-    if !similar.is_empty() || name.is_empty() {
-        return similar;
-    }
-    names.into_iter().filter(|known| known.contains(&name)).take(5).collect()
+    near_names(&name.to_lowercase().replace('_', "-"), &names)
 }
 
 #[cfg(test)]

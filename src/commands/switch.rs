@@ -228,6 +228,11 @@ impl<'a> SwitchRun<'a> {
         if self.is_enabling() { "enable-mtls" } else { "disable-mtls" }
     }
 
+    /// Whether the cluster ends with the command: then there is nothing to undo, to prove again or to go on with.
+    fn is_on_sandbox(&self) -> bool {
+        self.context.settings.sandbox.is_some()
+    }
+
     /// The command that undoes the run: `secure-traffic disable-mtls -n NS --restore`.
     fn restore_command(&self) -> String {
         format!("secure-traffic disable-mtls -n {} --restore", self.cluster.namespace)

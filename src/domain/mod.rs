@@ -30,6 +30,7 @@ pub mod mesh;
 pub mod mesh_client;
 pub mod mesh_traffic;
 pub mod namespace_context;
+pub mod near_names;
 pub mod network_policy;
 pub mod object;
 pub mod open_connections;

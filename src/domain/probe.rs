@@ -8,11 +8,13 @@ use super::mesh::{
     DataPlane, Endpoint, EndpointTarget, MtlsMode, Pod, PortRef, Protocol, Service, ServiceKind, ServicePort, Snapshot,
 };
 use super::mesh_client::MeshClientAnswer;
+use super::near_names::did_you_mean;
 use super::overview::workload;
 use super::port_protocol::PortProtocol;
 use super::proxy::ProxyReport;
 use super::sample::{Sample, SampleOutcome, classify, gives_up};
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 /// A target on the command line: `SERVICE`, `SERVICE:PORT` or `SERVICE:PORT/PATH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub enum TargetError {
     /// A DNS name that no Service of this cluster has.
     #[error("{host:?} is not the name of a Service in the cluster domain {cluster_domain:?}")]
     NotAService { host: String, cluster_domain: String },
+    #[error("{address} is an IP address, not the name of a Service")]
+    Address { address: IpAddr },
     #[error("service {service:?} is an ExternalName: an alias, with no endpoints of its own to protect")]
     ExternalName { service: String },
 }
@@ -70,10 +74,16 @@ impl TargetError {
             {
                 Some(format!("write the name alone, without {service:?}; its Services are: {}", known.join(", ")))
             }
-            Self::UnknownService { known, .. } => Some(format!("its Services are: {}", known.join(", "))),
+            Self::UnknownService { service, known, .. } => Some(match did_you_mean(service, known) {
+                Some(question) => format!("{question} its Services are: {}", known.join(", ")),
+                None => format!("its Services are: {}", known.join(", ")),
+            }),
             Self::UnknownPort { known, .. } if known.is_empty() => Some("it has no TCP port at all".to_owned()),
             Self::UnknownPort { known, .. } => Some(format!("its TCP ports are: {}", known.join(", "))),
             Self::OtherNamespace { namespace, .. } => Some(format!("pass the namespace: -n {namespace}")),
+            Self::Address { .. } => {
+                Some("pass the name of the Service; without a target, every Service is asked".to_owned())
+            }
             Self::NotAService { .. } => Some(
                 "pass SERVICE, SERVICE:PORT or SERVICE:PORT/PATH; --cluster-domain sets the cluster's DNS domain"
                     .to_owned(),
@@ -94,6 +104,9 @@ impl Target {
     fn check_domain(&self, namespace: &str, cluster_domain: &str) -> Result<(), TargetError> {
         let Some(domain) = &self.domain else { return Ok(()) };
         let host = format!("{}.{domain}", self.service);
+        if let Ok(address) = host.parse() {
+            return Err(TargetError::Address { address });
+        }
         let (named, rest) = match domain.split_once('.') {
             Some((named, rest)) => (named, Some(rest)),
             None => (domain.as_str(), None),
@@ -187,7 +200,7 @@ impl EndpointCase {
             InboundPath::Direct(Bypass::AddressFamily) => {
                 Some(format!("the sidecar of {pod} does not capture the address family of {}", self.address))
             }
-            InboundPath::Direct(_) => Some(format!("{pod} has no sidecar, so the policy has no effect there")),
+            InboundPath::Direct(_) => Some(format!("no sidecar at {pod}, so no proxy applies the policy")),
             _ => None,
         }
     }

@@ -650,7 +650,7 @@ mod tests {
              \n\
              1 of 3 ports would refuse callers: node lab; 2 ports were\n  not observed throughout\n"
         );
-        assert!(text(&report, None).contains("not observed: the log of a pod has gaps   -\n"));
+        assert!(text(&report, None, false).contains("not observed: the log of a pod has gaps   -\n"));
     }
 
     #[test]

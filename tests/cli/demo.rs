@@ -119,7 +119,6 @@ fn the_whole_demo() {
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 5 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
-    undo with: secure-traffic disable-mtls -n microservices-demo --restore
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     changes in namespace microservices-demo:
       ~ peerauthentication/default       mode STRICT → PERMISSIVE

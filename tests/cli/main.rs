@@ -33,3 +33,4 @@ mod switch;
 mod terminal;
 mod user_manifests;
 mod watch;
+mod wrong_use;

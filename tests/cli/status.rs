@@ -139,7 +139,7 @@ fn what_is_not_there_is_named() {
 exit 2
 --- stderr
 error: service "bords" not found in namespace "microservices-demo"
-hint: its Services are: app-ui, boards, boards-mongodb, context-scraper, userprofile
+hint: did you mean boards? its Services are: app-ui, boards, boards-mongodb, context-scraper, userprofile
 "#);
     let code = run("status --sandbox --ignore nonsense");
     assert_eq!(code.code, Some(2), "{code}");

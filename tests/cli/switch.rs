@@ -130,7 +130,6 @@ fn one_service_of_many() {
     ✓ policy in force after [seconds] s at 1 endpoint
     1 target: 1 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 1 target (the client's sidecar retries HTTP calls)
-    undo with: secure-traffic disable-mtls -n microservices-demo --restore
     ");
 }
 

@@ -282,8 +282,11 @@ pub(super) fn choose_journals(
     let Some(chosen) = journal::runs_to_undo(&runs, run) else {
         let known = |run: &Run| format!("{} ({} by {}, {})", run.id, run.command, run.started_by, run.started_at);
         let known: Vec<String> = runs.iter().map(known).collect();
-        let hint =
-            if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join("; ")) };
+        let hint = if known.is_empty() {
+            "no run can be undone there; `secure-traffic history` lists those of a namespace".to_owned()
+        } else {
+            format!("there are: {}", known.join("; "))
+        };
         let message = format!("no journal of a run {:?} in namespace {namespace}", run.unwrap_or_default());
         return Err(UsageError { message, hint: Some(hint) }.into());
     };

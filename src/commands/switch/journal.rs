@@ -156,6 +156,7 @@ pub(super) async fn finish(
             ));
             return Ok(ExitStatus::LeftBehind);
         }
+        Goal::Switch(_) | Goal::Manifests(_) if run.is_on_sandbox() && run.is_enabling() => {}
         Goal::Switch(_) | Goal::Manifests(_) if journal.written_run().is_some() && run.is_enabling() => {
             printer.say(&format!("undo with: {}", run.restore_command()));
         }

@@ -66,16 +66,20 @@ pub(super) async fn not_proven(
     if !is_cut_short || !has_written {
         return;
     }
+    let in_force = "ended early: every change is made, but not proven";
+    if run.is_on_sandbox() {
+        return run.context.printer.warn(in_force);
+    }
     let namespace = &run.cluster.namespace;
     let next = match &planned.goal {
         // The journals stay until the proof, so the same restore is possible again.
         Goal::Restore(_) => format!("`{}` goes on from here", run.restore_command()),
         Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
-            format!("`secure-traffic probe -n {namespace}` asks again, {}", undo_hint(run))
+            format!("`secure-traffic probe -n {namespace}` asks again{}", undo_hint(run, ", "))
         }
         Goal::Switch(_) | Goal::Manifests(_) => format!("`secure-traffic probe -n {namespace}` asks again"),
     };
-    run.context.printer.warn(&format!("ended early: every change is made, but not proven; {next}"));
+    run.context.printer.warn(&format!("{in_force}; {next}"));
 }
 
 /// After the proof: names the connections that ztunnels keep, and waits with `--wait-drain`. If that is interrupted or old
@@ -98,9 +102,7 @@ pub(super) async fn drain(
         roll_back(run, parts).await;
     } else if drained.is_err() && !parts.writer.ledger().written().is_empty() {
         let undo = match &planned.goal {
-            Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
-                format!("; {}", undo_hint(run))
-            }
+            Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => undo_hint(run, "; "),
             _ => String::new(),
         };
         let in_force = "every change is made and proven, but connections from before may still be open";
@@ -142,22 +144,25 @@ async fn roll_back(run: &SwitchRun<'_>, parts: &mut Parts<'_>) {
             for warning in &plan.warnings {
                 printer.warn(&warning.to_string());
             }
-            printer.warn(&format!("rolled back, but for what is named above; {}", undo_hint(run)));
+            printer.warn(&format!("rolled back, but for what is named above{}", undo_hint(run, "; ")));
         }
-        Err(error) => printer.warn(&format!("the roll-back failed: {error}; {}", undo_hint(run))),
+        Err(error) => printer.warn(&format!("the roll-back failed: {error}{}", undo_hint(run, "; "))),
     }
 }
 
 /// The results could not be printed. Without `--quiet`, the end of the run has said how to undo it.
 pub(super) fn report_unprinted(run: &SwitchRun<'_>, parts: &Parts<'_>) {
     if run.context.settings.quiet && parts.journal.written_run().is_some() {
-        run.context.printer.warn(&format!("every change is made; {}", undo_hint(run)));
+        run.context.printer.warn(&format!("every change is made{}", undo_hint(run, "; ")));
     }
 }
 
-/// The command that restores the former state, in a sentence.
-fn undo_hint(run: &SwitchRun<'_>) -> String {
-    format!("`{}` puts back what was there", run.restore_command())
+/// The command that restores the former state, as the end of a sentence after `separator`; nothing on the sandbox.
+fn undo_hint(run: &SwitchRun<'_>, separator: &str) -> String {
+    if run.is_on_sandbox() {
+        return String::new();
+    }
+    format!("{separator}`{}` puts back what was there", run.restore_command())
 }
 
 /// Writes the plan that undoes `written_run`, with the UIDs of the objects that it created. Returns that plan.
@@ -210,14 +215,12 @@ fn report_unfinished(run: &SwitchRun<'_>, planned: &Planned, parts: &Parts<'_>, 
     if is_lock_lost {
         return run.context.printer.warn(&format!("ended early: {made}; {WITHOUT_LEASE}"));
     }
-    if is_undone {
+    if is_undone || run.is_on_sandbox() {
         return run.context.printer.warn(&format!("ended early: {made}"));
     }
     let undo = match &planned.goal {
         Goal::Restore(_) => format!(": `{}`", run.restore_command()),
-        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => {
-            format!(", {}", undo_hint(run))
-        }
+        Goal::Switch(_) | Goal::Manifests(_) if parts.journal.written_run().is_some() => undo_hint(run, ", "),
         Goal::Switch(_) | Goal::Manifests(_) => ", and there is no journal to go back by".to_owned(),
     };
     run.context.printer.warn(&format!("ended early: {made}; the same command goes on from here{undo}"));

@@ -3,6 +3,7 @@
 
 use crate::domain::journal::NotRestored;
 use crate::domain::mesh::MtlsMode;
+use crate::domain::near_names::did_you_mean;
 use crate::domain::object::ObjectKind;
 use crate::domain::rule::ClientTls;
 use std::collections::BTreeMap;
@@ -424,12 +425,13 @@ impl fmt::Display for PlanBlocker {
                  namespace with -n, or go on with --force"
             ),
             Self::UnknownService { name, existing } => {
-                let existing = if existing.is_empty() {
+                let known = if existing.is_empty() {
                     "the namespace has none".into()
                 } else {
                     format!("there are: {}", list(existing))
                 };
-                write!(f, "services \"{name}\" not found; {existing}")
+                let question = did_you_mean(name, existing).map_or_else(String::new, |question| format!("{question} "));
+                write!(f, "services \"{name}\" not found; {question}{known}")
             }
             Self::UnknownPolicy { name, others } => {
                 let others = if others.is_empty() {
@@ -541,8 +543,8 @@ mod tests {
                 "policy web has a selector and overrides STRICT for its workloads: port 80 DISABLE, port 81 PERMISSIVE (mode-exception)",
             ),
             (
-                &PlanBlocker::UnknownService { name: "wbe".into(), existing: vec!["api".into(), "web".into()] },
-                "services \"wbe\" not found; there are: api, web",
+                &PlanBlocker::UnknownService { name: "webs".into(), existing: vec!["api".into(), "web".into()] },
+                "services \"webs\" not found; did you mean web? there are: api, web",
             ),
             (
                 &Warning::SeveralPolicies { by_age: vec!["old".into(), "new".into()], chosen: "old".into() },

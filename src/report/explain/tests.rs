@@ -142,7 +142,7 @@ fn an_inconclusive_verdict_ends_with_the_remedy() {
 #[test]
 fn an_endpoint_without_a_sidecar_needs_one_instead_of_a_policy() {
     let open = EndpointReport {
-        unguarded: Some("web-1 has no sidecar, so the policy has no effect there".to_owned()),
+        unguarded: Some("no sidecar at web-1, so no proxy applies the policy".to_owned()),
         ..endpoint(
             Some(ModeKind::Strict),
             vec![policy("namespace", "default", Some(ModeKind::Strict))],
