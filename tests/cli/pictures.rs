@@ -4,72 +4,77 @@
 #![allow(clippy::disallowed_methods, reason = "the environment switches these tests")]
 
 use crate::helpers::Stage;
+use crate::status::{create, policy, rule};
 use crate::terminal::Terminal;
 use assert_cmd::cargo::CommandCargoExt;
 use secure_traffic::sandbox::State;
 use std::path::Path;
 use std::process::Command;
 
-/// Columns of the terminal that is shown.
-const WIDTH: usize = 120;
-
-/// Pixels of 80 columns: the screens of the demo have the same width.
+/// Pixels of 80 columns, so that all pictures have the same width.
 const MIN_WIDTH: usize = 692;
 
-/// What a terminal shows of these commands, with its colours.
-fn session(stage: &Stage, commands: &[&str]) -> String {
-    let mut shown = String::new();
-    for arguments in commands {
-        // One file for both streams, so that the lines are in the order in which they were written.
-        let path = stage.directory.path().join("output");
-        let file = std::fs::File::create(&path).unwrap();
-        let mut command = stage.command();
-        command.args(["--color", "always"]).args(arguments.split_whitespace());
-        let status = command.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
-        let output = std::fs::read_to_string(path).unwrap();
-        assert!(status.success(), "{arguments}: {status}\n{output}");
-        shown.extend(["\x1b[1;32m$\x1b[0m \x1b[1msecure-traffic ", arguments, "\x1b[0m\n", &output, "\n"]);
-    }
-    shown.trim_end().lines().map(|line| wrapped(line) + "\n").collect()
+/// The colours of a terminal: as the picture has them, in a dark terminal and in a light one.
+const COLORS: [[&str; 3]; 7] = [
+    ["#AAAAAA", "#D1D7E0", "#1F2328"],
+    ["#000000", "#0D1117", "#FFFFFF"],
+    ["#AA0000", "#FF7B72", "#CF222E"],
+    ["#00AA00", "#3FB950", "#1A7F37"],
+    ["#AA5500", "#D29922", "#9A6700"],
+    ["#AA00AA", "#BC8CFF", "#8250DF"],
+    ["#00AAAA", "#39C5CF", "#1B7C83"],
+];
+
+/// A command of a picture.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    arguments: &'static str,
+    /// The question that is answered with yes.
+    question: Option<&'static str>,
+    code: i32,
 }
 
-/// A line as a terminal breaks it; escape sequences take no room.
-fn wrapped(line: &str) -> String {
-    let (mut text, mut column, mut is_escape) = (String::new(), 0, false);
-    for character in line.chars() {
-        if character == '\x1b' {
-            is_escape = true;
-        } else if is_escape {
-            is_escape = character != 'm';
-        } else {
-            if column == WIDTH {
-                text.push('\n');
-                column = 0;
-            }
-            column += 1;
+const fn shown(arguments: &'static str, code: i32) -> Shown {
+    Shown { arguments, question: None, code }
+}
+
+/// What a terminal of 80 columns and 24 lines shows of these commands, with its colours; `None` where it cannot be made.
+fn session(stage: &Stage, commands: &[Shown]) -> Option<String> {
+    let tool = Command::cargo_bin("secure-traffic").unwrap();
+    let tool = tool.get_program().to_str().unwrap().to_owned();
+    let mut session = String::new();
+    for Shown { arguments, question, code } in commands {
+        let line = format!("stty rows 24 cols 80; {tool} --color always {arguments}");
+        let mut terminal = Terminal::open(&line, |command| {
+            prepare(command);
+            command.env("KUBECONFIG", stage.kubeconfig());
+        })?;
+        if let Some(question) = question {
+            terminal.until(question);
+            terminal.press("y\n");
         }
-        text.push(character);
+        let run = terminal.end();
+        assert_eq!(run.code, Some(*code), "{run}");
+        session.extend(["\u{1b}[1;32m$\u{1b}[0m \u{1b}[1msecure-traffic ", arguments, "\u{1b}[0m\n"]);
+        session += &run.stdout.replace('\r', "");
     }
-    text
+    assert!(without_colors(&session).lines().all(|line| line.chars().count() <= 80), "broken in mid-word:\n{session}");
+    Some(session)
 }
 
-/// Compares a picture with the one in `docs/images`; times, counts and coordinates may differ.
-fn assert_is_current(name: &str, session: &str) {
-    let picture = anstyle_svg::Term::new().min_width_px(0).render_svg(session);
-    assert_is_kept(name, &picture, session);
+/// In CI there is no progress bar, which would leave its traces.
+fn prepare(command: &mut Command) {
+    command.env("CI", "1").env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
 }
 
-/// The same, in a dark and in a light terminal: `NAME-dark.svg` and `NAME-light.svg`.
+/// Compares a picture in a dark and in a light terminal with those in `docs/images`, `NAME-dark.svg` and `NAME-light.svg`;
+/// times, counts and coordinates may differ.
 fn assert_are_current(name: &str, session: &str) {
-    let dark = anstyle_svg::Term::new().min_width_px(MIN_WIDTH).render_svg(session);
-    // The dark terminal's colours for text, background, cyan and green, with darker ones for the light terminal.
-    let colors = [("#AAAAAA", "#1F2328"), ("#000000", "#FFFFFF"), ("#00AAAA", "#007A7A"), ("#00AA00", "#1A7F37")];
-    let light = colors.iter().fold(dark.clone(), |picture, (from, to)| {
-        assert!(picture.contains(from), "{name} has no colour {from}");
-        picture.replace(from, to)
-    });
-    assert_is_kept(&format!("{name}-dark.svg"), &dark, session);
-    assert_is_kept(&format!("{name}-light.svg"), &light, session);
+    let picture = anstyle_svg::Term::new().min_width_px(MIN_WIDTH).render_svg(session);
+    for (index, terminal) in [(1, "dark"), (2, "light")] {
+        let picture = COLORS.iter().fold(picture.clone(), |picture, color| picture.replace(color[0], color[index]));
+        assert_is_kept(&format!("{name}-{terminal}.svg"), &picture, session);
+    }
 }
 
 fn assert_is_kept(name: &str, picture: &str, session: &str) {
@@ -82,15 +87,41 @@ fn assert_is_kept(name: &str, picture: &str, session: &str) {
     std::fs::write(&path, picture).unwrap();
 }
 
+/// The text between numbers, without the blanks that fill a cell with a number.
 fn without_numbers(picture: &str) -> Vec<&str> {
     let is_numeric = |character: char| character.is_ascii_digit() || character == '.';
-    picture.split(is_numeric).filter(|text| !text.is_empty()).collect()
+    picture.split(is_numeric).map(str::trim).filter(|text| !text.is_empty()).collect()
+}
+
+/// Asserts that all of it is on a screen of 24 lines, the last of which has the shell's next prompt.
+fn assert_fits(session: &str) {
+    assert!(session.lines().count() < 24, "{}", without_colors(session));
 }
 
 #[test]
-fn the_picture_of_the_readme_is_what_the_tool_prints() {
+fn the_pictures_of_the_commands_are_what_a_terminal_of_80_columns_shows() {
+    let stage = Stage::with_shop(State::Permissive);
+    let rehearse = [shown("rehearse -n microservices-demo --for 5s", 1)];
+    let Some(rehearse) = session(&stage, &rehearse) else { return };
+    assert_fits(&rehearse);
+    assert_are_current("rehearse", &rehearse);
+
+    // Its 24 last lines would not have the plan.
+    let enable = Shown { arguments: "enable-mtls -n microservices-demo", question: Some("[y/N]"), code: 0 };
+    assert_are_current("enable-mtls", &session(&stage, &[enable]).unwrap());
+
+    let run = stage.run("enable-mtls -n shop --yes");
+    assert_eq!(run.code, Some(1), "payments has no sidecar: {run}");
+    let probe = session(&stage, &[shown("probe -n shop", 0), shown("probe -n shop boards", 0)]).unwrap();
+    assert_fits(&probe);
+    assert_are_current("probe", &probe);
+
     let stage = Stage::new(State::Permissive, &[]);
-    assert_is_current("switch.svg", &session(&stage, &["probe boards", "enable-mtls --yes", "probe boards"]));
+    create(&stage, &rule("boards", "DISABLE"));
+    create(&stage, &policy("STRICT"));
+    let status = session(&stage, &[shown("status -n microservices-demo", 1)]).unwrap();
+    assert_fits(&status);
+    assert_are_current("status", &status);
 }
 
 #[test]
@@ -98,10 +129,6 @@ fn the_pictures_of_the_demo_are_what_a_terminal_of_80_columns_and_24_lines_shows
     let tool = Command::cargo_bin("secure-traffic").unwrap();
     let tool = tool.get_program().to_str().unwrap().to_owned();
     let line = format!("stty rows 24 cols 80; {tool} --color always demo --pause --sandbox=permissive");
-    // In CI there is no progress bar, which would leave its traces.
-    let prepare = |command: &mut Command| {
-        command.env("CI", "1").env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
-    };
     let Some(mut terminal) = Terminal::open(&line, prepare) else { return };
     let mut screens = Vec::new();
     for _ in 0..6 {
