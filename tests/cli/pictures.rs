@@ -56,15 +56,35 @@ fn session(stage: &Stage, commands: &[Shown]) -> Option<String> {
         let run = terminal.end();
         assert_eq!(run.code, Some(*code), "{run}");
         session.extend(["\u{1b}[1;32m$\u{1b}[0m \u{1b}[1msecure-traffic ", arguments, "\u{1b}[0m\n"]);
-        session += &run.stdout.replace('\r', "");
+        session += &with_marks(&run.stdout.replace("\r\n", "\n"));
     }
     assert!(without_colors(&session).lines().all(|line| line.chars().count() <= 80), "broken in mid-word:\n{session}");
     Some(session)
 }
 
+/// The screen with the marks of changes that are done: each is written over the first character of an earlier row, between
+/// a saved and a restored cursor.
+fn with_marks(screen: &str) -> String {
+    let mut parts = screen.split("\u{1b}7\u{1b}[");
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (up, part) = part.split_once("A\r").unwrap();
+        let (mark, part) = part.split_once("\u{1b}8").unwrap();
+        let start = text.rmatch_indices('\n').nth(up.parse().unwrap()).map_or(0, |(end, _)| end + 1);
+        text.replace_range(start..=start, mark);
+        text += part;
+    }
+    text
+}
+
+#[test]
+fn a_mark_is_in_its_row() {
+    assert_eq!(with_marks("a\n + b\nc\nd \u{1b}7\u{1b}[2A\r✓\u{1b}8e\n"), "a\n✓+ b\nc\nd e\n");
+}
+
 /// In CI there is no progress bar, which would leave its traces.
 fn prepare(command: &mut Command) {
-    command.env("CI", "1").env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
+    command.env("CI", "1").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent").env("SHELL", "/bin/sh");
 }
 
 /// Compares a picture in a dark and in a light terminal with those in `docs/images`, `NAME-dark.svg` and `NAME-light.svg`;
