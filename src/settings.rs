@@ -102,6 +102,14 @@ pub fn resolve(args: &GlobalArgs, environment: Environment) -> Settings {
     }
 }
 
+impl Settings {
+    /// Whether a text may be drawn again in its place, on a terminal: not where another program reads the terminal, or
+    /// where requests are printed meanwhile.
+    pub const fn may_draw(&self) -> bool {
+        !self.dumb && !self.ci && !self.verbose
+    }
+}
+
 /// Resolves the options of a probe pod. curl takes whole seconds, and 0 would be no limit.
 pub fn pod_options(args: &PodArgs) -> PodOptions {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);

@@ -52,12 +52,14 @@ pub struct ProbeArgs {
     pub expect: Option<Expectation>,
     /// Stream samples, and report changes
     ///
-    /// The command runs until it is interrupted.
+    /// The command runs until it is interrupted. On a terminal it shows one table, whose rows change in their place.
+    /// Elsewhere each change is a line, with -o json an object on a line, and with -o yaml a document.
     #[arg(short, long, conflicts_with_all = ["dry_run", "control", "per_endpoint", "expect", "explain"])]
     pub watch: bool,
     /// Wait for it: rejected or accepted
     ///
-    /// Waits until every target is proven to answer so, at most --timeout.
+    /// Waits until every target is proven to answer so, at most --timeout. With -o json or yaml, stdout has the report of
+    /// that proof alone, and stderr the changes before it.
     #[arg(long, value_parser = awaited_answer(), value_name = "ANSWER", hide_possible_values = true, conflicts_with_all = ["dry_run", "expect"])]
     pub until: Option<Expectation>,
     /// Namespace to ask from; default: that of the targets

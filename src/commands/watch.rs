@@ -1,5 +1,7 @@
-//! `probe --watch` and `--until`: streams samples of the targets, prints each change of an answer, and probes the targets
+//! `probe --watch` and `--until`: streams samples of the targets, shows each change of an answer, and probes the targets
 //! once their answers are the awaited ones.
+
+mod display;
 
 use super::probe_run::{ProbeRun, pod_failure, print_expectation, render};
 use crate::cli::values::OutputFormat;
@@ -11,16 +13,15 @@ use crate::domain::enforcement::RefusalStyle;
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::Snapshot;
 use crate::domain::probe::{self, Case, EndpointCase};
-use crate::domain::watch::{TargetWatch, WatchedAnswer};
+use crate::domain::watch::{AnswerChange, TargetWatch, WatchedAnswer};
 use crate::error::{self, Error};
 use crate::exit::ExitStatus;
 use crate::report::human::Style;
 use crate::report::plural::count;
-use crate::report::watch as lines;
 use crate::settings::{ProbeAction, ProbeSettings};
 use crate::signal::Signal;
 use crate::ui::printer;
-use std::io;
+use display::Display;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -39,8 +40,8 @@ enum RoundEnd {
     AsAwaited,
     /// A new pod is needed; the reason.
     Restart(&'static str),
-    /// A change could not be printed.
-    NotPrinted(io::Error),
+    /// A change could not be shown.
+    NotShown(Error),
 }
 
 /// Watches the targets until the run is ended, or with `--until` until a probe proves that every target answers so.
@@ -49,6 +50,7 @@ pub async fn run(probe_run: &ProbeRun<'_>, settings: &ProbeSettings, snapshot: S
         probe_run,
         settings,
         snapshot,
+        display: Display::new(probe_run.context, settings)?,
         began: Instant::now(),
         changes: 0,
         last: String::new(),
@@ -65,6 +67,7 @@ struct Watcher<'a> {
     probe_run: &'a ProbeRun<'a>,
     settings: &'a ProbeSettings,
     snapshot: Snapshot,
+    display: Display,
     began: Instant,
     changes: usize,
     /// The last answers, as text for the message at the end.
@@ -90,7 +93,7 @@ impl Watcher<'_> {
             let state = snapshot::read(self.probe_run.cluster, self.probe_run.api_versions, &context.settings.mesh);
             self.snapshot = context.read(state).await?.snapshot;
             match end {
-                RoundEnd::NotPrinted(error) => return Err(Error::local_io("could not write to stdout", error)),
+                RoundEnd::NotShown(error) => return Err(error),
                 RoundEnd::Restart(reason) => context.printer.say(&format!("watching anew: {reason}")),
                 RoundEnd::AsAwaited => {
                     if let Some(status) = self.prove().await? {
@@ -119,6 +122,7 @@ impl Watcher<'_> {
             count(cases.len(), "target"),
             count(endpoints.len(), "endpoint")
         ));
+        self.display.begin(cases.iter().map(Case::name))?;
         let (cluster, services) = runner.placement(MeshMembership::Outside, &self.snapshot);
         let (cluster, services) = (cluster.clone(), services.to_vec());
         let shutdown = &probe_run.context.shutdown;
@@ -126,6 +130,8 @@ impl Watcher<'_> {
             self.follow(probe, &marker, cases, TargetWatch::new(targets, &styles)).await
         })
         .await;
+        // The terminal may be closed; the pod is removed all the same.
+        let _ = if run.result.is_ok() { self.display.erase() } else { self.display.leave() };
         let left: Vec<String> = run.removal.confirmed().await.into_iter().collect();
         self.left_behind = self.left_behind.and(probe_run.context.report_left_behind(&left));
         match run.result {
@@ -155,17 +161,19 @@ impl Watcher<'_> {
                 sample = stream.next() => {
                     let (endpoint, sample) = sample?;
                     let changes = watch.record(endpoint, &sample, began.elapsed());
-                    for change in &changes {
-                        self.changes += usize::from(change.before.is_some());
-                        if let Err(error) = self.show(&cases[change.target].name(), change) {
-                            return Ok(RoundEnd::NotPrinted(error));
-                        }
-                    }
                     if !changes.is_empty() {
+                        if let Err(error) = self.show(cases, &changes) {
+                            return Ok(RoundEnd::NotShown(error));
+                        }
                         self.last = answers(cases, &watch);
                         if self.is_awaited(&watch) {
                             return Ok(RoundEnd::AsAwaited);
                         }
+                    }
+                }
+                () = self.display.is_outdated() => {
+                    if let Err(error) = self.display.draw() {
+                        return Ok(RoundEnd::NotShown(error));
                     }
                 }
                 _ = polls.tick() => {
@@ -181,13 +189,12 @@ impl Watcher<'_> {
         }
     }
 
-    fn show(&self, target: &str, change: &crate::domain::watch::AnswerChange) -> io::Result<()> {
-        let time = format!("{:.3}", jiff::Timestamp::now());
-        let text = match self.settings.output {
-            OutputFormat::Json | OutputFormat::Yaml => lines::json(&time, target, change),
-            _ => lines::text(&time, target, change),
-        };
-        self.probe_run.context.printer.result(&text)
+    fn show(&mut self, cases: &[Case], changes: &[AnswerChange]) -> error::Result<()> {
+        for change in changes {
+            self.changes += usize::from(change.before.is_some());
+            self.display.show(&cases[change.target].name(), change)?;
+        }
+        Ok(())
     }
 
     fn is_awaited(&self, watch: &TargetWatch) -> bool {
@@ -199,7 +206,7 @@ impl Watcher<'_> {
     }
 
     /// Probes the targets. `None` if the probe does not prove what the samples suggest.
-    async fn prove(&self) -> error::Result<Option<ExitStatus>> {
+    async fn prove(&mut self) -> error::Result<Option<ExitStatus>> {
         let probe_run = self.probe_run;
         let (report, status) = probe_run.run(&self.snapshot, &self.cases()?, Vec::new()).await?;
         if report.exit_status() != ExitStatus::Success {
@@ -210,6 +217,7 @@ impl Watcher<'_> {
         }
         let wide = self.settings.output == OutputFormat::Wide;
         let style = Style { wide, explain: self.settings.explain, width: printer::width(), ..Style::default() };
+        self.display.leave()?;
         probe_run.context.printer.result(&render(&report, self.settings.output, style)?)?;
         let seconds = self.began.elapsed().as_secs_f64();
         probe_run.context.printer.say(&format!("proven after {seconds:.1} s"));
@@ -217,7 +225,9 @@ impl Watcher<'_> {
     }
 
     /// How an interrupted watch ends. The end of `--timeout` is a success without `--until`, and inconclusive with it.
-    fn interrupted_by(&self, error: Error) -> error::Result<ExitStatus> {
+    fn interrupted_by(&mut self, error: Error) -> error::Result<ExitStatus> {
+        // The terminal may be closed; why the run ends counts more.
+        let _ = self.display.leave();
         let Error::Interrupted(signal) = error else { return Err(error) };
         self.probe_run.context.printer.say(&format!("{} seen; {}", count(self.changes, "flip"), self.last));
         match (signal, self.probe_run.expected.filter(|_| self.settings.action == ProbeAction::WaitUntil)) {

@@ -2,6 +2,7 @@
 
 mod ascii;
 pub mod confirm;
+pub mod live;
 pub mod printer;
 pub mod progress;
 pub mod report_file;

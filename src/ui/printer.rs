@@ -95,6 +95,11 @@ impl Printer {
         if self.screens == Screens::Cleared { width() } else { None }
     }
 
+    /// Whether results are printed, and to a terminal.
+    pub fn writes_results_to_terminal(&self) -> bool {
+        self.screens == Screens::None && !self.results_to_stderr && io::stdout().is_terminal()
+    }
+
     /// Prints a result. The caller must have escaped text from the cluster.
     pub fn result(&self, text: &str) -> io::Result<()> {
         if self.screens != Screens::None {

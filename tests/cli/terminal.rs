@@ -79,7 +79,7 @@ impl Terminal {
     }
 
     /// The process of the tool: the youngest descendant of `script`.
-    fn tool(&self) -> u32 {
+    pub(crate) fn tool(&self) -> u32 {
         let children = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let mut pid = self.script.id();
         while let Some(child) = children(pid).split_whitespace().next() {
