@@ -106,7 +106,7 @@ impl Settings {
     /// Whether a text may be drawn again in its place, on a terminal: not where another program reads the terminal, or
     /// where requests are printed meanwhile.
     pub const fn may_draw(&self) -> bool {
-        !self.dumb && !self.ci && !self.verbose
+        self.terminal.moves_cursor && !self.ci && !self.verbose
     }
 }
 

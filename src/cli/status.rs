@@ -64,6 +64,9 @@ pub struct StatusArgs {
     #[arg(long, hide_short_help = true, conflicts_with_all = ["watch"])]
     pub no_headers: bool,
     /// Repeat every 2 s, and print changes
+    ///
+    /// On a terminal the table is drawn again in its place, with the last changes below it. Elsewhere it is printed once,
+    /// and then each change is a line with its time. With -o json or yaml, a document is written again when it has changed.
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]

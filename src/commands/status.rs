@@ -1,9 +1,11 @@
 //! `status`: reads the namespace and its surroundings, and prints the mode of every port, what decides it, and findings.
 //! It changes nothing.
 
-use super::output::{check_headers, render};
+mod display;
+
+use super::output::check_headers;
 use super::{Context, leftovers};
-use crate::cli::values::{OutputFormat, SandboxState};
+use crate::cli::values::SandboxState;
 use crate::cluster::connect::Cluster;
 use crate::cluster::discover::ApiVersions;
 use crate::cluster::namespace_context;
@@ -17,7 +19,7 @@ use crate::http_client::prometheus;
 use crate::report::rehearsal::Rehearsed;
 use crate::report::status::{self as report, StatusReport};
 use crate::settings::{FindingSettings, StatusSettings};
-use crate::ui::printer;
+use display::Display;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -31,20 +33,28 @@ pub async fn run(context: &Context, settings: &StatusSettings) -> error::Result<
     let (cluster, api_versions) = context.discovered_cluster(SandboxState::Permissive).await?;
     let scope = if settings.all_namespaces { "" } else { cluster.namespace.as_str() };
     leftovers::warn(context, &cluster, api_versions, scope).await;
-    let mut shown = String::new();
+    let mut display = Display::new(context, settings)?;
+    let result = show(context, settings, &cluster, api_versions, &mut display).await;
+    display.leave();
+    result
+}
+
+/// Shows the state of the cluster once, or with `--watch` until the run is ended.
+async fn show(
+    context: &Context,
+    settings: &StatusSettings,
+    cluster: &Cluster,
+    api_versions: ApiVersions,
+    display: &mut Display,
+) -> error::Result<ExitStatus> {
     loop {
-        let report = read(context, settings, &cluster, api_versions).await?;
-        let printed = render(&report, settings.output, |report| text(report, settings))?;
-        // A document has the time at which the cluster was read, which is no change.
-        let compared = printed.replacen(&report.started_at, "", 1);
-        if compared != shown {
-            context.printer.result(&printed)?;
-            shown = compared;
-        }
+        let report = read(context, settings, cluster, api_versions).await?;
+        let status = report.exit_status();
+        display.show(report)?;
         if !settings.watch {
-            return Ok(report.exit_status());
+            return Ok(status);
         }
-        context.shutdown.race(tokio::time::sleep(PAUSE)).await?;
+        context.shutdown.race(display.pause(PAUSE)).await??;
     }
 }
 
@@ -148,13 +158,4 @@ fn read_rehearsal(file: &Path) -> Result<Vec<Rehearsed>, UsageError> {
 /// Removes findings that the user ignores.
 pub fn remove_ignored(findings: &mut Vec<Finding>, settings: &FindingSettings) {
     findings.retain(|finding| !settings.ignored.contains(&finding.code));
-}
-
-fn text(report: &StatusReport, settings: &StatusSettings) -> String {
-    let wide = settings.output == OutputFormat::Wide;
-    let width = if wide { None } else { printer::width() };
-    match settings.output {
-        OutputFormat::Name => report::names(report),
-        _ => report::text(report, report::Style { wide, no_headers: settings.no_headers, width }),
-    }
 }

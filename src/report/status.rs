@@ -1,5 +1,6 @@
 //! Builds the report of `status` from overviews and findings. Its shape is versioned and published.
 
+mod changes;
 mod human;
 
 use super::kinds::{ModeKind, SeverityKind};
@@ -11,7 +12,8 @@ use crate::domain::mesh::{ServiceKind, Snapshot};
 use crate::domain::overview::{CallerView, Overview, PortView, WorkloadPort};
 use crate::exit::ExitStatus;
 use crate::sanitize::line;
-pub use human::{Style, paragraphs, text};
+pub use changes::{StatusChange, changes};
+pub use human::{Style, live, paragraphs, text};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -377,7 +377,7 @@ fn ctrl_c_ends_a_watch_without_an_error() {
 }
 
 #[test]
-fn a_watch_of_the_status_prints_a_table_again_only_when_it_is_another() {
+fn a_watch_of_the_status_prints_the_table_once_and_then_what_has_changed() {
     let stage = Stage::new(State::Strict, &[]);
     let mut watch = start(stage.command(), "status --watch");
     let mut stdout = watch.stdout.take().unwrap();
@@ -408,8 +408,11 @@ fn a_watch_of_the_status_prints_a_table_again_only_when_it_is_another() {
     std::thread::sleep(Duration::from_secs(5));
     let run = stage.run("disable-mtls --yes --verify=false --destination-rules=never");
     assert_eq!(run.code, Some(0), "{run}");
-    let shown = read_until("PERMISSIVE");
-    assert_eq!(shown.matches("SERVICE ").count(), 2, "{shown}");
+    let shown = read_until("Z  userprofile:8080  STRICT → PERMISSIVE\n");
+    assert_eq!(shown.matches("SERVICE ").count(), 1, "{shown}");
+    let lines: Vec<&str> = shown.lines().filter(|line| line.contains(" → ")).collect();
+    assert_eq!(lines.len(), 5, "each port once, and the other policy not at all: {shown}");
+    assert!(lines.iter().all(|line| line.split("Z  ").next().is_some_and(|time| time.len() == 23)), "{shown}");
     signal(watch.id(), "INT");
     end(watch);
 }

@@ -115,6 +115,22 @@ fn a_watch_in_yaml_is_a_stream_of_documents() {
     assert_eq!(watch.end(), "boards:8080 refused\n");
 }
 
+#[test]
+fn a_watch_of_the_status_for_machines_is_whole_documents_and_changed_names() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let mut watches =
+        ["yaml", "name", "wide"].map(|format| Piped::start(&stage, &format!("status --watch -o {format}")));
+    watches.iter_mut().for_each(|watch| watch.until("PERMISSIVE", 5));
+    assert_eq!(stage.run("enable-mtls --yes --verify=false").code, Some(0));
+    watches.iter_mut().for_each(|watch| watch.until("STRICT", 5));
+    let [yaml, names, wide] = watches.map(Piped::end);
+    let documents = yaml::read_all(&yaml).unwrap();
+    documents.iter().for_each(assert_keeps_to_schema);
+    assert!(documents.len() > 1, "{yaml}");
+    assert_eq!(names.lines().count(), 10, "{names}");
+    assert_eq!((wide.matches("SERVICE ").count(), wide.matches("PERMISSIVE → STRICT").count()), (1, 5), "{wide}");
+}
+
 /// Starts the tool in a terminal of 80 columns and 24 lines.
 fn start_in_terminal(stage: &Stage, term: &str, arguments: &str) -> Option<Terminal> {
     let tool = command().get_program().to_str().unwrap().to_owned();
@@ -240,4 +256,25 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
         let run = terminal.end();
         assert!(!run.stdout.contains('\u{1b}') && !run.stdout.contains("TARGET"), "{arguments}: {run}");
     }
+}
+
+#[test]
+fn the_status_on_a_terminal_is_one_table_with_the_changes_below_it() {
+    let stage = Stage::new(State::Permissive, &[]);
+    let Some(mut terminal) = start_in_terminal(&stage, "xterm", "status --watch") else { return };
+    terminal.until("PERMISSIVE");
+    let switch = stage.run("enable-mtls --yes --verify=false");
+    assert_eq!(switch.code, Some(0), "{switch}");
+    let modes = |screen: &str| lines_on_screen(screen).iter().filter(|line| line.contains(" STRICT  ")).count();
+    while modes(&terminal.screen) != 5 {
+        assert!(terminal.read(), "{}", terminal.screen);
+    }
+    terminal.press("\u{3}");
+    let run = terminal.end();
+    assert_eq!(run.code, Some(130), "{run}");
+    let lines = lines_on_screen(&run.stdout);
+    only_line(&lines, "SERVICE");
+    only_line(&lines, "boards:8080 ");
+    assert!(lines.iter().any(|line| line.contains("Z  userprofile:8080  PERMISSIVE → STRICT")), "{lines:#?}");
+    assert!(lines.len() <= 25, "{lines:#?}");
 }

@@ -18,6 +18,8 @@ const MAX_SEPARATE: usize = 3;
 const MAX_LINES: usize = 60;
 /// The most objects of a finding that are listed without `-o wide`.
 const MAX_OBJECTS: usize = 6;
+/// The most changes that are shown below a table that is drawn again and again.
+const MAX_CHANGES: usize = 10;
 
 /// How much of a report is shown.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,27 +45,11 @@ pub fn text(report: &StatusReport, style: Style) -> String {
 
 fn namespace_text(namespace: &NamespaceReport, style: Style) -> String {
     let mut out = String::new();
-    let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
-    services.dedup();
-    let auto = if namespace.auto_mtls { "on" } else { "off" };
-    let assumed = if namespace.mesh_readable { "" } else { " (assumed: the mesh's settings cannot be read)" };
-    let name = line(&namespace.namespace);
-    let heading = format!(
-        "namespace {name}: {}, {}; root namespace {}, auto mTLS {auto}{assumed}",
-        count(services.len(), "service"),
-        count(namespace.ports.len(), "port"),
-        line(&namespace.root_namespace),
-    );
     // A coloured text cannot be wrapped.
-    let heading = wrap(&heading, style.width, 0).replacen(&format!(" {name}"), &format!(" {}", name.bold()), 1);
-    let _ = writeln!(out, "{heading}");
-    let mut rows: Vec<Row> = namespace.ports.iter().flat_map(|port| port_rows(namespace, port)).collect();
-    rows.extend(
-        namespace
-            .workloads
-            .iter()
-            .map(|workload_port| row(namespace, "-".to_owned(), workload_port, "-".to_owned(), String::new())),
-    );
+    let name = line(&namespace.namespace);
+    let heading = wrap(&heading(namespace, &name), style.width, 0);
+    let _ = writeln!(out, "{}", heading.replacen(&format!(" {name}"), &format!(" {}", name.bold()), 1));
+    let rows = rows(namespace);
     if !rows.is_empty() {
         out.push('\n');
         out.push_str(&table::without_head(lay_out(rows, style.wide, style.width), style.no_headers));
@@ -75,17 +61,82 @@ fn namespace_text(namespace: &NamespaceReport, style: Style) -> String {
     out
 }
 
+/// The line above the table, with a name that is escaped.
+fn heading(namespace: &NamespaceReport, name: &str) -> String {
+    let mut services: Vec<&str> = namespace.ports.iter().map(|port| port.service.as_str()).collect();
+    services.dedup();
+    let auto = if namespace.auto_mtls { "on" } else { "off" };
+    let assumed = if namespace.mesh_readable { "" } else { " (assumed: the mesh's settings cannot be read)" };
+    format!(
+        "namespace {name}: {}, {}; root namespace {}, auto mTLS {auto}{assumed}",
+        count(services.len(), "service"),
+        count(namespace.ports.len(), "port"),
+        line(&namespace.root_namespace),
+    )
+}
+
+/// The report for a terminal of this size, on which it is drawn again and again: the tables, the codes of the findings, and
+/// the last of the lines about changes, which must be escaped. A line has the number of the lines that do not fit.
+pub fn live(report: &StatusReport, changes: &[String], columns: usize, lines: usize) -> String {
+    // The cursor has the last line of the terminal.
+    let room = lines.saturating_sub(1).max(1);
+    let mut end: Vec<String> = Vec::new();
+    let mut findings: Vec<&FindingReport> =
+        report.namespaces.iter().flat_map(|namespace| &namespace.findings).collect();
+    if !findings.is_empty() {
+        let numbers = numbers(findings.iter().copied());
+        findings.dedup_by_key(|finding| finding.code);
+        let codes: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
+        end.extend([String::new(), format!("{numbers}: {}", codes.join(", "))]);
+    }
+    if !changes.is_empty() {
+        end.push(String::new());
+        let shown = MAX_CHANGES.min(room / 3).max(1);
+        end.extend_from_slice(&changes[changes.len().saturating_sub(shown)..]);
+    }
+    let mut text: Vec<String> = Vec::new();
+    for namespace in &report.namespaces {
+        if !text.is_empty() {
+            text.push(String::new());
+        }
+        let heading = heading(namespace, &line(&namespace.namespace));
+        text.extend([table::cut(&heading, columns).into_owned(), String::new()]);
+        text.extend(lay_out(rows(namespace), false, Some(columns)).lines().map(str::to_owned));
+    }
+    let for_tables = room.saturating_sub(end.len());
+    if text.len() > for_tables {
+        let more = text.len() - for_tables.saturating_sub(1);
+        text.truncate(for_tables.saturating_sub(1));
+        text.push(format!("… {}", count(more, "more line")));
+    }
+    text.extend(end.iter().map(|line| table::cut(line, columns).into_owned()));
+    text.truncate(room);
+    text.join("\n") + "\n"
+}
+
 /// One line: a port of one workload.
-struct Row {
-    service: String,
-    target: String,
-    workload: String,
-    ready: String,
-    data_plane: String,
-    mode: String,
-    decided: String,
-    clients: String,
-    rules: String,
+pub(super) struct Row {
+    pub(super) service: String,
+    pub(super) target: String,
+    pub(super) workload: String,
+    pub(super) ready: String,
+    pub(super) data_plane: String,
+    pub(super) mode: String,
+    pub(super) decided: String,
+    pub(super) clients: String,
+    pub(super) rules: String,
+}
+
+/// The lines of a namespace: ports of Services, then workloads without one.
+pub(super) fn rows(namespace: &NamespaceReport) -> Vec<Row> {
+    let mut rows: Vec<Row> = namespace.ports.iter().flat_map(|port| port_rows(namespace, port)).collect();
+    rows.extend(
+        namespace
+            .workloads
+            .iter()
+            .map(|workload_port| row(namespace, "-".to_owned(), workload_port, "-".to_owned(), String::new())),
+    );
+    rows
 }
 
 fn port_rows(namespace: &NamespaceReport, port: &PortReport) -> Vec<Row> {
@@ -274,17 +325,21 @@ fn paint(is_mode: bool, is_clients: bool, cell: &str) -> String {
 /// The findings and their number by severity.
 fn findings(findings: &[FindingReport], all: bool, width: Option<usize>) -> String {
     let mut out = paragraphs(findings, all, width);
-    let number = |severity: SeverityKind, noun: &str| {
-        count(findings.iter().filter(|finding| finding.severity == severity).count(), noun)
-    };
-    let _ = writeln!(
-        out,
-        "{}, {}, {}",
-        number(SeverityKind::Error, "error"),
-        number(SeverityKind::Warning, "warning"),
-        number(SeverityKind::Info, "note")
-    );
+    let _ = writeln!(out, "{}", numbers(findings));
     out
+}
+
+/// `1 error, 2 warnings, 0 notes`.
+fn numbers<'a>(findings: impl IntoIterator<Item = &'a FindingReport>) -> String {
+    let (mut errors, mut warnings, mut notes) = (0, 0, 0);
+    for finding in findings {
+        *match finding.severity {
+            SeverityKind::Error => &mut errors,
+            SeverityKind::Warning => &mut warnings,
+            SeverityKind::Info => &mut notes,
+        } += 1;
+    }
+    format!("{}, {}, {}", count(errors, "error"), count(warnings, "warning"), count(notes, "note"))
 }
 
 /// One paragraph for each finding, for a terminal of this width. `all` lists every object.
