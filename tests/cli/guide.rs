@@ -44,7 +44,7 @@ const README: &[(&str, Run)] = &[
 const GUIDE: &[(&str, Run)] = &[
     ("cargo install", INSTALLS),
     ("secure-traffic completions zsh", Skipped("${fpath[1]} is a folder of zsh")),
-    ("secure-traffic probe -n microservices-demo boards --watch", UntilInterrupted("answered (HTTP 200)")),
+    ("secure-traffic probe -n microservices-demo boards userprofile --watch", UntilInterrupted("answered (HTTP 200)")),
     ("secure-traffic rehearse -n shop", With("1h", "5s", 0)),
     ("secure-traffic rehearse --sandbox", Ends(1)),
     ("secure-traffic enable-mtls -n shop --rehearse", With("1h", "5s", 1)),
