@@ -120,9 +120,13 @@ fn a_watch_of_the_status_for_machines_is_whole_documents_and_changed_names() {
     let stage = Stage::new(State::Permissive, &[]);
     let mut watches =
         ["yaml", "name", "wide"].map(|format| Piped::start(&stage, &format!("status --watch -o {format}")));
-    watches.iter_mut().for_each(|watch| watch.until("PERMISSIVE", 5));
+    for watch in &mut watches {
+        watch.until("PERMISSIVE", 5);
+    }
     assert_eq!(stage.run("enable-mtls --yes --verify=false").code, Some(0));
-    watches.iter_mut().for_each(|watch| watch.until("STRICT", 5));
+    for watch in &mut watches {
+        watch.until("STRICT", 5);
+    }
     let [yaml, names, wide] = watches.map(Piped::end);
     let documents = yaml::read_all(&yaml).unwrap();
     documents.iter().for_each(assert_keeps_to_schema);

@@ -151,7 +151,9 @@ mod tests {
     fn table(number: usize) -> WatchTable {
         let mut table = WatchTable::default();
         table.set_targets((0..number).map(|index| format!("target{index:02}:8080")));
-        (0..number).for_each(|index| table.record(index, ANSWERED, at(0)));
+        for index in 0..number {
+            table.record(index, ANSWERED, at(0));
+        }
         table
     }
 
@@ -205,7 +207,9 @@ mod tests {
         target01:8080   answered (HTTP 200)   15s   16:00:00Z   -
         … 7 more: 7 answered
         ");
-        (0..12).for_each(|index| watched.record(index, Refused, at(20)));
+        for index in 0..12 {
+            watched.record(index, Refused, at(20));
+        }
         insta::assert_snapshot!(watched.text(at(21), 80, 8), @r"
         TARGET          ANSWER    FOR   SINCE       BEFORE
         target00:8080   refused   1s    16:00:20Z   answered 20s
