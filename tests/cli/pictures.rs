@@ -71,7 +71,10 @@ fn with_marks(screen: &str) -> String {
         let (up, part) = part.split_once("A\r").unwrap();
         let (mark, part) = part.split_once("\u{1b}8").unwrap();
         let start = text.rmatch_indices('\n').nth(up.parse().unwrap()).map_or(0, |(end, _)| end + 1);
-        text.replace_range(start..=start, mark);
+        // The row may begin with a colour.
+        let color = text[start..].strip_prefix("\u{1b}[").map_or(0, |row| 3 + row.find('m').unwrap());
+        text.remove(start + color);
+        text.insert_str(start, mark);
         text += part;
     }
     text
@@ -80,6 +83,7 @@ fn with_marks(screen: &str) -> String {
 #[test]
 fn a_mark_is_in_its_row() {
     assert_eq!(with_marks("a\n + b\nc\nd \u{1b}7\u{1b}[2A\r✓\u{1b}8e\n"), "a\n✓+ b\nc\nd e\n");
+    assert_eq!(with_marks("\u{1b}[32m +\u{1b}[0m\n\u{1b}7\u{1b}[1A\r✓\u{1b}8"), "✓\u{1b}[32m+\u{1b}[0m\n");
 }
 
 /// In CI there is no progress bar, which would leave its traces.
