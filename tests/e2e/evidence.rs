@@ -206,7 +206,7 @@ async fn policies_apply_port_by_port() {
         Workload::new("naked", &["-http", ":8080", "-echo", ":9000"]).like("app").outside().start(stage).await;
         stage.ready().await;
         let run = stage.tool.run(&["probe", "--expect", "policy", "--per-endpoint"]).await.expect_code(1);
-        run.shows("closed:8080 is accepted, expected rejected by its policy").shows("naked has no sidecar");
+        run.shows("closed:8080 is accepted, expected rejected by its policy").shows("no sidecar at naked");
     })
     .await;
 }
