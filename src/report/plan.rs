@@ -156,7 +156,7 @@ pub fn open_connections(connections: &OpenConnections) -> Option<String> {
     let mut parts = Vec::new();
     if !times.is_empty() {
         parts.push(format!(
-            "open connections to these ports, also in mutual TLS, end within the pod's drain time ({})",
+            "open connections to these ports end within {} (drain time), mutual TLS too",
             times.join(", ")
         ));
     }
@@ -259,10 +259,12 @@ mod tests {
                 OpenConnections { ended_by_ztunnel: services(&["web"]), ..connections(&[], true) },
                 Some("through a ztunnel stay open; ztunnel closes the plaintext connections to web at once"),
             ),
-            (connections(&[(45, &["web"])], false), Some("end within the pod's drain time (45 s)")),
+            (connections(&[(45, &["web"])], false), Some("end within 45 s (drain time), mutual TLS too")),
             (
                 connections(&[(45, &["a", "b", "c", "d", "e"]), (150, &["archive"])], true),
-                Some("drain time (45 s at a, b, c and 2 more, 150 s at archive); those through a ztunnel stay open"),
+                Some(
+                    "45 s at a, b, c and 2 more, 150 s at archive (drain time), mutual TLS too; those through a ztunnel stay open",
+                ),
             ),
         ];
         for (connections, expected) in rows {

@@ -1,9 +1,9 @@
 //! A text on the terminal that is drawn again in its place, such as the table of a watch.
 
-use super::printer::Printer;
+use super::printer::{Printer, for_stream};
+use super::rows::{rows_of, visible_width};
 use std::io::{self, Write};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use unicode_width::UnicodeWidthStr;
 
 /// A text on stdout that can be replaced. The cursor stays visible, and is on the line below the text.
 #[derive(Debug)]
@@ -65,7 +65,8 @@ impl LiveText {
     }
 
     fn to_first_line(&self) -> String {
-        let rows = rows_on_screen(&self.drawn, self.size().0);
+        let columns = self.size().0;
+        let rows: usize = self.drawn.iter().map(|width| rows_of(*width, columns)).sum();
         if rows == 0 { "\r".to_owned() } else { format!("\r\u{1b}[{rows}A") }
     }
 }
@@ -76,35 +77,8 @@ fn size() -> Option<(usize, usize)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
-/// The rows of the screen that lines of these widths need.
-fn rows_on_screen(widths: &[usize], columns: usize) -> usize {
-    widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum()
-}
-
-/// The columns that a line needs, without its colours.
-fn visible_width(line: &str) -> usize {
-    let mut parts = line.split('\u{1b}');
-    let first = parts.next().unwrap_or_default().width();
-    first + parts.map(|part| part.split_once('m').map_or(0, |(_, text)| text.width())).sum::<usize>()
-}
-
 fn write(output: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(output.as_bytes())?;
+    stdout.write_all(for_stream(output, true).as_bytes())?;
     stdout.flush()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_are_broken_by_a_narrower_terminal_are_counted() {
-        let rows: [(&[usize], usize, usize); 6] =
-            [(&[], 80, 0), (&[0], 80, 1), (&[80, 79], 80, 2), (&[80, 79], 40, 4), (&[81, 1], 80, 3), (&[5], 0, 5)];
-        for (widths, columns, expected) in rows {
-            assert_eq!(rows_on_screen(widths, columns), expected, "{widths:?} in {columns}");
-        }
-        assert_eq!(visible_width("a \u{1b}[33manswered\u{1b}[0m 日本"), 15);
-    }
 }

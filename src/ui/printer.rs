@@ -155,14 +155,12 @@ impl Printer {
         row.filter(|_| self.may_mark())
     }
 
-    /// Marks a change in the plan as done, if the terminal still shows it. No progress may be shown meanwhile.
-    pub fn mark_done(&self, change: Row) {
+    /// Marks a change in the plan as done; `false` if the terminal does not show it any more. No progress may be shown
+    /// meanwhile.
+    pub fn mark_done(&self, change: Row) -> bool {
         let mark = "✓".green().to_string();
-        if self.may_mark()
-            && let Some(sequence) = rows::marked(change, &for_stream(&mark, true))
-        {
-            let _ = write!(io::stderr().lock(), "{sequence}");
-        }
+        let sequence = if self.may_mark() { rows::marked(change, &for_stream(&mark, true)) } else { None };
+        sequence.is_some_and(|sequence| write!(io::stderr().lock(), "{sequence}").is_ok())
     }
 
     fn may_mark(self) -> bool {

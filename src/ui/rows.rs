@@ -43,14 +43,19 @@ fn columns() -> Option<usize> {
 /// The rows that a text with a final line break takes.
 fn rows(text: &str, columns: usize) -> usize {
     let lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
-    lines.map(|line| without_colors(line).width().div_ceil(columns).max(1)).sum()
+    lines.map(|line| rows_of(visible_width(line), columns)).sum()
 }
 
-/// The text without the sequences that select colours (SGR): they take no room.
-fn without_colors(line: &str) -> String {
+/// The rows that a line of this width takes.
+pub(super) fn rows_of(width: usize, columns: usize) -> usize {
+    width.div_ceil(columns.max(1)).max(1)
+}
+
+/// The columns that a line takes. The sequences that select colours (SGR) take none.
+pub(super) fn visible_width(line: &str) -> usize {
     let mut parts = line.split("\u{1b}[");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
+    let first = parts.next().unwrap_or_default().width();
+    first + parts.map(|part| part.split_once('m').map_or(0, |(_, text)| text.width())).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -67,6 +72,10 @@ mod tests {
             ("123456789\n", 8, 2),
             ("\u{1b}[1;31m12345678\u{1b}[0m\n", 8, 1),
             ("日本日本日\n", 8, 2),
+            ("a \u{1b}[33manswered\u{1b}[0m 日本\n", 15, 1),
+            ("a \u{1b}[33manswered\u{1b}[0m 日本\n", 14, 2),
+            // A terminal that says that it has no columns.
+            ("abc\n", 0, 3),
         ] {
             assert_eq!(rows(text, columns), expected, "{text:?}");
         }

@@ -107,7 +107,7 @@ fn the_whole_demo() {
     No code was changed. The mesh encrypts its calls, and refuses plaintext.
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/app-ui           tls ISTIO_MUTUAL
       + destinationrule/boards           tls ISTIO_MUTUAL
@@ -115,7 +115,7 @@ fn the_whole_demo() {
       + destinationrule/context-scraper  tls ISTIO_MUTUAL
       + destinationrule/userprofile      tls ISTIO_MUTUAL
       + peerauthentication/default       mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 5 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
@@ -127,7 +127,7 @@ fn the_whole_demo() {
       ~ destinationrule/boards-mongodb   tls ISTIO_MUTUAL → none
       ~ destinationrule/context-scraper  tls ISTIO_MUTUAL → none
       ~ destinationrule/userprofile      tls ISTIO_MUTUAL → none
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)

@@ -79,11 +79,11 @@ fn a_failing_check_url_blocks_enable() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards      tls ISTIO_MUTUAL
       + peerauthentication/default  mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     error: http://127.0.0.1:[port]/page does not answer before the change: HTTP 503; nothing was written
     hint: use --force to continue anyway
     ");

@@ -188,7 +188,7 @@ fn restore_brings_back_the_former_objects_exactly() {
       - destinationrule/context-scraper  it did not exist before
       ~ destinationrule/ours             as before
       - destinationrule/userprofile      it did not exist before
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
@@ -295,7 +295,7 @@ fn objects_changed_since_are_left_and_named() {
       - destinationrule/boards-mongodb   it did not exist before
       - destinationrule/context-scraper  it did not exist before
       - destinationrule/userprofile      it did not exist before
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     warning: not everything could be put back (see above); the journals are kept until the next enable-mtls, or until: kubectl delete configmap -l app.kubernetes.io/managed-by=secure-traffic,app.kubernetes.io/component=journal -n microservices-demo
     ");
     assert_eq!(stage.names(RULE), ["app-ui", "ours"]);

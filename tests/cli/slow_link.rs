@@ -80,12 +80,12 @@ fn a_throttled_request_waits_for_retry_after() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards       tls ISTIO_MUTUAL
       + destinationrule/userprofile  tls ISTIO_MUTUAL
       + peerauthentication/default   mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     undo with: secure-traffic disable-mtls -n microservices-demo --restore
     "#);
     // The list, the rules at once, the policy.
@@ -104,11 +104,11 @@ fn a_long_retry_after_is_reported() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards      tls ISTIO_MUTUAL
       + peerauthentication/default  mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     nothing was written
     error: could not patch destinationrules.networking.istio.io "boards" in namespace "microservices-demo": TooManyRequests: the server has received too many requests and has asked us to try again later
     hint: the API server throttles: try again in 60 s
@@ -133,12 +133,12 @@ fn a_write_with_a_lost_answer_is_checked() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards       tls ISTIO_MUTUAL
       + destinationrule/userprofile  tls ISTIO_MUTUAL
       + peerauthentication/default   mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     destinationrule.networking.istio.io/boards created
     destinationrule.networking.istio.io/userprofile created
     warning: ended early: 2 of 3 changes made; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there
@@ -166,11 +166,11 @@ fn a_write_with_an_unknown_result_is_reported_as_unknown() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards      tls ISTIO_MUTUAL
       + peerauthentication/default  mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     warning: got no answer, and may or may not have been made: destinationrule.networking.istio.io/boards
     warning: the journal could not be brought to its end: could not patch configmaps "secure-traffic-journal-[word]-0" in namespace "microservices-demo": no answer within the request's deadline
     warning: ended early: 0 of 2 changes made, 1 without an answer; the same command goes on from here, `secure-traffic disable-mtls -n microservices-demo --restore` puts back what was there

@@ -47,7 +47,7 @@ fn every_port_has_its_mode_and_the_object_that_decides() {
     userprofile:8080       pod/userprofile-[pod]       STRICT   default (namespace)   mTLS
 
     info  clients-unseen
-      found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+      found   not checked: clients outside the mesh, calls to pods by address (--prometheus)
       remedy  pass --prometheus URL to read who has sent plaintext in the last hours
     0 errors, 0 warnings, 1 note
     ");
@@ -71,7 +71,7 @@ fn broken_calls_are_named_with_their_rule() {
       about   destinationrule/boards, pod/boards-[pod], service/boards:8080
       remedy  set the rule's tls to ISTIO_MUTUAL, or remove it if auto mTLS is on; enable-mtls does it for rules of the namespace
     info  clients-unseen
-      found   clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+      found   not checked: clients outside the mesh, calls to pods by address (--prometheus)
       remedy  pass --prometheus URL to read who has sent plaintext in the last hours
     1 error, 0 warnings, 1 note
     ");
@@ -181,7 +181,7 @@ fn a_workload_without_a_sidecar_is_a_warning_before_the_switch() {
     service/half-meshed gets no rule: half-meshed-[pod] is outside the mesh, where ISTIO_MUTUAL would break traffic
     warning: STRICT is asked for, and the pods behind these ports have no proxy, though the namespace asks for one (unprotected-workload: pod/half-meshed-[pod], service/half-meshed:8080)
     warning: workloads without a proxy send plaintext, which STRICT ports refuse (client-without-proxy: pod/half-meshed-[pod])
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/app-ui           tls ISTIO_MUTUAL
       + destinationrule/boards           tls ISTIO_MUTUAL
@@ -189,7 +189,7 @@ fn a_workload_without_a_sidecar_is_a_warning_before_the_switch() {
       + destinationrule/context-scraper  tls ISTIO_MUTUAL
       + destinationrule/userprofile      tls ISTIO_MUTUAL
       + peerauthentication/default       mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     undo with: secure-traffic disable-mtls -n microservices-demo --restore
     ");
     // A finding that is ignored is not printed; a second stage, because a namespace that is switched is not checked again.

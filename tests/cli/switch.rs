@@ -10,7 +10,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
     exit 2
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     would change in namespace microservices-demo:
       + destinationrule/app-ui           tls ISTIO_MUTUAL
       + destinationrule/boards           tls ISTIO_MUTUAL
@@ -18,7 +18,7 @@ fn without_a_terminal_and_without_yes_nothing_is_written() {
       + destinationrule/context-scraper  tls ISTIO_MUTUAL
       + destinationrule/userprofile      tls ISTIO_MUTUAL
       + peerauthentication/default       mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     error: 6 objects would change, and there is no terminal to ask on
     hint: pass --yes to apply the changes, or --dry-run=server to see what would happen
     "#);
@@ -47,7 +47,7 @@ fn enable_twice_and_disable() {
     userprofile:8080       rejected   STRICT   reset by the mesh 3/3
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/app-ui           tls ISTIO_MUTUAL
       + destinationrule/boards           tls ISTIO_MUTUAL
@@ -55,7 +55,7 @@ fn enable_twice_and_disable() {
       + destinationrule/context-scraper  tls ISTIO_MUTUAL
       + destinationrule/userprofile      tls ISTIO_MUTUAL
       + peerauthentication/default       mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 5 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
@@ -92,7 +92,7 @@ fn enable_twice_and_disable() {
       ~ destinationrule/boards-mongodb   tls ISTIO_MUTUAL → none
       ~ destinationrule/context-scraper  tls ISTIO_MUTUAL → none
       ~ destinationrule/userprofile      tls ISTIO_MUTUAL → none
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 5 endpoints
     5 targets: 0 rejected, 5 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 5 targets (the client's sidecar retries HTTP calls)
@@ -122,11 +122,11 @@ fn one_service_of_many() {
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
     warning: the policy holds for the whole namespace: STRICT for app-ui, boards-mongodb, context-scraper, userprofile too
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     changes in namespace microservices-demo:
       + destinationrule/boards      tls ISTIO_MUTUAL
       + peerauthentication/default  mode STRICT
-    open connections to these ports, also in mutual TLS, end within the pod's drain time (45 s)
+    open connections to these ports end within 45 s (drain time), mutual TLS too
     ✓ policy in force after [seconds] s at 1 endpoint
     1 target: 1 rejected, 0 accepted, 0 inconclusive ([seconds] s)
     in-mesh calls during the change: [all] succeeded, at 1 target (the client's sidecar retries HTTP calls)
@@ -337,7 +337,7 @@ fn validated_by_the_server_and_not_written() {
     peerauthentication.security.istio.io/default created (server dry run)
     --- stderr
     namespace microservices-demo; security.istio.io/v1 PeerAuthentication, networking.istio.io/v1 DestinationRule
-    clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)
+    not checked: clients outside the mesh, calls to pods by address (--prometheus)
     "#);
     let again = stage.run("enable-mtls --dry-run=server -o name -q");
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 6), "{again}");

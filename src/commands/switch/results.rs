@@ -57,23 +57,39 @@ impl ResultOutput {
 
 /// The rows of the changes in the plan that a terminal shows, with the names of their objects.
 #[derive(Debug, Default)]
-pub(super) struct PlanRows(Mutex<Vec<(String, Row)>>);
+pub(super) struct PlanRows(Mutex<ShownPlan>);
+
+#[derive(Debug, Default)]
+struct ShownPlan {
+    /// The rows without a mark.
+    unmarked: Vec<(String, Row)>,
+    marked: usize,
+}
 
 impl PlanRows {
     /// Adds the row of a change.
     pub(super) fn add(&self, object: String, row: Row) {
-        self.lock().push((object, row));
+        self.lock().unmarked.push((object, row));
     }
 
     /// Marks the first change of the object that is not marked yet.
     pub(super) fn mark_done(&self, printer: Printer, object: &str) {
-        let mut rows = self.lock();
-        if let Some(index) = rows.iter().position(|(name, _)| name == object) {
-            printer.mark_done(rows.remove(index).1);
+        let mut plan = self.lock();
+        if let Some(index) = plan.unmarked.iter().position(|(name, _)| name == object)
+            && printer.mark_done(plan.unmarked[index].1)
+        {
+            plan.unmarked.remove(index);
+            plan.marked += 1;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, Row)>> {
+    /// Whether the terminal shows of every change that it is made.
+    fn are_marked(&self) -> bool {
+        let plan = self.lock();
+        plan.marked > 0 && plan.unmarked.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ShownPlan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,7 +108,7 @@ pub(super) fn report_written(run: &SwitchRun<'_>, planned: &Planned, writer: &Wr
         printed.entry(write.title).and_modify(|word| *word = later(word, write.word)).or_insert(write.word);
     }
     if run.settings.output == OutputFormat::Table && !run.context.printer.repeats_in_result() {
-        if !printed.is_empty() {
+        if !printed.is_empty() && !run.plan_rows.are_marked() {
             run.context.printer.say(&format!("applied {}", count(printed.len(), "change")));
         }
         return;

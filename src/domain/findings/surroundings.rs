@@ -272,7 +272,7 @@ fn other_clusters(context: &NamespaceContext, purpose: Purpose, findings: &mut V
 /// Clients that sent plaintext, by the metrics of Prometheus or by a rehearsal.
 fn observed(context: &NamespaceContext, purpose: Purpose, findings: &mut Vec<Finding>) {
     let Some(observed) = &context.observed else {
-        let message = "clients outside the mesh, and calls to pods by address, are not checked (pass --prometheus URL)";
+        let message = "not checked: clients outside the mesh, calls to pods by address (--prometheus)";
         findings.push(Finding::new(Severity::Info, Code::ClientsUnseen, message));
         return;
     };
