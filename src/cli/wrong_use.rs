@@ -1,7 +1,8 @@
 //! Parses the command line, and adds to clap's errors what a user who confuses options has to know.
 
-use super::Cli;
-use super::values::SandboxState;
+use super::switch::DryRun;
+use super::values::{OutputFormat, SandboxState};
+use super::{Cli, Command};
 use clap::builder::{StyledStr, UnknownArgumentValueParser};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, ColorChoice, FromArgMatches, ValueEnum};
@@ -15,6 +16,26 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, Error> {
         .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(with_tip)
+        .and_then(check_switch)
+}
+
+/// Rejects options of a switch that would have no effect. clap's own rules compare no values of other options.
+fn check_switch(cli: Cli) -> Result<Cli, Error> {
+    let args = match &cli.command {
+        Command::EnableMtls(args) => &args.switch,
+        Command::DisableMtls(args) => &args.switch,
+        _ => return Ok(cli),
+    };
+    let is_versioned = args.policy_api.is_some() || args.destination_rule_api.is_some();
+    let message = if is_versioned && args.dry_run != DryRun::Client {
+        "--policy-api and --destination-rule-api go only with --dry-run=client; elsewhere the versions that the cluster \
+         serves are used"
+    } else if args.diff && args.output != OutputFormat::Table {
+        "--diff has one format: leave -o out, or take --dry-run=server -o yaml for the objects"
+    } else {
+        return Ok(cli);
+    };
+    Err(super::command(None).error(ErrorKind::ArgumentConflict, message))
 }
 
 /// The hint for a target that does not exist and is the state of a sandbox: `--sandbox strict` in place of

@@ -78,6 +78,10 @@ fn check(settings: &ProbeSettings) -> Result<(), UsageError> {
         let message = "--explain works only with the default or wide output".to_owned();
         return Err(UsageError { message, hint: Some("use -o json for the same facts".to_owned()) });
     }
+    if settings.action == ProbeAction::PrintPod && matches!(settings.output, OutputFormat::Wide | OutputFormat::Name) {
+        let message = "--dry-run prints the probe pod: take -o yaml or -o json".to_owned();
+        return Err(UsageError { message, hint: None });
+    }
     if settings.action == ProbeAction::Watch && settings.output == OutputFormat::Wide {
         let message = "--watch has no further columns: leave -o wide out".to_owned();
         return Err(UsageError { message, hint: None });

@@ -295,6 +295,15 @@ fn offline_needs_the_names() {
     assert_eq!(run("enable-mtls --dry-run=client Boards").code, Some(2));
     assert_eq!(run("enable-mtls --dry-run=client --destination-rules=never -o name boards").code, Some(0));
     assert_eq!(run("enable-mtls --policy-api v1 boards").code, Some(2), "without --dry-run");
+    let versioned = run("disable-mtls --dry-run=server --destination-rule-api v1 boards");
+    assert_eq!(versioned.code, Some(2), "{versioned}");
+    assert!(versioned.stderr.contains("go only with --dry-run=client"), "{versioned}");
+    let diff = run("enable-mtls --sandbox --diff -o json");
+    assert_eq!(diff.code, Some(2), "{diff}");
+    assert!(diff.stderr.contains("--diff has one format: leave -o out"), "{diff}");
+    let pod = run("probe --sandbox --dry-run -o name boards");
+    assert_eq!(pod.code, Some(2), "{pod}");
+    assert!(pod.stderr.contains("--dry-run prints the probe pod"), "{pod}");
     let written = run("enable-mtls --sandbox --yes --verify=false --dry-run=none -o name boards");
     assert!(written.stdout.contains("peerauthentication.security.istio.io/default"), "{written}");
 }
