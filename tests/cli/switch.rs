@@ -536,7 +536,6 @@ fn a_database_that_closes_silently_is_switched_both_ways_without_a_wait() {
     let before = stage.run("probe closing");
     assert!(before.code == Some(3) && before.stdout.contains("closed-not-reset"), "{before}");
     assert!(!before.stdout.contains("the mesh does not reset"), "{before}");
-    let started = std::time::Instant::now();
     let enabled = stage.run("enable-mtls --yes closing");
     assert_eq!(enabled.code, Some(0), "{enabled}");
     assert!(enabled.stderr.contains("in force after"), "the change is from closed to reset: {enabled}");
@@ -548,7 +547,7 @@ fn a_database_that_closes_silently_is_switched_both_ways_without_a_wait() {
     assert_eq!(stage.run("enable-mtls --yes closing").code, Some(0));
     let restored = stage.run("disable-mtls --yes --restore");
     assert_eq!(restored.code, Some(0), "{restored}");
-    assert!(started.elapsed() < std::time::Duration::from_secs(50), "{:?}", started.elapsed());
+    assert!(restored.stderr.contains("in force after"), "seen, and not waited for in vain: {restored}");
 }
 
 #[test]
