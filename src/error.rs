@@ -69,6 +69,11 @@ impl Error {
         Self::LocalIo { attempted: Some(attempted.into()), source }
     }
 
+    /// stdout, which could not be written to.
+    pub fn stdout(source: io::Error) -> Self {
+        Self::local_io("could not write to stdout", source)
+    }
+
     /// How a run ends that returns this error.
     pub fn exit_status(&self) -> ExitStatus {
         match self {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The signs of this tool's texts, each with what replaces it. Other characters stay: they are the cluster's.
-const SIGNS: [(char, &str); 12] = [
+const SIGNS: [(char, &str); 9] = [
     ('─', "-"),
     ('·', "-"),
     ('▶', ">"),
@@ -14,9 +14,6 @@ const SIGNS: [(char, &str); 12] = [
     ('→', "->"),
     // As wide as the sign: what is cut fits its column.
     ('…', "~"),
-    ('●', "*"),
-    ('▲', "^"),
-    ('▼', "v"),
 ];
 
 /// The text without the signs that only Unicode has.

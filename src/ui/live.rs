@@ -2,6 +2,7 @@
 
 use super::printer::{Printer, for_stream};
 use super::rows::{rows_of, visible_width};
+use super::terminal;
 use std::io::{self, Write};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -73,8 +74,7 @@ impl LiveText {
 
 /// The columns and lines of the terminal that is stdout; `None` where it does not know them.
 fn size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((usize::from(size.ws_col), usize::from(size.ws_row)))
+    terminal::size(io::stdout()).filter(|(columns, lines)| *columns > 0 && *lines > 0)
 }
 
 fn write(output: &str) -> io::Result<()> {

@@ -7,3 +7,4 @@ pub mod printer;
 pub mod progress;
 pub mod report_file;
 pub mod rows;
+mod terminal;

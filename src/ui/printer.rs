@@ -2,13 +2,13 @@
 
 use super::ascii::ascii;
 use super::rows::{self, Row};
+use super::terminal;
 use crate::sanitize;
 use crate::wrap::wrap;
 use colored::Colorize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ enum Screens {
 
 impl Printer {
     /// `quiet` drops messages, but no results, warnings and errors; `color` holds for both streams.
-    pub fn new(quiet: bool, color: bool, terminal: Abilities) -> Self {
+    pub fn new(quiet: bool, color: bool, abilities: Abilities) -> Self {
         colored::control::set_override(color);
-        ASCII_ONLY.store(!terminal.unicode, Ordering::Relaxed);
-        Self { quiet, results_to_stderr: false, screens: Screens::None, moves_cursor: terminal.moves_cursor }
+        ASCII_ONLY.store(!abilities.unicode, Ordering::Relaxed);
+        Self { quiet, results_to_stderr: false, screens: Screens::None, moves_cursor: abilities.moves_cursor }
     }
 
     /// Reserves stdout for a report, if `leaving`: results go to stderr.
@@ -80,7 +80,7 @@ impl Printer {
 
     /// Begins a new screen, which a pipe shows as an empty line. What the terminal shows is scrolled away, not erased.
     pub fn new_screen(&self) -> io::Result<()> {
-        let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let rows = terminal::size(io::stdout()).map_or(0, |(_, rows)| rows);
         let text = if self.screens == Screens::Cleared { "\n".repeat(rows) + "\u{1b}[H" } else { "\n".to_owned() };
         self.without_screens().result(&text)
     }
@@ -236,17 +236,12 @@ pub async fn stdout_closed() {
 
 /// The columns of the terminal to which results are written; `None` where stdout is no terminal.
 pub fn width() -> Option<usize> {
-    columns(io::stdout())
-}
-
-fn columns(stream: impl AsFd) -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(stream).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    terminal::columns(io::stdout())
 }
 
 /// The columns of the terminal to which messages are written; `None` where stderr is no terminal.
 pub fn stderr_width() -> Option<usize> {
-    columns(io::stderr())
+    terminal::columns(io::stderr())
 }
 
 /// Whether stdout and stderr are terminals.

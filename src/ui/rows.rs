@@ -1,6 +1,6 @@
 //! The rows that this process has printed on the terminal, so that one of them can be marked later.
 
-use rustix::termios::tcgetwinsize;
+use super::terminal;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use unicode_width::UnicodeWidthStr;
@@ -17,27 +17,22 @@ pub struct Row {
 
 /// Counts a text that was printed, with its last line break.
 pub(super) fn count(text: &str) {
-    PRINTED.fetch_add(rows(text, columns().unwrap_or(usize::MAX)), Ordering::Relaxed);
+    PRINTED.fetch_add(rows(text, terminal::columns(io::stderr()).unwrap_or(usize::MAX)), Ordering::Relaxed);
 }
 
 /// The row in which the cursor is; `None` where stderr is no terminal.
 pub(super) fn current() -> Option<Row> {
-    Some(Row { number: PRINTED.load(Ordering::Relaxed), columns: columns()? })
+    Some(Row { number: PRINTED.load(Ordering::Relaxed), columns: terminal::columns(io::stderr())? })
 }
 
 /// The sequence that writes `mark` at the start of the row; `None` where the row is not on the screen any more, or where a
 /// terminal of another width may show it elsewhere.
 pub(super) fn marked(row: Row, mark: &str) -> Option<String> {
-    let size = tcgetwinsize(io::stderr()).ok()?;
+    let (columns, lines) = terminal::size(io::stderr())?;
     let up = PRINTED.load(Ordering::Relaxed).checked_sub(row.number).filter(|up| *up > 0)?;
-    let is_shown = usize::from(size.ws_col) == row.columns && up < usize::from(size.ws_row);
+    let is_shown = columns == row.columns && up < lines;
     // Save the cursor (DECSC), move it up (CUU), write, and restore it (DECRC).
     is_shown.then(|| format!("\u{1b}7\u{1b}[{up}A\r{mark}\u{1b}8"))
-}
-
-fn columns() -> Option<usize> {
-    let size = tcgetwinsize(io::stderr()).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// The rows that a text with a final line break takes.

@@ -43,8 +43,7 @@ impl Display {
             let time = Timestamp::now().strftime("%H:%M:%SZ").to_string();
             self.changes.extend(changes.iter().map(|change| change.text(&time)));
             self.changes.drain(..self.changes.len().saturating_sub(KEPT));
-            let (columns, lines) = live.size();
-            live.draw(&report::live(&report, &self.changes, columns, lines)).map_err(not_written)?;
+            draw(live, &report, &self.changes)?;
         } else if let Some(text) = self.printed(&report, &changes)? {
             self.printer.result(&text)?;
         }
@@ -97,10 +96,7 @@ impl Display {
         loop {
             tokio::select! {
                 () = &mut pause => return Ok(()),
-                () = live.resized() => {
-                    let (columns, lines) = live.size();
-                    live.draw(&report::live(last, &self.changes, columns, lines)).map_err(not_written)?;
-                }
+                () = live.resized() => draw(live, last, &self.changes)?,
             }
         }
     }
@@ -112,6 +108,7 @@ impl Display {
     }
 }
 
-fn not_written(error: std::io::Error) -> Error {
-    Error::local_io("could not write to stdout", error)
+fn draw(live: &mut LiveText, report: &StatusReport, changes: &[String]) -> error::Result<()> {
+    let (columns, lines) = live.size();
+    live.draw(&report::live(report, changes, columns, lines)).map_err(Error::stdout)
 }

@@ -52,10 +52,11 @@ impl<'a> Parts<'a> {
             None => self.writer.write(state, &phase.changes, &*run.context.progress).await,
         };
         run.context.progress.end();
-        for one in applied.iter().filter(|one| one.result.is_ok()) {
+        let done: Vec<&Applied> = applied.iter().filter(|one| one.result.is_ok()).collect();
+        for one in &done {
             run.plan_rows.mark_done(run.context.printer, &run.requests().name(&one.change));
         }
-        let objects = applied.iter().filter(|one| one.result.is_ok()).count();
+        let objects = done.len();
         if objects > 0 {
             let seconds = began.elapsed().as_secs_f64();
             let kind = phase.kind.into();

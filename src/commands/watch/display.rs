@@ -78,7 +78,7 @@ impl Display {
                     OutputFormat::Table | OutputFormat::Wide => report::text(&time, target, change),
                 };
                 *printed = true;
-                printer.result(&text).map_err(not_written)
+                printer.result(&text).map_err(Error::stdout)
             }
             Self::Messages(printer) => {
                 printer.say_report(&report::text(&time, target, change));
@@ -110,14 +110,14 @@ impl Display {
         let Self::Table { live, table, is_erased, .. } = self else { return Ok(()) };
         let (columns, lines) = live.size();
         *is_erased = false;
-        live.draw(&table.text(Timestamp::now(), columns, lines)).map_err(not_written)
+        live.draw(&table.text(Timestamp::now(), columns, lines)).map_err(Error::stdout)
     }
 
     /// Removes the table from the screen while other messages are printed.
     pub(super) fn erase(&mut self) -> error::Result<()> {
         let Self::Table { live, is_erased, .. } = self else { return Ok(()) };
         *is_erased = true;
-        live.erase().map_err(not_written)
+        live.erase().map_err(Error::stdout)
     }
 
     /// Leaves the last table on the screen.
@@ -126,10 +126,6 @@ impl Display {
             self.draw()?;
         }
         let Self::Table { live, .. } = self else { return Ok(()) };
-        live.leave().map_err(not_written)
+        live.leave().map_err(Error::stdout)
     }
-}
-
-fn not_written(error: io::Error) -> Error {
-    Error::local_io("could not write to stdout", error)
 }

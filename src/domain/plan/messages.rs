@@ -529,7 +529,7 @@ mod tests {
             mode,
             ports: ports.iter().copied().collect(),
         };
-        let cases: [(&dyn fmt::Display, &str); 8] = [
+        let cases: [(&dyn fmt::Display, &str); 9] = [
             (
                 &Skipped { service: "web".into(), reason: SkipReason::OutsideMesh(vec!["web-0".into()]) },
                 "service/web gets no rule: web-0 is outside the mesh, where ISTIO_MUTUAL would break traffic",
@@ -541,6 +541,10 @@ mod tests {
             (
                 &workload(None, &[(80, MtlsMode::Disable), (81, MtlsMode::Permissive)]),
                 "policy web has a selector and overrides STRICT for its workloads: port 80 DISABLE, port 81 PERMISSIVE (mode-exception)",
+            ),
+            (
+                &PlanBlocker::UnknownService { name: "wbe".into(), existing: vec!["api".into(), "web".into()] },
+                "services \"wbe\" not found; there are: api, web",
             ),
             (
                 &PlanBlocker::UnknownService { name: "webs".into(), existing: vec!["api".into(), "web".into()] },

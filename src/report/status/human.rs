@@ -31,6 +31,7 @@ pub struct Style {
     /// Columns of the terminal, into which a table is fitted; `None` elsewhere.
     pub width: Option<usize>,
 }
+
 /// Marks calls that fail.
 const BREAKS: &str = "BREAKS: ";
 
