@@ -74,8 +74,6 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
         'secure-traffic;enable-mtls' {
             [CompletionResult]::new('--service', '--service', [CompletionResultType]::ParameterName, 'Services by name, for --dry-run=client; the same as naming them as arguments')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'client: render; server: validate')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Wait until the change is in force and prove it with a probe; =false only applies')
             [CompletionResult]::new('--wait-timeout', '--wait-timeout', [CompletionResultType]::ParameterName, 'Time for the policy to come into force everywhere')
             [CompletionResult]::new('--settle', '--settle', [CompletionResultType]::ParameterName, 'Time for changed rules to reach the clients')
@@ -106,6 +104,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--evidence', '--evidence', [CompletionResultType]::ParameterName, 'What proves that it was the mesh which refused')
             [CompletionResult]::new('--pod-timeout', '--pod-timeout', [CompletionResultType]::ParameterName, 'Time for the probe pod to start')
             [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Also junit, tap, json or github')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--expect', '--expect', [CompletionResultType]::ParameterName, 'What the proof must show')
             [CompletionResult]::new('--workload', '--workload', [CompletionResultType]::ParameterName, 'Only pods with these labels')
             [CompletionResult]::new('--except', '--except', [CompletionResultType]::ParameterName, 'Leave this Service or port open')
@@ -157,8 +157,6 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
         'secure-traffic;disable-mtls' {
             [CompletionResult]::new('--service', '--service', [CompletionResultType]::ParameterName, 'Services by name, for --dry-run=client; the same as naming them as arguments')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'client: render; server: validate')
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Wait until the change is in force and prove it with a probe; =false only applies')
             [CompletionResult]::new('--wait-timeout', '--wait-timeout', [CompletionResultType]::ParameterName, 'Time for the policy to come into force everywhere')
             [CompletionResult]::new('--settle', '--settle', [CompletionResultType]::ParameterName, 'Time for changed rules to reach the clients')
@@ -189,6 +187,8 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             [CompletionResult]::new('--evidence', '--evidence', [CompletionResultType]::ParameterName, 'What proves that it was the mesh which refused')
             [CompletionResult]::new('--pod-timeout', '--pod-timeout', [CompletionResultType]::ParameterName, 'Time for the probe pod to start')
             [CompletionResult]::new('--report', '--report', [CompletionResultType]::ParameterName, 'Also junit, tap, json or github')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--restore', '--restore', [CompletionResultType]::ParameterName, 'Restore what was there before')
             [CompletionResult]::new('--mode', '--mode', [CompletionResultType]::ParameterName, 'What "off" means: permissive or disable')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
@@ -300,12 +300,12 @@ Register-ArgumentCompleter -Native -CommandName 'secure-traffic' -ScriptBlock {
             break
         }
         'secure-traffic;status' {
-            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
-            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('--ignore', '--ignore', [CompletionResultType]::ParameterName, 'Leave out findings with this code')
             [CompletionResult]::new('--prometheus', '--prometheus', [CompletionResultType]::ParameterName, 'Prometheus to ask who sent plaintext')
             [CompletionResult]::new('--since', '--since', [CompletionResultType]::ParameterName, 'How far back to ask it')
             [CompletionResult]::new('--rehearsal', '--rehearsal', [CompletionResultType]::ParameterName, 'JSON document of a rehearsal (rehearse -o json), whose callers become findings')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'table, wide, json, yaml or name')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--namespace', '--namespace', [CompletionResultType]::ParameterName, 'Namespace to work in; default: the context''s, else "default"')
             [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Kubeconfig file; default: KUBECONFIG, else ~/.kube/config, else the pod''s own account')

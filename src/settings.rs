@@ -193,7 +193,7 @@ pub fn probe_settings(args: &ProbeArgs) -> ProbeSettings {
         always_mesh_client: args.control,
         probe_namespace: args.from_namespace.clone(),
         pods: pod_options(&args.pod),
-        output: args.output,
+        output: args.format.output,
         no_headers: args.no_headers,
         per_endpoint: args.per_endpoint,
         explain: args.explain,
@@ -242,7 +242,7 @@ pub fn status_settings(args: &StatusArgs) -> StatusSettings {
     StatusSettings {
         services: args.services.clone(),
         all_namespaces: args.all_namespaces,
-        output: args.output,
+        output: args.format.output,
         no_headers: args.no_headers,
         watch: args.watch,
         findings: finding_settings(&args.findings),
@@ -280,7 +280,7 @@ pub fn rehearsal_settings(args: &RehearseArgs) -> RehearsalSettings {
             (false, false) => WritePermission::Ask,
         },
         pods: pod_options(&args.pod),
-        output: args.output,
+        output: args.format.output,
         no_headers: args.no_headers,
     }
 }
@@ -500,7 +500,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
                 goal,
                 policy_api: args.policy_api,
                 rule_api: args.destination_rule_api,
-                output: args.output,
+                output: args.format.output,
             });
         }
         DryRun::Client => RunMode::ClientDryRun,
@@ -512,7 +512,7 @@ fn switch_command(args: &SwitchArgs, goal: SwitchGoal) -> SwitchCommand {
     let defaults = SwitchSettings::new(goal, pod_options(&args.pod));
     SwitchCommand::OnCluster(Box::new(SwitchSettings {
         mode,
-        output: args.output,
+        output: args.format.output,
         assume_yes: args.yes,
         force: args.force,
         force_conflicts: args.force_conflicts || args.observe,

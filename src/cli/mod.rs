@@ -1,6 +1,7 @@
 //! The command line: clap types and help texts. [`crate::settings`] resolves the parsed arguments with the environment.
 
 pub mod global;
+pub mod output;
 pub mod probe;
 pub mod rbac;
 pub mod rehearse;
@@ -213,10 +214,10 @@ impl Cli {
     pub fn reporting(&self) -> Reporting<'_> {
         let none = values::OutputFormat::default();
         let (command, reports, output): (_, &[_], _) = match &self.command {
-            Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.output),
-            Command::DisableMtls(args) => ("disable-mtls", &args.switch.report.reports, args.switch.output),
-            Command::Probe(args) => ("probe", &args.report.reports, args.output),
-            Command::Rehearse(args) => ("rehearse", &args.report.reports, args.output),
+            Command::EnableMtls(args) => ("enable-mtls", &args.switch.report.reports, args.switch.format.output),
+            Command::DisableMtls(args) => ("disable-mtls", &args.switch.report.reports, args.switch.format.output),
+            Command::Probe(args) => ("probe", &args.report.reports, args.format.output),
+            Command::Rehearse(args) => ("rehearse", &args.report.reports, args.format.output),
             Command::Demo(args) => ("demo", &args.report.reports, none),
             Command::Sandbox(_) => ("sandbox", &[], none),
             Command::Status(_) => ("status", &[], none),
@@ -244,20 +245,15 @@ impl Cli {
 Examples:
   secure-traffic history -n shop
   secure-traffic history -n shop -o json | jq '.runs[].undo'")]
+#[command(mut_arg(
+    "output",
+    output::with_long_help(
+        "The format of the result: name prints the identifiers of the runs, for `disable-mtls --restore=RUN`."
+    )
+))]
 pub struct HistoryArgs {
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result: name prints the identifiers of the runs, for `disable-mtls --restore=RUN`.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: values::OutputFormat,
+    #[command(flatten)]
+    pub format: output::OutputArgs,
 }
 
 /// Arguments of `version`.
@@ -267,19 +263,8 @@ Examples:
   secure-traffic version
   secure-traffic version -o json | jq -r .kubernetesVersion")]
 pub struct VersionArgs {
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: values::OutputFormat,
+    #[command(flatten)]
+    pub format: output::OutputArgs,
 }
 
 /// Arguments of `explain`.

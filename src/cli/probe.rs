@@ -1,7 +1,8 @@
 //! Arguments of `probe`, and the arguments that all commands with a probe pod have.
 
+use super::output::OutputArgs;
 use super::report::ReportArgs;
-use super::values::{OutputFormat, awaited_answer, duration, without_path};
+use super::values::{awaited_answer, duration, without_path};
 use crate::domain::evidence::Sources;
 use crate::domain::expectation::Expectation;
 use crate::domain::placement::{self, Toleration};
@@ -75,19 +76,8 @@ pub struct ProbeArgs {
     /// Without it a target has one row.
     #[arg(long)]
     pub per_endpoint: bool,
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    #[command(flatten)]
+    pub format: OutputArgs,
     /// Leave out the head of the table
     ///
     /// A few targets have a row each as well, in place of a paragraph.

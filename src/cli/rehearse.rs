@@ -1,8 +1,9 @@
 //! Arguments of `rehearse`.
 
+use super::output::OutputArgs;
 use super::probe::PodArgs;
 use super::report::ReportArgs;
-use super::values::{OutputFormat, rehearsal_duration};
+use super::values::rehearsal_duration;
 use clap::Args;
 use std::time::Duration;
 
@@ -40,19 +41,8 @@ pub struct RehearseArgs {
     /// Ports are observed only where the sidecars write an access log anyway.
     #[arg(long, conflicts_with = "yes")]
     pub read_only: bool,
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    #[command(flatten)]
+    pub format: OutputArgs,
     /// Leave out the head of the table
     #[arg(long, hide_short_help = true)]
     pub no_headers: bool,

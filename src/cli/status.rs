@@ -1,6 +1,7 @@
 //! Arguments of `status`.
 
-use super::values::{OutputFormat, duration, http_url};
+use super::output::{OutputArgs, with_long_help};
+use super::values::{duration, http_url};
 use crate::domain::findings::Code;
 use clap::Args;
 use std::path::PathBuf;
@@ -38,6 +39,12 @@ Examples:
   secure-traffic status --sandbox=strict          # with no cluster at all
 
 A finding that is an error makes the exit code 1; `secure-traffic explain CODE` explains it.")]
+#[command(mut_arg(
+    "output",
+    with_long_help(
+        "The format of the result: table puts like lines together where there are many, wide has every line and more columns."
+    )
+))]
 pub struct StatusArgs {
     /// Services; none: all of the namespace
     ///
@@ -47,19 +54,8 @@ pub struct StatusArgs {
     /// Every namespace that is part of the mesh
     #[arg(short = 'A', long, conflicts_with = "services")]
     pub all_namespaces: bool,
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result: table puts like lines together where there are many, wide has every line and more columns.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    #[command(flatten)]
+    pub format: OutputArgs,
     /// Leave out the head of the table
     #[arg(long, hide_short_help = true, conflicts_with_all = ["watch"])]
     pub no_headers: bool,

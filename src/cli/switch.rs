@@ -1,11 +1,10 @@
 //! Arguments of `enable-mtls` and `disable-mtls`.
 
+use super::output::{OutputArgs, with_long_help};
 use super::probe::PodArgs;
 use super::report::ReportArgs;
 use super::status::FindingArgs;
-use super::values::{
-    MatchLabels, OutputFormat, check_url, duration, exception, off_mode, proof_expectation, rehearsal_duration,
-};
+use super::values::{MatchLabels, check_url, duration, exception, off_mode, proof_expectation, rehearsal_duration};
 use crate::domain::expectation::Expectation;
 use crate::domain::mesh::MtlsMode;
 use crate::domain::plan::{RuleChoice, RuleScope};
@@ -31,6 +30,12 @@ pub enum DryRun {
 /// What both directions share.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(mut_arg(
+    "output",
+    with_long_help(
+        "The format of the result. json and yaml are the document of the whole run (docs/schema); with --dry-run and --observe they are the Kubernetes objects."
+    )
+))]
 pub struct SwitchArgs {
     /// Services; none: all of the namespace
     ///
@@ -67,20 +72,8 @@ pub struct SwitchArgs {
         conflicts_with_all = ["dry_run", "diff", "verify", "rollback_on_failure", "no_journal", "force_conflicts"],
     )]
     pub observe: bool,
-    /// table, wide, json, yaml or name
-    ///
-    /// The format of the result. json and yaml are the document of the whole run (docs/schema); with --dry-run and --observe they
-    /// are the Kubernetes objects.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    #[command(flatten)]
+    pub format: OutputArgs,
     /// Wait until the change is in force and prove it with a probe; =false only applies
     #[arg(long, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub verify: bool,

@@ -10,32 +10,35 @@ use std::ffi::OsString;
 
 /// Parses the arguments, of which the first is the name of the program. An error has the colour that `--color` asks for.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, Error> {
-    super::command(arguments.first())
+    let mut command = super::command(arguments.first())
         .color(color(arguments))
-        .mut_subcommand("enable-mtls", |enable| enable.arg(no_restore()))
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(with_tip)
-        .and_then(check_switch)
+        .mut_subcommand("enable-mtls", |enable| enable.arg(no_restore()));
+    let matches = command.try_get_matches_from_mut(arguments).map_err(with_tip)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(with_tip)?;
+    match without_effect(&cli) {
+        Some(message) => Err(command.error(ErrorKind::ArgumentConflict, message)),
+        None => Ok(cli),
+    }
 }
 
-/// Rejects options of a switch that would have no effect. clap's own rules compare no values of other options.
-fn check_switch(cli: Cli) -> Result<Cli, Error> {
+/// Why options of a switch would have no effect, if some would. clap's own rules compare no values of other options.
+fn without_effect(cli: &Cli) -> Option<&'static str> {
     let args = match &cli.command {
         Command::EnableMtls(args) => &args.switch,
         Command::DisableMtls(args) => &args.switch,
-        _ => return Ok(cli),
+        _ => return None,
     };
     let is_versioned = args.policy_api.is_some() || args.destination_rule_api.is_some();
-    let message = if is_versioned && args.dry_run != DryRun::Client {
-        "--policy-api and --destination-rule-api go only with --dry-run=client; elsewhere the versions that the cluster \
-         serves are used"
-    } else if args.diff && args.output != OutputFormat::Table {
-        "--diff has one format: leave -o out, or take --dry-run=server -o yaml for the objects"
+    if is_versioned && args.dry_run != DryRun::Client {
+        Some(
+            "--policy-api and --destination-rule-api go only with --dry-run=client; elsewhere the versions that the cluster \
+             serves are used",
+        )
+    } else if args.diff && args.format.output != OutputFormat::Table {
+        Some("--diff has one format: leave -o out, or take --dry-run=server -o yaml for the objects")
     } else {
-        return Ok(cli);
-    };
-    Err(super::command(None).error(ErrorKind::ArgumentConflict, message))
+        None
+    }
 }
 
 /// The hint for a target that does not exist and is the state of a sandbox: `--sandbox strict` in place of
